@@ -1,0 +1,105 @@
+"""References to video frames and images, and the exact frames back.
+
+The names below load what they need when they are first used: importing the package itself loads
+neither PyAV, Lance, Arrow, temporaldata nor torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+if TYPE_CHECKING:
+    from mediaref_ursa._batch import DecodedBatch, batch_decode, cleanup_cache, plan_decode
+    from mediaref_ursa._data_uri import DataURI
+    from mediaref_ursa._errors import (
+        CorruptMediaError,
+        FrameIndexError,
+        FrameIndexInvalidError,
+        FrameIndexMissingError,
+        FrameIndexStaleError,
+        FrameIndexVersionError,
+        FrameOutsideVideoError,
+        InvalidReferenceError,
+        LimitExceededError,
+        MediaNotFoundError,
+        MediaRefError,
+        MissingExtraError,
+        StoreError,
+        UnsupportedMediaError,
+    )
+    from mediaref_ursa._frame_index import LanceFrameIndex, write_frame_index
+    from mediaref_ursa._media_ref import MediaRef
+    from mediaref_ursa._plan import DecodePlan
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "_batch": ("DecodedBatch", "batch_decode", "cleanup_cache", "plan_decode"),
+    "_data_uri": ("DataURI",),
+    "_errors": (
+        "CorruptMediaError",
+        "FrameIndexError",
+        "FrameIndexInvalidError",
+        "FrameIndexMissingError",
+        "FrameIndexStaleError",
+        "FrameIndexVersionError",
+        "FrameOutsideVideoError",
+        "InvalidReferenceError",
+        "LimitExceededError",
+        "MediaNotFoundError",
+        "MediaRefError",
+        "MissingExtraError",
+        "StoreError",
+        "UnsupportedMediaError",
+    ),
+    "_frame_index": ("LanceFrameIndex", "write_frame_index"),
+    "_media_ref": ("MediaRef",),
+    "_plan": ("DecodePlan",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CorruptMediaError",
+    "DataURI",
+    "DecodePlan",
+    "DecodedBatch",
+    "FrameIndexError",
+    "FrameIndexInvalidError",
+    "FrameIndexMissingError",
+    "FrameIndexStaleError",
+    "FrameIndexVersionError",
+    "FrameOutsideVideoError",
+    "InvalidReferenceError",
+    "LanceFrameIndex",
+    "LimitExceededError",
+    "MediaNotFoundError",
+    "MediaRef",
+    "MediaRefError",
+    "MissingExtraError",
+    "StoreError",
+    "UnsupportedMediaError",
+    "batch_decode",
+    "cleanup_cache",
+    "plan_decode",
+    "write_frame_index",
+]
+
+logger.disable("mediaref_ursa")  # a library is silent until its user says logger.enable("mediaref_ursa")
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from its module on first use (PEP 562)."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'mediaref_ursa' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"mediaref_ursa.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,109 @@
+"""The errors of this library, one tree.
+
+::
+
+    MediaRefError
+    ├── MissingExtraError            ImportError         an optional dependency is not installed
+    ├── InvalidReferenceError        ValueError          a URI that no store or decoder can serve
+    ├── FrameIndexError
+    │   ├── FrameIndexMissingError   FileNotFoundError   there is no frame index at that place
+    │   ├── FrameIndexStaleError     ValueError          the index describes another file
+    │   ├── FrameIndexVersionError   ValueError          written by a newer major version
+    │   └── FrameIndexInvalidError   ValueError          columns, counts or offsets that cannot be true
+    ├── FrameOutsideVideoError       LookupError, ValueError   before the first frame or past the last
+    ├── StoreError                   OSError             bytes could not be read
+    │   └── MediaNotFoundError       FileNotFoundError   nothing stands at that URI
+    ├── CorruptMediaError            ValueError          bytes that are not what a decoder or the index expects
+    ├── LimitExceededError           ValueError          larger than a limit that protects the caller
+    └── UnsupportedMediaError        ValueError          a codec, container or image that cannot be decoded
+
+Each carries ``uri`` and, where there is one, ``pts_ns``; each survives pickling. URIs are shown
+without query, fragment and credentials (signed URLs), and data URIs shortened.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mediaref_ursa._uri_text import redact
+
+
+class MediaRefError(Exception):
+    """The base of every error that this library raises on purpose.
+
+    Attributes:
+        message: What was expected, what was found, and what to do.
+        uri: The reference's URI as the caller gave it, or None.
+        pts_ns: The reference's time in nanoseconds, or None.
+    """
+
+    def __init__(self, message: str, *, uri: str | None = None, pts_ns: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.uri = uri
+        self.pts_ns = pts_ns
+
+    def __str__(self) -> str:
+        place = "" if self.uri is None else redact(self.uri)
+        if self.pts_ns is not None:
+            place += f" at {self.pts_ns} ns"
+        return f"{place}: {self.message}" if place else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.uri, self.pts_ns)
+
+
+def _rebuild(kind: type[MediaRefError], message: str, uri: str | None, pts_ns: int | None) -> MediaRefError:
+    return kind(message, uri=uri, pts_ns=pts_ns)
+
+
+class MissingExtraError(MediaRefError, ImportError):
+    """An optional dependency is not installed; the message names the command that installs it."""
+
+
+class InvalidReferenceError(MediaRefError, ValueError):
+    """A reference whose URI no store or decoder can serve."""
+
+
+class FrameIndexError(MediaRefError):
+    """Something is wrong with a frame index, not with the media."""
+
+
+class FrameIndexMissingError(FrameIndexError, FileNotFoundError):
+    """There is no frame index at that place."""
+
+
+class FrameIndexStaleError(FrameIndexError, ValueError):
+    """The frame index describes another file than the one that now stands at the URI."""
+
+
+class FrameIndexVersionError(FrameIndexError, ValueError):
+    """The frame index was written by a newer major version of the format."""
+
+
+class FrameIndexInvalidError(FrameIndexError, ValueError):
+    """The frame index holds columns, counts or offsets that cannot be true."""
+
+
+class FrameOutsideVideoError(MediaRefError, LookupError, ValueError):
+    """The time lies before the first frame or past the end of the last one."""
+
+
+class StoreError(MediaRefError, OSError):
+    """Bytes could not be read from where the URI points."""
+
+
+class MediaNotFoundError(StoreError, FileNotFoundError):
+    """Nothing stands at that URI."""
+
+
+class CorruptMediaError(MediaRefError, ValueError):
+    """The bytes are not what a decoder, or the frame index, expects of them."""
+
+
+class LimitExceededError(MediaRefError, ValueError):
+    """The media is larger than a limit that protects the caller's memory."""
+
+
+class UnsupportedMediaError(MediaRefError, ValueError):
+    """A container, codec or image format that cannot be decoded here."""
