@@ -13,7 +13,7 @@
     ├── FrameOutsideVideoError       LookupError, ValueError   before the first frame or past the last
     ├── StoreError                   OSError             bytes could not be read
     │   └── MediaNotFoundError       FileNotFoundError   nothing stands at that URI
-    ├── CorruptMediaError            ValueError          bytes that are not what a decoder or the index expects
+    ├── CorruptMediaError            ValueError          not what a decoder or the index expects
     ├── LimitExceededError           ValueError          larger than a limit that protects the caller
     └── UnsupportedMediaError        ValueError          a codec, container or image that cannot be decoded
 

@@ -1,0 +1,44 @@
+"""What a packet's own bits say: whether decoding can begin there, whether it is shown, who needs it.
+
+A container's keyframe flag is only a hint: some files flag every packet. Pure: bytes in, facts out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mediaref_ursa._bitstream._av1 import Av1Inspector
+from mediaref_ursa._bitstream._h264 import H264Inspector
+from mediaref_ursa._bitstream._hevc import HevcInspector
+from mediaref_ursa._bitstream._mpeg import Mpeg2Inspector, Mpeg4Inspector
+from mediaref_ursa._bitstream._traits import Inspector, Traits
+from mediaref_ursa._bitstream._vpx import Ffv1Inspector, IntraInspector, Vp8Inspector, Vp9Inspector
+
+_INSPECTORS: dict[str, Callable[[bytes], Inspector]] = {
+    "h264": H264Inspector,
+    "hevc": HevcInspector,
+    "av1": Av1Inspector,
+    "vp8": Vp8Inspector,
+    "vp9": Vp9Inspector,
+    "mpeg1video": Mpeg2Inspector,
+    "mpeg2video": Mpeg2Inspector,
+    "mpeg4": Mpeg4Inspector,
+    "ffv1": Ffv1Inspector,
+}
+
+
+def inspector_for(codec: str, extradata: bytes, *, intra_only: bool) -> Inspector | None:
+    """Return what reads a codec's packets, or None where only a trial decode can tell.
+
+    Args:
+        codec: FFmpeg's canonical name of the codec.
+        extradata: The container's codec configuration, may be empty.
+        intra_only: Whether each frame of this codec stands alone by definition.
+    """
+    if intra_only:
+        return IntraInspector()
+    make = _INSPECTORS.get(codec)
+    return None if make is None else make(extradata)
+
+
+__all__ = ["Inspector", "Traits", "inspector_for"]

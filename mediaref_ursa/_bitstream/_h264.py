@@ -1,0 +1,184 @@
+"""H.264: IDR pictures, recovery points, reference flags and lone fields (ITU-T H.264, clause 7.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mediaref_ursa._bitstream._bits import (
+    BitReader,
+    annex_b_nals,
+    length_prefixed_nals,
+    unescape,
+)
+from mediaref_ursa._bitstream._parameter_sets import Key, ParameterSets
+from mediaref_ursa._bitstream._traits import Traits
+
+_IDR, _SEI, _SPS, _PPS = 5, 6, 7, 8
+_RECOVERY_POINT = 6
+_INTRA_SLICES = (2, 4, 7, 9)
+_HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+_HEADER_BYTES = 64
+
+
+class _Sps(NamedTuple):
+    """The fields of a sequence parameter set that a slice header's reader needs."""
+
+    separate_colour_planes: bool
+    frame_num_bits: int
+    frames_only: bool
+
+
+class H264Inspector:
+    """Reads H.264 packets, length-prefixed or in Annex B form, as the configuration says."""
+
+    def __init__(self, extradata: bytes) -> None:
+        self._sets = ParameterSets()
+        self._sps: dict[int, _Sps] = {}
+        self._sps_of_pps: dict[int, int] = {}
+        self._length_size = 0
+        if extradata[:1] == b"\x01" and len(extradata) >= 7:
+            self._length_size = (extradata[4] & 3) + 1
+            nals = list(_avcc_nals(extradata))
+        else:
+            nals = [bytes(nal) for nal in annex_b_nals(memoryview(extradata))]
+        for nal in nals:
+            if nal[0] & 31 in (_SPS, _PPS):
+                self._sets.add_container(self._take_set(nal), nal)
+
+    def inspect(self, data: memoryview) -> Traits:
+        """Return the facts about the next packet."""
+        idr = recovery = reference = False
+        intra = True
+        slices: list[memoryview] = []
+        found: dict[Key, bytes] = {}
+        for nal in self._nals(data):
+            kind = nal[0] & 31
+            if 1 <= kind <= _IDR:
+                idr |= kind == _IDR
+                reference |= bool(nal[0] & 0x60)
+                slices.append(nal)
+            elif kind == _SEI:
+                recovery |= _is_exact_recovery_point(unescape(nal))
+            elif kind in (_SPS, _PPS):
+                found[self._take_set(bytes(nal))] = bytes(nal)
+        knows_sets = self._sets.begin_packet(found)
+        if recovery and not idr:
+            intra = all(_slice_type(nal) in _INTRA_SLICES for nal in slices)
+        return Traits(
+            random_access=bool(slices) and knows_sets and (idr or (recovery and intra)),
+            shown=bool(slices),
+            discardable=not reference,
+            lone_field=self._is_lone_field(slices),
+        )
+
+    def _nals(self, data: memoryview) -> Iterator[memoryview]:
+        if self._length_size:
+            return length_prefixed_nals(data, self._length_size)
+        return annex_b_nals(data)
+
+    def _take_set(self, nal: bytes) -> Key:
+        """Remember what a parameter set says about slices; return its key."""
+        kind = nal[0] & 31
+        if kind == _PPS:
+            reader = BitReader(unescape(nal[1:_HEADER_BYTES]))
+            pps_id = reader.ue()
+            self._sps_of_pps[pps_id] = reader.ue()
+            return kind, pps_id
+        sps_id, sps = _parse_sps(unescape(nal[1:]))
+        self._sps[sps_id] = sps
+        return kind, sps_id
+
+    def _is_lone_field(self, slices: list[memoryview]) -> bool:
+        if all(sps.frames_only for sps in self._sps.values()):
+            return False
+        parities = {self._parity(nal) for nal in slices}
+        return len(parities) == 1 and None not in parities
+
+    def _parity(self, nal: memoryview) -> int | None:
+        """Return 0 or 1 for a slice of a top or bottom field, None for one of a frame."""
+        reader = BitReader(unescape(nal[1:_HEADER_BYTES]))
+        reader.ue(), reader.ue()  # first_mb_in_slice, slice_type
+        sps = self._sps.get(self._sps_of_pps.get(reader.ue(), -1))
+        if sps is None or sps.frames_only:
+            return None
+        reader.bits(2 * sps.separate_colour_planes + sps.frame_num_bits)
+        return reader.bits(1) if reader.bits(1) else None
+
+
+def _avcc_nals(extradata: bytes) -> Iterator[bytes]:
+    """Yield the parameter sets of an AVCDecoderConfigurationRecord (ISO/IEC 14496-15, 5.3.3)."""
+    position = 5
+    for mask in (31, 255):
+        if position >= len(extradata):
+            return
+        count = extradata[position] & mask
+        position += 1
+        for _ in range(count):
+            size = int.from_bytes(extradata[position : position + 2], "big")
+            nal = extradata[position + 2 : position + 2 + size]
+            position += 2 + size
+            if nal:
+                yield nal
+
+
+def _slice_type(nal: memoryview) -> int:
+    reader = BitReader(unescape(nal[1:16]))
+    reader.ue()  # first_mb_in_slice
+    return reader.ue()
+
+
+def _is_exact_recovery_point(nal: bytes) -> bool:
+    """Whether an SEI NAL promises exact pictures from this one on (ITU-T H.264, D.2.8)."""
+    position = 1
+    while position + 2 <= len(nal):
+        kind, position = _sei_number(nal, position)
+        size, position = _sei_number(nal, position)
+        if kind == _RECOVERY_POINT:
+            reader = BitReader(nal[position : position + size])
+            return reader.ue() == 0 and reader.bits(1) == 1
+        position += size
+    return False
+
+
+def _sei_number(nal: bytes, position: int) -> tuple[int, int]:
+    total = 0
+    while position < len(nal) and nal[position] == 255:
+        total += 255
+        position += 1
+    return total + (nal[position] if position < len(nal) else 0), position + 1
+
+
+def _parse_sps(data: bytes) -> tuple[int, _Sps]:
+    """Read an SPS up to frame_mbs_only_flag (ITU-T H.264, 7.3.2.1.1)."""
+    reader = BitReader(data)
+    profile = reader.bits(8)
+    reader.bits(16)  # constraint flags, level
+    sps_id = reader.ue()
+    separate = False
+    if profile in _HIGH_PROFILES:
+        chroma_format = reader.ue()
+        separate = chroma_format == 3 and bool(reader.bits(1))
+        reader.ue(), reader.ue(), reader.bits(1)  # bit depths, transform bypass
+        if reader.bits(1):
+            for i in range(8 if chroma_format != 3 else 12):
+                if reader.bits(1):
+                    _skip_scaling_list(reader, 16 if i < 6 else 64)
+    frame_num_bits = reader.ue() + 4
+    order_count_type = reader.ue()
+    if order_count_type == 0:
+        reader.ue()
+    elif order_count_type == 1:
+        reader.bits(1), reader.se(), reader.se()
+        for _ in range(min(reader.ue(), 255)):
+            reader.se()
+    reader.ue(), reader.bits(1), reader.ue(), reader.ue()  # references, gaps, width, height
+    return sps_id, _Sps(separate, frame_num_bits, bool(reader.bits(1)))
+
+
+def _skip_scaling_list(reader: BitReader, size: int) -> None:
+    last = following = 8
+    for _ in range(size):
+        if following:
+            following = (last + reader.se()) % 256
+        last = following or last

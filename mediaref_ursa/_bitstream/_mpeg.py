@@ -1,0 +1,81 @@
+"""MPEG-1, MPEG-2 and MPEG-4 part 2: start codes and picture types."""
+
+from __future__ import annotations
+
+from mediaref_ursa._bitstream._traits import Traits
+
+_SEQUENCE, _PICTURE, _EXTENSION = 0xB3, 0x00, 0xB5
+_PICTURE_CODING_EXTENSION = 8
+_VOL_FIRST, _VOL_LAST = 0x20, 0x2F
+_INTRA, _BIDIRECTIONAL = 1, 3
+_LARGEST_EMPTY_VOP = 24
+
+
+class Mpeg2Inspector:
+    """Reads picture headers of MPEG-1 and MPEG-2 (ISO/IEC 13818-2, 6.2).
+
+    A sequence header resets the quantiser matrices, so that an intra picture without one is a random
+    access point only where no packet carries one.
+    """
+
+    def __init__(self, extradata: bytes) -> None:
+        del extradata
+        self._headers_in_band = False
+
+    def inspect(self, data: memoryview) -> Traits:
+        """Return the facts about the next packet."""
+        raw = bytes(data)
+        sequence, picture, fields = False, -1, set()
+        position = raw.find(b"\0\0\1")
+        while 0 <= position < len(raw) - 4:
+            code = raw[position + 3]
+            body = raw[position + 4 : position + 10]
+            if code == _SEQUENCE:
+                sequence = self._headers_in_band = True
+            elif code == _PICTURE and picture < 0 and len(body) > 1:
+                picture = body[1] >> 3 & 7
+            elif code == _EXTENSION and body[:1] and body[0] >> 4 == _PICTURE_CODING_EXTENSION:
+                fields.add(body[2] & 3 if len(body) > 2 else 3)
+            position = raw.find(b"\0\0\1", position + 4)
+        return Traits(
+            random_access=picture == _INTRA and (sequence or not self._headers_in_band),
+            shown=picture >= 0,
+            discardable=picture == _BIDIRECTIONAL,
+            lone_field=len(fields) == 1 and 3 not in fields,
+        )
+
+
+class Mpeg4Inspector:
+    """Reads VOP headers of MPEG-4 part 2 (ISO/IEC 14496-2, 6.2.5).
+
+    Some encoders pack two VOPs into a packet and an empty one into the next, or send empty VOPs for
+    repeated frames: which packets give frames is then learnt by decoding once.
+    """
+
+    def __init__(self, extradata: bytes) -> None:
+        self._configured = _has_vol(extradata)
+
+    def inspect(self, data: memoryview) -> Traits:
+        """Return the facts about the next packet."""
+        raw = bytes(data)
+        vops: list[int] = []
+        position = raw.find(b"\0\0\1\xb6")
+        while 0 <= position < len(raw) - 4:
+            vops.append(raw[position + 4] >> 6)
+            position = raw.find(b"\0\0\1\xb6", position + 4)
+        intra = vops[:1] == [0]
+        return Traits(
+            random_access=intra and (self._configured or _has_vol(raw)),
+            shown=bool(vops),
+            discardable=vops == [2],
+            uncertain=len(vops) != 1 or (not intra and len(raw) <= _LARGEST_EMPTY_VOP),
+        )
+
+
+def _has_vol(data: bytes) -> bool:
+    position = data.find(b"\0\0\1")
+    while 0 <= position < len(data) - 3:
+        if _VOL_FIRST <= data[position + 3] <= _VOL_LAST:
+            return True
+        position = data.find(b"\0\0\1", position + 3)
+    return False

@@ -1,0 +1,35 @@
+"""What is read from one packet, and the protocol of those who read it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class Traits(NamedTuple):
+    """Facts about one packet, read from its bits.
+
+    Attributes:
+        random_access: Decoding may begin here: every frame that follows in decode order and is not
+            shown before this one comes out bit-exact.
+        shown: The packet gives a frame to show; hidden packets are only decoded.
+        discardable: No other frame of the same or a lower temporal layer is predicted from it; None
+            where its bits were not read for that.
+        layer: Temporal layer; a discardable packet may be left out only in the highest one.
+        uncertain: The packet's frames cannot be told without decoding the segment once.
+        lone_field: The packet holds one field of an interlaced frame, not the whole of it.
+    """
+
+    random_access: bool
+    shown: bool = True
+    discardable: bool | None = None
+    layer: int = 0
+    uncertain: bool = False
+    lone_field: bool = False
+
+
+class Inspector(Protocol):
+    """Reads the packets of one stream, in decode order."""
+
+    def inspect(self, data: memoryview) -> Traits:
+        """Return the facts about the next packet."""
+        ...

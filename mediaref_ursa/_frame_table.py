@@ -1,0 +1,213 @@
+"""The frame index in memory: what a segment is, its frames and its packets, and lookups. Pure.
+
+Nothing here knows Lance or PyAV: numpy columns and frozen values only. ``docs/index-format.md``
+describes how they are stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mediaref_ursa._errors import FrameIndexInvalidError
+from mediaref_ursa._time import Int64Array, ticks_to_ns_ceil, ticks_to_ns_round
+
+UNKNOWN = -1
+"""Stands for "not known" in ``crc32`` and ``is_reference``."""
+
+
+@dataclass(frozen=True)
+class SegmentInfo:
+    """What one video file is: all that a decoder needs besides the packets.
+
+    Attributes:
+        uri: Where the file is, absolute, as the store takes it.
+        length: Its size in bytes.
+        etag: The store's ETag when the index was written, where it gave one.
+        container: FFmpeg's short name of the demuxer.
+        codec: The codec's canonical name, such as ``h264``.
+        codec_tag: Four characters of the container, or empty.
+        extradata: Parameter sets and the like, as the container stores them.
+        time_base: Seconds a tick.
+        width: Coded width in pixels, before rotation.
+        height: Coded height in pixels, before rotation.
+        pixel_format: FFmpeg's name of the decoded format.
+        colorspace: AVColorSpace number (2 is unspecified).
+        color_range: AVColorRange number (0 is unspecified, 1 limited, 2 full).
+        rotation: Degrees counter-clockwise by which frames are turned for display: 0, 90, 180 or 270.
+        addressable: Whether each packet's bytes stand at ``packets.offset`` in the file.
+        lookahead_packets: Packets to feed past a frame's own before it is complete.
+        bits_per_coded_sample: As the container says, 0 where it does not.
+    """
+
+    uri: str
+    length: int
+    etag: str | None
+    container: str
+    codec: str
+    codec_tag: str
+    extradata: bytes
+    time_base: Fraction
+    width: int
+    height: int
+    pixel_format: str
+    colorspace: int
+    color_range: int
+    rotation: int
+    addressable: bool
+    lookahead_packets: int = 0
+    bits_per_coded_sample: int = 0
+
+    @property
+    def display_size(self) -> tuple[int, int]:
+        """``(height, width)`` in pixels after rotation."""
+        size = (self.height, self.width)
+        return size[::-1] if self.rotation in (90, 270) else size
+
+
+@dataclass(frozen=True)
+class PacketTable:
+    """All packets of a segment in decode order, shown or not.
+
+    Attributes:
+        offset: int64 ``(m,)``, where the packet's bytes begin in the file; -1 where not addressable.
+        size: int64 ``(m,)``, bytes.
+        crc32: int64 ``(m,)``, CRC-32 of the bytes (zlib's polynomial), or ``UNKNOWN``.
+        is_reference: int8 ``(m,)``, 1 where other frames are predicted from this one, 0 where none
+            is, or ``UNKNOWN``.
+        is_corrupt: bool ``(m,)``, True where the file holds only part of the packet.
+    """
+
+    offset: Int64Array
+    size: Int64Array
+    crc32: Int64Array
+    is_reference: npt.NDArray[np.int8]
+    is_corrupt: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.size)
+
+
+@dataclass(frozen=True)
+class SegmentTable:
+    """The shown frames of one segment in presentation order, and its packets.
+
+    Attributes:
+        info: What the segment is.
+        pts: int64 ``(n,)``, strictly ascending, in ticks.
+        duration: int64 ``(n,)``, ticks.
+        timestamp: float64 ``(n,)``, recording-relative seconds.
+        packet: int64 ``(n,)``, the frame's packet, a row of ``packets``.
+        start: int64 ``(n,)``, the packet at which decoding must begin for this frame.
+        packets: All packets in decode order.
+    """
+
+    info: SegmentInfo
+    pts: Int64Array
+    duration: Int64Array
+    timestamp: npt.NDArray[np.float64]
+    packet: Int64Array
+    start: Int64Array
+    packets: PacketTable
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @cached_property
+    def start_ns(self) -> Int64Array:
+        """int64 ``(n,)``: the first whole nanosecond at which each frame is shown."""
+        return ticks_to_ns_ceil(self.pts, self.info.time_base)
+
+    @cached_property
+    def end_ns(self) -> int:
+        """The first whole nanosecond at which the last frame is shown no more."""
+        end = self.pts[-1:] + self.duration[-1:]
+        return int(ticks_to_ns_ceil(end, self.info.time_base)[0]) if len(self) else 0
+
+    @cached_property
+    def pts_ns(self) -> Int64Array:
+        """int64 ``(n,)``: the nanoseconds that a reference to each frame stores."""
+        return ticks_to_ns_round(self.pts, self.info.time_base)
+
+    @cached_property
+    def seconds(self) -> Fraction:
+        """Exact length: from the first frame to the end of the last."""
+        if not len(self):
+            return Fraction(0)
+        ticks = int(self.pts[-1]) + int(self.duration[-1]) - int(self.pts[0])
+        return ticks * self.info.time_base
+
+    @cached_property
+    def random_access_points(self) -> Int64Array:
+        """int64, ascending: the packets at which decoding of some frame begins."""
+        return np.unique(self.start)
+
+
+def _check(table: SegmentTable) -> None:
+    """Refuse columns that cannot be true, whoever wrote them.
+
+    Raises:
+        FrameIndexInvalidError: With the first thing that is wrong.
+    """
+    problem = _column_problem(table) or _value_problem(table)
+    if problem is None:
+        try:
+            _ = table.start_ns, table.end_ns, table.pts_ns
+        except (OverflowError, ValueError) as error:
+            problem = str(error)
+    if problem is not None:
+        raise FrameIndexInvalidError(
+            f"the frame index cannot be true: {problem}; write it anew with: mediaref-ursa index --overwrite",
+            uri=table.info.uri,
+        )
+
+
+def _column_problem(table: SegmentTable) -> str | None:
+    frames, packets = len(table.pts), len(table.packets.size)
+    per_frame: tuple[npt.NDArray[Any], ...] = (table.duration, table.timestamp, table.packet, table.start)
+    per_packet: tuple[npt.NDArray[Any], ...] = (
+        table.packets.offset,
+        table.packets.crc32,
+        table.packets.is_reference,
+        table.packets.is_corrupt,
+    )
+    if any(len(column) != frames for column in per_frame):
+        return "columns of frames differ in length"
+    if any(len(column) != packets for column in per_packet):
+        return "columns of packets differ in length"
+    if packets < frames:
+        return f"{frames} frames are shown but there are only {packets} packets"
+    return None
+
+
+def _value_problem(table: SegmentTable) -> str | None:
+    if not len(table):
+        return None
+    info, packets = table.info, table.packets
+    if (np.diff(table.pts) <= 0).any():
+        return "pts are not strictly ascending"
+    if max(-int(table.pts[0]), int(table.pts[-1]), int(table.duration.max())) >= 2**62:
+        return "a pts or a duration is out of range"
+    if (table.duration < 0).any():
+        return "a duration is negative"
+    if (table.packet < 0).any() or (table.packet >= len(packets)).any():
+        return "a frame points at a packet that does not exist"
+    if len(np.unique(table.packet)) != len(table):
+        return "two frames point at one packet"
+    if (table.start < 0).any() or (table.start > table.packet).any():
+        return "a frame's decoding begins after its own packet"
+    if (packets.size < 0).any() or int(packets.size.max()) > info.length:
+        return f"a packet is larger than the file of {info.length} bytes"
+    if info.addressable and (
+        (packets.offset < 0).any() or (packets.offset > info.length - packets.size).any()
+    ):
+        return f"a packet lies outside the file of {info.length} bytes"
+    return None

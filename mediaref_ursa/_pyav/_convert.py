@@ -1,0 +1,88 @@
+"""Frames to pixels: colour by the stream's own tags, size, rotation, axis order."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from mediaref_ursa._errors import LimitExceededError
+from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._pyav._foreign import foreign_errors
+
+UInt8Array = npt.NDArray[np.uint8]
+
+_SWS_COLORSPACES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+"""swscale's matrices by AVColorSpace; frames without a tag are taken as BT.601, as FFmpeg does."""
+
+
+class FrameConverter:
+    """Turns decoded frames into arrays. Belongs to one thread: its swscale context is reused."""
+
+    def __init__(self, spec: PixelSpec) -> None:
+        self._spec = spec
+        self._reformatter = VideoReformatter()
+
+    def convert(self, frame: VideoFrame, rotation: int, *, uri: str) -> UInt8Array:
+        """Return a new uint8 array of the frame, ``(H, W, C)`` or ``(C, H, W)`` as the spec says.
+
+        Args:
+            frame: As the decoder gave it.
+            rotation: Degrees counter-clockwise to turn it by: 0, 90, 180 or 270.
+            uri: Named in errors.
+
+        Raises:
+            LimitExceededError: The frame, or the size asked for, has more pixels than allowed.
+            CorruptMediaError: swscale refuses the frame.
+        """
+        turns = rotation // 90 % 4 if self._spec.apply_rotation else 0
+        height, width = frame.height, frame.width
+        if self._spec.resize is not None:
+            height, width = self._spec.resize if turns % 2 == 0 else self._spec.resize[::-1]
+        if max(height * width, frame.height * frame.width) > self._spec.max_pixels:
+            raise LimitExceededError(
+                f"expected at most {self._spec.max_pixels} pixels, found {frame.width}x{frame.height} "
+                f"to be given as {width}x{height}; allow more with max_pixels=",
+                uri=uri,
+            )
+        with foreign_errors(f"convert a {frame.format.name} frame to {self._spec.pixel_format}", uri=uri):
+            picture = self._reformat(frame, height, width)
+        pixels = _pixels(picture, self._spec.channels)
+        if turns:
+            pixels = np.rot90(pixels, turns)
+        if self._spec.channel_format == "NCHW":
+            pixels = pixels.transpose(2, 0, 1)
+        out = np.empty(pixels.shape, dtype=np.uint8)
+        np.copyto(out, pixels)
+        return out
+
+    def _reformat(self, frame: VideoFrame, height: int, width: int) -> VideoFrame:
+        full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+        return self._reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format=self._spec.pixel_format,
+            src_colorspace=_SWS_COLORSPACES.get(frame.colorspace, Colorspace.DEFAULT),
+            interpolation=Interpolation.BILINEAR,
+            src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            threads=1,
+        )
+
+
+def _pixels(picture: VideoFrame, channels: int) -> UInt8Array:
+    """View the only plane of a packed picture as ``(H, W, C)``, without the padding of its rows."""
+    plane = picture.planes[0]
+    rows = np.frombuffer(plane, dtype=np.uint8)[: plane.line_size * picture.height]
+    used = rows.reshape(picture.height, plane.line_size)[:, : picture.width * channels]
+    return used.reshape(picture.height, picture.width, channels)

@@ -1,0 +1,83 @@
+"""Packets to frames: a codec context made from the index, without a container."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import av
+from av.codec.context import ThreadType
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._frame_table import SegmentInfo
+from mediaref_ursa._pixels import MAX_PIXELS
+from mediaref_ursa._pyav._foreign import foreign_errors
+
+_DECODERS = {"av1": "libdav1d"}
+"""Decoders to use where FFmpeg's own of that name needs hardware."""
+
+
+def open_context(info: SegmentInfo, *, max_pixels: int = MAX_PIXELS) -> VideoCodecContext:
+    """Make the decoder of a segment: one thread, for the thread that calls this.
+
+    Raises:
+        UnsupportedMediaError: This FFmpeg has no decoder for the codec.
+    """
+    with foreign_errors(f"make a decoder for {info.codec}", uri=info.uri):
+        context = av.CodecContext.create(_DECODERS.get(info.codec, info.codec), "r")
+    if not isinstance(context, VideoCodecContext):
+        raise UnsupportedMediaError(f"expected a video codec, found {info.codec!r}", uri=info.uri)
+    with foreign_errors(f"configure the {info.codec} decoder", uri=info.uri):
+        use_one_thread(context)
+        context.extradata = info.extradata or None
+        context.width, context.height = info.width, info.height
+        context.colorspace, context.color_range = info.colorspace, info.color_range
+        if info.bits_per_coded_sample:
+            context.bits_per_coded_sample = info.bits_per_coded_sample
+        if info.codec == "rawvideo":
+            context.pix_fmt = info.pixel_format
+        if len(info.codec_tag) == 4 and info.codec_tag.isprintable():
+            context.codec_tag = info.codec_tag
+        context.options = {"max_pixels": str(max_pixels)}
+    return context
+
+
+def use_one_thread(context: VideoCodecContext) -> None:
+    """Keep FFmpeg's own threads out: a forked child hangs on a context that has them."""
+    context.thread_count = 1
+    context.thread_type = ThreadType.NONE
+
+
+def decode_packets(
+    context: VideoCodecContext, packets: Iterable[tuple[int, bytes]], *, uri: str
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Feed packets in decode order and yield ``(number, frame)`` as frames come out, all of them.
+
+    A packet's number travels through the decoder in place of its pts, so that each frame is known by
+    its packet even where pts are missing, repeated or wrong.
+
+    Args:
+        context: A context of :func:`open_context` that nothing has been fed to.
+        packets: ``(number, bytes)``.
+        uri: Named in errors.
+
+    Raises:
+        CorruptMediaError: The decoder refuses a packet.
+    """
+    for number, data in packets:
+        with foreign_errors(f"decode packet {number}", uri=uri):
+            packet = Packet(data)
+            packet.pts = packet.dts = number
+            frames = context.decode(packet)
+        yield from _numbered(frames)
+    with foreign_errors("decode the last packets", uri=uri):
+        frames = context.decode(None)
+    yield from _numbered(frames)
+
+
+def _numbered(frames: list[VideoFrame]) -> Iterator[tuple[int, VideoFrame]]:
+    for frame in frames:
+        if frame.pts is not None:
+            yield frame.pts, frame

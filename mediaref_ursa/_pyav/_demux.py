@@ -1,0 +1,80 @@
+"""Containers, opened over our own reader: FFmpeg sees bytes and a pinned format, never a URI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import av
+import av.container
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from mediaref_ursa._containers import SNIFF_BYTES, sniff_container
+from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._pyav._foreign import foreign_errors
+from mediaref_ursa._reader import RangeReader
+
+_BUFFER_BYTES = 1 << 18
+
+
+@contextmanager
+def open_video(reader: RangeReader, *, uri: str) -> Iterator[tuple[av.container.InputContainer, VideoStream]]:
+    """Open a container and yield it with FFmpeg's best video stream, never an attached picture.
+
+    Raises:
+        UnsupportedMediaError: Not a video container, or one without a video stream.
+        CorruptMediaError: A container that FFmpeg cannot read.
+    """
+    name = sniff_container(reader.read_at(0, SNIFF_BYTES), uri=uri)
+    reader.seek(0)
+    with foreign_errors(f"open the {name} container", uri=uri):
+        container = av.open(
+            reader,
+            "r",
+            format=name,
+            options={"format_whitelist": _whitelist(name)},
+            metadata_errors="replace",
+            buffer_size=_BUFFER_BYTES,
+            io_open=_refuse_other_files,
+        )
+    try:
+        yield container, _video_stream(container, uri)
+    finally:
+        container.close()
+
+
+def packets(
+    container: av.container.InputContainer, stream: VideoStream, *, uri: str
+) -> Iterator[Packet[VideoStream]]:
+    """Yield the stream's packets in decode order, without the empty one that marks the end."""
+    demuxer = container.demux(stream)
+    while True:
+        with foreign_errors("read packets", uri=uri):
+            packet = next(demuxer, None)
+        if packet is None:
+            return
+        if packet.size:
+            yield packet
+
+
+def _whitelist(name: str) -> str:
+    """Return the demuxer's whole name, which FFmpeg compares with the white list."""
+    return str(av.ContainerFormat(name, "r").name)
+
+
+def _refuse_other_files(url: str, flags: int, options: dict[str, Any]) -> NoReturn:
+    """Refuse what a container points at outside itself."""
+    raise UnsupportedMediaError("the container asks for another file; references in media are not followed")
+
+
+def _video_stream(container: av.container.InputContainer, uri: str) -> VideoStream:
+    with foreign_errors("find a video stream", uri=uri):
+        stream = container.streams.best("video")
+    if stream is None or stream.disposition & Disposition.attached_pic:
+        kinds = ", ".join(sorted({s.type for s in container.streams})) or "none"
+        raise UnsupportedMediaError(f"expected a video stream, found streams of kinds: {kinds}", uri=uri)
+    assert isinstance(stream, VideoStream)
+    return stream

@@ -1,0 +1,132 @@
+"""What a segment is: read from the container and from its first frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import count
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, UnsupportedMediaError
+from mediaref_ursa._frame_table import SegmentInfo
+from mediaref_ursa._pixels import MAX_PIXELS
+from mediaref_ursa._pyav._decode import open_context, use_one_thread
+from mediaref_ursa._pyav._demux import open_video, packets
+from mediaref_ursa._pyav._foreign import foreign_errors
+from mediaref_ursa._reader import RangeReader
+
+_CANONICAL_NAMES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}
+
+
+def probe_segment(reader: RangeReader, *, uri: str, etag: str | None) -> tuple[SegmentInfo, bool]:
+    """Return what the segment is, and whether its codec has intra frames only.
+
+    The first frame is decoded twice, by the container's own decoder and by one made from what is
+    recorded; where they differ, the segment could not be read from its index.
+
+    Raises:
+        UnsupportedMediaError: No video, or a codec that cannot be decoded packet by packet.
+        CorruptMediaError: No frame can be decoded.
+        LimitExceededError: Frames of more than ``MAX_PIXELS`` pixels.
+    """
+    with open_video(reader, uri=uri) as (container, stream):
+        info = _describe(stream, container.format.name, reader.length, uri=uri, etag=etag)
+        theirs, ours = _first_frames(container, stream, info)
+    if not _same_picture(theirs, ours):
+        raise UnsupportedMediaError(
+            f"{info.codec} in {info.container} cannot be decoded packet by packet here: "
+            "the first frame differs from the container's own",
+            uri=uri,
+        )
+    return _with_first_frame(info, theirs), bool(stream.codec.intra_only)
+
+
+def _describe(stream: VideoStream, container: str, length: int, *, uri: str, etag: str | None) -> SegmentInfo:
+    context = stream.codec_context
+    if context is None or context.codec is None:
+        raise UnsupportedMediaError(
+            "expected a codec that this FFmpeg decodes, found one it does not", uri=uri
+        )
+    if context.width * context.height > MAX_PIXELS:
+        raise LimitExceededError(
+            f"expected at most {MAX_PIXELS} pixels, found {context.width}x{context.height}", uri=uri
+        )
+    time_base = stream.time_base
+    if time_base is None or time_base <= 0:
+        raise CorruptMediaError(f"expected a positive time base, found {time_base}", uri=uri)
+    tag = context.codec_tag
+    return SegmentInfo(
+        uri=uri,
+        length=length,
+        etag=etag,
+        container=container,
+        codec=_CANONICAL_NAMES.get(context.name, context.name),
+        codec_tag=tag if tag.isprintable() and tag.isascii() else "",
+        extradata=bytes(context.extradata or b""),
+        time_base=Fraction(time_base.numerator, time_base.denominator),
+        width=context.width,
+        height=context.height,
+        pixel_format=context.pix_fmt or "",
+        colorspace=int(context.colorspace),
+        color_range=int(context.color_range),
+        rotation=0,
+        addressable=False,
+        bits_per_coded_sample=context.bits_per_coded_sample,
+    )
+
+
+def _first_frames(
+    container: av.container.InputContainer, stream: VideoStream, info: SegmentInfo
+) -> tuple[VideoFrame, VideoFrame]:
+    """Decode until both decoders have given the first frame that is shown."""
+    own = open_context(info)
+    use_one_thread(stream.codec_context)
+    theirs: list[VideoFrame] = []
+    ours: list[VideoFrame] = []
+    hidden: set[int] = set()
+    source = packets(container, stream, uri=info.uri)
+    for number in count():
+        packet = next(source, None)
+        copy = None
+        if packet is not None:
+            copy = Packet(bytes(packet))
+            copy.pts = copy.dts = number
+            if packet.is_discard:
+                hidden.add(number)
+        with foreign_errors(f"decode the first {info.codec} frame", uri=info.uri):
+            theirs += stream.codec_context.decode(packet)
+            ours += own.decode(copy)
+        ours = [frame for frame in ours if frame.pts not in hidden]
+        if theirs and ours:
+            return theirs[0], ours[0]
+        if packet is None:
+            break
+    raise CorruptMediaError("expected a video, found no frame that can be decoded", uri=info.uri)
+
+
+def _same_picture(first: VideoFrame, second: VideoFrame) -> bool:
+    if (first.width, first.height, first.format.name) != (second.width, second.height, second.format.name):
+        return False
+    return bool(np.array_equal(first.to_ndarray(format="rgb24"), second.to_ndarray(format="rgb24")))
+
+
+def _with_first_frame(info: SegmentInfo, frame: VideoFrame) -> SegmentInfo:
+    """Prefer what the decoder says over what the container says."""
+    return replace(
+        info,
+        width=frame.width,
+        height=frame.height,
+        pixel_format=frame.format.name,
+        rotation=_quarter_turns(frame.rotation),
+    )
+
+
+def _quarter_turns(rotation: float) -> int:
+    """Return 0, 90, 180 or 270; frames turned by other angles are left as they are coded."""
+    turned = round(rotation) % 360
+    return turned if turned in (90, 180, 270) else 0

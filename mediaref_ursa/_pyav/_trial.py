@@ -1,0 +1,125 @@
+"""Learning by decoding, where a stream's bits do not tell what its packets give."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import numpy as np
+from av.video.frame import VideoFrame
+
+from mediaref_ursa._errors import CorruptMediaError
+from mediaref_ursa._frame_table import SegmentInfo
+from mediaref_ursa._pyav._decode import decode_packets, open_context, use_one_thread
+from mediaref_ursa._pyav._demux import open_video, packets
+from mediaref_ursa._pyav._foreign import foreign_errors
+from mediaref_ursa._reader import RangeReader
+from mediaref_ursa._time import Int64Array
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The frames that a linear decode gives.
+
+    Attributes:
+        numbers: int64 ``(n,)``, the packet of each frame, in the order of output.
+        pts: int64 ``(n,)``, the time that the container's own decoder reports for it, in ticks.
+        pixels: CRC-32 of each frame's RGB pixels by packet, empty unless asked for.
+    """
+
+    numbers: Int64Array
+    pts: Int64Array
+    pixels: dict[int, int]
+
+
+def decode_order_trial(
+    reader: RangeReader, info: SegmentInfo, *, stop: int | None = None, with_pixels: bool = False
+) -> Trial:
+    """Decode the first ``stop`` packets, or all, from the first one on.
+
+    Raises:
+        CorruptMediaError: A packet cannot be decoded, or the two ways of decoding disagree.
+    """
+    hidden: set[int] = set()
+    numbers: list[int] = []
+    pixels: dict[int, int] = {}
+    source = islice(_numbered_packets(reader, info, hidden), stop)
+    for number, frame in decode_packets(open_context(info), source, uri=info.uri):
+        if number in hidden:
+            continue
+        numbers.append(number)
+        if with_pixels:
+            pixels[number] = _pixel_crc(frame)
+    reported = list(_reported_pts(reader, info)) if stop is None else [0] * len(numbers)
+    if len(reported) != len(numbers):
+        raise CorruptMediaError(
+            f"expected {len(reported)} frames as the container's own decoder gives, found {len(numbers)}",
+            uri=info.uri,
+        )
+    return Trial(np.array(numbers, dtype=np.int64), np.array(reported, dtype=np.int64), pixels)
+
+
+def exact_starts(reader: RangeReader, info: SegmentInfo, candidates: Int64Array, trial: Trial) -> Int64Array:
+    """Return those candidates from which decoding gives the frames of the linear decode.
+
+    From each candidate the packets up to the next one are decoded afresh; every frame from the
+    candidate's on must have the pixels that it has in the linear decode.
+    """
+    pts_of = dict(zip(trial.numbers.tolist(), trial.pts.tolist(), strict=True))
+    bounds = [*candidates.tolist(), None]
+    exact: list[int] = []
+    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+        if first is None or first not in pts_of:
+            continue
+        wanted = {n for n, t in pts_of.items() if n >= first and t >= pts_of[first] and n < (last or 1 << 62)}
+        if wanted and _gives(reader, info, first, last, wanted, trial.pixels):
+            exact.append(first)
+    return np.array(exact, dtype=np.int64)
+
+
+def _gives(
+    reader: RangeReader,
+    info: SegmentInfo,
+    first: int,
+    last: int | None,
+    wanted: set[int],
+    pixels: dict[int, int],
+) -> bool:
+    source = islice(_numbered_packets(reader, info, set()), first, last)
+    found: dict[int, int] = {}
+    try:
+        for number, frame in decode_packets(open_context(info), source, uri=info.uri):
+            found[number] = _pixel_crc(frame)
+    except CorruptMediaError:
+        return False
+    return all(found.get(number) == pixels[number] for number in wanted)
+
+
+def _numbered_packets(
+    reader: RangeReader, info: SegmentInfo, hidden: set[int]
+) -> Iterator[tuple[int, bytes]]:
+    with open_video(reader, uri=info.uri) as (container, stream):
+        for number, packet in enumerate(packets(container, stream, uri=info.uri)):
+            if packet.is_discard:
+                hidden.add(number)
+            yield number, bytes(packet)
+
+
+def _reported_pts(reader: RangeReader, info: SegmentInfo) -> Iterator[int]:
+    """Yield the times that the container's own decoder gives its frames, hidden ones left out."""
+    with open_video(reader, uri=info.uri) as (container, stream):
+        use_one_thread(stream.codec_context)
+        for packet in chain(packets(container, stream, uri=info.uri), [None]):
+            with foreign_errors("decode a packet", uri=info.uri):
+                frames = stream.codec_context.decode(packet)
+            for frame in frames:
+                time = frame.pts if frame.pts is not None else frame.dts
+                if time is None:
+                    raise CorruptMediaError("expected a time for every frame, found none", uri=info.uri)
+                yield time
+
+
+def _pixel_crc(frame: VideoFrame) -> int:
+    return zlib.crc32(frame.to_ndarray(format="rgb24").tobytes())

@@ -1,0 +1,254 @@
+"""URIs as values: which scheme they have, which file they name, what a data URI holds.
+
+Pure functions over strings, with no I/O. A *scheme* is only what is written ``x://``, and ``data:``
+and ``file:``; everything else is a plain path, taken letter for letter. A scheme of one letter is
+the drive of a Windows path.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError
+
+REMOTE_SCHEMES = frozenset({"http", "https"})
+CLOUD_SCHEMES = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "hf", "oss", "r2", "s3", "s3a"})
+MAX_DATA_URI_BYTES = 64 * 2**20
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://|(data|file):", re.IGNORECASE)
+_QUERY_OR_FRAGMENT = re.compile(r"[?#]")
+_MIMETYPE = re.compile(r"[A-Za-z0-9!#$&^_.+*'`|~-]+/[A-Za-z0-9!#$&^_.+*'`|~-]+")
+_PARAMETER = re.compile(r"[A-Za-z0-9!#$&^_.+*'`|~-]+(?:=[^\s;,]*)?")
+_NOT_IN_PAYLOAD = re.compile(rb"[^A-Za-z0-9\-._~!$&'()*+,;=:@/?\[\]%]|%(?![0-9A-Fa-f]{2})")
+
+
+def scheme_of(uri: str) -> str:
+    """Return the scheme of ``uri`` in lower case, or ``""`` for a plain path.
+
+    >>> scheme_of("HTTPS://host/a.mp4"), scheme_of("data:,x"), scheme_of("file:/a.mp4")
+    ('https', 'data', 'file')
+    >>> scheme_of("clips/a.mp4"), scheme_of("C://clips/a.mp4"), scheme_of("concat:a|b")
+    ('', '', '')
+    """
+    match = _SCHEME.match(uri)
+    return (match[1] or match[2]).lower() if match else ""
+
+
+def is_data(uri: str) -> bool:
+    """Say whether ``uri`` carries its bytes in itself (RFC 2397)."""
+    return scheme_of(uri) == "data"
+
+
+def is_local(uri: str) -> bool:
+    """Say whether ``uri`` names a file of this machine: a plain path or ``file:``."""
+    return scheme_of(uri) in ("", "file")
+
+
+def is_remote(uri: str) -> bool:
+    """Say whether ``uri`` is served over http or https."""
+    return scheme_of(uri) in REMOTE_SCHEMES
+
+
+def is_cloud(uri: str) -> bool:
+    """Say whether ``uri`` names an object of a cloud store, such as ``s3://bucket/key``."""
+    return scheme_of(uri) in CLOUD_SCHEMES
+
+
+def is_relative_path(uri: str) -> bool:
+    """Say whether ``uri`` is a plain path that is not absolute on this platform."""
+    return scheme_of(uri) == "" and not Path(uri).is_absolute()
+
+
+def without_query(uri: str) -> str:
+    """Return ``uri`` without query and fragment; plain paths keep their ``?`` and ``#``.
+
+    >>> without_query("https://host/a.mp4?sig=1#t=3"), without_query("takes/what?.mp4")
+    ('https://host/a.mp4', 'takes/what?.mp4')
+    """
+    if scheme_of(uri) == "":
+        return uri
+    return _QUERY_OR_FRAGMENT.split(uri, maxsplit=1)[0]
+
+
+def local_path(uri: str) -> str:
+    """Return the path of the local file that ``uri`` names.
+
+    A plain path comes back untouched. Of a ``file:`` URI (RFC 8089) the percent-encoding is
+    decoded and query and fragment are left out; its host is empty or ``localhost``. Bytes that
+    are no UTF-8 are kept as ``os.fsdecode`` keeps them.
+
+    Raises:
+        InvalidReferenceError: Another scheme, another host, a relative ``file:`` URI, an empty
+            path or a NUL byte in it.
+
+    >>> local_path("file:///data/take%201.mp4"), local_path("take%201.mp4")
+    ('/data/take 1.mp4', 'take%201.mp4')
+    """
+    scheme = scheme_of(uri)
+    if scheme not in ("", "file"):
+        raise InvalidReferenceError(f"expected a path or a file:// URI, found the scheme '{scheme}'", uri=uri)
+    path = uri if scheme == "" else _path_of_file_uri(uri)
+    if not path:
+        raise InvalidReferenceError("expected a path, found an empty one", uri=uri)
+    if "\0" in path:
+        raise InvalidReferenceError("expected a path, found a NUL byte in it", uri=uri)
+    return path
+
+
+def _path_of_file_uri(uri: str) -> str:
+    rest = without_query(uri)[len("file:") :]
+    host = ""
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        rest = slash + path
+    if host.lower() not in ("", "localhost"):
+        raise InvalidReferenceError(f"expected a file of this machine, found the host '{host}'", uri=uri)
+    if not rest.startswith("/"):
+        raise InvalidReferenceError(
+            "expected an absolute path after file://; write a relative one as a plain path", uri=uri
+        )
+    return os.fsdecode(unquote_to_bytes(rest))
+
+
+@dataclass(frozen=True)
+class DataUriParts:
+    """A data URI taken apart, its payload not decoded.
+
+    Attributes:
+        mimetype: ``type/subtype``; ``text/plain`` where the URI has none.
+        parameters: What stands between media type and payload, ``charset=utf-8`` and the like, in
+            their order, without the ``base64`` flag.
+        is_base64: Whether the payload is base64; else it is percent-encoded.
+        payload: The payload's text as it stands in the URI, ASCII.
+    """
+
+    mimetype: str
+    parameters: tuple[str, ...]
+    is_base64: bool
+    payload: bytes
+
+
+def parse_data_uri(uri: str, *, max_bytes: int | None = None) -> DataUriParts:
+    """Take a data URI apart by RFC 2397; the payload is not decoded.
+
+    Args:
+        uri: The URI. Neither media type nor parameters are the default of the RFC,
+            ``text/plain;charset=US-ASCII``.
+        max_bytes: The most bytes that the decoded payload may have, measured before decoding.
+
+    Raises:
+        ValueError: Not a data URI, no comma, a malformed media type or parameter, or a payload
+            with letters that cannot stand in a URI.
+        LimitExceededError: The payload is larger than ``max_bytes``.
+
+    >>> parse_data_uri("data:text/plain;charset=utf-8,a%20b")
+    DataUriParts(mimetype='text/plain', parameters=('charset=utf-8',), is_base64=False, payload=b'a%20b')
+    """
+    if not is_data(uri):
+        raise ValueError(f"Malformed data URI: expected it to begin with 'data:', found {uri[:20]!r}")
+    comma = uri.find(",")
+    if comma < 0:
+        raise ValueError("Malformed data URI: expected a comma before the payload, found none")
+    mimetype, parameters, is_base64 = _split_header(uri[len("data:") : comma])
+    _check_size(uri, comma, is_base64, max_bytes)
+    try:
+        payload = uri[comma + 1 :].encode("ascii")
+    except UnicodeEncodeError as error:
+        raise ValueError(_stray_letter(error.object[error.start], error.start)) from None
+    return DataUriParts(mimetype, parameters, is_base64, payload)
+
+
+def _split_header(header: str) -> tuple[str, tuple[str, ...], bool]:
+    mimetype, *rest = header.split(";")
+    is_base64 = bool(rest) and rest[-1].lower() == "base64"
+    if is_base64:
+        rest.pop()
+    if not mimetype:
+        return "text/plain", check_parameters(tuple(rest) or ("charset=US-ASCII",)), is_base64
+    return check_mimetype(mimetype), check_parameters(tuple(rest)), is_base64
+
+
+def check_mimetype(mimetype: str) -> str:
+    """Return ``mimetype`` if it is ``type/subtype``; else raise a ValueError."""
+    if not _MIMETYPE.fullmatch(mimetype):
+        raise ValueError(
+            f"Malformed data URI: expected a media type such as image/png, found {mimetype[:40]!r}"
+        )
+    return mimetype
+
+
+def check_parameters(parameters: tuple[str, ...]) -> tuple[str, ...]:
+    """Return ``parameters`` if each is ``name=value`` or a bare name; else raise a ValueError."""
+    for parameter in parameters:
+        if parameter.lower() == "base64":
+            raise ValueError("Malformed data URI: expected ';base64' last before the comma, once")
+        if not (_PARAMETER.fullmatch(parameter) and parameter.isascii()):
+            raise ValueError(
+                f"Malformed data URI: expected a parameter such as charset=utf-8, found {parameter[:40]!r}"
+            )
+    return parameters
+
+
+def _check_size(uri: str, comma: int, is_base64: bool, max_bytes: int | None) -> None:
+    """Count the decoded bytes without decoding: an escape is three letters a byte, base64 four for three."""
+    if max_bytes is None:
+        return
+    size = len(uri) - comma - 1 - 2 * uri.count("%", comma + 1)
+    if is_base64:
+        ending = uri[-6:].upper().replace("%3D", "=")
+        size = size * 3 // 4 - (len(ending) - len(ending.rstrip("=")))
+    if size > max_bytes:
+        raise LimitExceededError(
+            f"expected at most {max_bytes} bytes in a data URI, found {size};"
+            " store the media as a file or raise the limit",
+            uri=uri,
+        )
+
+
+def decode_data_payload(payload: bytes, *, is_base64: bool) -> bytes:
+    """Decode the payload of a data URI.
+
+    Args:
+        payload: The text after the comma, ASCII. In base64 ``%2B`` and the like are undone first.
+        is_base64: Whether it is base64; else it is percent-encoded.
+
+    Raises:
+        ValueError: A letter that cannot stand in a URI, a broken escape, or broken base64.
+
+    >>> decode_data_payload(b"a%20b", is_base64=False), decode_data_payload(b"aGk%3D", is_base64=True)
+    (b'a b', b'hi')
+    """
+    if not is_base64:
+        stray = _NOT_IN_PAYLOAD.search(payload)
+        if stray:
+            raise ValueError(_stray_letter(stray[0].decode("latin-1"), stray.start()))
+        return unquote_to_bytes(payload) if b"%" in payload else payload
+    text = unquote_to_bytes(payload) if b"%" in payload else payload
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"Malformed data URI: expected a payload in base64: {error}") from None
+
+
+def _stray_letter(letter: str, position: int) -> str:
+    return (
+        f"Malformed data URI: expected a percent-encoded payload, found {letter!r} at {position};"
+        " encode it (urllib.parse.quote) or use base64"
+    )
+
+
+def data_uri_bytes(uri: str, *, max_bytes: int | None = MAX_DATA_URI_BYTES) -> bytes:
+    """Return the decoded payload of a data URI.
+
+    Raises:
+        ValueError: The URI or its payload is malformed.
+        LimitExceededError: The payload is larger than ``max_bytes``, measured before decoding.
+    """
+    parts = parse_data_uri(uri, max_bytes=max_bytes)
+    return decode_data_payload(parts.payload, is_base64=parts.is_base64)

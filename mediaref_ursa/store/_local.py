@@ -1,0 +1,110 @@
+"""Files of this machine, read at offsets that nothing else can move."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError, StoreError
+from mediaref_ursa._uris import local_path
+from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
+
+# Opening a FIFO without O_NONBLOCK waits for a writer that may never come.
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+)
+
+
+@dataclass(frozen=True)
+class LocalStore:
+    """Plain paths and ``file://`` URIs. Only regular files are read.
+
+    Bytes are read with ``os.pread``, so threads and forked children share no offset. No file stays
+    open between calls. Relative paths are relative to the working directory. There are no entity
+    tags.
+    """
+
+    def head(self, uri: str) -> ObjectInfo:
+        """Return the file's length and time of change."""
+        with _opened(uri) as (_, info):
+            return ObjectInfo(size=info.st_size, etag=None, modified=info.st_mtime)
+
+    def get_range(self, uri: str, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes from ``offset`` on."""
+        return self.get_ranges(uri, [(offset, length)])[0]
+
+    def get_ranges(self, uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each ``(offset, length)``, in order; the file is opened once."""
+        for offset, length in ranges:
+            check_range(offset, length)
+        with _opened(uri) as (descriptor, info):
+            return [_read(uri, descriptor, offset, length, info.st_size) for offset, length in ranges]
+
+    def get(self, uri: str, max_bytes: int | None = None) -> bytes:
+        """Return the whole file, unless it is larger than ``max_bytes``."""
+        with _opened(uri) as (descriptor, info):
+            if max_bytes is not None and info.st_size > max_bytes:
+                raise too_large(uri, info.st_size, max_bytes)
+            return _read(uri, descriptor, 0, info.st_size, info.st_size)
+
+
+@contextmanager
+def _opened(uri: str) -> Iterator[tuple[int, os.stat_result]]:
+    """Open a regular file for one call; whatever the system says is an error of the tree."""
+    path = local_path(uri)
+    with _mapped_errors(uri):
+        descriptor = os.open(path, _OPEN_FLAGS)
+        try:
+            info = os.fstat(descriptor)
+            if not stat.S_ISREG(info.st_mode):
+                raise StoreError(f"expected a regular file, found {_kind(info.st_mode)}", uri=uri)
+            yield descriptor, info
+        finally:
+            os.close(descriptor)
+
+
+def _kind(mode: int) -> str:
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "something else")
+
+
+@contextmanager
+def _mapped_errors(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except StoreError:
+        raise
+    except UnicodeEncodeError as error:
+        raise InvalidReferenceError("expected a path that the file system can encode", uri=uri) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MediaNotFoundError("there is no such file", uri=uri) from error
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device that is not there
+            raise StoreError("expected a regular file, found a socket or device", uri=uri) from error
+        raise StoreError(f"the file cannot be read: {error.strerror or error}", uri=uri) from error
+
+
+def _read(uri: str, descriptor: int, offset: int, length: int, size: int) -> bytes:
+    """Read a range; its end is checked first, so that no memory is taken for bytes that are not there."""
+    if offset + length > size:
+        raise past_the_end(uri, offset, length, size)
+    first = os.pread(descriptor, length, offset)
+    if len(first) == length:
+        return first
+    parts = [first]
+    done = len(first)
+    while done < length:  # the system gives at most 2 GiB a call
+        part = os.pread(descriptor, length - done, offset + done)
+        if not part:  # the file was cut short after it was opened
+            raise past_the_end(uri, offset, length, offset + done)
+        parts.append(part)
+        done += len(part)
+    return b"".join(parts)
