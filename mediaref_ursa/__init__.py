@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._errors import (
         CorruptMediaError,
         FrameIndexError,
+        FrameIndexExistsError,
         FrameIndexInvalidError,
         FrameIndexMissingError,
         FrameIndexStaleError,
@@ -42,6 +43,7 @@ _HOMES = {
     "_errors": (
         "CorruptMediaError",
         "FrameIndexError",
+        "FrameIndexExistsError",
         "FrameIndexInvalidError",
         "FrameIndexMissingError",
         "FrameIndexStaleError",
@@ -67,6 +69,7 @@ __all__ = [
     "DecodePlan",
     "DecodedBatch",
     "FrameIndexError",
+    "FrameIndexExistsError",
     "FrameIndexInvalidError",
     "FrameIndexMissingError",
     "FrameIndexStaleError",

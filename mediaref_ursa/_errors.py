@@ -7,6 +7,7 @@
     ├── InvalidReferenceError        ValueError          a URI that no store or decoder can serve
     ├── FrameIndexError
     │   ├── FrameIndexMissingError   FileNotFoundError   there is no frame index at that place
+    │   ├── FrameIndexExistsError    FileExistsError     one stands there and may not be replaced
     │   ├── FrameIndexStaleError     ValueError          the index describes another file
     │   ├── FrameIndexVersionError   ValueError          written by a newer major version
     │   └── FrameIndexInvalidError   ValueError          columns, counts or offsets that cannot be true
@@ -71,6 +72,10 @@ class FrameIndexError(MediaRefError):
 
 class FrameIndexMissingError(FrameIndexError, FileNotFoundError):
     """There is no frame index at that place."""
+
+
+class FrameIndexExistsError(FrameIndexError, FileExistsError):
+    """A frame index stands there already and the caller did not say that it may be replaced."""
 
 
 class FrameIndexStaleError(FrameIndexError, ValueError):

@@ -10,7 +10,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._errors import MediaRefError, UnsupportedMediaError
 from mediaref_ursa._frame_table import SegmentInfo
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._pyav._foreign import foreign_errors
@@ -36,6 +36,8 @@ def open_context(info: SegmentInfo, *, max_pixels: int = MAX_PIXELS) -> VideoCod
         context.colorspace, context.color_range = info.colorspace, info.color_range
         if info.bits_per_coded_sample:
             context.bits_per_coded_sample = info.bits_per_coded_sample
+        if info.reorder_depth and hasattr(context, "reorder_depth"):
+            context.reorder_depth = info.reorder_depth
         if info.codec == "rawvideo":
             context.pix_fmt = info.pixel_format
         if len(info.codec_tag) == 4 and info.codec_tag.isprintable():
@@ -64,17 +66,24 @@ def decode_packets(
         uri: Named in errors.
 
     Raises:
-        CorruptMediaError: The decoder refuses a packet.
+        CorruptMediaError: The decoder refuses a packet; the frames before it were yielded.
     """
+    refused: MediaRefError | None = None
     for number, data in packets:
-        with foreign_errors(f"decode packet {number}", uri=uri):
-            packet = Packet(data)
-            packet.pts = packet.dts = number
-            frames = context.decode(packet)
+        try:
+            with foreign_errors(f"decode packet {number}", uri=uri):
+                packet = Packet(data)
+                packet.pts = packet.dts = number
+                frames = context.decode(packet)
+        except MediaRefError as error:
+            refused = error
+            break
         yield from _numbered(frames)
     with foreign_errors("decode the last packets", uri=uri):
         frames = context.decode(None)
     yield from _numbered(frames)
+    if refused is not None:
+        raise refused
 
 
 def _numbered(frames: list[VideoFrame]) -> Iterator[tuple[int, VideoFrame]]:

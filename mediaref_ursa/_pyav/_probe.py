@@ -77,6 +77,7 @@ def _describe(stream: VideoStream, container: str, length: int, *, uri: str, eta
         rotation=0,
         addressable=False,
         bits_per_coded_sample=context.bits_per_coded_sample,
+        reorder_depth=getattr(context, "reorder_depth", 0),
     )
 
 

@@ -1,0 +1,298 @@
+"""Many references to many pixels: resolve, plan, carry out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mediaref_ursa._errors import MediaRefError
+from mediaref_ursa._images import load_image
+from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._plan import BatchDecodingStrategy, DecodePlan, plan_runs
+from mediaref_ursa._references import ReferenceColumns, reference_columns, within_base
+from mediaref_ursa._resolve import outside_error, resolve
+from mediaref_ursa._time import TOLERANCE_NS, Int64Array
+from mediaref_ursa._uris import MAX_DATA_URI_BYTES
+
+if TYPE_CHECKING:
+    from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._frame_table import SegmentTable
+    from mediaref_ursa._sources import VideoSource
+
+UInt8Array = npt.NDArray[np.uint8]
+
+_DECODERS = ("pyav",)
+_IMAGE_FORMATS = {"RGB": "rgb", "BGR": "bgr", "RGBA": "rgba", "BGRA": "bgra", "G": "gray"}
+
+
+class DecodedBatch(list[Any]):
+    """A list of frames in the order of the references, and the errors of those that have none.
+
+    Attributes:
+        errors: The error of each reference that gave None, by its place in the list.
+    """
+
+    def __init__(self, frames: Iterable[UInt8Array | None], errors: Mapping[int, MediaRefError]) -> None:
+        super().__init__(frames)
+        self.errors: dict[int, MediaRefError] = dict(errors)
+
+
+def batch_decode(
+    refs: Any,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str = "pyav",
+    *,
+    resize: tuple[int, int] | None = None,
+    colorspace: str = "RGB",
+    channel_format: str = "NHWC",
+    on_error: Literal["raise", "none"] = "raise",
+    tolerance_ns: int = TOLERANCE_NS,
+    base_dir: str | os.PathLike[str] | None = None,
+    frame_index: Any = None,
+    **kwargs: Any,
+) -> list[Any]:
+    """Decode references to video frames and images, as many and as mixed as you like.
+
+    Each reference to a video shows the last frame whose time is not after ``pts_ns`` plus the
+    tolerance, in absolute container time: the frame that a player shows then. A frame that is asked
+    for several times is decoded once.
+
+    Args:
+        refs: ``MediaRef`` objects or dicts with ``uri`` and ``pts_ns``, in any sequence: a list, a
+            tuple, an Arrow ``struct<uri, pts_ns>`` array, a pandas column.
+        strategy: How much work frames of one video share; never which frames come out.
+        decoder: ``"pyav"``.
+        resize: ``(height, width)`` of every output in pixels; each frame's own size without it.
+        colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
+        channel_format: ``NHWC`` for arrays ``(H, W, C)``, ``NCHW`` for ``(C, H, W)``.
+        on_error: ``"raise"`` raises the error of the first reference that fails; ``"none"`` puts
+            None in its place and decodes the rest, with the errors in ``.errors`` of the list.
+        tolerance_ns: Nanoseconds by which a reference may lie before its frame.
+        base_dir: Where relative references begin; none may lead out of it.
+        frame_index: A ``LanceFrameIndex`` of the one video that is referred to, or a mapping from
+            URIs to them; found beside each video, or built in memory, without it.
+        **kwargs: ``apply_rotation`` (True) turns frames by the container's display matrix;
+            ``max_pixels`` (8K) and ``max_data_uri_bytes`` (64 MiB) bound what is decoded;
+            ``allow_outside_base`` (False) lets references leave ``base_dir``; ``keep_av_open``
+            is accepted and means nothing.
+
+    Returns:
+        uint8 arrays in the order of ``refs``, each its own memory; a list that also has ``.errors``.
+
+    Raises:
+        ValueError: An option that is none of its values.
+        MediaRefError: The first reference that fails, with ``on_error="raise"``.
+
+    Example:
+        >>> from mediaref_ursa import MediaRef, batch_decode
+        >>> clip = getfixture("clip")
+        >>> frames = batch_decode([MediaRef(clip, 0), MediaRef(clip, 1_000_000_000)])
+        >>> [frame.shape for frame in frames]
+        [(96, 128, 3), (96, 128, 3)]
+    """
+    if decoder not in _DECODERS:
+        raise ValueError(f"Unknown decoder backend {decoder!r}: expected one of {', '.join(_DECODERS)}")
+    if on_error not in ("raise", "none"):
+        raise ValueError(f"expected on_error to be 'raise' or 'none', found {on_error!r}")
+    options = _Options.of(kwargs)
+    spec = PixelSpec(resize, colorspace, channel_format, options.apply_rotation, options.max_pixels)
+    batch = _Batch(refs, tolerance_ns, base_dir, frame_index, options, eager=on_error == "raise")
+    plan = batch.plan(_strategy(strategy))
+    batch.load_images(spec)
+    if plan.runs:
+        from mediaref_ursa._execute import execute
+
+        outputs, failures = execute(plan, batch.sources_of_segments, spec)
+        batch.outputs.update(outputs)
+        for slot, failure in failures.items():
+            batch.fail(slot, failure)
+    if on_error == "raise":
+        batch.raise_first()
+    return DecodedBatch((batch.outputs.get(i) for i in range(len(batch.columns))), batch.errors)
+
+
+def plan_decode(
+    refs: Any,
+    strategy: BatchDecodingStrategy | str | None = None,
+    *,
+    tolerance_ns: int = TOLERANCE_NS,
+    base_dir: str | os.PathLike[str] | None = None,
+    frame_index: Any = None,
+    **kwargs: Any,
+) -> DecodePlan:
+    """Return what :func:`batch_decode` would do for the same arguments, without decoding.
+
+    Raises:
+        MediaRefError: The first reference that names no frame.
+
+    Example:
+        >>> plan = plan_decode([{"uri": getfixture("clip"), "pts_ns": 0}])
+        >>> plan.frames, plan.packets
+        (1, 1)
+    """
+    batch = _Batch(refs, tolerance_ns, base_dir, frame_index, _Options.of(kwargs), eager=True)
+    plan = batch.plan(_strategy(strategy))
+    batch.raise_first()
+    return plan
+
+
+def cleanup_cache() -> None:
+    """Drop everything that is held in memory: the frame indexes of videos that were read.
+
+    >>> cleanup_cache()
+    """
+    import sys
+
+    sources = sys.modules.get("mediaref_ursa._sources")
+    if sources is not None:
+        sources.forget_sources()
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The options that are taken by name only and rarely."""
+
+    apply_rotation: bool = True
+    max_pixels: int = PixelSpec.max_pixels
+    max_data_uri_bytes: int = MAX_DATA_URI_BYTES
+    allow_outside_base: bool = False
+    keep_av_open: bool = False
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> _Options:
+        known = cls.__dataclass_fields__
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise TypeError(f"expected only the options {', '.join(known)}, found {', '.join(unknown)}")
+        return cls(**given)
+
+
+@dataclass
+class _Batch:
+    """One call: its references, what became of them, and the videos they name."""
+
+    refs: Any
+    tolerance_ns: int
+    base_dir: str | os.PathLike[str] | None
+    frame_index: Any
+    options: _Options
+    eager: bool
+    outputs: dict[int, UInt8Array] = field(default_factory=dict)
+    errors: dict[int, MediaRefError] = field(default_factory=dict)
+    sources_of_segments: list[VideoSource] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.tolerance_ns < 0:
+            raise ValueError(f"expected tolerance_ns of 0 or more, found {self.tolerance_ns}")
+        self.columns: ReferenceColumns = reference_columns(self.refs)
+
+    def plan(self, strategy: BatchDecodingStrategy) -> DecodePlan:
+        """Resolve all references to video frames and plan their decoding."""
+        segments: list[SegmentTable] = []
+        wanted: list[tuple[Int64Array, Int64Array, Int64Array]] = []
+        for uri, slots in self.columns.videos().items():
+            try:
+                source = self._open(uri)
+            except MediaRefError as error:
+                self._fail_all(slots, error)
+                continue
+            found = self._resolve(source, uri, slots, first_segment=len(segments))
+            if found is not None:
+                segments += source.segments
+                self.sources_of_segments += [source] * len(source.segments)
+                wanted.append(found)
+        columns = [np.concatenate(parts) for parts in zip(*wanted, strict=True)] if wanted else None
+        runs = plan_runs(segments, *columns, strategy) if columns else ()
+        return DecodePlan(
+            segments=tuple(segments),
+            runs=runs,
+            references=len(self.columns),
+            images=int(self.columns.is_image.sum()),
+            strategy=strategy,
+        )
+
+    def load_images(self, spec: PixelSpec) -> None:
+        """Load the references to images."""
+        for slot in np.flatnonzero(self.columns.is_image).tolist():
+            uri = self.columns.uris[slot]
+            try:
+                place = within_base(uri, self.base_dir, allow_outside=self.options.allow_outside_base)
+                self.outputs[slot] = _image(place, spec, self.options)
+            except MediaRefError as error:
+                self.fail(slot, error)
+
+    def raise_first(self) -> None:
+        """Raise the error of the first reference that failed, if any did."""
+        if self.errors:
+            raise self.errors[min(self.errors)]
+
+    def _fail_all(self, slots: Int64Array, error: MediaRefError) -> None:
+        for slot in slots.tolist():
+            self.fail(slot, error)
+
+    def _open(self, uri: str) -> VideoSource:
+        from mediaref_ursa._sources import open_source
+
+        place = within_base(uri, self.base_dir, allow_outside=self.options.allow_outside_base)
+        return open_source(place, self._index_for(uri, place))
+
+    def _index_for(self, uri: str, place: str) -> LanceFrameIndex | None:
+        given = self.frame_index
+        if isinstance(given, Mapping):
+            given = given.get(uri, given.get(place))
+        elif given is not None and len(self.columns.videos()) > 1:
+            raise ValueError(
+                "expected frame_index to be a mapping from URIs to indexes for references to several videos, "
+                f"found one index for {len(self.columns.videos())} videos"
+            )
+        if isinstance(given, (str, os.PathLike)):
+            from mediaref_ursa._frame_index import LanceFrameIndex
+
+            return LanceFrameIndex.open(os.fspath(given))
+        return given
+
+    def _resolve(
+        self, source: VideoSource, uri: str, slots: Int64Array, first_segment: int
+    ) -> tuple[Int64Array, Int64Array, Int64Array] | None:
+        """Return segment, frame and slot of the references that name a frame; note those that do not."""
+        t_ns = self.columns.pts_ns[slots]
+        try:
+            segment, frame = resolve(source.segments, t_ns, self.tolerance_ns)
+        except MediaRefError as error:
+            self._fail_all(slots, error)
+            return None
+        outside = np.flatnonzero(frame < 0)
+        for i in outside.tolist():
+            self.fail(int(slots[i]), outside_error(source.segments, uri, int(t_ns[i]), int(frame[i])))
+        inside = frame >= 0
+        return segment[inside] + first_segment, frame[inside], slots[inside]
+
+    def fail(self, slot: int, error: MediaRefError) -> None:
+        """Note the error of a reference, with its own URI and time."""
+        own = type(error)(error.message, uri=self.columns.uris[slot], pts_ns=self.columns.time_of(slot))
+        own.__cause__ = error.__cause__
+        self.errors[slot] = own
+
+
+def _image(uri: str, spec: PixelSpec, options: _Options) -> UInt8Array:
+    pixels = load_image(
+        uri,
+        _IMAGE_FORMATS[spec.colorspace],
+        resize=spec.resize,
+        max_pixels=spec.max_pixels,
+        max_data_uri_bytes=options.max_data_uri_bytes,
+    )
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if spec.channel_format == "NCHW" else pixels
+
+
+def _strategy(strategy: BatchDecodingStrategy | str | None) -> BatchDecodingStrategy:
+    if strategy is None:
+        return BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK
+    return BatchDecodingStrategy(strategy)

@@ -1,0 +1,263 @@
+"""The frame index of a video: written beside it once, opened for its metadata, read as needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from loguru import logger
+
+from mediaref_ursa._errors import FrameIndexExistsError, FrameIndexInvalidError, FrameIndexStaleError
+from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
+from mediaref_ursa._scan_uri import Progress, scan_uri
+from mediaref_ursa._time import Int64Array
+from mediaref_ursa._uris import without_query
+from mediaref_ursa.layout import lance_frame_index_uri
+from mediaref_ursa.store import ObjectInfo, ObjectStore, store_for
+
+with needs_extra("video"):
+    from mediaref_ursa._lance import LanceIndexFile, index_exists, write_index
+
+
+class LanceFrameIndex:
+    """Every frame of a video: which segment it is in, when it is shown, where its bytes are.
+
+    Opening reads metadata only; each segment's columns are read when they are first needed, and kept.
+    Safe to use from many threads, after a fork, and to pickle.
+
+    Attributes:
+        uri: The video that the index describes.
+    """
+
+    def __init__(self, uri: str, *, file: LanceIndexFile | None, tables: Sequence[SegmentTable] = ()) -> None:
+        """Use :meth:`open` or :func:`write_frame_index` instead."""
+        self.uri = uri
+        self._file = file
+        self._tables: dict[int, SegmentTable] = dict(enumerate(tables))
+        self._base: tuple[Int64Array, Int64Array, npt.NDArray[np.float64]] | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, uri: str, *, storage_options: Mapping[str, str] | None = None) -> LanceFrameIndex:
+        """Open the index that stands beside a video.
+
+        Args:
+            uri: The video, or the index itself (``<uri>.lance``).
+            storage_options: As Lance takes them, for object stores.
+
+        Raises:
+            FrameIndexMissingError: There is none.
+            FrameIndexInvalidError: It is damaged, or no frame index.
+            FrameIndexVersionError: A newer version of this library wrote it.
+
+        Example:
+            >>> import mediaref_ursa
+            >>> clip = getfixture("clip")  # the path of a small video
+            >>> _ = mediaref_ursa.write_frame_index(clip)
+            >>> index = mediaref_ursa.LanceFrameIndex.open(clip)
+            >>> len(index), index.segment_frame_counts().tolist()
+            (60, [60])
+        """
+        index_uri = uri if uri.endswith(".lance") else lance_frame_index_uri(uri)
+        video = uri.removesuffix(".lance")
+        return cls(video, file=LanceIndexFile(index_uri, storage_options))
+
+    def __len__(self) -> int:
+        return int(self.segment_frame_counts().sum())
+
+    def __repr__(self) -> str:
+        counts = self.segment_frame_counts()
+        return f"LanceFrameIndex({without_query(self.uri)!r}, frames={counts.sum()}, segments={len(counts)})"
+
+    @property
+    def has_packets(self) -> bool:
+        """Whether it says where packets are; a table with only the four base columns does not."""
+        return self._file is None or self._file.segments is not None
+
+    @property
+    def segments(self) -> tuple[SegmentInfo, ...]:
+        """What each segment is; empty where the table has only the four base columns."""
+        if self._file is None:
+            return tuple(table.info for table in self._tables.values())
+        return tuple(entry.info for entry in self._file.segments or ())
+
+    def segment_frame_counts(self) -> Int64Array:
+        """Return int64 ``(n_segments,)``: how many frames each segment shows."""
+        if self._file is None:
+            return np.array([len(table) for table in self._tables.values()], dtype=np.int64)
+        if self._file.segments is not None:
+            return np.array([entry.frames for entry in self._file.segments], dtype=np.int64)
+        return np.bincount(self._base_columns()[0]).astype(np.int64)
+
+    def pts_table(self, segment_idx: int) -> Int64Array:
+        """Return int64 ``(n,)``: the pts of a segment's frames in presentation order, in ticks.
+
+        Raises:
+            IndexError: There is no such segment.
+        """
+        self._check_segment(segment_idx)
+        if self.has_packets:
+            return self.segment_table(segment_idx).pts
+        segment, pts, _ = self._base_columns()
+        return pts[segment == segment_idx]
+
+    def timestamps(self) -> npt.NDArray[np.float64]:
+        """Return float64 ``(n,)``: recording-relative seconds of all frames, segment after segment."""
+        if not self.has_packets:
+            return self._base_columns()[2]
+        count = len(self.segment_frame_counts())
+        return np.concatenate([self.segment_table(i).timestamp for i in range(count)])
+
+    def segment_table(self, segment_idx: int) -> SegmentTable:
+        """Return all that is known of a segment, read once and kept.
+
+        Raises:
+            IndexError: There is no such segment.
+            FrameIndexInvalidError: Its rows are damaged, or the table has only the four base columns.
+        """
+        self._check_segment(segment_idx)
+        with self._lock:
+            table = self._tables.get(segment_idx)
+            if table is None:
+                if self._file is None or self._file.segments is None:
+                    raise FrameIndexInvalidError(
+                        "expected packets in the frame index, found the four base columns only", uri=self.uri
+                    )
+                table = self._tables[segment_idx] = self._file.segment_table(segment_idx)
+            return table
+
+    def check_fresh(self, segment_idx: int, found: ObjectInfo) -> None:
+        """Compare what the index says of a segment with what stands there now.
+
+        Raises:
+            FrameIndexStaleError: Another length, or another ETag where the index recorded one.
+        """
+        if not self.has_packets:
+            return
+        info = self.segments[segment_idx]
+        if info.length != found.size:
+            what, expected, seen = "length", str(info.length), str(found.size)
+        elif info.etag is not None and found.etag is not None and info.etag != found.etag:
+            what, expected, seen = "ETag", info.etag, found.etag
+        else:
+            return
+        raise FrameIndexStaleError(
+            f"the frame index describes another file: expected {what} {expected}, found {seen}; "
+            "write it anew with: mediaref-ursa index --overwrite",
+            uri=info.uri,
+        )
+
+    def _base_columns(self) -> tuple[Int64Array, Int64Array, npt.NDArray[np.float64]]:
+        with self._lock:
+            if self._base is None:
+                assert self._file is not None
+                self._base = self._file.base_columns()
+            return self._base
+
+    def _check_segment(self, segment_idx: int) -> None:
+        count = len(self.segment_frame_counts())
+        if not 0 <= segment_idx < count:
+            raise IndexError(f"expected a segment from 0 to {count - 1}, found {segment_idx}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+
+def scan_frame_index(
+    uri: str,
+    *,
+    segment_uris: Sequence[str] = (),
+    timestamps: npt.ArrayLike | None = None,
+    store: ObjectStore | None = None,
+    progress: Progress | None = None,
+) -> LanceFrameIndex:
+    """Build the index of a video in memory: as :func:`write_frame_index`, without writing."""
+    uris = tuple(segment_uris) or (uri,)
+    scanned = [scan_uri(segment, store or store_for(segment), progress) for segment in uris]
+    return LanceFrameIndex(uri, file=None, tables=_with_timestamps(scanned, timestamps, uri))
+
+
+def write_frame_index(
+    uri: str,
+    *,
+    segment_uris: Sequence[str] = (),
+    timestamps: npt.ArrayLike | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> LanceFrameIndex:
+    """Scan a video once and write its frame index to ``<uri>.lance``.
+
+    The write is one commit: a writer that is killed leaves the old index, or none.
+
+    Args:
+        uri: The video.
+        segment_uris: The files that make up the video, in order; the video itself if there are none.
+        timestamps: float64 ``(n,)``, recording-relative seconds of every frame over all segments,
+            ascending, such as those of a camera's clock. Without them a frame's timestamp is
+            ``pts * time_base`` plus the lengths of the segments before.
+        overwrite: Replace an index that stands there already.
+        progress: Called now and then with bytes done and bytes in all, of each segment in turn.
+
+    Returns:
+        The index, its columns in memory.
+
+    Raises:
+        FrameIndexExistsError: There is an index and ``overwrite`` is False.
+        ValueError: Timestamps of another number than there are frames, not finite, or descending.
+        UnsupportedMediaError: No video, or a codec that cannot be decoded here.
+        CorruptMediaError: A video that FFmpeg cannot read.
+
+    Example:
+        >>> index = write_frame_index(getfixture("clip"))
+        >>> index.pts_table(0)[:3].tolist()
+        [0, 512, 1024]
+    """
+    index_uri = lance_frame_index_uri(uri)
+    if not overwrite and index_exists(index_uri):
+        raise FrameIndexExistsError(
+            "there is a frame index already; replace it with overwrite=True (mediaref-ursa index --overwrite)",
+            uri=index_uri,
+        )
+    index = scan_frame_index(uri, segment_uris=segment_uris, timestamps=timestamps, progress=progress)
+    tables = [index.segment_table(i) for i in range(len(index.segments))]
+    write_index(index_uri, tables)
+    logger.info("wrote the frame index of {} ({} frames)", without_query(uri), len(index))
+    return index
+
+
+def _with_timestamps(
+    tables: list[SegmentTable], timestamps: npt.ArrayLike | None, uri: str
+) -> list[SegmentTable]:
+    if timestamps is None:
+        return _running_on(tables)
+    given = np.asarray(timestamps, dtype=np.float64)
+    counts = [len(table) for table in tables]
+    if given.shape != (sum(counts),):
+        raise ValueError(
+            f"expected {sum(counts)} timestamps, one for each frame of {without_query(uri)}, "
+            f"found an array of shape {given.shape}"
+        )
+    if not np.isfinite(given).all() or (np.diff(given) < 0).any():
+        wrong = int(np.flatnonzero(~(np.diff(given) >= 0))[0]) + 1 if len(given) > 1 else 0
+        raise ValueError(f"expected finite, ascending timestamps, found {given[wrong]} at place {wrong}")
+    parts = np.split(given, np.cumsum(counts)[:-1])
+    return [replace(table, timestamp=part) for table, part in zip(tables, parts, strict=True)]
+
+
+def _running_on(tables: list[SegmentTable]) -> list[SegmentTable]:
+    """Move each segment's timestamps back by the exact lengths of those before it."""
+    before = Fraction(0)
+    moved = []
+    for table in tables:
+        moved.append(replace(table, timestamp=table.timestamp + float(before)) if before else table)
+        before += table.seconds
+    return moved

@@ -1,0 +1,159 @@
+"""What the frame index's schema metadata says of each segment, as one versioned JSON value. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import posixpath
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from mediaref_ursa._errors import FrameIndexInvalidError, FrameIndexVersionError
+from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
+from mediaref_ursa._uris import scheme_of, without_query
+
+METADATA_KEY = "mediaref_ursa"
+VERSION = (1, 0)
+
+
+@dataclass(frozen=True)
+class SegmentEntry:
+    """One segment of an index.
+
+    Attributes:
+        info: What it is.
+        frames: Rows of the table that belong to it.
+        packets: Packets in all, shown or not.
+    """
+
+    info: SegmentInfo
+    frames: int
+    packets: int
+
+
+def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
+    """Return the JSON value that describes the segments; URIs are relative to the index."""
+    segments = []
+    for table in tables:
+        info = table.info
+        segments.append(
+            {
+                "uri": _relative(without_query(info.uri), index_uri),
+                "length": info.length,
+                "etag": info.etag,
+                "container": info.container,
+                "codec": info.codec,
+                "codec_tag": info.codec_tag,
+                "extradata": base64.b64encode(info.extradata).decode(),
+                "time_base": [info.time_base.numerator, info.time_base.denominator],
+                "width": info.width,
+                "height": info.height,
+                "pixel_format": info.pixel_format,
+                "colorspace": info.colorspace,
+                "color_range": info.color_range,
+                "rotation": info.rotation,
+                "addressable": info.addressable,
+                "lookahead_packets": info.lookahead_packets,
+                "bits_per_coded_sample": info.bits_per_coded_sample,
+                "reorder_depth": info.reorder_depth,
+                "frames": len(table),
+                "packets": len(table.packets),
+            }
+        )
+    return json.dumps({"version": "{}.{}".format(*VERSION), "segments": segments})
+
+
+def decode_metadata(text: str, index_uri: str) -> tuple[SegmentEntry, ...]:
+    """Return the segments that a JSON value of :func:`encode_metadata` describes.
+
+    Keys that this version does not know are ignored.
+
+    Raises:
+        FrameIndexVersionError: Written by a newer major version.
+        FrameIndexInvalidError: Not such a value.
+    """
+    try:
+        value = json.loads(text)
+        major = int(str(value["version"]).split(".", maxsplit=1)[0])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _invalid(f"its metadata is no versioned JSON value ({error!r})", index_uri) from error
+    if major > VERSION[0]:
+        raise FrameIndexVersionError(
+            f"expected a frame index of version {VERSION[0]}.x, found {value['version']}; "
+            "upgrade mediaref-ursa, or write the index anew",
+            uri=index_uri,
+        )
+    try:
+        return tuple(_entry(segment, index_uri) for segment in value["segments"])
+    except (ValueError, KeyError, TypeError, ArithmeticError, binascii.Error) as error:
+        raise _invalid(f"its metadata lacks or distorts a field ({error!r})", index_uri) from error
+
+
+def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
+    num, den = (int(part) for part in segment["time_base"])
+    if num < 1 or den < 1:
+        raise ValueError(f"time_base {num}/{den}")
+    sizes = [int(segment[name]) for name in ("length", "width", "height", "frames", "packets")]
+    if min(sizes) < 0:
+        raise ValueError("a negative size")
+    rotation = int(segment["rotation"])
+    if rotation not in (0, 90, 180, 270):
+        raise ValueError(f"rotation {rotation}")
+    etag = segment.get("etag")
+    info = SegmentInfo(
+        uri=_absolute(str(segment["uri"]), index_uri),
+        length=sizes[0],
+        etag=None if etag is None else str(etag),
+        container=str(segment["container"]),
+        codec=str(segment["codec"]),
+        codec_tag=str(segment.get("codec_tag", "")),
+        extradata=base64.b64decode(segment["extradata"], validate=True),
+        time_base=Fraction(num, den),
+        width=sizes[1],
+        height=sizes[2],
+        pixel_format=str(segment["pixel_format"]),
+        colorspace=_small(segment.get("colorspace", 2)),
+        color_range=_small(segment.get("color_range", 0)),
+        rotation=rotation,
+        addressable=bool(segment["addressable"]),
+        lookahead_packets=_small(segment.get("lookahead_packets", 0)),
+        bits_per_coded_sample=_small(segment.get("bits_per_coded_sample", 0)),
+        reorder_depth=min(_small(segment.get("reorder_depth", 0)), 16),
+    )
+    return SegmentEntry(info, frames=sizes[3], packets=sizes[4])
+
+
+def _small(value: Any) -> int:
+    number = int(value)
+    if not 0 <= number <= 255:
+        raise ValueError(f"expected a number from 0 to 255, found {number}")
+    return number
+
+
+def _relative(uri: str, index_uri: str) -> str:
+    """Return ``uri`` as seen from the directory that the index stands in."""
+    if scheme_of(uri) != scheme_of(index_uri):
+        return uri
+    if scheme_of(uri):
+        base = index_uri.rpartition("/")[0] + "/"
+        return uri[len(base) :] if uri.startswith(base) else uri
+    if posixpath.isabs(uri) != posixpath.isabs(index_uri):
+        return uri
+    return posixpath.relpath(uri, posixpath.dirname(index_uri) or ".")
+
+
+def _absolute(uri: str, index_uri: str) -> str:
+    if scheme_of(uri) or posixpath.isabs(uri):
+        return uri
+    if scheme_of(index_uri):
+        return index_uri.rpartition("/")[0] + "/" + uri
+    return posixpath.normpath(posixpath.join(posixpath.dirname(index_uri), uri))
+
+
+def _invalid(what: str, index_uri: str) -> FrameIndexInvalidError:
+    return FrameIndexInvalidError(
+        f"the frame index cannot be read: {what}; write it anew with: mediaref-ursa index --overwrite",
+        uri=index_uri,
+    )

@@ -1,0 +1,288 @@
+"""The frame index as a Lance table: the only module that knows Lance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mediaref_ursa._errors import (
+    FrameIndexError,
+    FrameIndexInvalidError,
+    FrameIndexMissingError,
+)
+from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentTable
+from mediaref_ursa._index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
+from mediaref_ursa._time import Int64Array
+from mediaref_ursa._uris import is_local, local_path
+
+StorageOptions = Mapping[str, str]
+
+BASE_COLUMNS = ("segment_idx", "local_frame_idx", "pts", "timestamp")
+
+_PACKET_FIELDS = [
+    pa.field("decode_idx", pa.int64()),
+    pa.field("offset", pa.int64()),
+    pa.field("size", pa.int64()),
+    pa.field("crc32", pa.uint32()),
+    pa.field("is_reference", pa.bool_()),
+    pa.field("is_corrupt", pa.bool_()),
+]
+SCHEMA = pa.schema(
+    [
+        pa.field("segment_idx", pa.int64()),
+        pa.field("local_frame_idx", pa.int64()),
+        pa.field("pts", pa.int64()),
+        pa.field("timestamp", pa.float64()),
+        pa.field("duration", pa.int64()),
+        pa.field("start_decode_idx", pa.int64()),
+        *_PACKET_FIELDS,
+        pa.field("hidden_packets", pa.list_(pa.struct(_PACKET_FIELDS))),
+    ]
+)
+"""Documented column by column in ``docs/index-format.md``."""
+
+_OLD_VERSIONS_KEPT = timedelta(hours=1)  # a reader that opened one may still be reading it
+
+
+class LanceIndexFile:
+    """One version of an index on disk: metadata when opened, columns when asked for. No handle is pickled.
+
+    Args:
+        uri: Where the table is.
+        storage_options: As Lance takes them.
+
+    Raises:
+        FrameIndexMissingError: No table is there.
+        FrameIndexInvalidError: It is no frame index, or it is damaged.
+        FrameIndexVersionError: A newer version of this library wrote it.
+    """
+
+    def __init__(self, uri: str, storage_options: StorageOptions | None = None) -> None:
+        self.uri = uri
+        self._storage_options = dict(storage_options or {})
+        dataset = _open(uri, self._storage_options)
+        self._version = int(dataset.version)
+        self._hidden = "hidden_packets" in dataset.schema.names
+        missing = [name for name in BASE_COLUMNS if name not in dataset.schema.names]
+        if missing:
+            raise FrameIndexInvalidError(f"expected the columns {BASE_COLUMNS}, missing {missing}", uri=uri)
+        text = (dataset.schema.metadata or {}).get(METADATA_KEY.encode())
+        self.segments: tuple[SegmentEntry, ...] | None = None
+        if text is not None:
+            self.segments = decode_metadata(text.decode("utf-8", "replace"), uri)
+            with _lance_errors("count its rows", uri):
+                rows = dataset.count_rows()
+            if rows != sum(entry.frames for entry in self.segments):
+                raise FrameIndexInvalidError(
+                    f"expected as many rows as its segments have frames, found {rows}", uri=uri
+                )
+
+    def base_columns(self) -> tuple[Int64Array, Int64Array, npt.NDArray[np.float64]]:
+        """Return ``segment_idx``, ``pts`` and ``timestamp`` of all rows, in the order of frames.
+
+        Raises:
+            FrameIndexInvalidError: The rows cannot be read, or are not numbered 0..n-1 in each segment.
+        """
+        table = self._read(list(BASE_COLUMNS))
+        segment, local = _ints(table, "segment_idx"), _ints(table, "local_frame_idx")
+        order = np.lexsort((local, segment))
+        segment, local = segment[order], local[order]
+        counts = np.bincount(segment) if len(segment) and int(segment[0]) >= 0 else np.zeros(0, np.int64)
+        numbered = np.concatenate([np.arange(count) for count in counts]) if len(counts) else np.zeros(0)
+        if len(numbered) != len(local) or (numbered != local).any():
+            raise FrameIndexInvalidError(
+                "expected local_frame_idx to number the frames of each segment from 0 on", uri=self.uri
+            )
+        return segment, _ints(table, "pts")[order], _floats(table, "timestamp")[order]
+
+    def segment_table(self, number: int) -> SegmentTable:
+        """Read the columns of one segment.
+
+        Raises:
+            FrameIndexInvalidError: The rows cannot be read, or cannot be true.
+        """
+        assert self.segments is not None
+        entry = self.segments[number]
+        first = sum(before.frames for before in self.segments[:number])
+        columns = [name for name in SCHEMA.names if name != "hidden_packets" or self._hidden]
+        table = self._read(columns, offset=first, limit=entry.frames)
+        with _lance_errors("take its rows apart", self.uri):
+            if table.num_rows != entry.frames or (_ints(table, "segment_idx") != number).any():
+                raise FrameIndexInvalidError(
+                    f"expected {entry.frames} rows of segment {number} from row {first} on", uri=self.uri
+                )
+            return SegmentTable(
+                info=entry.info,
+                pts=_ints(table, "pts"),
+                duration=_ints(table, "duration"),
+                timestamp=_floats(table, "timestamp"),
+                packet=_ints(table, "decode_idx"),
+                start=_ints(table, "start_decode_idx"),
+                packets=_packet_table(table, entry, self.uri),
+            )
+
+    def _read(self, columns: list[str], **where: int) -> pa.Table:
+        dataset = _open(self.uri, self._storage_options, version=self._version)
+        with _lance_errors("read its rows", self.uri):
+            return dataset.to_table(columns=columns, **where)
+
+
+def write_index(
+    uri: str, tables: list[SegmentTable], *, storage_options: StorageOptions | None = None
+) -> None:
+    """Write the index of a video in one commit: a writer that is killed leaves the old one or none.
+
+    Raises:
+        FrameIndexError: Lance cannot write there.
+    """
+    options = dict(storage_options or {})
+    schema = SCHEMA.with_metadata({METADATA_KEY: encode_metadata(tables, uri)})
+    table = pa.concat_tables(_arrow_table(number, segment) for number, segment in enumerate(tables))
+    with _lance_errors("write it", uri):
+        dataset = lance.write_dataset(
+            table.replace_schema_metadata(schema.metadata),
+            _lance_uri(uri),
+            mode="overwrite" if index_exists(uri, options) else "create",
+            storage_options=options or None,
+        )
+        dataset.cleanup_old_versions(older_than=_OLD_VERSIONS_KEPT)
+
+
+def index_exists(uri: str, storage_options: StorageOptions | None = None) -> bool:
+    """Return whether a Lance table stands at ``uri``, readable or not."""
+    try:
+        _open(uri, dict(storage_options or {}))
+    except FrameIndexMissingError:
+        return False
+    except FrameIndexInvalidError:
+        return True
+    return True
+
+
+def _open(uri: str, options: dict[str, str], version: int | None = None) -> Any:
+    if is_local(uri) and not Path(local_path(uri)).exists():
+        raise _missing(uri)
+    with _lance_errors("open it", uri):
+        return lance.dataset(_lance_uri(uri), version=version, storage_options=options or None)
+
+
+def _lance_uri(uri: str) -> str:
+    return str(Path(local_path(uri)).absolute()) if is_local(uri) else uri
+
+
+def _missing(uri: str) -> FrameIndexMissingError:
+    return FrameIndexMissingError("there is no frame index here; write one with: mediaref-ursa index", uri=uri)
+
+
+@contextmanager
+def _lance_errors(doing: str, uri: str) -> Iterator[None]:
+    """Turn what Lance and Arrow raise into errors of this library; Lance's panics are no ``Exception``."""
+    try:
+        yield
+    except FrameIndexError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        if "was not found" in str(error):
+            raise _missing(uri) from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FrameIndexInvalidError(f"the frame index is damaged: Lance could not {doing}: {reason}", uri=uri) from (
+            error
+        )
+
+
+def _arrow_table(number: int, table: SegmentTable) -> pa.Table:
+    frames = len(table)
+    packet_columns = _packet_arrays(table.packets, table.packet)
+    return pa.table(
+        [
+            pa.array(np.full(frames, number, dtype=np.int64)),
+            pa.array(np.arange(frames, dtype=np.int64)),
+            pa.array(table.pts),
+            pa.array(table.timestamp),
+            pa.array(table.duration),
+            pa.array(table.start),
+            *packet_columns,
+            _hidden_array(table),
+        ],
+        schema=SCHEMA,
+    )
+
+
+def _packet_arrays(packets: PacketTable, rows: Int64Array) -> list[pa.Array]:
+    crc, reference = packets.crc32[rows], packets.is_reference[rows]
+    return [
+        pa.array(rows),
+        pa.array(packets.offset[rows]),
+        pa.array(packets.size[rows]),
+        pa.array(np.where(crc == UNKNOWN, 0, crc).astype(np.uint32), mask=crc == UNKNOWN),
+        pa.array(reference == 1, mask=reference == UNKNOWN),
+        pa.array(packets.is_corrupt[rows]),
+    ]
+
+
+def _hidden_array(table: SegmentTable) -> pa.Array:
+    """Attach each packet that is never shown to the shown frame of its number, as far as there are any."""
+    is_hidden = np.ones(len(table.packets), dtype=np.bool_)
+    is_hidden[table.packet] = False
+    hidden = np.flatnonzero(is_hidden).astype(np.int64)
+    row_of = _row_after(table, hidden)
+    order = np.argsort(row_of, kind="stable")
+    counts = np.bincount(row_of, minlength=len(table)) if len(hidden) else np.zeros(len(table), np.int64)
+    ends = np.cumsum(counts)
+    structs = pa.StructArray.from_arrays(_packet_arrays(table.packets, hidden[order]), fields=_PACKET_FIELDS)
+    return pa.ListArray.from_arrays(pa.array(np.append(0, ends).astype(np.int32)), structs)
+
+
+def _row_after(table: SegmentTable, hidden: Int64Array) -> Int64Array:
+    """Return the row of the next shown packet in decode order, or of the last one."""
+    order = np.argsort(table.packet, kind="stable")
+    following = np.searchsorted(table.packet[order], hidden)
+    return order[np.minimum(following, len(order) - 1)].astype(np.int64)
+
+
+def _packet_table(table: pa.Table, entry: SegmentEntry, uri: str) -> PacketTable:
+    """Put shown and hidden packets back into decode order."""
+    shown = table.select([field.name for field in _PACKET_FIELDS])
+    parts = [shown]
+    if "hidden_packets" in table.column_names:
+        hidden = table.column("hidden_packets").combine_chunks()
+        structs = hidden.flatten() if len(hidden) else hidden.values
+        if len(structs):
+            parts.append(pa.Table.from_arrays(structs.flatten(), schema=shown.schema))
+    packets = pa.concat_tables(parts)
+    decode_idx = _ints(packets, "decode_idx")
+    order = np.argsort(decode_idx, kind="stable")
+    if len(order) != entry.packets or (decode_idx[order] != np.arange(entry.packets)).any():
+        raise FrameIndexInvalidError(
+            f"expected packets numbered from 0 to {entry.packets - 1}, each once", uri=uri
+        )
+    reference = packets.column("is_reference").combine_chunks()
+    return PacketTable(
+        offset=_ints(packets, "offset")[order],
+        size=_ints(packets, "size")[order],
+        crc32=_ints(packets, "crc32", null=UNKNOWN)[order],
+        is_reference=_ints_of(reference.cast(pa.int8()), UNKNOWN).astype(np.int8)[order],
+        is_corrupt=_ints_of(packets.column("is_corrupt").cast(pa.int8()), 0).astype(np.bool_)[order],
+    )
+
+
+def _ints(table: pa.Table, name: str, null: int = UNKNOWN) -> Int64Array:
+    return _ints_of(table.column(name), null)
+
+
+def _ints_of(column: pa.ChunkedArray | pa.Array, null: int) -> Int64Array:
+    return np.array(column.cast(pa.int64()).fill_null(null).to_numpy(), dtype=np.int64)
+
+
+def _floats(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
+    return np.array(table.column(name).cast(pa.float64()).fill_null(float("nan")).to_numpy(), dtype=np.float64)

@@ -1,0 +1,281 @@
+"""Still images by Pillow: from bytes to arrays and back, with Pillow's errors in our words.
+
+The only module that imports Pillow. Formats are an allow-list of those that Pillow decodes by itself,
+recognises by their first bytes and sizes by their header: none that starts another program
+(EPS), and none that anything would pass for (TGA).
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, MediaRefError, UnsupportedMediaError
+
+PixelFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra", "gray"]
+InputFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra"]
+FileFormat: TypeAlias = Literal["png", "jpeg", "bmp"]
+Array: TypeAlias = npt.NDArray[np.uint8]
+
+MAX_PIXELS = 33_177_600  # 7680 x 4320
+DEFAULT_JPEG_QUALITY = 90
+
+_READABLE = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "QOI")
+_ORIENTATION_TAG = 0x0112
+# What brings the stored pixels upright, by the value of the EXIF orientation (CIPA DC-008, 4.6.5).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_MODES = {"rgb": "RGB", "bgr": "RGB", "rgba": "RGBA", "bgra": "RGBA", "gray": "L"}
+
+
+def check_pixel_format(format: str) -> PixelFormat:
+    """Return ``format`` if it names an order of channels; else raise a ValueError.
+
+    >>> check_pixel_format("bgr")
+    'bgr'
+    """
+    if format not in get_args(PixelFormat):
+        raise ValueError(f"Unsupported format: expected one of {', '.join(_MODES)}, found {format!r}")
+    return format  # type: ignore[return-value]
+
+
+def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS, uri: str | None = None) -> Image.Image:
+    """Decode an image: its first frame, upright, in whatever mode it is stored.
+
+    Args:
+        data: The encoded file.
+        max_pixels: The most pixels, width times height, by the header; checked before decoding.
+        uri: What errors name.
+
+    Raises:
+        LimitExceededError: More pixels than ``max_pixels``, or than Pillow's own limit.
+        UnsupportedMediaError: No image format that can be read here.
+        CorruptMediaError: Truncated or damaged.
+    """
+    with _mapped_errors(uri, data):
+        image = Image.open(io.BytesIO(data), formats=_formats())
+        pixels = image.width * image.height
+        if pixels > max_pixels:
+            raise LimitExceededError(
+                f"expected at most {max_pixels} pixels, found {image.width}x{image.height};"
+                " raise max_pixels to read it",
+                uri=uri,
+            )
+        image.load()
+        turn = _UPRIGHT.get(_orientation(image))
+        return image if turn is None else image.transpose(turn)
+
+
+def image_mimetype(data: bytes) -> str | None:
+    """Return the media type of an image by its header, or None for what is no readable image."""
+    try:
+        with _mapped_errors(None, data), Image.open(io.BytesIO(data), formats=_formats()) as image:
+            # A JPEG that carries further pictures is a JPEG to everyone else.
+            return Image.MIME.get("JPEG" if image.format == "MPO" else image.format or "")
+    except LimitExceededError:
+        raise
+    except MediaRefError:
+        return None
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """List what this Pillow can read of the allow-list; one that is not built in would be a KeyError."""
+    Image.init()
+    return tuple(name for name in _READABLE if name in Image.OPEN)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read the EXIF orientation; a block that makes no sense says nothing."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # damaged EXIF raises whatever its bytes lead to
+        return 1
+
+
+@contextmanager
+def _mapped_errors(uri: str | None, data: bytes) -> Iterator[None]:
+    """Turn whatever Pillow raises on bad input into errors of the tree."""
+    try:
+        yield
+    except MediaRefError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise LimitExceededError(f"more pixels than Pillow takes: {error}", uri=uri) from error
+    except UnidentifiedImageError as error:
+        raise UnsupportedMediaError(
+            f"expected an image ({', '.join(_formats())}), found {len(data)} bytes that begin {data[:8]!r};"
+            " a frame of a video needs a pts_ns",
+            uri=uri,
+        ) from error
+    except MemoryError as error:
+        raise LimitExceededError("the image needs more memory than there is", uri=uri) from error
+    except Exception as error:  # decoders raise struct.error, KeyError, zlib.error... on damaged bytes
+        raise CorruptMediaError(
+            f"the image cannot be decoded: {type(error).__name__}: {error}", uri=uri
+        ) from error
+
+
+def to_array(image: Image.Image, format: PixelFormat = "rgb") -> Array:
+    """Return the pixels of an image of any mode.
+
+    Palettes are resolved; 16-bit values keep their upper eight bits; floating-point values are cut to
+    0..255; CMYK, YCbCr, LAB and HSV become RGB. Alpha is dropped, not blended, where ``format`` has
+    none, and is 255 where the image has none.
+
+    Args:
+        image: An image of any mode.
+        format: The order of channels.
+
+    Returns:
+        uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"`` (ITU-R BT.601
+        luma); C-contiguous, writable.
+
+    >>> to_array(Image.new("RGB", (2, 1), (255, 0, 0)), "bgr").tolist()
+    [[[0, 0, 255], [0, 0, 255]]]
+    """
+    check_pixel_format(format)
+    with _mapped_errors(None, b""):
+        plain = _plain(image)
+        pixels = np.array(plain if plain.mode == _MODES[format] else plain.convert(_MODES[format]))
+    return np.ascontiguousarray(_swap_red_and_blue(pixels)) if format in ("bgr", "bgra") else pixels
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Bring an image of any mode to 8-bit L, RGB or RGBA; transparency of any kind becomes alpha."""
+    mode = image.mode
+    if mode in ("I", "F") or mode.startswith("I;16"):
+        return _from_deep(image)
+    if mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
+        return image if mode == "RGBA" else image.convert("RGBA")
+    if mode in ("L", "RGB", "RGBA"):
+        return image
+    return image.convert("L" if mode == "1" else "RGB")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """Bring values of 16 bits, or in floating point, to 8 bits (mode I is how 16-bit PNG may open)."""
+    values = np.asarray(image)
+    if image.mode == "F":
+        return Image.fromarray(np.clip(np.nan_to_num(values), 0, 255).astype(np.uint8))
+    gray = Image.fromarray((np.clip(values, 0, 0xFFFF).astype(np.uint16) >> 8).astype(np.uint8))
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        gray.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+        return gray.convert("RGBA")
+    return gray
+
+
+def _swap_red_and_blue(pixels: Array) -> Array:
+    return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+
+
+def resize_array(pixels: Array, size: tuple[int, int]) -> Array:
+    """Return ``pixels`` in another size, bilinear, with the support widened where it shrinks.
+
+    Args:
+        pixels: uint8, ``(height, width)`` or ``(height, width, 3 or 4)``.
+        size: ``(height, width)`` in pixels.
+
+    Raises:
+        ValueError: A size that is not two positive integers.
+
+    >>> resize_array(np.full((4, 6, 3), 7, np.uint8), (2, 3)).shape
+    (2, 3, 3)
+    """
+    height, width = check_size(size)
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+    return np.array(resized)
+
+
+def check_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return ``(height, width)`` as ints; raise a ValueError unless both are positive."""
+    numbers = tuple(size)
+    if len(numbers) != 2 or any(isinstance(n, bool) or int(n) != n or n < 1 for n in numbers):
+        raise ValueError(f"expected resize=(height, width) in pixels, found {size!r}")
+    return int(numbers[0]), int(numbers[1])
+
+
+def encode(
+    image: Array | Image.Image,
+    format: FileFormat = "png",
+    quality: int | None = None,
+    input_format: InputFormat = "rgb",
+) -> bytes:
+    """Write an image file.
+
+    Args:
+        image: uint8 ``(height, width, channels)``, or an image of any mode, its pixels as they stand.
+        format: PNG keeps alpha, and the 16 bits of a gray image; JPEG and BMP drop alpha.
+        quality: Of a JPEG, 1..100; None is 90.
+        input_format: The order of an array's channels.
+
+    Raises:
+        ValueError: An unknown format, a quality outside 1..100, or an array of another shape or type.
+    """
+    if format not in get_args(FileFormat):
+        raise ValueError(f"Unsupported format: expected one of png, jpeg, bmp, found {format!r}")
+    if quality is not None and (isinstance(quality, bool) or not 1 <= quality <= 100):
+        raise ValueError(f"Invalid quality: expected 1..100, found {quality!r}")
+    picture = image if isinstance(image, Image.Image) else _from_array(image, input_format)
+    if not (format == "png" and picture.mode == "I;16"):
+        picture = _plain(picture)
+    if format != "png" and picture.mode == "RGBA":
+        picture = picture.convert("RGB")
+    options: dict[str, Any] = {"quality": quality or DEFAULT_JPEG_QUALITY} if format == "jpeg" else {}
+    target = io.BytesIO()
+    try:
+        picture.save(target, format=format, **options)
+    except (OSError, ValueError, SystemError, OverflowError) as error:
+        raise ValueError(
+            f"an image of {picture.width}x{picture.height} cannot be written: {error}"
+        ) from error
+    return target.getvalue()
+
+
+def _from_array(pixels: Array, input_format: str) -> Image.Image:
+    if input_format not in get_args(InputFormat):
+        raise ValueError(
+            f"Invalid input_format: expected one of rgb, bgr, rgba, bgra, found {input_format!r}"
+        )
+    pixels = np.asarray(pixels)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3:
+        raise ValueError(
+            f"expected a uint8 array of shape (height, width, channels), found {pixels.dtype} {pixels.shape}"
+        )
+    if pixels.shape[2] != len(input_format):
+        raise ValueError(
+            f"Invalid input_format: {input_format!r} has {len(input_format)} channels,"
+            f" the array of shape {pixels.shape} has {pixels.shape[2]}"
+        )
+    if 0 in pixels.shape:
+        raise ValueError(f"expected at least one pixel, found an array of shape {pixels.shape}")
+    if input_format.startswith("bgr"):
+        pixels = _swap_red_and_blue(pixels)
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def file_format(mimetype: str) -> FileFormat | None:
+    """Return the name under which ``encode`` writes a media type, or None if it does not.
+
+    >>> file_format("image/jpeg"), file_format("image/gif")
+    ('jpeg', None)
+    """
+    name = mimetype.removeprefix("image/")
+    return name if name in get_args(FileFormat) else None  # type: ignore[return-value]

@@ -1,0 +1,196 @@
+"""Planning: frames of segments become runs, each one random access point and what is taken from it.
+
+Pure: numpy in, a frozen value out, no I/O. Carrying a plan out is another module's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._time import Int64Array
+from mediaref_ursa._uri_text import redact
+
+
+class BatchDecodingStrategy(str, Enum):
+    """How much decoding frames of one video share. Strategies differ in work, never in frames."""
+
+    SEPARATE = "separate"
+    """Each frame is decoded by itself, from its own random access point."""
+    SEQUENTIAL = "sequential"
+    """One pass over each segment, from the first random access point needed to the last frame."""
+    SEQUENTIAL_PER_KEYFRAME_BLOCK = "sequential_per_keyframe_block"
+    """One pass for each random access point that is needed (the default)."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pass of a decoder: from a random access point to the last frame wanted.
+
+    Attributes:
+        segment: Which of the plan's segments.
+        packets: int64 ``(m,)``, the packets to feed, ascending in decode order.
+        targets: int64 ``(k,)``, the packets among them whose frames are wanted, ascending.
+        frames: int64 ``(k,)``, the frame in presentation order of each target.
+        slots: int64, the output places of all targets, one target's after another's.
+        slot_ends: int64 ``(k,)``, where each target's places end in ``slots``.
+    """
+
+    segment: int
+    packets: Int64Array
+    targets: Int64Array
+    frames: Int64Array
+    slots: Int64Array
+    slot_ends: Int64Array
+
+    def slots_of(self, target: int) -> Int64Array:
+        """Return the output places of the ``target``-th wanted frame."""
+        first = int(self.slot_ends[target - 1]) if target else 0
+        return self.slots[first : int(self.slot_ends[target])]
+
+
+@dataclass(frozen=True)
+class DecodePlan:
+    """All runs of a batch.
+
+    Attributes:
+        segments: The segments that frames are taken from.
+        runs: What to decode.
+        references: How many references the batch has, images among them.
+        images: How many of them are images.
+        strategy: How the runs were made.
+    """
+
+    segments: tuple[SegmentTable, ...]
+    runs: tuple[Run, ...]
+    references: int
+    images: int
+    strategy: BatchDecodingStrategy
+
+    @property
+    def frames(self) -> int:
+        """Distinct frames that will be decoded for the caller."""
+        return sum(len(run.targets) for run in self.runs)
+
+    @property
+    def packets(self) -> int:
+        """Packets that will be fed to decoders."""
+        return sum(len(run.packets) for run in self.runs)
+
+    def run_bytes(self, run: Run) -> int:
+        """Return the bytes of a run's packets."""
+        return int(self.segments[run.segment].packets.size[run.packets].sum())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all packets that will be fed to decoders."""
+        return sum(self.run_bytes(run) for run in self.runs)
+
+    def explain(self) -> str:
+        """Return the plan as text: what will be decoded, for whom, and what it costs."""
+        lines = [
+            f"{self.references} references: {self.references - self.images} to video frames, {self.images} to images",
+            f"{self.frames} distinct frames from {len(self.segments)} segments in {len(self.runs)} runs "
+            f"({self.strategy.value})",
+            f"{self.packets} packets to decode ({_ratio(self.packets, self.frames)} a frame), "
+            f"{self.bytes} bytes to read",
+        ]
+        for number, table in enumerate(self.segments):
+            lines.append(f"{redact(table.info.uri)}: {table.info.codec}, {len(table)} frames")
+            lines += [f"  {line}" for line in self._explain_runs(number)]
+        return "\n".join(lines)
+
+    def _explain_runs(self, segment: int) -> Iterator[str]:
+        shown = [run for run in self.runs if run.segment == segment]
+        for run in shown[:_RUNS_SHOWN]:
+            yield (
+                f"run from packet {run.packets[0]}: {len(run.targets)} frames, "
+                f"{len(run.packets)} packets, {self.run_bytes(run)} bytes"
+            )
+        if len(shown) > _RUNS_SHOWN:
+            yield f"and {len(shown) - _RUNS_SHOWN} more runs"
+
+
+_RUNS_SHOWN = 20
+
+
+def plan_runs(
+    segments: Sequence[SegmentTable],
+    segment: Int64Array,
+    frame: Int64Array,
+    slot: Int64Array,
+    strategy: BatchDecodingStrategy,
+) -> tuple[Run, ...]:
+    """Return the runs that decode the given frames.
+
+    Args:
+        segments: The tables that ``segment`` numbers.
+        segment: int64 ``(n,)``, the segment of each frame wanted.
+        frame: int64 ``(n,)``, its number in presentation order.
+        slot: int64 ``(n,)``, its place in the output; a frame may be wanted in several places.
+        strategy: How runs are cut.
+    """
+    runs: list[Run] = []
+    order = np.argsort(segment, kind="stable")
+    numbers, firsts = np.unique(segment[order], return_index=True)
+    for number, mine in zip(numbers.tolist(), np.split(order, firsts[1:]), strict=True):
+        runs += _segment_runs(segments[number], number, frame[mine], slot[mine], strategy)
+    return tuple(runs)
+
+
+def _segment_runs(
+    table: SegmentTable, number: int, frame: Int64Array, slot: Int64Array, strategy: BatchDecodingStrategy
+) -> Iterator[Run]:
+    order = np.argsort(table.packet[frame], kind="stable")
+    frame, slot = frame[order], slot[order]
+    last_of_frame = np.append(frame[1:] != frame[:-1], True)
+    slot_ends = np.flatnonzero(last_of_frame) + 1
+    frames = frame[last_of_frame]
+    begin = 0
+    for end in _run_ends(table, frames, strategy):
+        first_slot = int(slot_ends[begin - 1]) if begin else 0
+        yield Run(
+            segment=number,
+            packets=_packets_to_feed(table, frames[begin:end]),
+            targets=table.packet[frames[begin:end]],
+            frames=frames[begin:end],
+            slots=slot[first_slot : int(slot_ends[end - 1])],
+            slot_ends=slot_ends[begin:end] - first_slot,
+        )
+        begin = end
+
+
+def _run_ends(table: SegmentTable, frames: Int64Array, strategy: BatchDecodingStrategy) -> list[int]:
+    """Return where each run ends in ``frames``, which are in decode order.
+
+    A run that reaches past the random access point of the next goes on through it: the packets
+    between need not be decoded twice.
+    """
+    count = len(frames)
+    if strategy is BatchDecodingStrategy.SEPARATE:
+        return list(range(1, count + 1))
+    if strategy is BatchDecodingStrategy.SEQUENTIAL:
+        return [count]
+    packet, start = table.packet[frames], table.start[frames]
+    begins_at = np.minimum.accumulate(start[::-1])[::-1]  # of this frame and all that follow it
+    cut = begins_at[1:] > packet[:-1]
+    return [*(np.flatnonzero(cut) + 1).tolist(), count]
+
+
+def _packets_to_feed(table: SegmentTable, frames: Int64Array) -> Int64Array:
+    """Return the packets from the first needed to the last wanted, without those nobody needs."""
+    targets = table.packet[frames]
+    lookahead = table.info.lookahead_packets
+    last = min(int(targets[-1]) + lookahead, len(table.packets) - 1)
+    packets = np.arange(int(table.start[frames].min()), last + 1, dtype=np.int64)
+    needed = table.packets.is_reference[packets] != 0
+    needed[targets - packets[0]] = True
+    return packets[needed]
+
+
+def _ratio(part: int, whole: int) -> str:
+    return f"{part / whole:.1f}" if whole else "0"

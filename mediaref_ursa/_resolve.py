@@ -1,0 +1,81 @@
+"""References to frames: times become frames of segments by the playback rule. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mediaref_ursa._errors import FrameIndexInvalidError, FrameOutsideVideoError
+from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._time import AFTER_LAST, Int64Array, frames_at
+
+_SECONDS_SHOWN = 9
+
+
+def resolve(
+    segments: Sequence[SegmentTable], t_ns: Int64Array, tolerance_ns: int
+) -> tuple[Int64Array, Int64Array]:
+    """Return which frame of which segment is shown at each time.
+
+    In a video of one segment a time is absolute container time. In one of several it runs on: each
+    segment is moved back by the lengths of those before it.
+
+    Args:
+        segments: The segments of one video, in order.
+        t_ns: int64 ``(n,)``.
+        tolerance_ns: See :func:`mediaref_ursa._time.frames_at`.
+
+    Returns:
+        Two int64 ``(n,)``: the segment, and the frame within it in presentation order. A time outside
+        the video has ``BEFORE_FIRST`` or ``AFTER_LAST`` as its frame.
+    """
+    starts, end_ns, firsts = _timeline(segments)
+    frames = frames_at(starts, end_ns, t_ns, tolerance_ns)
+    if len(segments) == 1:
+        return np.zeros(len(frames), dtype=np.int64), frames
+    segment = np.searchsorted(firsts, np.maximum(frames, 0), side="right").astype(np.int64) - 1
+    return segment, np.where(frames < 0, frames, frames - firsts[segment])
+
+
+def segment_offsets_ns(segments: Sequence[SegmentTable]) -> Int64Array:
+    """Return int64 ``(n_segments,)``: by how much each segment is moved back on the video's timeline."""
+    lengths = [int(table.end_ns - table.start_ns[0]) if len(table) else 0 for table in segments]
+    return np.concatenate([[0], np.cumsum(lengths[:-1], dtype=np.int64)]).astype(np.int64)
+
+
+def outside_error(
+    segments: Sequence[SegmentTable], uri: str, t_ns: int, frame: int
+) -> FrameOutsideVideoError:
+    """Return the error for a time at which nothing is shown."""
+    starts, end_ns, _ = _timeline(segments)
+    side = "after its end" if frame == AFTER_LAST else "before its first frame"
+    first = int(starts[0]) if len(starts) else 0
+    return FrameOutsideVideoError(
+        f"the time lies {side}: the video shows frames from {first} ns (inclusive) to {end_ns} ns (exclusive), "
+        f"{_seconds(first)} s to {_seconds(end_ns)} s; pts_ns is container time, not time since the first frame",
+        uri=uri,
+        pts_ns=t_ns,
+    )
+
+
+def _timeline(segments: Sequence[SegmentTable]) -> tuple[Int64Array, int, Int64Array]:
+    """Return the starts of all frames, the end of the last, and the first frame of each segment."""
+    if len(segments) == 1:
+        table = segments[0]
+        return table.start_ns, table.end_ns, np.zeros(1, dtype=np.int64)
+    offsets = segment_offsets_ns(segments)
+    starts = np.concatenate([table.start_ns + offset for table, offset in zip(segments, offsets, strict=True)])
+    if (np.diff(starts) <= 0).any():
+        raise FrameIndexInvalidError(
+            "the times of its segments run backwards, so that one time would name two frames; "
+            "refer to frames by the URI of their segment",
+            uri=segments[0].info.uri,
+        )
+    counts = [len(table) for table in segments]
+    firsts = np.concatenate([[0], np.cumsum(counts[:-1])]).astype(np.int64)
+    return starts, int(segments[-1].end_ns + offsets[-1]), firsts
+
+
+def _seconds(ns: int) -> str:
+    return f"{ns / 1e9:.{_SECONDS_SHOWN}f}".rstrip("0").rstrip(".")

@@ -1,0 +1,230 @@
+"""Videos that references name: their index, checked to be fresh, and where their packets come from.
+
+Indexes are kept, by what identifies the file, so that the second batch finds them in memory. The
+cache is shared by all threads and bounded in bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from loguru import logger
+
+from mediaref_ursa._errors import (
+    CorruptMediaError,
+    FrameIndexError,
+    FrameIndexMissingError,
+    FrameIndexStaleError,
+)
+from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._frame_index import LanceFrameIndex
+from mediaref_ursa._frame_table import UNKNOWN, SegmentTable
+from mediaref_ursa._ranges import merge_ranges
+from mediaref_ursa._scan_uri import reader_of, scan_uri
+from mediaref_ursa._time import Int64Array
+from mediaref_ursa._uris import is_local, local_path
+from mediaref_ursa.layout import lance_frame_index_uri
+from mediaref_ursa.store import ObjectStore, store_for
+
+with needs_extra("video"):
+    from mediaref_ursa._pyav._demuxed import demuxed_packets
+
+_CACHE_BYTES = 512 << 20
+_MAX_GAP_BYTES = 64 << 10
+_MAX_READ_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class VideoSource:
+    """One video, ready to be planned and read: safe for many threads, holds no open file.
+
+    Attributes:
+        uri: Where the video is; an absolute path if it is local.
+        store: Where its bytes are.
+        segments: The table of each segment, in order.
+    """
+
+    uri: str
+    store: ObjectStore
+    segments: tuple[SegmentTable, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the tables take, about."""
+        return sum(64 * len(table) + 48 * len(table.packets) for table in self.segments)
+
+
+def open_source(uri: str, frame_index: LanceFrameIndex | None = None) -> VideoSource:
+    """Return the video at ``uri`` with an index that is fresh.
+
+    The caller's index if there is one, else the one beside the video, else one that is built in
+    memory. One that is stale or damaged is not used: the video is scanned instead.
+
+    Raises:
+        FrameIndexStaleError: The caller's own index is stale.
+        MediaRefError: As stores and the scan raise.
+    """
+    place = str(Path(local_path(uri)).absolute()) if is_local(uri) else uri
+    store = store_for(place)
+    if frame_index is not None:
+        return _with_index(place, store, frame_index)
+    key = (place, store.head(place), _sidecar_identity(place))
+    return _cache.get(key, lambda: _find(place, store))
+
+
+def forget_sources() -> None:
+    """Drop all indexes that are kept in memory."""
+    _cache.clear()
+
+
+def packets_of(source: VideoSource, table: SegmentTable, rows: Int64Array) -> Iterator[tuple[int, bytes]]:
+    """Yield ``(row, bytes)`` of packets, ascending, each checked against the index.
+
+    Raises:
+        CorruptMediaError: The bytes are not those that were indexed, or the file holds part of them.
+        StoreError: They cannot be read.
+    """
+    damaged = rows[table.packets.is_corrupt[rows]]
+    whole = rows[rows < damaged[0]] if len(damaged) else rows
+    if table.info.addressable:
+        yield from _ranged_packets(source.store, table, whole)
+    elif len(whole):
+        info = source.store.head(table.info.uri)
+        yield from demuxed_packets(reader_of(table.info.uri, source.store, info), table, whole)
+    if len(damaged):
+        raise CorruptMediaError(
+            f"packet {damaged[0]} is incomplete: the file is cut short, or its container says so",
+            uri=table.info.uri,
+        )
+
+
+def _ranged_packets(
+    store: ObjectStore, table: SegmentTable, rows: Int64Array
+) -> Iterator[tuple[int, bytes]]:
+    """Read packets in decode order, a bounded number of bytes at a time."""
+    sizes = table.packets.size[rows]
+    chunk_of = np.cumsum(sizes) // _MAX_READ_BYTES
+    for chunk in np.split(rows, np.flatnonzero(np.diff(chunk_of)) + 1) if len(rows) else []:
+        offsets, sizes = table.packets.offset[chunk], table.packets.size[chunk]
+        merged = merge_ranges(
+            offsets, sizes, max_gap_bytes=_MAX_GAP_BYTES, max_read_bytes=2 * _MAX_READ_BYTES
+        )
+        blobs = [memoryview(blob) for blob in store.get_ranges(table.info.uri, merged.ranges)]
+        for row, size, read, start in zip(
+            chunk.tolist(), sizes.tolist(), merged.read_of.tolist(), merged.start_in_read.tolist(), strict=True
+        ):
+            data = bytes(blobs[read][start : start + size])
+            _check_crc(table, row, data)
+            yield row, data
+
+
+def _check_crc(table: SegmentTable, row: int, data: bytes) -> None:
+    expected = int(table.packets.crc32[row])
+    if expected != UNKNOWN and zlib.crc32(data) != expected:
+        raise CorruptMediaError(
+            f"the bytes of packet {row} (offset {table.packets.offset[row]}, {len(data)} bytes) are not those "
+            f"that were indexed: expected CRC-32 {expected:08x}, found {zlib.crc32(data):08x}; the file was "
+            "changed or damaged. If it was changed, write its index anew with: mediaref-ursa index --overwrite",
+            uri=table.info.uri,
+        )
+
+
+def _find(uri: str, store: ObjectStore) -> VideoSource:
+    try:
+        return _with_index(uri, store, LanceFrameIndex.open(uri))
+    except FrameIndexMissingError:
+        pass
+    except FrameIndexError as error:
+        logger.warning("the frame index is not used, the video is scanned instead: {}", error)
+    return VideoSource(uri, store, (scan_uri(uri, store),))
+
+
+def _with_index(uri: str, store: ObjectStore, index: LanceFrameIndex) -> VideoSource:
+    if not index.has_packets:
+        return VideoSource(uri, store, (_scan_for_base_index(uri, store, index),))
+    tables = []
+    for number, info in enumerate(index.segments):
+        index.check_fresh(number, store.head(info.uri))
+        tables.append(index.segment_table(number))
+    return VideoSource(uri, store, tuple(tables))
+
+
+def _scan_for_base_index(uri: str, store: ObjectStore, index: LanceFrameIndex) -> SegmentTable:
+    """Complete an index of base columns only by scanning the video that it describes."""
+    table = scan_uri(uri, store)
+    counts = index.segment_frame_counts()
+    if len(counts) != 1 or not np.array_equal(index.pts_table(0), table.pts):
+        raise FrameIndexStaleError(
+            f"the frame index describes another video: expected {counts.tolist()} frames in its segments, "
+            f"found {len(table)}, or their pts differ; write it anew with: mediaref-ursa index --overwrite",
+            uri=uri,
+        )
+    return replace(table, timestamp=index.timestamps())
+
+
+def _sidecar_identity(uri: str) -> tuple[int, ...] | None:
+    """Return what changes when the index beside a local video is written anew."""
+    if not is_local(uri):
+        return None
+    try:
+        found = os.stat(Path(lance_frame_index_uri(local_path(uri))) / "_versions")
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+class _SourceCache:
+    """Sources by identity, least recently used dropped first; each is built by one thread only."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew without touching locks that another thread may have held at a fork."""
+        self._lock = threading.Lock()
+        self._building: dict[object, threading.Lock] = {}
+        self._sources: OrderedDict[object, VideoSource] = OrderedDict()
+        self._bytes = 0
+
+    def clear(self) -> None:
+        with self._lock:
+            self._sources.clear()
+            self._bytes = 0
+
+    def get(
+        self, key: object, build: Callable[[], VideoSource]
+    ) -> VideoSource:
+        with self._lock:
+            source = self._sources.get(key)
+            if source is not None:
+                self._sources.move_to_end(key)
+                return source
+            building = self._building.setdefault(key, threading.Lock())
+        with building:
+            with self._lock:
+                source = self._sources.get(key)
+            if source is None:
+                source = build()
+                self._add(key, source)
+        with self._lock:
+            self._building.pop(key, None)
+        return source
+
+    def _add(self, key: object, source: VideoSource) -> None:
+        with self._lock:
+            self._sources[key] = source
+            self._bytes += source.nbytes
+            while self._bytes > _CACHE_BYTES and len(self._sources) > 1:
+                _, dropped = self._sources.popitem(last=False)
+                self._bytes -= dropped.nbytes
+
+
+_cache = _SourceCache()
+os.register_at_fork(after_in_child=_cache.forget)
