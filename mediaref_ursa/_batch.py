@@ -14,20 +14,28 @@ from mediaref_ursa._errors import MediaRefError
 from mediaref_ursa._images import load_image
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, DecodePlan, plan_runs
-from mediaref_ursa._references import ReferenceColumns, reference_columns, within_base
+from mediaref_ursa._references import ReferenceColumns, reference_columns
 from mediaref_ursa._resolve import outside_error, resolve
 from mediaref_ursa._time import TOLERANCE_NS, Int64Array
 from mediaref_ursa._uris import MAX_DATA_URI_BYTES
+from mediaref_ursa.store._local import under_base
 
 if TYPE_CHECKING:
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._frame_table import SegmentTable
+    from mediaref_ursa._pillow import PixelFormat
     from mediaref_ursa._sources import VideoSource
 
 UInt8Array = npt.NDArray[np.uint8]
 
 _DECODERS = ("pyav",)
-_IMAGE_FORMATS = {"RGB": "rgb", "BGR": "bgr", "RGBA": "rgba", "BGRA": "bgra", "G": "gray"}
+_IMAGE_FORMATS: dict[str, PixelFormat] = {
+    "RGB": "rgb",
+    "BGR": "bgr",
+    "RGBA": "rgba",
+    "BGRA": "bgra",
+    "G": "gray",
+}
 
 
 class DecodedBatch(list[Any]):
@@ -78,8 +86,7 @@ def batch_decode(
             URIs to them; found beside each video, or built in memory, without it.
         **kwargs: ``apply_rotation`` (True) turns frames by the container's display matrix;
             ``max_pixels`` (8K) and ``max_data_uri_bytes`` (64 MiB) bound what is decoded;
-            ``allow_outside_base`` (False) lets references leave ``base_dir``; ``keep_av_open``
-            is accepted and means nothing.
+            ``keep_av_open`` is accepted and means nothing.
 
     Returns:
         uint8 arrays in the order of ``refs``, each its own memory; a list that also has ``.errors``.
@@ -160,7 +167,6 @@ class _Options:
     apply_rotation: bool = True
     max_pixels: int = PixelSpec.max_pixels
     max_data_uri_bytes: int = MAX_DATA_URI_BYTES
-    allow_outside_base: bool = False
     keep_av_open: bool = False
 
     @classmethod
@@ -206,11 +212,13 @@ class _Batch:
                 segments += source.segments
                 self.sources_of_segments += [source] * len(source.segments)
                 wanted.append(found)
-        columns = [np.concatenate(parts) for parts in zip(*wanted, strict=True)] if wanted else None
-        runs = plan_runs(segments, *columns, strategy) if columns else ()
+        segment, frame, slot = (
+            np.concatenate([part[i] for part in wanted]) if wanted else np.empty(0, dtype=np.int64)
+            for i in range(3)
+        )
         return DecodePlan(
             segments=tuple(segments),
-            runs=runs,
+            runs=plan_runs(segments, segment, frame, slot, strategy),
             references=len(self.columns),
             images=int(self.columns.is_image.sum()),
             strategy=strategy,
@@ -221,8 +229,7 @@ class _Batch:
         for slot in np.flatnonzero(self.columns.is_image).tolist():
             uri = self.columns.uris[slot]
             try:
-                place = within_base(uri, self.base_dir, allow_outside=self.options.allow_outside_base)
-                self.outputs[slot] = _image(place, spec, self.options)
+                self.outputs[slot] = _image(under_base(uri, self.base_dir), spec, self.options)
             except MediaRefError as error:
                 self.fail(slot, error)
 
@@ -238,11 +245,11 @@ class _Batch:
     def _open(self, uri: str) -> VideoSource:
         from mediaref_ursa._sources import open_source
 
-        place = within_base(uri, self.base_dir, allow_outside=self.options.allow_outside_base)
+        place = under_base(uri, self.base_dir)
         return open_source(place, self._index_for(uri, place))
 
     def _index_for(self, uri: str, place: str) -> LanceFrameIndex | None:
-        given = self.frame_index
+        given: Any = self.frame_index
         if isinstance(given, Mapping):
             given = given.get(uri, given.get(place))
         elif given is not None and len(self.columns.videos()) > 1:
@@ -254,7 +261,8 @@ class _Batch:
             from mediaref_ursa._frame_index import LanceFrameIndex
 
             return LanceFrameIndex.open(os.fspath(given))
-        return given
+        index: LanceFrameIndex | None = given
+        return index
 
     def _resolve(
         self, source: VideoSource, uri: str, slots: Int64Array, first_segment: int

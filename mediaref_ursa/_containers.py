@@ -38,6 +38,7 @@ def sniff_container(head: bytes, *, uri: str | None = None) -> str:
         ("flv", head[:4] == b"FLV\x01"),
         ("ogg", head[:4] == b"OggS"),
         ("ivf", head[:4] == b"DKIF"),
+        ("gif", head[:6] in (b"GIF87a", b"GIF89a")),
         ("asf", head[:16] == _ASF_GUID),
         ("mpeg", head[:4] == b"\0\0\1\xba"),
         ("mpegts", _is_transport_stream(head)),
@@ -45,7 +46,7 @@ def sniff_container(head: bytes, *, uri: str | None = None) -> str:
         if matches:
             return name
     raise UnsupportedMediaError(
-        "expected a video (MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg, ASF, IVF), "
+        "expected a video (MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg, ASF, IVF, GIF), "
         f"found bytes that begin with {head[:16]!r}; a playlist, a script or text is not read as one",
         uri=uri,
     )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mediaref_ursa._errors import CorruptMediaError, MediaRefError
 from mediaref_ursa._extras import needs_extra
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._frame_table import EncodedPacket, SegmentTable
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import DecodePlan, Run
 from mediaref_ursa._sources import VideoSource, packets_of
@@ -100,17 +100,15 @@ def _failure(
 class _Fetch:
     """Packets up to the first that cannot be had: what was decoded before it still counts."""
 
-    def __init__(self, packets: Iterator[tuple[int, bytes]]) -> None:
+    def __init__(self, packets: Iterator[EncodedPacket]) -> None:
         self._packets = packets
         self.error: MediaRefError | None = None
         self.last = -1
 
-    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+    def __iter__(self) -> Iterator[EncodedPacket]:
         try:
-            for row, data in self._packets:
-                self.last = row
-                yield row, data
+            for packet in self._packets:
+                self.last = packet.number
+                yield packet
         except MediaRefError as error:
             self.error = error
-
-

@@ -105,7 +105,8 @@ class LanceFrameIndex:
         if self.has_packets:
             return self.segment_table(segment_idx).pts
         segment, pts, _ = self._base_columns()
-        return pts[segment == segment_idx]
+        of_segment: Int64Array = pts[segment == segment_idx]
+        return of_segment
 
     def timestamps(self) -> npt.NDArray[np.float64]:
         """Return float64 ``(n,)``: recording-relative seconds of all frames, segment after segment."""
@@ -224,7 +225,7 @@ def write_frame_index(
     index_uri = lance_frame_index_uri(uri)
     if not overwrite and index_exists(index_uri):
         raise FrameIndexExistsError(
-            "there is a frame index already; replace it with overwrite=True (mediaref-ursa index --overwrite)",
+            "there is a frame index already; replace it with overwrite=True (index --overwrite)",
             uri=index_uri,
         )
     index = scan_frame_index(uri, segment_uris=segment_uris, timestamps=timestamps, progress=progress)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +72,20 @@ class SegmentInfo:
         return size[::-1] if self.rotation in (90, 270) else size
 
 
+class EncodedPacket(NamedTuple):
+    """One packet on its way to a decoder.
+
+    Attributes:
+        number: Its place in decode order.
+        data: Its bytes.
+        is_keyframe: The container's flag: no promise, but some decoders look at it.
+    """
+
+    number: int
+    data: bytes
+    is_keyframe: bool
+
+
 @dataclass(frozen=True)
 class PacketTable:
     """All packets of a segment in decode order, shown or not.
@@ -83,6 +97,7 @@ class PacketTable:
         is_reference: int8 ``(m,)``, 1 where other frames are predicted from this one, 0 where none
             is, or ``UNKNOWN``.
         is_corrupt: bool ``(m,)``, True where the file holds only part of the packet.
+        is_keyframe: bool ``(m,)``, the container's flag, which is no promise.
     """
 
     offset: Int64Array
@@ -90,6 +105,7 @@ class PacketTable:
     crc32: Int64Array
     is_reference: npt.NDArray[np.int8]
     is_corrupt: npt.NDArray[np.bool_]
+    is_keyframe: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.size)
@@ -180,6 +196,7 @@ def _column_problem(table: SegmentTable) -> str | None:
         table.packets.crc32,
         table.packets.is_reference,
         table.packets.is_corrupt,
+        table.packets.is_keyframe,
     )
     if any(len(column) != frames for column in per_frame):
         return "columns of frames differ in length"

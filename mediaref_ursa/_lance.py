@@ -34,6 +34,7 @@ _PACKET_FIELDS = [
     pa.field("crc32", pa.uint32()),
     pa.field("is_reference", pa.bool_()),
     pa.field("is_corrupt", pa.bool_()),
+    pa.field("is_keyframe", pa.bool_()),
 ]
 SCHEMA = pa.schema(
     [
@@ -179,7 +180,9 @@ def _lance_uri(uri: str) -> str:
 
 
 def _missing(uri: str) -> FrameIndexMissingError:
-    return FrameIndexMissingError("there is no frame index here; write one with: mediaref-ursa index", uri=uri)
+    return FrameIndexMissingError(
+        "there is no frame index here; write one with: mediaref-ursa index", uri=uri
+    )
 
 
 @contextmanager
@@ -195,9 +198,9 @@ def _lance_errors(doing: str, uri: str) -> Iterator[None]:
         if "was not found" in str(error):
             raise _missing(uri) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FrameIndexInvalidError(f"the frame index is damaged: Lance could not {doing}: {reason}", uri=uri) from (
-            error
-        )
+        raise FrameIndexInvalidError(
+            f"the frame index is damaged: Lance could not {doing}: {reason}", uri=uri
+        ) from (error)
 
 
 def _arrow_table(number: int, table: SegmentTable) -> pa.Table:
@@ -227,6 +230,7 @@ def _packet_arrays(packets: PacketTable, rows: Int64Array) -> list[pa.Array]:
         pa.array(np.where(crc == UNKNOWN, 0, crc).astype(np.uint32), mask=crc == UNKNOWN),
         pa.array(reference == 1, mask=reference == UNKNOWN),
         pa.array(packets.is_corrupt[rows]),
+        pa.array(packets.is_keyframe[rows]),
     ]
 
 
@@ -272,7 +276,8 @@ def _packet_table(table: pa.Table, entry: SegmentEntry, uri: str) -> PacketTable
         size=_ints(packets, "size")[order],
         crc32=_ints(packets, "crc32", null=UNKNOWN)[order],
         is_reference=_ints_of(reference.cast(pa.int8()), UNKNOWN).astype(np.int8)[order],
-        is_corrupt=_ints_of(packets.column("is_corrupt").cast(pa.int8()), 0).astype(np.bool_)[order],
+        is_corrupt=_bools(packets, "is_corrupt")[order],
+        is_keyframe=_bools(packets, "is_keyframe")[order],
     )
 
 
@@ -284,5 +289,11 @@ def _ints_of(column: pa.ChunkedArray | pa.Array, null: int) -> Int64Array:
     return np.array(column.cast(pa.int64()).fill_null(null).to_numpy(), dtype=np.int64)
 
 
+def _bools(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
+    return _ints_of(table.column(name).cast(pa.int8()), 0).astype(np.bool_)
+
+
 def _floats(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
-    return np.array(table.column(name).cast(pa.float64()).fill_null(float("nan")).to_numpy(), dtype=np.float64)
+    return np.array(
+        table.column(name).cast(pa.float64()).fill_null(float("nan")).to_numpy(), dtype=np.float64
+    )

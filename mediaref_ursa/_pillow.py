@@ -18,13 +18,13 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, MediaRefError, UnsupportedMediaError
+from mediaref_ursa._pixels import MAX_PIXELS
 
 PixelFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra", "gray"]
 InputFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra"]
 FileFormat: TypeAlias = Literal["png", "jpeg", "bmp"]
 Array: TypeAlias = npt.NDArray[np.uint8]
 
-MAX_PIXELS = 33_177_600  # 7680 x 4320
 DEFAULT_JPEG_QUALITY = 90
 
 _READABLE = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "QOI")
@@ -212,6 +212,18 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
     return int(numbers[0]), int(numbers[1])
 
 
+def check_pil_format(format: str) -> PixelFormat:
+    """Return ``format`` if a PIL image can have it; else raise a ValueError."""
+    if format not in ("rgb", "rgba", "gray"):
+        raise ValueError(f"Unsupported format: a PIL image is 'rgb', 'rgba' or 'gray', found {format!r}")
+    return format  # type: ignore[return-value]
+
+
+def to_pil(pixels: Array) -> Image.Image:
+    """Return an image of uint8 ``(height, width)`` gray, or ``(height, width, 3 or 4)`` RGB or RGBA."""
+    return Image.fromarray(pixels)
+
+
 def encode(
     image: Array | Image.Image,
     format: FileFormat = "png",
@@ -269,13 +281,3 @@ def _from_array(pixels: Array, input_format: str) -> Image.Image:
     if input_format.startswith("bgr"):
         pixels = _swap_red_and_blue(pixels)
     return Image.fromarray(np.ascontiguousarray(pixels))
-
-
-def file_format(mimetype: str) -> FileFormat | None:
-    """Return the name under which ``encode`` writes a media type, or None if it does not.
-
-    >>> file_format("image/jpeg"), file_format("image/gif")
-    ('jpeg', None)
-    """
-    name = mimetype.removeprefix("image/")
-    return name if name in get_args(FileFormat) else None  # type: ignore[return-value]

@@ -39,7 +39,7 @@ class PixelSpec:
             )
         if self.channel_format not in _CHANNEL_FORMATS:
             raise ValueError(
-                f"expected channel_format to be one of {list(_CHANNEL_FORMATS)}, found {self.channel_format!r}"
+                f"expected channel_format to be one of {_CHANNEL_FORMATS}, found {self.channel_format!r}"
             )
         if self.resize is not None:
             if len(self.resize) != 2 or min(self.resize) < 1:

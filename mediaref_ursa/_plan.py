@@ -92,12 +92,11 @@ class DecodePlan:
 
     def explain(self) -> str:
         """Return the plan as text: what will be decoded, for whom, and what it costs."""
+        videos, runs = self.references - self.images, len(self.runs)
         lines = [
-            f"{self.references} references: {self.references - self.images} to video frames, {self.images} to images",
-            f"{self.frames} distinct frames from {len(self.segments)} segments in {len(self.runs)} runs "
-            f"({self.strategy.value})",
-            f"{self.packets} packets to decode ({_ratio(self.packets, self.frames)} a frame), "
-            f"{self.bytes} bytes to read",
+            f"{self.references} references: {videos} to video frames, {self.images} to images",
+            f"{self.frames} frames of {len(self.segments)} segments, {runs} runs, {self.strategy.value}",
+            f"{self.packets} packets ({_ratio(self.packets, self.frames)} a frame), {self.bytes} bytes",
         ]
         for number, table in enumerate(self.segments):
             lines.append(f"{redact(table.info.uri)}: {table.info.codec}, {len(table)} frames")
@@ -189,7 +188,8 @@ def _packets_to_feed(table: SegmentTable, frames: Int64Array) -> Int64Array:
     packets = np.arange(int(table.start[frames].min()), last + 1, dtype=np.int64)
     needed = table.packets.is_reference[packets] != 0
     needed[targets - packets[0]] = True
-    return packets[needed]
+    fed: Int64Array = packets[needed]
+    return fed
 
 
 def _ratio(part: int, whole: int) -> str:

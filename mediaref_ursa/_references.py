@@ -1,20 +1,16 @@
-"""Sequences of references as columns, and references under a base directory."""
+"""Sequences of references as columns: what planning works on."""
 
 from __future__ import annotations
 
 import operator
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._errors import InvalidReferenceError
 from mediaref_ursa._time import Int64Array
-from mediaref_ursa._uris import is_local, local_path, scheme_of
 
 
 @dataclass(frozen=True)
@@ -73,32 +69,6 @@ def reference_columns(refs: Any) -> ReferenceColumns:
         np.array([0 if time is None else time for time in times], dtype=np.int64),
         np.array([time is None for time in times], dtype=np.bool_),
     )
-
-
-def within_base(uri: str, base_dir: str | os.PathLike[str] | None, *, allow_outside: bool = False) -> str:
-    """Return where a reference points, seen from a base directory.
-
-    Args:
-        uri: As the reference has it.
-        base_dir: A local directory; without one the URI comes back as it is.
-        allow_outside: Let local references lead out of it.
-
-    Raises:
-        InvalidReferenceError: A path, or what its symbolic links lead to, lies outside.
-    """
-    if base_dir is None or not is_local(uri):
-        return uri
-    base = os.fspath(base_dir)
-    if scheme_of(base):
-        raise InvalidReferenceError(f"expected base_dir to be a local directory, found {base!r}", uri=uri)
-    path = Path(base) / local_path(uri)
-    if not allow_outside and not path.resolve().is_relative_to(Path(base).resolve()):
-        raise InvalidReferenceError(
-            f"expected a path inside the base directory {base!r}, found one that leads out of it; "
-            "allow that with allow_outside_base=True",
-            uri=uri,
-        )
-    return str(path)
 
 
 def _is_arrow(refs: Any) -> bool:

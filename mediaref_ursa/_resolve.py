@@ -52,8 +52,8 @@ def outside_error(
     side = "after its end" if frame == AFTER_LAST else "before its first frame"
     first = int(starts[0]) if len(starts) else 0
     return FrameOutsideVideoError(
-        f"the time lies {side}: the video shows frames from {first} ns (inclusive) to {end_ns} ns (exclusive), "
-        f"{_seconds(first)} s to {_seconds(end_ns)} s; pts_ns is container time, not time since the first frame",
+        f"the time lies {side}: frames are shown from {first} ns on and before {end_ns} ns "
+        f"({_seconds(first)} s to {_seconds(end_ns)} s); pts_ns is container time",
         uri=uri,
         pts_ns=t_ns,
     )
@@ -65,7 +65,9 @@ def _timeline(segments: Sequence[SegmentTable]) -> tuple[Int64Array, int, Int64A
         table = segments[0]
         return table.start_ns, table.end_ns, np.zeros(1, dtype=np.int64)
     offsets = segment_offsets_ns(segments)
-    starts = np.concatenate([table.start_ns + offset for table, offset in zip(segments, offsets, strict=True)])
+    starts = np.concatenate(
+        [table.start_ns + offset for table, offset in zip(segments, offsets, strict=True)]
+    )
     if (np.diff(starts) <= 0).any():
         raise FrameIndexInvalidError(
             "the times of its segments run backwards, so that one time would name two frames; "

@@ -25,7 +25,7 @@ from mediaref_ursa._errors import (
 )
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_index import LanceFrameIndex
-from mediaref_ursa._frame_table import UNKNOWN, SegmentTable
+from mediaref_ursa._frame_table import UNKNOWN, EncodedPacket, SegmentTable
 from mediaref_ursa._ranges import merge_ranges
 from mediaref_ursa._scan_uri import reader_of, scan_uri
 from mediaref_ursa._time import Int64Array
@@ -84,8 +84,8 @@ def forget_sources() -> None:
     _cache.clear()
 
 
-def packets_of(source: VideoSource, table: SegmentTable, rows: Int64Array) -> Iterator[tuple[int, bytes]]:
-    """Yield ``(row, bytes)`` of packets, ascending, each checked against the index.
+def packets_of(source: VideoSource, table: SegmentTable, rows: Int64Array) -> Iterator[EncodedPacket]:
+    """Yield packets of ascending numbers, each checked against the index.
 
     Raises:
         CorruptMediaError: The bytes are not those that were indexed, or the file holds part of them.
@@ -105,9 +105,7 @@ def packets_of(source: VideoSource, table: SegmentTable, rows: Int64Array) -> It
         )
 
 
-def _ranged_packets(
-    store: ObjectStore, table: SegmentTable, rows: Int64Array
-) -> Iterator[tuple[int, bytes]]:
+def _ranged_packets(store: ObjectStore, table: SegmentTable, rows: Int64Array) -> Iterator[EncodedPacket]:
     """Read packets in decode order, a bounded number of bytes at a time."""
     sizes = table.packets.size[rows]
     chunk_of = np.cumsum(sizes) // _MAX_READ_BYTES
@@ -117,21 +115,20 @@ def _ranged_packets(
             offsets, sizes, max_gap_bytes=_MAX_GAP_BYTES, max_read_bytes=2 * _MAX_READ_BYTES
         )
         blobs = [memoryview(blob) for blob in store.get_ranges(table.info.uri, merged.ranges)]
-        for row, size, read, start in zip(
-            chunk.tolist(), sizes.tolist(), merged.read_of.tolist(), merged.start_in_read.tolist(), strict=True
-        ):
+        columns = (chunk, sizes, merged.read_of, merged.start_in_read, table.packets.is_keyframe[chunk])
+        for row, size, read, start, key in zip(*(column.tolist() for column in columns), strict=True):
             data = bytes(blobs[read][start : start + size])
             _check_crc(table, row, data)
-            yield row, data
+            yield EncodedPacket(row, data, key)
 
 
 def _check_crc(table: SegmentTable, row: int, data: bytes) -> None:
     expected = int(table.packets.crc32[row])
     if expected != UNKNOWN and zlib.crc32(data) != expected:
         raise CorruptMediaError(
-            f"the bytes of packet {row} (offset {table.packets.offset[row]}, {len(data)} bytes) are not those "
-            f"that were indexed: expected CRC-32 {expected:08x}, found {zlib.crc32(data):08x}; the file was "
-            "changed or damaged. If it was changed, write its index anew with: mediaref-ursa index --overwrite",
+            f"packet {row} (offset {table.packets.offset[row]}, {len(data)} bytes) is not what was indexed: "
+            f"expected CRC-32 {expected:08x}, found {zlib.crc32(data):08x}; the file was changed or damaged. "
+            "If it was changed, write its index anew with: mediaref-ursa index --overwrite",
             uri=table.info.uri,
         )
 
@@ -174,7 +171,7 @@ def _sidecar_identity(uri: str) -> tuple[int, ...] | None:
     if not is_local(uri):
         return None
     try:
-        found = os.stat(Path(lance_frame_index_uri(local_path(uri))) / "_versions")
+        found = (Path(lance_frame_index_uri(local_path(uri))) / "_versions").stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_mtime_ns
@@ -198,9 +195,7 @@ class _SourceCache:
             self._sources.clear()
             self._bytes = 0
 
-    def get(
-        self, key: object, build: Callable[[], VideoSource]
-    ) -> VideoSource:
+    def get(self, key: object, build: Callable[[], VideoSource]) -> VideoSource:
         with self._lock:
             source = self._sources.get(key)
             if source is not None:

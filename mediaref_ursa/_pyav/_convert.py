@@ -83,6 +83,7 @@ class FrameConverter:
 def _pixels(picture: VideoFrame, channels: int) -> UInt8Array:
     """View the only plane of a packed picture as ``(H, W, C)``, without the padding of its rows."""
     plane = picture.planes[0]
-    rows = np.frombuffer(plane, dtype=np.uint8)[: plane.line_size * picture.height]
+    rows = np.frombuffer(memoryview(plane), dtype=np.uint8)[: plane.line_size * picture.height]
     used = rows.reshape(picture.height, plane.line_size)[:, : picture.width * channels]
-    return used.reshape(picture.height, picture.width, channels)
+    pixels: UInt8Array = used.reshape(picture.height, picture.width, channels)
+    return pixels

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 import av
 from av.codec.context import ThreadType
 from av.packet import Packet
+from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from mediaref_ursa._errors import MediaRefError, UnsupportedMediaError
-from mediaref_ursa._frame_table import SegmentInfo
+from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._pyav._foreign import foreign_errors
 
@@ -53,7 +54,7 @@ def use_one_thread(context: VideoCodecContext) -> None:
 
 
 def decode_packets(
-    context: VideoCodecContext, packets: Iterable[tuple[int, bytes]], *, uri: str
+    context: VideoCodecContext, packets: Iterable[EncodedPacket], *, uri: str
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Feed packets in decode order and yield ``(number, frame)`` as frames come out, all of them.
 
@@ -62,19 +63,17 @@ def decode_packets(
 
     Args:
         context: A context of :func:`open_context` that nothing has been fed to.
-        packets: ``(number, bytes)``.
+        packets: In decode order.
         uri: Named in errors.
 
     Raises:
         CorruptMediaError: The decoder refuses a packet; the frames before it were yielded.
     """
     refused: MediaRefError | None = None
-    for number, data in packets:
+    for encoded in packets:
         try:
-            with foreign_errors(f"decode packet {number}", uri=uri):
-                packet = Packet(data)
-                packet.pts = packet.dts = number
-                frames = context.decode(packet)
+            with foreign_errors(f"decode packet {encoded.number}", uri=uri):
+                frames = context.decode(numbered_packet(encoded))
         except MediaRefError as error:
             refused = error
             break
@@ -84,6 +83,14 @@ def decode_packets(
     yield from _numbered(frames)
     if refused is not None:
         raise refused
+
+
+def numbered_packet(encoded: EncodedPacket) -> Packet[Stream]:
+    """Return a packet whose pts is its number, flagged as the container flags it."""
+    packet = Packet(encoded.data)
+    packet.pts = packet.dts = encoded.number
+    packet.is_keyframe = encoded.is_keyframe
+    return packet
 
 
 def _numbered(frames: list[VideoFrame]) -> Iterator[tuple[int, VideoFrame]]:

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 
 from mediaref_ursa._errors import CorruptMediaError
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._frame_table import EncodedPacket, SegmentTable
 from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
 from mediaref_ursa._reader import RangeReader
@@ -15,8 +15,8 @@ from mediaref_ursa._time import Int64Array
 _SEARCH_PACKETS = 2000
 
 
-def demuxed_packets(reader: RangeReader, table: SegmentTable, rows: Int64Array) -> Iterator[tuple[int, bytes]]:
-    """Yield ``(row, bytes)`` for ascending packet numbers, through a demuxer over our own reader.
+def demuxed_packets(reader: RangeReader, table: SegmentTable, rows: Int64Array) -> Iterator[EncodedPacket]:
+    """Yield packets of ascending numbers, through a demuxer over our own reader.
 
     A demuxer is asked to go near the first packet, which is then known by its size and checksum, as
     is every packet after it. What a decoder gives depends on nothing but these bytes; should they
@@ -43,13 +43,13 @@ def demuxed_packets(reader: RangeReader, table: SegmentTable, rows: Int64Array) 
 
 def _collect(
     reader: RangeReader, table: SegmentTable, rows: Int64Array, seek_to: int | None
-) -> list[tuple[int, bytes]] | None:
+) -> list[EncodedPacket] | None:
     """Return the packets, or None where they do not follow one another as the index says."""
     wanted, last = set(rows.tolist()), int(rows[-1])
     size, crc32 = table.packets.size, table.packets.crc32
     row = int(rows[0]) if seek_to is not None else 0
     searching = seek_to is not None
-    out: list[tuple[int, bytes]] = []
+    out: list[EncodedPacket] = []
     with open_video(reader, uri=table.info.uri) as (container, stream):
         if seek_to is not None:
             with foreign_errors("seek", uri=table.info.uri):
@@ -65,7 +65,7 @@ def _collect(
                 return None
             searching = False
             if row in wanted:
-                out.append((row, data))
+                out.append(EncodedPacket(row, data, packet.is_keyframe))
             if row == last:
                 return out
             row += 1

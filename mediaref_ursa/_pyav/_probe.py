@@ -8,14 +8,13 @@ from itertools import count
 
 import av
 import numpy as np
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, UnsupportedMediaError
-from mediaref_ursa._frame_table import SegmentInfo
+from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pixels import MAX_PIXELS
-from mediaref_ursa._pyav._decode import open_context, use_one_thread
+from mediaref_ursa._pyav._decode import numbered_packet, open_context, use_one_thread
 from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
 from mediaref_ursa._reader import RangeReader
@@ -95,8 +94,7 @@ def _first_frames(
         packet = next(source, None)
         copy = None
         if packet is not None:
-            copy = Packet(bytes(packet))
-            copy.pts = copy.dts = number
+            copy = numbered_packet(EncodedPacket(number, bytes(packet), packet.is_keyframe))
             if packet.is_discard:
                 hidden.add(number)
         with foreign_errors(f"decode the first {info.codec} frame", uri=info.uri):

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,11 @@ _OFFSET_GUESSES = (0, 4)  # MP4, MOV and AVI; then the block header of Matroska
 _OFFSET_SEARCH_BYTES = 256
 _PROGRESS_EVERY_PACKETS = 256
 _FIELD_LOOKAHEAD_PACKETS = 40
-_DECODER_SIDE_DATA = ("new_extradata", "param_change", "palette")
+_DECODER_SIDE_DATA: tuple[Literal["new_extradata", "param_change", "palette"], ...] = (
+    "new_extradata",
+    "param_change",
+    "palette",
+)
 
 
 def scan_segment(
@@ -230,7 +235,7 @@ def _table(info: SegmentInfo, columns: _Columns, length: int) -> SegmentTable:
         info=info,
         pts=pts,
         duration=_durations(pts, columns.duration[shown], info.time_base),
-        timestamp=pts * float(info.time_base),
+        timestamp=pts.astype(np.float64) * float(info.time_base),
         packet=shown.astype(np.int64),
         start=_starts(columns, shown),
         packets=PacketTable(
@@ -239,6 +244,7 @@ def _table(info: SegmentInfo, columns: _Columns, length: int) -> SegmentTable:
             crc32=np.array(columns.crc32, dtype=np.int64),
             is_reference=columns.is_reference,
             is_corrupt=np.frombuffer(bytes(columns.corrupt), dtype=np.bool_),
+            is_keyframe=np.frombuffer(bytes(columns.keyframe), dtype=np.bool_),
         ),
     )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 
 import numpy as np
 from av.video.frame import VideoFrame
 
-from mediaref_ursa._errors import CorruptMediaError
-from mediaref_ursa._frame_table import SegmentInfo
+from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
+from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pyav._decode import decode_packets, open_context, use_one_thread
 from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
@@ -25,7 +25,8 @@ class Trial:
 
     Attributes:
         numbers: int64 ``(n,)``, the packet of each frame, in the order of output.
-        pts: int64 ``(n,)``, the time that the container's own decoder reports for it, in ticks.
+        pts: int64 ``(n,)``, the time that the container's own decoder reports for it, in ticks; empty
+            where only a part was decoded.
         pixels: CRC-32 of each frame's RGB pixels by packet, empty unless asked for.
     """
 
@@ -40,7 +41,8 @@ def decode_order_trial(
     """Decode the first ``stop`` packets, or all, from the first one on.
 
     Raises:
-        CorruptMediaError: A packet cannot be decoded, or the two ways of decoding disagree.
+        CorruptMediaError: A packet cannot be decoded.
+        UnsupportedMediaError: The container's own decoder gives other frames.
     """
     hidden: set[int] = set()
     numbers: list[int] = []
@@ -52,13 +54,18 @@ def decode_order_trial(
         numbers.append(number)
         if with_pixels:
             pixels[number] = _pixel_crc(frame)
-    reported = list(_reported_pts(reader, info)) if stop is None else [0] * len(numbers)
-    if len(reported) != len(numbers):
-        raise CorruptMediaError(
-            f"expected {len(reported)} frames as the container's own decoder gives, found {len(numbers)}",
+    if stop is not None:
+        return Trial(np.array(numbers, dtype=np.int64), np.empty(0, dtype=np.int64), pixels)
+    reported = list(_reported(reader, info, with_pixels=with_pixels))
+    if len(reported) != len(numbers) or [crc for _, crc in reported if crc is not None] != [*pixels.values()]:
+        raise UnsupportedMediaError(
+            f"{info.codec} in {info.container} cannot be decoded packet by packet here: expected the "
+            f"{len(reported)} frames of the container's own decoder, found {len(numbers)}, or other pixels",
             uri=info.uri,
         )
-    return Trial(np.array(numbers, dtype=np.int64), np.array(reported, dtype=np.int64), pixels)
+    return Trial(
+        np.array(numbers, dtype=np.int64), np.array([pts for pts, _ in reported], dtype=np.int64), pixels
+    )
 
 
 def exact_starts(reader: RangeReader, info: SegmentInfo, candidates: Int64Array, trial: Trial) -> Int64Array:
@@ -70,7 +77,7 @@ def exact_starts(reader: RangeReader, info: SegmentInfo, candidates: Int64Array,
     pts_of = dict(zip(trial.numbers.tolist(), trial.pts.tolist(), strict=True))
     bounds = [*candidates.tolist(), None]
     exact: list[int] = []
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, last in pairwise(bounds):
         if first is None or first not in pts_of:
             continue
         wanted = {n for n, t in pts_of.items() if n >= first and t >= pts_of[first] and n < (last or 1 << 62)}
@@ -97,18 +104,18 @@ def _gives(
     return all(found.get(number) == pixels[number] for number in wanted)
 
 
-def _numbered_packets(
-    reader: RangeReader, info: SegmentInfo, hidden: set[int]
-) -> Iterator[tuple[int, bytes]]:
+def _numbered_packets(reader: RangeReader, info: SegmentInfo, hidden: set[int]) -> Iterator[EncodedPacket]:
     with open_video(reader, uri=info.uri) as (container, stream):
         for number, packet in enumerate(packets(container, stream, uri=info.uri)):
             if packet.is_discard:
                 hidden.add(number)
-            yield number, bytes(packet)
+            yield EncodedPacket(number, bytes(packet), packet.is_keyframe)
 
 
-def _reported_pts(reader: RangeReader, info: SegmentInfo) -> Iterator[int]:
-    """Yield the times that the container's own decoder gives its frames, hidden ones left out."""
+def _reported(
+    reader: RangeReader, info: SegmentInfo, *, with_pixels: bool
+) -> Iterator[tuple[int, int | None]]:
+    """Yield the time, and the checksum if asked for, of each frame that the container's decoder gives."""
     with open_video(reader, uri=info.uri) as (container, stream):
         use_one_thread(stream.codec_context)
         for packet in chain(packets(container, stream, uri=info.uri), [None]):
@@ -118,7 +125,7 @@ def _reported_pts(reader: RangeReader, info: SegmentInfo) -> Iterator[int]:
                 time = frame.pts if frame.pts is not None else frame.dts
                 if time is None:
                     raise CorruptMediaError("expected a time for every frame, found none", uri=info.uri)
-                yield time
+                yield time, _pixel_crc(frame) if with_pixels else None
 
 
 def _pixel_crc(frame: VideoFrame) -> int:

@@ -8,9 +8,10 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError, StoreError
-from mediaref_ursa._uris import local_path
+from mediaref_ursa._uris import is_relative_path, local_path
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
 
 # Opening a FIFO without O_NONBLOCK waits for a writer that may never come.
@@ -108,3 +109,28 @@ def _read(uri: str, descriptor: int, offset: int, length: int, size: int) -> byt
         parts.append(part)
         done += len(part)
     return b"".join(parts)
+
+
+def under_base(uri: str, base_dir: str | os.PathLike[str] | None) -> str:
+    """Return where a reference points if relative paths begin at ``base_dir``.
+
+    References come from data sets, so a relative one cannot leave the folder: neither by ``..`` nor
+    by a symbolic link. Absolute paths and URIs come back as they are, and so does everything if there
+    is no base.
+
+    Raises:
+        InvalidReferenceError: The path leaves ``base_dir``, or ``base_dir`` is no local folder.
+    """
+    if base_dir is None or not is_relative_path(uri):
+        return uri
+    base = Path(local_path(os.fspath(base_dir)))
+    path = base / local_path(uri)
+    try:
+        inside = path.resolve().is_relative_to(base.resolve())
+    except (OSError, RuntimeError):  # links in a circle
+        inside = False
+    if not inside:
+        raise InvalidReferenceError(
+            "expected a path within base_dir, found one that leads out of it", uri=uri
+        )
+    return str(path)

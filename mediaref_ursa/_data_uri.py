@@ -1,0 +1,241 @@
+"""Data URIs (RFC 2397): small media that travel inside the reference."""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from typing_extensions import Self
+
+from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._images import check_is_image, decode_image
+from mediaref_ursa._pillow import (
+    Array,
+    FileFormat,
+    InputFormat,
+    PixelFormat,
+    check_pil_format,
+    encode,
+    image_mimetype,
+    open_image,
+    to_pil,
+)
+from mediaref_ursa._pixels import MAX_PIXELS
+from mediaref_ursa._uris import (
+    MAX_DATA_URI_BYTES,
+    check_mimetype,
+    check_parameters,
+    decode_data_payload,
+    parse_data_uri,
+)
+from mediaref_ursa.store import LocalStore
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_SHOWN_BYTES = 64
+
+
+class DataURI(BaseModel):
+    """Media inside a URI: ``data:<mimetype>;<parameters>;base64,<data>``.
+
+    Frozen, hashable; equal where the fields are equal.
+
+    Attributes:
+        mimetype: ``type/subtype``.
+        is_base64: Whether ``data`` is base64; else it is percent-encoded.
+        data: The payload's text as it stands in the URI.
+        parameters: ``charset=utf-8`` and the like, as they stand between the media type and the payload.
+
+    >>> text = DataURI.from_uri("data:text/plain;charset=utf-8,caf%C3%A9")
+    >>> text.decoded_data.decode(), len(text), str(text)
+    ('café', 39, 'data:text/plain;charset=utf-8,caf%C3%A9')
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    mimetype: str
+    is_base64: bool = True
+    data: bytes
+    parameters: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_mimetype(self.mimetype)
+        check_parameters(self.parameters)
+        decode_data_payload(self.data, is_base64=self.is_base64)
+        return self
+
+    @classmethod
+    def from_uri(cls, uri: str, *, max_bytes: int | None = MAX_DATA_URI_BYTES) -> DataURI:
+        """Take a data URI apart.
+
+        A media type that is left out is written out, ``text/plain;charset=US-ASCII``; any other URI
+        in lower-case spelling comes back letter for letter from ``uri``.
+
+        Args:
+            uri: The URI.
+            max_bytes: The most bytes of the decoded payload; None for no limit.
+
+        Raises:
+            ValueError: The URI is malformed.
+            LimitExceededError: The payload is larger than ``max_bytes``, measured before decoding.
+        """
+        parts = parse_data_uri(uri, max_bytes=max_bytes)
+        decode_data_payload(parts.payload, is_base64=parts.is_base64)
+        return cls.model_construct(
+            mimetype=parts.mimetype,
+            is_base64=parts.is_base64,
+            data=parts.payload,
+            parameters=parts.parameters,
+        )
+
+    @classmethod
+    def from_image(
+        cls,
+        image: Array | Image.Image,
+        format: FileFormat = "png",
+        quality: int | None = None,
+        input_format: InputFormat = "rgb",
+    ) -> DataURI:
+        """Encode an image into a URI.
+
+        Args:
+            image: uint8 ``(height, width, channels)``, or a PIL image of any mode, its pixels as they
+                stand (an EXIF orientation is neither applied nor kept).
+            format: PNG keeps alpha; JPEG and BMP drop it.
+            quality: Of a JPEG, 1..100; None is 90.
+            input_format: The order of the array's channels; PIL images know their own.
+
+        Raises:
+            ValueError: An unknown format, a quality outside 1..100, or an array that does not fit
+                ``input_format``.
+
+        >>> import numpy as np
+        >>> red = DataURI.from_image(np.full((2, 2, 3), (0, 0, 255), np.uint8), input_format="bgr")
+        >>> red.mimetype, red.to_ndarray()[0, 0].tolist()
+        ('image/png', [255, 0, 0])
+        """
+        return cls._of_bytes(encode(image, format, quality, input_format), f"image/{format}")
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        format: str | None = None,
+        *,
+        max_bytes: int | None = MAX_DATA_URI_BYTES,
+    ) -> DataURI:
+        """Put a local file into a URI.
+
+        The media type of an image is read from its bytes, that of anything else from its name. The
+        bytes stay as they are, unless ``format`` asks for another format than the image has.
+
+        Args:
+            path: A path or ``file://`` URI.
+            format: For an image ``"png"``, ``"jpeg"`` or ``"bmp"``: re-encoded, upright, unless it has
+                that format already. For anything else its media type; without a slash, of an image.
+            max_bytes: The largest file; None for no limit.
+
+        Raises:
+            MediaNotFoundError: There is no such file (a FileNotFoundError).
+            StoreError: It cannot be read.
+            LimitExceededError: It is larger than ``max_bytes``.
+            ValueError: An unknown format.
+            UnsupportedMediaError: A file that is no image cannot become one.
+        """
+        place = os.fspath(path)
+        data = LocalStore().get(place, max_bytes=max_bytes)
+        found = image_mimetype(data)
+        if found is None:
+            return cls._of_bytes(data, _named_mimetype(place, format))
+        name = found if format is None else _format_name(format)
+        if name in (found, found.removeprefix("image/")):
+            return cls._of_bytes(data, found)
+        return cls.from_image(open_image(data, uri=place), name)  # type: ignore[arg-type]
+
+    @classmethod
+    def _of_bytes(cls, data: bytes, mimetype: str) -> DataURI:
+        return cls.model_construct(
+            mimetype=mimetype, is_base64=True, data=base64.b64encode(data), parameters=()
+        )
+
+    @property
+    def uri(self) -> str:
+        """The URI."""
+        return self._header + self.data.decode("ascii")
+
+    @property
+    def _header(self) -> str:
+        fields = (self.mimetype, *self.parameters, *(["base64"] if self.is_base64 else []))
+        return f"data:{';'.join(fields)},"
+
+    @property
+    def decoded_data(self) -> bytes:
+        """The payload's bytes."""
+        return decode_data_payload(self.data, is_base64=self.is_base64)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the media type is that of an image."""
+        return self.mimetype.lower().startswith("image/")
+
+    def to_ndarray(self, format: PixelFormat = "rgb", *, max_pixels: int = MAX_PIXELS) -> Array:
+        """Decode the image.
+
+        Args:
+            format: The order of channels.
+            max_pixels: The most pixels, by the header.
+
+        Returns:
+            uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``.
+
+        Raises:
+            ValueError: An unknown format.
+            UnsupportedMediaError: No image, or of a kind that cannot be read here.
+            CorruptMediaError: A damaged image.
+            LimitExceededError: More pixels than ``max_pixels``.
+        """
+        check_is_image(self.mimetype)
+        return decode_image(self.decoded_data, format, max_pixels=max_pixels)
+
+    def to_pil_image(self, format: PixelFormat = "rgb", *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+        """Decode the image into a PIL image of mode RGB, RGBA or L; see :meth:`to_ndarray`."""
+        return to_pil(self.to_ndarray(check_pil_format(format), max_pixels=max_pixels))
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def __len__(self) -> int:
+        return len(self._header) + len(self.data)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        yield "mimetype", self.mimetype
+        yield "is_base64", self.is_base64
+        yield "data", _shortened(self.data)
+        if self.parameters:
+            yield "parameters", self.parameters
+
+
+def _shortened(data: bytes) -> bytes | str:
+    return data if len(data) <= _SHOWN_BYTES else f"{data[:16]!r}... ({len(data)} bytes)"
+
+
+def _format_name(format: str) -> str:
+    """Return the usual name of an image format: ``jpeg`` for ``JPG`` and ``image/jpeg``."""
+    name = format.lower().removeprefix("image/")
+    return {"jpg": "jpeg"}.get(name, name)
+
+
+def _named_mimetype(path: str, format: str | None) -> str:
+    """Return the media type of a file that is no image which can be read here."""
+    if format is None:
+        return mimetypes.guess_type(path)[0] or "application/octet-stream"
+    name = format if "/" in format else f"image/{format}"
+    if _format_name(name) in get_args(FileFormat):
+        raise UnsupportedMediaError(f"expected an image to write as {format}, found none", uri=path)
+    return check_mimetype(name)

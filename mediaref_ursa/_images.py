@@ -1,0 +1,94 @@
+"""From the URI of an image to its pixels: one way for references, data URIs and batches."""
+
+from __future__ import annotations
+
+import os
+
+from mediaref_ursa._errors import InvalidReferenceError, UnsupportedMediaError
+from mediaref_ursa._pillow import Array, PixelFormat, check_pixel_format, open_image, resize_array, to_array
+from mediaref_ursa._pixels import MAX_PIXELS
+from mediaref_ursa._uris import MAX_DATA_URI_BYTES, decode_data_payload, is_data, parse_data_uri
+from mediaref_ursa.store import store_for
+from mediaref_ursa.store._local import under_base
+
+MAX_IMAGE_BYTES = 256 * 2**20
+
+
+def load_image(
+    uri: str,
+    format: PixelFormat = "rgb",
+    *,
+    base_dir: str | os.PathLike[str] | None = None,
+    resize: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_IMAGE_BYTES,
+    max_data_uri_bytes: int = MAX_DATA_URI_BYTES,
+) -> Array:
+    """Read and decode the image at ``uri``.
+
+    Args:
+        uri: A path, ``file://``, http(s) URL or data URI.
+        format: The order of channels.
+        base_dir: Where relative paths begin; they cannot leave it.
+        resize: ``(height, width)`` in pixels, bilinear.
+        max_pixels: The most pixels, by the header.
+        max_bytes: The largest file.
+        max_data_uri_bytes: The largest payload of a data URI.
+
+    Returns:
+        uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``; writable.
+
+    Raises:
+        ValueError: An unknown format or a size that is none.
+        InvalidReferenceError: No store serves the URI, or a malformed data URI.
+        MediaNotFoundError: Nothing stands at the URI.
+        StoreError: Its bytes cannot be read.
+        LimitExceededError: Larger than one of the limits.
+        UnsupportedMediaError: No image that can be read here.
+        CorruptMediaError: A damaged image.
+    """
+    check_pixel_format(format)
+    if is_data(uri):
+        data = data_uri_image_bytes(uri, max_data_uri_bytes)
+    else:
+        place = under_base(uri, base_dir)
+        data = store_for(place).get(place, max_bytes=max_bytes)
+    return decode_image(data, format, uri=uri, resize=resize, max_pixels=max_pixels)
+
+
+def decode_image(
+    data: bytes,
+    format: PixelFormat,
+    *,
+    uri: str | None = None,
+    resize: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Array:
+    """Decode an image file held in memory; see :func:`load_image`."""
+    check_pixel_format(format)
+    pixels = to_array(open_image(data, max_pixels=max_pixels, uri=uri), format)
+    return pixels if resize is None else resize_array(pixels, resize)
+
+
+def data_uri_image_bytes(uri: str, max_bytes: int | None) -> bytes:
+    """Return the image file within a data URI.
+
+    Raises:
+        InvalidReferenceError: The URI is malformed.
+        LimitExceededError: The payload is larger than ``max_bytes``, measured before decoding.
+        UnsupportedMediaError: The media type is none of an image.
+    """
+    try:
+        parts = parse_data_uri(uri, max_bytes=max_bytes)
+        check_is_image(parts.mimetype, uri)
+        return decode_data_payload(parts.payload, is_base64=parts.is_base64)
+    except ValueError as error:
+        if type(error) is not ValueError:  # of the tree already
+            raise
+        raise InvalidReferenceError(str(error), uri=uri) from error
+
+
+def check_is_image(mimetype: str, uri: str | None = None) -> None:
+    """Raise an UnsupportedMediaError unless ``mimetype`` is that of an image."""
+    if not mimetype.lower().startswith("image/"):
+        raise UnsupportedMediaError(f"expected the media type of an image, found '{mimetype}'", uri=uri)

@@ -1,0 +1,282 @@
+"""References: which image, or which frame of which video."""
+
+from __future__ import annotations
+
+import operator
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError
+from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._uri_text import redact
+from mediaref_ursa._uris import is_cloud, is_data, is_relative_path, is_remote, local_path, scheme_of
+from mediaref_ursa.store import store_for
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mediaref_ursa._data_uri import DataURI
+    from mediaref_ursa._pillow import Array, PixelFormat
+
+_INT64 = np.iinfo(np.int64)
+_SHOWN_CHARACTERS = 200
+_COLORSPACES = {"rgb": "RGB", "bgr": "BGR", "rgba": "RGBA", "bgra": "BGRA", "gray": "G"}
+# Options that choose how a video is decoded; an image is decoded in one way.
+_VIDEO_OPTIONS = frozenset(
+    {"strategy", "decoder", "tolerance_ns", "frame_index", "apply_rotation", "decoder_options"}
+)
+
+
+def _uri_text(value: object) -> object:
+    """Accept what stands for a URI; Pydantic then sees a plain str, or says what it is not."""
+    if not isinstance(value, str):
+        value = _text_of(value)
+    if isinstance(value, str):
+        if not value:
+            raise ValueError("expected a path or URI, found an empty string")
+        if "\0" in value:
+            raise ValueError("expected a path or URI, found a NUL byte in it")
+        return value if type(value) is str else str.__str__(value)
+    return value
+
+
+def _text_of(value: object) -> object:
+    from mediaref_ursa._data_uri import DataURI
+
+    if isinstance(value, DataURI):
+        return value.uri
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.as_py() if hasattr(value, "as_py") else value
+
+
+def _int64_or_none(value: object) -> int | None:
+    """Accept integers of Python, NumPy and Arrow that fit int64; refuse what only looks like one."""
+    if hasattr(value, "as_py"):  # a scalar of Arrow
+        value = value.as_py()
+    if value is None or repr(value) == "<NA>":  # the null of pandas' nullable integers
+        return None
+    if isinstance(value, bool | np.bool_):
+        raise ValueError("pts_ns is an integer of nanoseconds, found a boolean")
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ValueError(
+            f"pts_ns is an integer of nanoseconds, found {_named(value)}; give int(round(seconds * 1e9))"
+        ) from None
+    if not _INT64.min <= number <= _INT64.max:
+        raise ValueError(f"pts_ns is a 64-bit integer, found an overflow: one of {number.bit_length()} bits")
+    return number
+
+
+def _named(value: object) -> str:
+    kind = type(value).__name__
+    fraction = kind in ("Fraction", "Decimal") or isinstance(value, float | np.floating)
+    return f"the fraction {value}" if fraction else f"a value of type {kind}"
+
+
+class MediaRef(BaseModel):
+    """A reference to an image, or with ``pts_ns`` to the frame of a video that is shown at that time.
+
+    Frozen, hashable, picklable; two fields and nothing else, so that it fits into any table.
+
+    Attributes:
+        uri: A path, ``file://``, http(s) or cloud URL, or data URI. A ``DataURI`` becomes its text.
+        pts_ns: Absolute time in the container, in nanoseconds, an int64; None for an image. Integers of
+            NumPy and Arrow are taken; fractions, booleans and overflow are a ``ValidationError``.
+
+    >>> ref = MediaRef(uri="video.mp4", pts_ns=1_500_000_000)
+    >>> ref.model_dump_json()
+    '{"uri":"video.mp4","pts_ns":1500000000}'
+    >>> MediaRef.model_validate_json(ref.model_dump_json()) == ref
+    True
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    uri: Annotated[str, BeforeValidator(_uri_text)]
+    pts_ns: Annotated[int | None, BeforeValidator(_int64_or_none)] = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            uri: str | os.PathLike[str] | DataURI,
+            pts_ns: int | np.integer[Any] | None = None,
+            **unknown: object,
+        ) -> None: ...
+
+    else:
+
+        def __init__(self, /, *values, **fields):
+            # Missing fields are left to Pydantic, whose ValidationError names them.
+            if len(values) > 2:
+                raise TypeError(f"MediaRef takes uri and pts_ns, found {len(values)} values")
+            for name, value in zip(("uri", "pts_ns"), values):
+                if name in fields:
+                    raise TypeError(f"MediaRef got two values for {name}")
+                fields[name] = value
+            super().__init__(**fields)
+
+        # Validation of dicts and JSON then builds instances itself instead of calling back here.
+        __init__.__pydantic_base_init__ = True
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the media is in the reference itself (a data URI)."""
+        return is_data(self.uri)
+
+    @property
+    def is_video(self) -> bool:
+        """Whether this names a frame of a video."""
+        return self.pts_ns is not None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the media is served over http or https."""
+        return is_remote(self.uri)
+
+    @property
+    def is_cloud_uri(self) -> bool:
+        """Whether the media is an object of a cloud store, such as ``s3://bucket/key``."""
+        return is_cloud(self.uri)
+
+    @property
+    def is_relative_path(self) -> bool:
+        """Whether the URI is a plain path that is not absolute on this platform."""
+        return is_relative_path(self.uri)
+
+    def to_ndarray(self, format: PixelFormat = "rgb", **options: Any) -> Array:
+        """Load the image, or decode the frame.
+
+        Args:
+            format: The order of channels: ``"rgb"``, ``"bgr"``, ``"rgba"``, ``"bgra"`` or ``"gray"``.
+            **options: Those of ``batch_decode`` that are not about the output's layout, such as
+                ``base_dir``, ``resize``, ``max_pixels``, ``tolerance_ns``. What only concerns videos
+                does nothing for an image. ``keep_av_open`` is taken and does nothing: decoders are
+                kept and let go by themselves.
+
+        Returns:
+            uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``.
+
+        Raises:
+            ValueError: An unknown format.
+            MissingExtraError: A frame of a video without the ``video`` extra.
+            MediaRefError: The media cannot be found, read or decoded; see :mod:`mediaref_ursa._errors`.
+        """
+        options.pop("keep_av_open", None)
+        for name in ("channel_format", "colorspace"):
+            if name in options:
+                raise TypeError(f"to_ndarray takes format instead of {name}")
+        if self.is_video:
+            return self._frame(format, options)
+        from mediaref_ursa._images import load_image
+
+        ours = {name: value for name, value in options.items() if name not in _VIDEO_OPTIONS}
+        return load_image(self.uri, format, **ours)
+
+    def _frame(self, format: PixelFormat, options: dict[str, Any]) -> Array:
+        from mediaref_ursa._pillow import check_pixel_format
+
+        colorspace = _COLORSPACES[check_pixel_format(format)]
+        with needs_extra("video"):
+            from mediaref_ursa._batch import batch_decode
+
+        frame: Array = batch_decode([self], colorspace=colorspace, **options)[0]
+        return frame[..., 0] if format == "gray" else frame
+
+    def to_pil_image(self, format: Literal["rgb", "rgba", "gray"] = "rgb", **options: Any) -> Image.Image:
+        """Load the image, or decode the frame, into a PIL image of mode RGB, RGBA or L.
+
+        Takes the options of :meth:`to_ndarray` and raises what it raises.
+        """
+        from mediaref_ursa._pillow import check_pil_format, to_pil
+
+        return to_pil(self.to_ndarray(check_pil_format(format), **options))
+
+    def validate_uri(self) -> bool:
+        """Ask the store whether anything stands at the URI; what is embedded is always there.
+
+        Returns:
+            True if a file or object can be read there, False if nothing is there.
+
+        Raises:
+            InvalidReferenceError: No store serves the URI.
+            StoreError: There is something that is no file, or the store does not answer.
+        """
+        if self.is_embedded:
+            return True
+        try:
+            store_for(self.uri).head(self.uri)
+        except MediaNotFoundError:
+            return False
+        return True
+
+    def resolve_relative_path(
+        self,
+        base_path: str | os.PathLike[str],
+        on_unresolvable: Literal["error", "warn", "ignore"] = "warn",
+    ) -> MediaRef:
+        """Return the reference with a relative path put after ``base_path``.
+
+        Absolute paths and ``file://`` URIs come back as they are. URIs that name no local file cannot
+        be resolved.
+
+        Args:
+            base_path: A local folder, as a path or ``file://`` URI.
+            on_unresolvable: Whether a URI that names no local file is an error, is warned of and
+                returned, or is returned.
+
+        Raises:
+            InvalidReferenceError: ``on_unresolvable="error"`` and the URI names no local file.
+
+        >>> MediaRef("clips/a.mp4", 5).resolve_relative_path("/data")
+        MediaRef(uri='/data/clips/a.mp4', pts_ns=5)
+        """
+        if on_unresolvable not in ("error", "warn", "ignore"):
+            raise ValueError(f"on_unresolvable is 'error', 'warn' or 'ignore', found {on_unresolvable!r}")
+        scheme = scheme_of(self.uri)
+        if scheme not in ("", "file"):
+            message = f"Cannot resolve unresolvable URI (no local path): {redact(self.uri)}"
+            if on_unresolvable == "error":
+                raise InvalidReferenceError(message)
+            if on_unresolvable == "warn":
+                warnings.warn(message, UserWarning, stacklevel=2)
+            return self
+        if not self.is_relative_path:
+            return self
+        base = local_path(os.fspath(base_path))
+        return MediaRef(uri=(Path(base) / self.uri).as_posix(), pts_ns=self.pts_ns)
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        long = self.is_embedded or len(self.uri) > _SHOWN_CHARACTERS
+        yield "uri", redact(self.uri) if long else self.uri
+        yield "pts_ns", self.pts_ns
+
+
+def trusted_refs(uris: Sequence[str], pts_ns: Sequence[int | None]) -> list[MediaRef]:
+    """Build references from values that are known to be valid, without validating each field.
+
+    Args:
+        uris: Strings, neither empty nor with a NUL.
+        pts_ns: int64 values or None, as many.
+    """
+    put = object.__setattr__
+    refs = []
+    for uri, pts in zip(uris, pts_ns, strict=True):
+        ref = MediaRef.__new__(MediaRef)
+        put(ref, "__dict__", {"uri": uri, "pts_ns": pts})
+        put(ref, "__pydantic_fields_set__", {"uri", "pts_ns"})
+        put(ref, "__pydantic_extra__", None)
+        put(ref, "__pydantic_private__", None)
+        refs.append(ref)
+    return refs
