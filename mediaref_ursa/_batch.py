@@ -97,8 +97,7 @@ def batch_decode(
 
     Example:
         >>> from mediaref_ursa import MediaRef, batch_decode
-        >>> clip = getfixture("clip")
-        >>> frames = batch_decode([MediaRef(clip, 0), MediaRef(clip, 1_000_000_000)])
+        >>> frames = batch_decode([MediaRef("clip.mp4", 1_000_000_000), MediaRef("photo.png")])
         >>> [frame.shape for frame in frames]
         [(96, 128, 3), (96, 128, 3)]
     """
@@ -138,7 +137,7 @@ def plan_decode(
         MediaRefError: The first reference that names no frame.
 
     Example:
-        >>> plan = plan_decode([{"uri": getfixture("clip"), "pts_ns": 0}])
+        >>> plan = plan_decode([{"uri": "clip.mp4", "pts_ns": 0}])
         >>> plan.frames, plan.packets
         (1, 1)
     """

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
+from mediaref_ursa._reader import ReadRange
 
 SNIFF_BYTES = 600
 """How many bytes :func:`sniff_container` wants to see."""
@@ -11,6 +14,9 @@ _MP4_BOXES = frozenset(
     {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"sidx", b"uuid"}
 )
 _ASF_GUID = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_SMALLEST_BOX = 8
+_EBML_ID_BYTES = 4
+_MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
 _TS_PACKET_BYTES = ((188, 0), (192, 4), (204, 0))
 
 
@@ -50,6 +56,83 @@ def sniff_container(head: bytes, *, uri: str | None = None) -> str:
         f"found bytes that begin with {head[:16]!r}; a playlist, a script or text is not read as one",
         uri=uri,
     )
+
+
+def is_cut_short(name: str, length: int, read_range: ReadRange) -> bool:
+    """Return whether a container says that it is longer than the file that holds it.
+
+    Args:
+        name: As :func:`sniff_container` returns it.
+        length: Bytes of the file.
+        read_range: Returns ``length`` bytes from ``offset`` on, within the file.
+
+    Returns:
+        False also where the container does not say, as in a live recording of unknown length.
+    """
+    check = _LENGTH_CHECKS.get(name)
+    return check is not None and check(length, lambda at, size: read_range(at, min(size, length - at)))
+
+
+def _mp4_is_cut_short(length: int, read: ReadRange) -> bool:
+    """Walk the boxes of the file (ISO/IEC 14496-12, 4.2)."""
+    position = 0
+    while position < length:
+        header = read(position, 16)
+        size = int.from_bytes(header[:4], "big")
+        if size == 1:
+            size = int.from_bytes(header[8:16], "big")
+        if size == 0:  # to the end of the file
+            return False
+        if size < _SMALLEST_BOX:
+            return True
+        position += size
+    return position > length
+
+
+def _matroska_is_cut_short(length: int, read: ReadRange) -> bool:
+    """Compare the Segment's size with the file's (RFC 8794, 4 and 6)."""
+    head = read(0, SNIFF_BYTES)
+    ebml_size, start = _ebml_number(head, _EBML_ID_BYTES)
+    if ebml_size is None or head[start + ebml_size :][:_EBML_ID_BYTES] != _MATROSKA_SEGMENT:
+        return False
+    size, position = _ebml_number(head, start + ebml_size + _EBML_ID_BYTES)
+    return size is not None and position + size > length
+
+
+def _ebml_number(data: bytes, position: int) -> tuple[int | None, int]:
+    """Return a number of variable length, None where it stands for "unknown", and what follows it."""
+    if position >= len(data) or not data[position]:
+        return None, position
+    width = 9 - data[position].bit_length()
+    value = int.from_bytes(data[position : position + width], "big") & ~(1 << 7 * width)
+    return None if value == (1 << 7 * width) - 1 else value, position + width
+
+
+def _avi_is_cut_short(length: int, read: ReadRange) -> bool:
+    """Walk the RIFF chunks of the file; those of a recorder that was cut off have no size yet."""
+    position = 0
+    while position + 8 <= length:
+        header = read(position, 8)
+        size = int.from_bytes(header[4:8], "little")
+        if header[:4] != b"RIFF" or size in (0, 0xFFFFFFFF):
+            return False
+        position += 8 + size + size % 2
+    return position > length + 1
+
+
+def _mpegts_is_cut_short(length: int, read: ReadRange) -> bool:
+    """A transport stream is a whole number of packets."""
+    head = read(0, SNIFF_BYTES)
+    size = next((size for size, first in _TS_PACKET_BYTES if set(head[first::size][:3]) == {0x47}), 188)
+    return length % size != 0
+
+
+_LENGTH_CHECKS: dict[str, Callable[[int, ReadRange], bool]] = {
+    "mov": _mp4_is_cut_short,
+    "matroska": _matroska_is_cut_short,
+    "avi": _avi_is_cut_short,
+    "mpegts": _mpegts_is_cut_short,
+}
 
 
 def _is_transport_stream(head: bytes) -> bool:

@@ -57,10 +57,9 @@ class LanceFrameIndex:
             FrameIndexVersionError: A newer version of this library wrote it.
 
         Example:
-            >>> import mediaref_ursa
-            >>> clip = getfixture("clip")  # the path of a small video
-            >>> _ = mediaref_ursa.write_frame_index(clip)
-            >>> index = mediaref_ursa.LanceFrameIndex.open(clip)
+            >>> from mediaref_ursa import LanceFrameIndex, write_frame_index
+            >>> _ = write_frame_index("clip.mp4")
+            >>> index = LanceFrameIndex.open("clip.mp4")
             >>> len(index), index.segment_frame_counts().tolist()
             (60, [60])
         """
@@ -218,7 +217,7 @@ def write_frame_index(
         CorruptMediaError: A video that FFmpeg cannot read.
 
     Example:
-        >>> index = write_frame_index(getfixture("clip"))
+        >>> index = write_frame_index("clip.mp4")
         >>> index.pts_table(0)[:3].tolist()
         [0, 512, 1024]
     """

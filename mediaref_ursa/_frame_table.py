@@ -43,6 +43,7 @@ class SegmentInfo:
         addressable: Whether each packet's bytes stand at ``packets.offset`` in the file.
         lookahead_packets: Packets to feed past a frame's own before it is complete.
         bits_per_coded_sample: As the container says, 0 where it does not.
+        cut_short: The container says that it is longer than its file: frames at the end are lost.
         reorder_depth: Frames that a decoder holds back to put them in order, as found by probing.
     """
 
@@ -64,6 +65,7 @@ class SegmentInfo:
     lookahead_packets: int = 0
     bits_per_coded_sample: int = 0
     reorder_depth: int = 0
+    cut_short: bool = False
 
     @property
     def display_size(self) -> tuple[int, int]:

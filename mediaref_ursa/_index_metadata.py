@@ -58,6 +58,7 @@ def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
                 "lookahead_packets": info.lookahead_packets,
                 "bits_per_coded_sample": info.bits_per_coded_sample,
                 "reorder_depth": info.reorder_depth,
+                "cut_short": info.cut_short,
                 "frames": len(table),
                 "packets": len(table.packets),
             }
@@ -120,6 +121,7 @@ def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
         addressable=bool(segment["addressable"]),
         lookahead_packets=_small(segment.get("lookahead_packets", 0)),
         bits_per_coded_sample=_small(segment.get("bits_per_coded_sample", 0)),
+        cut_short=bool(segment.get("cut_short", False)),
         reorder_depth=min(_small(segment.get("reorder_depth", 0)), 16),
     )
     return SegmentEntry(info, frames=sizes[3], packets=sizes[4])

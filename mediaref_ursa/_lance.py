@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,6 +23,9 @@ from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentTable
 from mediaref_ursa._index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uris import is_local, local_path
+
+# Lance warns at every fork. Nothing of Lance is held here across one: each read opens the table anew.
+warnings.filterwarnings("ignore", message="lance is not fork-safe", category=UserWarning)
 
 StorageOptions = Mapping[str, str]
 

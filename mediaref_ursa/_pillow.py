@@ -161,7 +161,8 @@ def _plain(image: Image.Image) -> Image.Image:
     if mode in ("I", "F") or mode.startswith("I;16"):
         return _from_deep(image)
     if mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
-        return image if mode == "RGBA" else image.convert("RGBA")
+        straight = image.convert("LA") if mode == "La" else image
+        return straight if mode == "RGBA" else straight.convert("RGBA")
     if mode in ("L", "RGB", "RGBA"):
         return image
     return image.convert("L" if mode == "1" else "RGB")

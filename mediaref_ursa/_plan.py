@@ -134,6 +134,8 @@ def plan_runs(
         strategy: How runs are cut.
     """
     runs: list[Run] = []
+    if not len(segment):
+        return ()
     order = np.argsort(segment, kind="stable")
     numbers, firsts = np.unique(segment[order], return_index=True)
     for number, mine in zip(numbers.tolist(), np.split(order, firsts[1:]), strict=True):

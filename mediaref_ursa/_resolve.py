@@ -53,7 +53,8 @@ def outside_error(
     first = int(starts[0]) if len(starts) else 0
     return FrameOutsideVideoError(
         f"the time lies {side}: frames are shown from {first} ns on and before {end_ns} ns "
-        f"({_seconds(first)} s to {_seconds(end_ns)} s); pts_ns is container time",
+        f"({_seconds(first)} s to {_seconds(end_ns)} s); pts_ns is container time"
+        + ("; the file is cut short, frames at its end are lost" if segments[-1].info.cut_short else ""),
         uri=uri,
         pts_ns=t_ns,
     )

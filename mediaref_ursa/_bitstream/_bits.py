@@ -12,7 +12,7 @@ class BitReader:
 
     >>> reader = BitReader(bytes([0b1010_0110]))
     >>> reader.bits(1), reader.ue(), reader.bits(2)
-    (1, 1, 0)
+    (1, 1, 1)
     """
 
     def __init__(self, data: bytes) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import av
 import numpy as np
 import numpy.typing as npt
 from av.video.frame import VideoFrame
@@ -13,14 +16,16 @@ from mediaref_ursa._pyav._foreign import foreign_errors
 
 UInt8Array = npt.NDArray[np.uint8]
 
-_SWS_COLORSPACES = {
+_SWS_BT2020 = 9  # PyAV has no name for it before 18
+_ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+_SWS_COLORSPACES: dict[int, int] = {
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
     5: Colorspace.ITU601,
     6: Colorspace.ITU601,
     7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
+    9: _SWS_BT2020,
+    10: _SWS_BT2020,
 }
 """swscale's matrices by AVColorSpace; frames without a tag are taken as BT.601, as FFmpeg does."""
 
@@ -76,7 +81,7 @@ class FrameConverter:
             interpolation=Interpolation.BILINEAR,
             src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,
-            threads=1,
+            **_ONE_THREAD,
         )
 
 

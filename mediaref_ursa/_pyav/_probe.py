@@ -11,6 +11,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from mediaref_ursa._containers import SNIFF_BYTES, is_cut_short, sniff_container
 from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pixels import MAX_PIXELS
@@ -34,7 +35,7 @@ def probe_segment(reader: RangeReader, *, uri: str, etag: str | None) -> tuple[S
         LimitExceededError: Frames of more than ``MAX_PIXELS`` pixels.
     """
     with open_video(reader, uri=uri) as (container, stream):
-        info = _describe(stream, container.format.name, reader.length, uri=uri, etag=etag)
+        info = _describe(stream, container.format.name, reader, uri=uri, etag=etag)
         theirs, ours = _first_frames(container, stream, info)
     if not _same_picture(theirs, ours):
         raise UnsupportedMediaError(
@@ -45,7 +46,9 @@ def probe_segment(reader: RangeReader, *, uri: str, etag: str | None) -> tuple[S
     return _with_first_frame(info, theirs), bool(stream.codec.intra_only)
 
 
-def _describe(stream: VideoStream, container: str, length: int, *, uri: str, etag: str | None) -> SegmentInfo:
+def _describe(
+    stream: VideoStream, container: str, reader: RangeReader, *, uri: str, etag: str | None
+) -> SegmentInfo:
     context = stream.codec_context
     if context is None or context.codec is None:
         raise UnsupportedMediaError(
@@ -61,7 +64,7 @@ def _describe(stream: VideoStream, container: str, length: int, *, uri: str, eta
     tag = context.codec_tag
     return SegmentInfo(
         uri=uri,
-        length=length,
+        length=reader.length,
         etag=etag,
         container=container,
         codec=_CANONICAL_NAMES.get(context.name, context.name),
@@ -76,6 +79,9 @@ def _describe(stream: VideoStream, container: str, length: int, *, uri: str, eta
         rotation=0,
         addressable=False,
         bits_per_coded_sample=context.bits_per_coded_sample,
+        cut_short=is_cut_short(
+            sniff_container(reader.read_at(0, SNIFF_BYTES)), reader.length, reader.read_range
+        ),
         reorder_depth=getattr(context, "reorder_depth", 0),
     )
 

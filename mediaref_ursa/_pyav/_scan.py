@@ -26,6 +26,8 @@ from mediaref_ursa._time import Int64Array
 Progress = Callable[[int, int], None]
 
 _NO_PTS = int(np.iinfo(np.int64).min)
+_INT64_MAX = int(np.iinfo(np.int64).max)
+_LARGEST_REORDER_DEPTH = 16
 _OFFSET_GUESSES = (0, 4)  # MP4, MOV and AVI; then the block header of Matroska
 _OFFSET_SEARCH_BYTES = 256
 _PROGRESS_EVERY_PACKETS = 256
@@ -91,6 +93,8 @@ class _Columns:
     access: bytearray = field(default_factory=bytearray)
     visible: bytearray = field(default_factory=bytearray)
     discardable: array[int] = field(default_factory=lambda: array("b"))
+    recent_dts: int | None = None
+    last_sure_pts: int = _INT64_MAX
     highest_layer: int = 0
     uncertain: bool = False
     lone_fields: bool = False
@@ -103,6 +107,7 @@ class _Columns:
         """Append one packet."""
         pts = packet.pts
         self.raw_pts.append(_NO_PTS if pts is None else pts)
+        self.recent_dts = packet.dts
         self.raw_duration.append(packet.duration or 0)
         self.size.append(len(data))
         self.crc32.append(zlib.crc32(data))
@@ -131,7 +136,19 @@ class _Columns:
         self.random_access = np.frombuffer(bytes(self.access), dtype=np.bool_).copy()
         discardable = np.array(self.discardable, dtype=np.int64)
         spare = (discardable == self.highest_layer + 1) & (not self.lone_fields)
+        if info.cut_short:
+            self._forget_the_end()
         self.is_reference = np.where(discardable == UNKNOWN, UNKNOWN, ~spare).astype(np.int8)
+
+    def _forget_the_end(self) -> None:
+        """Of a file that is cut short, keep only what no lost packet can come before.
+
+        The last packet may be a part of one. A packet that is lost is decoded, hence shown, after
+        the last packet's dts, so that no frame is lost before that.
+        """
+        self.corrupt[-1] = True
+        shown = self.pts[-_LARGEST_REORDER_DEPTH - 1 :]
+        self.last_sure_pts = int(shown.min()) if self.recent_dts is None else self.recent_dts
 
 
 def _read_packets(
@@ -235,7 +252,7 @@ def _table(info: SegmentInfo, columns: _Columns, length: int) -> SegmentTable:
         info=info,
         pts=pts,
         duration=_durations(pts, columns.duration[shown], info.time_base),
-        timestamp=pts.astype(np.float64) * float(info.time_base),
+        timestamp=pts * info.time_base.numerator / info.time_base.denominator,
         packet=shown.astype(np.int64),
         start=_starts(columns, shown),
         packets=PacketTable(
@@ -251,7 +268,7 @@ def _table(info: SegmentInfo, columns: _Columns, length: int) -> SegmentTable:
 
 def _presentation_order(columns: _Columns) -> Int64Array:
     """Return the shown packets by pts; of several with one pts the last in decode order is shown."""
-    shown = np.flatnonzero(columns.shown & (columns.pts != _NO_PTS))
+    shown = np.flatnonzero(columns.shown & (columns.pts != _NO_PTS) & (columns.pts <= columns.last_sure_pts))
     ordered = shown[np.argsort(columns.pts[shown], kind="stable")]
     pts = columns.pts[ordered]
     return ordered[np.append(pts[1:] != pts[:-1], True)] if len(ordered) else ordered

@@ -1,0 +1,42 @@
+"""Doctests run where the files that they name exist: a two-second ``clip.mp4`` and a ``photo.png``."""
+
+from __future__ import annotations
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def example_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the files once: 60 frames of 128x96 at 30 frames a second, and a picture."""
+    import av
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("examples")
+    noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "photo.png")
+    with av.open(str(folder / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"g": "30"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 30)
+        for number in range(60):
+            frame = av.VideoFrame.from_ndarray(np.roll(noise, 2 * number, axis=1), format="rgb24")
+            frame.pts = number
+            frame.time_base = Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _examples_at_hand(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Give each doctest its own copy of the example files, in the working directory."""
+    if isinstance(request.node, pytest.DoctestItem):
+        shutil.copytree(request.getfixturevalue("example_files"), tmp_path, dirs_exist_ok=True)
+        monkeypatch.chdir(tmp_path)

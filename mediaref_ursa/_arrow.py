@@ -1,0 +1,138 @@
+"""Columns of references in Arrow: ``struct<uri: string, pts_ns: int64>``, whole columns at a time.
+
+The only module of the references that imports pyarrow. It knows columns and rows; models are made
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, MediaRefError
+
+STRUCT_TYPE = pa.struct([pa.field("uri", pa.string()), pa.field("pts_ns", pa.int64())])
+"""How references stand in a table: a plain struct, since some readers refuse extension types."""
+
+_NANOSECONDS = (pa.duration("ns"), pa.timestamp("ns"))
+
+
+def refs_to_struct_array(uris: Sequence[str], pts_ns: Sequence[int | None]) -> pa.StructArray:
+    """Return a struct array of ``STRUCT_TYPE`` from one sequence a field.
+
+    Raises:
+        InvalidReferenceError: A value that is no string or no int64.
+        LimitExceededError: More than 2 GiB of URIs, which one such array cannot hold.
+    """
+    with _mapped_errors():
+        uri_column = pa.array(uris, type=pa.string())
+        if isinstance(uri_column, pa.ChunkedArray):
+            raise LimitExceededError("expected at most 2 GiB of URIs in one array; convert them in parts")
+        pts_column = pa.array(pts_ns, type=pa.int64())
+        return pa.StructArray.from_arrays([uri_column, pts_column], fields=list(STRUCT_TYPE))
+
+
+def is_string_array(array: Any) -> bool:
+    """Say whether ``array`` is a column of strings, dictionary-encoded or not.
+
+    Raises:
+        TypeError: It is no array of Arrow.
+    """
+    if not isinstance(array, pa.Array | pa.ChunkedArray):
+        raise TypeError(f"expected an Arrow array or chunked array, found {type(array).__name__}")
+    kind = array.type.storage_type if isinstance(array.type, pa.BaseExtensionType) else array.type
+    return _is_string(kind.value_type if pa.types.is_dictionary(kind) else kind)
+
+
+def strings_of(array: Any) -> list[str | None]:
+    """Return the strings of a column."""
+    with _mapped_errors():
+        rows: list[str | None] = _one_chunk(array).to_pylist()
+        return rows
+
+
+def struct_array_to_columns(
+    array: pa.StructArray | pa.ChunkedArray,
+) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Take a struct column apart and check every row.
+
+    Equal URIs come back as one object, so that a million references to a thousand videos hold a
+    thousand strings.
+
+    Args:
+        array: Structs with a field ``uri`` (strings, also large or dictionary-encoded) and, or else all
+            times are null, ``pts_ns`` (integers, or duration or timestamp in nanoseconds). Further
+            fields are ignored.
+
+    Returns:
+        The URIs; the times, int64 ``(n,)``, 0 where null; where they are null, bool ``(n,)``.
+
+    Raises:
+        InvalidReferenceError: No such column, or a row that is no reference; the message has its number.
+    """
+    with _mapped_errors():
+        column = _one_chunk(array)
+        if not pa.types.is_struct(column.type) or column.type.get_field_index("uri") < 0:
+            raise InvalidReferenceError(f"expected struct<uri: string, pts_ns: int64>, found {column.type}")
+        _refuse(column.is_null(), "a null row")
+        fields = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
+        uris = _uris(fields["uri"])
+        pts = _pts(fields.get("pts_ns", pa.nulls(len(column), pa.int64())))
+        is_null = pts.is_null().to_numpy(zero_copy_only=False)
+        return uris, pts.fill_null(0).to_numpy(zero_copy_only=False), is_null
+
+
+def _one_chunk(array: Any) -> Any:
+    if isinstance(array, pa.ChunkedArray):
+        array = array.unify_dictionaries().combine_chunks()
+        if isinstance(array, pa.ChunkedArray):  # no chunk at all, or too much for one
+            array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
+    return array.storage if isinstance(array, pa.ExtensionArray) else array
+
+
+def _uris(column: Any) -> list[str]:
+    if not is_string_array(column):
+        raise InvalidReferenceError(f"expected uri to be a column of strings, found {column.type}")
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    texts, codes = encoded.dictionary, encoded.indices
+    _refuse(column.is_null(), "a null uri")
+    for is_bad, what in (
+        (pc.equal(pc.binary_length(texts), 0), "an empty uri"),
+        (pc.match_substring(texts, "\0"), "a NUL byte in the uri"),
+    ):
+        _refuse(pc.take(is_bad, codes), what)
+    known = texts.to_pylist()
+    return [known[code] for code in codes.to_pylist()]
+
+
+def _pts(column: Any) -> Any:
+    if column.type in _NANOSECONDS or pa.types.is_integer(column.type) or pa.types.is_null(column.type):
+        return column.cast(pa.int64())
+    raise InvalidReferenceError(f"expected pts_ns to be int64 nanoseconds, found {column.type}")
+
+
+def _is_string(arrow_type: Any) -> bool:
+    names = ("is_string", "is_large_string", "is_string_view")
+    return any(getattr(pa.types, name)(arrow_type) for name in names if hasattr(pa.types, name))
+
+
+def _refuse(is_bad: Any, what: str) -> None:
+    row = pc.index(is_bad, True).as_py()
+    if row >= 0:
+        raise InvalidReferenceError(f"expected a reference in every row, found {what} at row {row}")
+
+
+@contextmanager
+def _mapped_errors() -> Iterator[None]:
+    try:
+        yield
+    except MediaRefError:
+        raise
+    except (pa.ArrowException, UnicodeError, OverflowError, TypeError) as error:
+        raise InvalidReferenceError(f"the column holds no references: {error}") from error

@@ -1,0 +1,309 @@
+"""The main job on real input, checked: index, references in Parquet, and exact frames out of batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mediaref_ursa._batch import batch_decode, plan_decode
+from mediaref_ursa._demo_check import Check, Wanted, WrongFrame, check_frames
+from mediaref_ursa._demo_pictures import Tile, write_contact_sheet, write_counter_clip
+from mediaref_ursa._errors import MediaRefError
+from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._frame_index import LanceFrameIndex, scan_frame_index, write_frame_index
+from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._inspect import FRESH, find_index
+from mediaref_ursa._media_ref import MediaRef
+from mediaref_ursa._resolve import segment_offsets_ns
+from mediaref_ursa._time import NS_PER_SECOND, Int64Array
+from mediaref_ursa._uri_text import redact
+from mediaref_ursa._uris import is_local, local_path
+from mediaref_ursa.layout import lance_frame_index_uri
+from mediaref_ursa.table import from_arrow, to_arrow
+
+with needs_extra("video"):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+UInt8Array = npt.NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+Say = Callable[[str], None]
+
+REFERENCES = 1000
+RANDOM_FRAMES = 32
+WINDOW_FRAMES = 64
+
+_HEADINGS = ("what", "frames asked for", "distinct frames", "packets decoded", "bytes read", "milliseconds")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One line of the table that the demo prints.
+
+    Attributes:
+        what: What was decoded.
+        asked: Frames asked for.
+        distinct: Different frames among them.
+        packets: Packets that the plan feeds to decoders.
+        bytes_read: Bytes of these packets.
+        milliseconds: Wall time.
+    """
+
+    what: str
+    asked: int
+    distinct: int
+    packets: int
+    bytes_read: int
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found.
+
+    Attributes:
+        works: A line for each batch, and one for the linear decode.
+        checked: Frames that were compared.
+        wrong: Those that differ.
+        contact_sheet: The PNG that shows all of them.
+    """
+
+    works: tuple[Work, ...]
+    checked: int
+    wrong: tuple[WrongFrame, ...]
+    contact_sheet: Path
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One ``batch_decode`` call: what was asked for, what came, and what it cost."""
+
+    heading: str
+    wanted: list[Wanted]
+    frames: list[UInt8Array]
+    work: Work
+
+
+def run_demo(
+    video: str | None,
+    directory: Path,
+    *,
+    seed: int = 0,
+    write_index: bool = False,
+    say: Say = print,
+    progress: Progress | None = None,
+) -> DemoResult:
+    """Do the main job on a video and compare every frame with a linear decode.
+
+    Args:
+        video: A path or URL; without one, a clip with a frame counter is encoded into ``directory``.
+        directory: An existing directory for the clip, the references and the contact sheet.
+        seed: Of the choice of references.
+        write_index: Write the frame index beside the caller's video; it is written beside the
+            generated clip in any case.
+        say: Called with each step that is done, in words, and with the table.
+        progress: Called with the frames of the linear decode that are done, and how many there are.
+
+    Raises:
+        MediaRefError: The video cannot be indexed or decoded, or references did not survive Parquet.
+        OSError: ``directory`` cannot be written to.
+    """
+    uri = _video(video, directory, say)
+    index = _index_of_own_clip(uri, say) if video is None else _index_of(uri, write_index, say)
+    batches = _decode_batches(uri, index, directory / "references.parquet", seed, say)
+    wanted = [one for batch in batches for one in batch.wanted]
+    frames = [frame for batch in batches for frame in batch.frames]
+    check = check_frames(wanted, frames, _counter(progress, len(index)))
+    works = (*(batch.work for batch in batches), _linear_work(check, wanted, index))
+    say(f"\n{table_text(works)}\n")
+    say(_verdict(check, len(frames)))
+    sheet = directory / "contact_sheet.png"
+    write_contact_sheet(sheet, _tiles(batches, check))
+    return DemoResult(works, len(frames), check.wrong, sheet)
+
+
+def _video(video: str | None, directory: Path, say: Say) -> str:
+    if video is not None:
+        uri = str(Path(local_path(video)).absolute()) if is_local(video) else video
+        say(f"video:        {redact(uri)}")
+        return uri
+    path = (directory / "counter.mp4").absolute()
+    write_counter_clip(path)
+    say(f"video:        {path}, encoded now")
+    return str(path)
+
+
+def _index_of_own_clip(uri: str, say: Say) -> LanceFrameIndex:
+    index = write_frame_index(uri, overwrite=True)
+    say(f"frame index:  written to {lance_frame_index_uri(uri)}")
+    return index
+
+
+def _index_of(uri: str, write: bool, say: Say) -> LanceFrameIndex:
+    """Return the index of the caller's video; nothing is written beside it unless that is asked for."""
+    found = find_index(uri)
+    place = redact(lance_frame_index_uri(uri))
+    if found.state == FRESH and found.index is not None:
+        say(f"frame index:  {place}, which stands there already and is fresh")
+        return found.index
+    if write:
+        index = write_frame_index(uri, segment_uris=found.segment_uris, overwrite=found.is_replaceable)
+        say(f"frame index:  written to {place}")
+        return index
+    index = scan_frame_index(uri, segment_uris=found.segment_uris)
+    say("frame index:  built in memory, nothing is written beside the video (--write-index writes it)")
+    return index
+
+
+def _decode_batches(
+    uri: str, index: LanceFrameIndex, stored: Path, seed: int, say: Say
+) -> tuple[_Batch, _Batch]:
+    """Store references, read them back, and decode a random choice of them and a window."""
+    tables = [index.segment_table(number) for number in range(len(index.segments))]
+    window, others = choose_frames(len(index), seed)
+    numbers = np.concatenate([window, others])
+    refs = through_parquet(references_to(uri, tables, numbers), stored)
+    say(f"references:   {len(refs)} written to {stored} and read back equal")
+    random = len(window) + np.random.default_rng([seed, 1]).choice(len(others), RANDOM_FRAMES, replace=False)
+    chosen = {"random frames": random, "one window": np.arange(len(window))}
+    random_batch, window_batch = (
+        _decode(what, _wanted(what, [refs[i] for i in places.tolist()], tables, numbers[places]), index)
+        for what, places in chosen.items()
+    )
+    return random_batch, window_batch
+
+
+def choose_frames(count: int, seed: int) -> tuple[Int64Array, Int64Array]:
+    """Choose the frames that references are stored for, in a video of ``count`` frames.
+
+    Returns:
+        int64, a window of up to 64 frames that follow one another; and int64, the rest of 1,000:
+        random ones, repeated only where the video has too few.
+
+    >>> window, others = choose_frames(300, seed=0)
+    >>> len(window), len(others)
+    (64, 936)
+    """
+    random = np.random.default_rng(seed)
+    length = min(WINDOW_FRAMES, count)
+    begin = int(random.integers(count - length + 1))
+    rest = REFERENCES - length
+    others = random.choice(count, rest, replace=count < rest)
+    return np.arange(begin, begin + length, dtype=np.int64), others.astype(np.int64)
+
+
+def references_to(uri: str, tables: Sequence[SegmentTable], numbers: Int64Array) -> list[MediaRef]:
+    """Return a reference to each of the given frames, which are numbered over all segments."""
+    offsets = segment_offsets_ns(tables).tolist()
+    times = np.concatenate([table.pts_ns + offset for table, offset in zip(tables, offsets, strict=True)])
+    return [MediaRef(uri, time_ns) for time_ns in times[numbers].tolist()]
+
+
+def through_parquet(refs: list[MediaRef], path: Path) -> list[MediaRef]:
+    """Write references as a struct column of a Parquet file, and return them as read back.
+
+    Raises:
+        MediaRefError: They came back different.
+    """
+    pq.write_table(pa.table({"frame": to_arrow(refs)}), path)
+    back = from_arrow(pq.read_table(path)["frame"])
+    if back != refs:
+        raise MediaRefError(f"expected {len(refs)} references as they were written, found others", uri=str(path))
+    return back
+
+
+def _wanted(
+    what: str, refs: list[MediaRef], tables: Sequence[SegmentTable], numbers: Int64Array
+) -> list[Wanted]:
+    firsts = np.cumsum([0, *(len(table) for table in tables)])
+    segments = np.searchsorted(firsts, numbers, side="right") - 1
+    return [
+        Wanted(
+            label=f"{what}, place {place}",
+            ref=ref,
+            segment_uri=tables[segment].info.uri,
+            local_ns=int(tables[segment].pts_ns[frame]),
+        )
+        for place, (ref, segment, frame) in enumerate(
+            zip(refs, segments.tolist(), (numbers - firsts[segments]).tolist(), strict=True)
+        )
+    ]
+
+
+def _decode(what: str, wanted: list[Wanted], index: LanceFrameIndex) -> _Batch:
+    refs = [one.ref for one in wanted]
+    began = time.perf_counter()
+    frames = batch_decode(refs, frame_index=index)
+    milliseconds = (time.perf_counter() - began) * 1e3
+    plan = plan_decode(refs, frame_index=index)
+    work = Work(what, len(refs), plan.frames, plan.packets, plan.bytes, milliseconds)
+    heading = f"{len(refs)} {what}" if what.endswith("frames") else f"{what} of {len(refs)} frames"
+    return _Batch(heading, wanted, frames, work)
+
+
+def _linear_work(check: Check, wanted: Sequence[Wanted], index: LanceFrameIndex) -> Work:
+    """Return the work of the linear decode, which reads every packet of the segments it was run on."""
+    uris = {one.segment_uri for one in wanted}
+    packets = [
+        index.segment_table(i).packets for i, info in enumerate(index.segments) if info.uri in uris
+    ]
+    return Work(
+        "linear decode, to compare",
+        check.frames_decoded,
+        check.frames_decoded,
+        sum(len(table) for table in packets),
+        sum(int(table.size.sum()) for table in packets),
+        check.milliseconds,
+    )
+
+
+def _counter(progress: Progress | None, total: int) -> Callable[[], None]:
+    if progress is None:
+        return lambda: None
+    numbers = count(1)
+    return lambda: progress(next(numbers), total)
+
+
+def _verdict(check: Check, checked: int) -> str:
+    if check.wrong:
+        return f"{len(check.wrong)} of {checked} frames are wrong"
+    return f"all {checked} frames equal those of the linear decode, pixel for pixel"
+
+
+def _tiles(batches: Sequence[_Batch], check: Check) -> list[tuple[str, list[Tile]]]:
+    wrong = {id(one.wanted) for one in check.wrong}
+    return [
+        (
+            batch.heading,
+            [
+                Tile(frame, f"{one.local_ns / NS_PER_SECOND:.3f} s", id(one) in wrong)
+                for one, frame in zip(batch.wanted, batch.frames, strict=True)
+            ],
+        )
+        for batch in batches
+    ]
+
+
+def table_text(works: Sequence[Work]) -> str:
+    """Return the work that was done as an aligned table.
+
+    >>> print(table_text([Work("random frames", 32, 32, 400, 120000, 85.25)]))
+    what           frames asked for  distinct frames  packets decoded  bytes read  milliseconds
+    random frames                32               32              400      120000          85.2
+    """
+    rows = [
+        (w.what, str(w.asked), str(w.distinct), str(w.packets), str(w.bytes_read), f"{w.milliseconds:.1f}")
+        for w in works
+    ]
+    widths = [max(len(row[column]) for row in (_HEADINGS, *rows)) for column in range(len(_HEADINGS))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) if column else cell.ljust(width)
+                  for column, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
+        for row in (_HEADINGS, *rows)
+    )

@@ -1,0 +1,171 @@
+"""Decoded frames held against a linear decode of the file, which knows nothing of the frame index.
+
+The container's own decoder runs from the first packet to the last, and the playback rule is applied
+to the frames that come out. Only the frames that are wanted are kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._media_ref import MediaRef
+from mediaref_ursa._scan_uri import reader_of
+from mediaref_ursa._time import NS_PER_SECOND, TOLERANCE_NS, Int64Array
+from mediaref_ursa._uri_text import redact
+from mediaref_ursa.store import store_for
+
+with needs_extra("video"):
+    from av.video.frame import VideoFrame
+
+    from mediaref_ursa._pyav._decode import use_one_thread
+    from mediaref_ursa._pyav._demux import open_video
+    from mediaref_ursa._pyav._foreign import foreign_errors
+
+UInt8Array = npt.NDArray[np.uint8]
+
+_QUARTER_TURNS = {90: 1, 180: 2, 270: 3}
+_LONG_AGO = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A frame that a reference names, as a linear decode can find it.
+
+    Attributes:
+        label: What it is called in messages.
+        ref: The reference.
+        segment_uri: The file that the frame is in.
+        local_ns: The reference's time in that file's own container time.
+    """
+
+    label: str
+    ref: MediaRef
+    segment_uri: str
+    local_ns: int
+
+
+@dataclass(frozen=True)
+class WrongFrame:
+    """A frame that is not the one of the linear decode: which, and what differs."""
+
+    wanted: Wanted
+    reason: str
+
+    def __str__(self) -> str:
+        ref = self.wanted.ref
+        return f"wrong frame: {self.wanted.label}, {redact(ref.uri)} at {ref.pts_ns} ns: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a comparison found.
+
+    Attributes:
+        wrong: Frames that differ, in the order they were given in.
+        frames_decoded: By the linear decode.
+        milliseconds: Wall time of the linear decode, without the comparison.
+    """
+
+    wrong: tuple[WrongFrame, ...]
+    frames_decoded: int
+    milliseconds: float
+
+
+def check_frames(
+    wanted: Sequence[Wanted],
+    frames: Sequence[UInt8Array],
+    on_frame: Callable[[], None] = lambda: None,
+) -> Check:
+    """Compare frames with a linear decode of the files they are from, pixel for pixel.
+
+    Args:
+        wanted: What the frames should show.
+        frames: uint8 ``(H, W, 3)`` RGB, turned for display, one for each of ``wanted``.
+        on_frame: Called for each frame that the linear decode gives.
+
+    Raises:
+        MediaRefError: A file cannot be read or decoded from its beginning to its end.
+    """
+    began = time.perf_counter()
+    truth: dict[int, VideoFrame | None] = {}
+    decoded = 0
+    for uri in dict.fromkeys(one.segment_uri for one in wanted):
+        places = [place for place, one in enumerate(wanted) if one.segment_uri == uri]
+        shown, count = linear_frames_at(uri, [wanted[place].local_ns for place in places], on_frame)
+        truth.update(zip(places, shown, strict=True))
+        decoded += count
+    milliseconds = (time.perf_counter() - began) * 1e3
+    reasons = [difference(frame, truth[place]) for place, frame in enumerate(frames)]
+    wrong = [WrongFrame(one, reason) for one, reason in zip(wanted, reasons, strict=True) if reason]
+    return Check(tuple(wrong), decoded, milliseconds)
+
+
+def linear_frames_at(
+    uri: str, t_ns: Sequence[int], on_frame: Callable[[], None] = lambda: None
+) -> tuple[list[VideoFrame | None], int]:
+    """Decode a file from its first packet to its last on one thread, and keep what is shown at given times.
+
+    Args:
+        uri: One video file.
+        t_ns: Nanoseconds of container time.
+        on_frame: Called for each frame.
+
+    Returns:
+        The frame shown at each time, or None before the first; and how many frames were decoded.
+
+    Raises:
+        MediaRefError: The file cannot be read or decoded.
+    """
+    store = store_for(uri)
+    shown: list[VideoFrame | None] = [None] * len(t_ns)
+    best = np.full(len(t_ns), _LONG_AGO, dtype=np.int64)
+    count = 0
+    with open_video(reader_of(uri, store, store.head(uri)), uri=uri) as (container, stream):
+        use_one_thread(stream.codec_context)
+        assert stream.time_base is not None
+        reach = _reach_ticks(t_ns, Fraction(stream.time_base))
+        with foreign_errors("decode the file from its first packet", uri=uri):
+            for frame in container.decode(stream):
+                count += 1
+                on_frame()
+                if frame.pts is None:
+                    continue
+                # Of frames with the same pts the later one is shown: hence "at or after the best".
+                for place in np.flatnonzero((frame.pts <= reach) & (frame.pts >= best)).tolist():
+                    shown[place], best[place] = frame, frame.pts
+    return shown, count
+
+
+def difference(found: UInt8Array, expected: VideoFrame | None) -> str | None:
+    """Return what differs between a frame and that of the linear decode, or None if nothing does."""
+    if expected is None:
+        return "the linear decode shows no frame at that time"
+    truth = upright_rgb(expected)
+    if found.shape != truth.shape:
+        return f"expected the shape {truth.shape}, found {found.shape}"
+    differing = int((found != truth).any(axis=2).sum())
+    if not differing:
+        return None
+    return (
+        f"{differing} of {truth.shape[0] * truth.shape[1]} pixels differ from the frame with pts {expected.pts}"
+    )
+
+
+def upright_rgb(frame: VideoFrame) -> UInt8Array:
+    """Return a frame as ``(H, W, 3)`` uint8 RGB as PyAV converts it, turned as its display matrix says."""
+    rgb: UInt8Array = frame.to_ndarray(format="rgb24")
+    turns = _QUARTER_TURNS.get(round(frame.rotation) % 360, 0)
+    return np.rot90(rgb, turns) if turns else rgb
+
+
+def _reach_ticks(t_ns: Sequence[int], time_base: Fraction) -> Int64Array:
+    """Return the last tick whose exact time is not after each time plus the playback rule's tolerance."""
+    reach = (Fraction(time + TOLERANCE_NS, NS_PER_SECOND) / time_base for time in t_ns)
+    return np.array([ticks.numerator // ticks.denominator for ticks in reach], dtype=np.int64)

@@ -1,0 +1,35 @@
+"""Fixtures shared by all tests: generated clips, and the real files beside the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from _media import Clip, describe_clip, make_clip
+
+
+@pytest.fixture(scope="session")
+def clips_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where generated clips are kept for the session. Read only: copy a file to alter it."""
+    return tmp_path_factory.mktemp("clips")
+
+
+@pytest.fixture(scope="session")
+def clip(clips_dir: Path) -> Callable[[str], Clip]:
+    """Return the clip of a name, made when it is first asked for."""
+
+    def get(name: str) -> Clip:
+        make_clip(name, clips_dir)
+        return describe_clip(name, clips_dir)
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def shared_media() -> Path:
+    """The folder of real files; tests are skipped where a checkout has none."""
+    folder = Path(__file__).parents[2] / "shared" / "media"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/media beside this checkout: the real files are not part of it")
+    return folder
