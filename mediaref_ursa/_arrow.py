@@ -99,16 +99,23 @@ def _one_chunk(array: Any) -> Any:
 def _uris(column: Any) -> list[str]:
     if not is_string_array(column):
         raise InvalidReferenceError(f"expected uri to be a column of strings, found {column.type}")
-    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    texts, codes = encoded.dictionary, encoded.indices
     _refuse(column.is_null(), "a null uri")
+    encoded = column if pa.types.is_dictionary(column.type) else _plain(column).dictionary_encode()
+    texts, codes = _plain(encoded.dictionary), encoded.indices
     for is_bad, what in (
+        (texts.is_null(), "a null uri"),
         (pc.equal(pc.binary_length(texts), 0), "an empty uri"),
         (pc.match_substring(texts, "\0"), "a NUL byte in the uri"),
     ):
         _refuse(pc.take(is_bad, codes), what)
     known = texts.to_pylist()
     return [known[code] for code in codes.to_pylist()]
+
+
+def _plain(strings: Any) -> Any:
+    """Bring string views, which few functions of Arrow know, to strings; older ones have no cast either."""
+    known = strings.type in (pa.string(), pa.large_string())
+    return strings if known else pa.array(strings.to_pylist(), pa.large_string())
 
 
 def _pts(column: Any) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ from mediaref_ursa._errors import MediaRefError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_index import LanceFrameIndex, scan_frame_index, write_frame_index
 from mediaref_ursa._frame_table import SegmentTable
-from mediaref_ursa._inspect import FRESH, find_index
+from mediaref_ursa._index_state import find_index, require_index_place
+from mediaref_ursa._inspect import FRESH, STALE
 from mediaref_ursa._media_ref import MediaRef
 from mediaref_ursa._resolve import segment_offsets_ns
 from mediaref_ursa._time import NS_PER_SECOND, Int64Array
@@ -40,6 +41,7 @@ RANDOM_FRAMES = 32
 WINDOW_FRAMES = 64
 
 _HEADINGS = ("what", "frames asked for", "distinct frames", "packets decoded", "bytes read", "milliseconds")
+_FOOTNOTE = "bytes read: of the packets decoded; milliseconds: with conversion to RGB, save for the last line"
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def run_demo(
     frames = [frame for batch in batches for frame in batch.frames]
     check = check_frames(wanted, frames, _counter(progress, len(index)))
     works = (*(batch.work for batch in batches), _linear_work(check, wanted, index))
-    say(f"\n{table_text(works)}\n")
+    say(f"\n{table_text(works)}\n\n{_FOOTNOTE}")
     say(_verdict(check, len(frames)))
     sheet = directory / "contact_sheet.png"
     write_contact_sheet(sheet, _tiles(batches, check))
@@ -153,7 +155,8 @@ def _index_of(uri: str, write: bool, say: Say) -> LanceFrameIndex:
         say(f"frame index:  {place}, which stands there already and is fresh")
         return found.index
     if write:
-        index = write_frame_index(uri, segment_uris=found.segment_uris, overwrite=found.is_replaceable)
+        require_index_place(uri)
+        index = write_frame_index(uri, segment_uris=found.segment_uris, overwrite=found.state == STALE)
         say(f"frame index:  written to {place}")
         return index
     index = scan_frame_index(uri, segment_uris=found.segment_uris)
@@ -214,7 +217,7 @@ def through_parquet(refs: list[MediaRef], path: Path) -> list[MediaRef]:
     pq.write_table(pa.table({"frame": to_arrow(refs)}), path)
     back = from_arrow(pq.read_table(path)["frame"])
     if back != refs:
-        raise MediaRefError(f"expected {len(refs)} references as they were written, found others", uri=str(path))
+        raise MediaRefError(f"expected {len(refs)} references back as written, found others", uri=str(path))
     return back
 
 
@@ -250,9 +253,7 @@ def _decode(what: str, wanted: list[Wanted], index: LanceFrameIndex) -> _Batch:
 def _linear_work(check: Check, wanted: Sequence[Wanted], index: LanceFrameIndex) -> Work:
     """Return the work of the linear decode, which reads every packet of the segments it was run on."""
     uris = {one.segment_uri for one in wanted}
-    packets = [
-        index.segment_table(i).packets for i, info in enumerate(index.segments) if info.uri in uris
-    ]
+    packets = [index.segment_table(i).packets for i, info in enumerate(index.segments) if info.uri in uris]
     return Work(
         "linear decode, to compare",
         check.frames_decoded,
@@ -266,7 +267,7 @@ def _linear_work(check: Check, wanted: Sequence[Wanted], index: LanceFrameIndex)
 def _counter(progress: Progress | None, total: int) -> Callable[[], None]:
     if progress is None:
         return lambda: None
-    numbers = count(1)
+    numbers = itertools.count(1)
     return lambda: progress(next(numbers), total)
 
 
@@ -303,7 +304,9 @@ def table_text(works: Sequence[Work]) -> str:
     ]
     widths = [max(len(row[column]) for row in (_HEADINGS, *rows)) for column in range(len(_HEADINGS))]
     return "\n".join(
-        "  ".join(cell.rjust(width) if column else cell.ljust(width)
-                  for column, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip()
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in (_HEADINGS, *rows)
     )

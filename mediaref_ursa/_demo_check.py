@@ -153,14 +153,13 @@ def difference(found: UInt8Array, expected: VideoFrame | None) -> str | None:
     differing = int((found != truth).any(axis=2).sum())
     if not differing:
         return None
-    return (
-        f"{differing} of {truth.shape[0] * truth.shape[1]} pixels differ from the frame with pts {expected.pts}"
-    )
+    pixels = truth.shape[0] * truth.shape[1]
+    return f"{differing} of {pixels} pixels differ from the frame with pts {expected.pts}"
 
 
 def upright_rgb(frame: VideoFrame) -> UInt8Array:
     """Return a frame as ``(H, W, 3)`` uint8 RGB as PyAV converts it, turned as its display matrix says."""
-    rgb: UInt8Array = frame.to_ndarray(format="rgb24")
+    rgb: UInt8Array = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
     turns = _QUARTER_TURNS.get(round(frame.rotation) % 360, 0)
     return np.rot90(rgb, turns) if turns else rgb
 

@@ -121,7 +121,9 @@ def _counter_picture(number: int, background: UInt8Array) -> UInt8Array:
     draw = ImageDraw.Draw(picture)
     middle = CLIP_WIDTH // 2
     draw.rectangle((middle - 190, 85, middle + 190, 275), fill=(12, 12, 14))
-    draw.text((middle, 155), f"{number:03d}", fill=(255, 255, 255), font=ImageFont.load_default(130), anchor="mm")
+    draw.text(
+        (middle, 155), f"{number:03d}", fill=(255, 255, 255), font=ImageFont.load_default(130), anchor="mm"
+    )
     seconds = f"{number / CLIP_FPS:.3f} s"
     draw.text((middle, 250), seconds, fill=(255, 205, 70), font=ImageFont.load_default(34), anchor="mm")
     played = CLIP_WIDTH * (number + 1) // CLIP_FRAMES

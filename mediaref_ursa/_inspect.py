@@ -1,32 +1,18 @@
-"""What a video is like, told from its frame index alone, and whether the index beside it is fresh.
-
-The report is a pure function of segment tables; only :func:`find_index` looks at the disk.
-"""
+"""What a video is like, told from its segment tables alone. Pure: no I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mediaref_ursa._errors import (
-    FrameIndexInvalidError,
-    FrameIndexMissingError,
-    FrameIndexStaleError,
-    FrameIndexVersionError,
-    InvalidReferenceError,
-    MediaNotFoundError,
-)
+from mediaref_ursa._errors import CorruptMediaError
 from mediaref_ursa._frame_table import UNKNOWN, SegmentTable
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import is_data
-
-if TYPE_CHECKING:
-    from mediaref_ursa._frame_index import LanceFrameIndex
 
 FRESH = "fresh"
 STALE = "stale"
@@ -51,75 +37,12 @@ _COLOR_RANGES = {0: "unspecified", 1: "limited", 2: "full"}
 
 
 @dataclass(frozen=True)
-class FoundIndex:
-    """The index beside a video, as it was found.
-
-    Attributes:
-        state: ``FRESH``, ``STALE``, ``NO_INDEX``, ``DAMAGED``, ``NEWER`` or ``BASE_COLUMNS``.
-        index: The index where it can be opened, stale or not.
-        tables: All its segments where it is fresh, else nothing.
-        reason: Why it cannot be used, or empty.
-    """
-
-    state: str
-    index: LanceFrameIndex | None = None
-    tables: tuple[SegmentTable, ...] = ()
-    reason: str = ""
-
-    @property
-    def is_replaceable(self) -> bool:
-        """Whether what stands there is of no use to anybody."""
-        return self.state in (STALE, DAMAGED)
-
-    @property
-    def segment_uris(self) -> tuple[str, ...]:
-        """The files of a video of several, for an index that takes this one's place; else empty."""
-        infos = () if self.index is None else self.index.segments
-        return tuple(info.uri for info in infos) if len(infos) > 1 else ()
-
-
-def find_index(uri: str) -> FoundIndex:
-    """Look for the index beside a video and compare it with the video.
-
-    Raises:
-        MissingExtraError: Lance or PyAV is not installed.
-        InvalidReferenceError: A data URI, beside which nothing can stand.
-        StoreError: The video cannot be read.
-    """
-    from mediaref_ursa._frame_index import LanceFrameIndex
-    from mediaref_ursa.store import store_for
-
-    if is_data(uri):
-        raise InvalidReferenceError("expected a path or URL of a video, found a data URI", uri=uri)
-    store_for(uri).head(uri)
-    index: LanceFrameIndex | None = None
-    try:
-        index = LanceFrameIndex.open(uri)
-        if not index.has_packets:
-            return FoundIndex(BASE_COLUMNS, index)
-        for number, info in enumerate(index.segments):
-            index.check_fresh(number, store_for(info.uri).head(info.uri))
-        tables = tuple(index.segment_table(number) for number in range(len(index.segments)))
-    except FrameIndexMissingError:
-        return FoundIndex(NO_INDEX)
-    except FrameIndexStaleError as error:
-        return FoundIndex(STALE, index, reason=error.message)
-    except MediaNotFoundError as error:  # a file that was renamed together with its index
-        return FoundIndex(STALE, index, reason=f"it describes {redact(error.uri or '')}, which is not there")
-    except FrameIndexVersionError as error:
-        return FoundIndex(NEWER, reason=error.message)
-    except FrameIndexInvalidError as error:
-        return FoundIndex(DAMAGED, reason=error.message)
-    return FoundIndex(FRESH, index, tables)
-
-
-@dataclass(frozen=True)
 class VideoReport:
     """What a video is like. Of a video of several segments: all of them together.
 
     Attributes:
         uri: The video.
-        index: The state of the index beside it, as :class:`FoundIndex` names it.
+        index: The state of the index beside it, one of the six words above.
         segments: How many files it is made of.
         length_bytes: Size of these files.
         container: FFmpeg's short name of the demuxer.
@@ -206,10 +129,10 @@ def report_on(uri: str, tables: Sequence[SegmentTable], index: str) -> VideoRepo
         index: The state of the index beside it.
 
     Raises:
-        ValueError: No segments, or one without frames.
+        CorruptMediaError: No segments, or one without frames.
     """
     if not tables or not all(len(table) for table in tables):
-        raise ValueError("expected segments with at least one frame each")
+        raise CorruptMediaError("expected segments with at least one frame each, found none", uri=uri)
     first = tables[0]
     info = first.info
     height, width = info.display_size
@@ -329,7 +252,7 @@ def _text_rows(report: VideoReport) -> list[tuple[str, str]]:
     segments = [("segments", str(report.segments))] if report.segments > 1 else []
     return [
         ("video", report.uri),
-        ("index", report.index),
+        ("index", _index_text(report.index)),
         *segments,
         ("file size", f"{report.length_bytes} bytes"),
         ("container", report.container),
@@ -349,6 +272,10 @@ def _text_rows(report: VideoReport) -> list[tuple[str, str]]:
         ("packets per random frame", f"{report.packets_per_random_frame:.2f} on average"),
         ("packets addressable", "yes" if report.is_addressable else "no, read through a demuxer"),
     ]
+
+
+def _index_text(state: str) -> str:
+    return state if state == FRESH else f"{state}, the video was scanned"
 
 
 def _rate_text(report: VideoReport) -> str:

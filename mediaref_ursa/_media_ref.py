@@ -35,17 +35,22 @@ _VIDEO_OPTIONS = frozenset(
 )
 
 
-def _uri_text(value: object) -> object:
-    """Accept what stands for a URI; Pydantic then sees a plain str, or says what it is not."""
-    if not isinstance(value, str):
-        value = _text_of(value)
-    if isinstance(value, str):
-        if not value:
-            raise ValueError("expected a path or URI, found an empty string")
-        if "\0" in value:
-            raise ValueError("expected a path or URI, found a NUL byte in it")
-        return value if type(value) is str else str.__str__(value)
-    return value
+def _uri_text(value: object) -> str:
+    """Accept text and what stands for it; refuse what no table could hold."""
+    text = value if isinstance(value, str) else _text_of(value)
+    if not isinstance(text, str):
+        raise ValueError(f"expected a path or URI, found a value of type {type(value).__name__}")
+    if not text:
+        raise ValueError("expected a path or URI, found an empty string")
+    if "\0" in text:
+        raise ValueError("expected a path or URI, found a NUL byte in it")
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            "expected Unicode text, found stand-ins for other bytes; percent-encode them in a file:// URI"
+        ) from None
+    return text if type(text) is str else str.__str__(text)
 
 
 def _text_of(value: object) -> object:

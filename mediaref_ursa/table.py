@@ -40,9 +40,9 @@ def to_arrow(refs: Iterable[MediaRef]) -> pa.StructArray:
     with needs_extra("video"):
         from mediaref_ursa._arrow import refs_to_struct_array
     refs = refs if isinstance(refs, list | tuple) else list(refs)
-    stranger = next((ref for ref in refs if not isinstance(ref, MediaRef)), None)
-    if stranger is not None:
-        raise TypeError(f"expected references, found {type(stranger).__name__}")
+    strangers = {type(ref).__name__ for ref in refs if not isinstance(ref, MediaRef)}
+    if strangers:
+        raise TypeError(f"expected references, found {', '.join(sorted(strangers))}")
     return refs_to_struct_array([ref.uri for ref in refs], [ref.pts_ns for ref in refs])
 
 

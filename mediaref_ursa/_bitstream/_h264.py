@@ -19,6 +19,8 @@ _RECOVERY_POINT = 6
 _INTRA_SLICES = (2, 4, 7, 9)
 _HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _HEADER_BYTES = 64
+_SPS_BYTES = 4096  # more than scaling lists and picture order offsets can take
+_LARGEST_FRAME_NUM_BITS = 16
 
 
 class _Sps(NamedTuple):
@@ -68,7 +70,7 @@ class H264Inspector:
         return Traits(
             random_access=bool(slices) and knows_sets and (idr or (recovery and intra)),
             shown=bool(slices),
-            discardable=not reference,
+            discardable=not reference and not self._sets.changed,
             lone_field=self._is_lone_field(slices),
         )
 
@@ -85,7 +87,7 @@ class H264Inspector:
             pps_id = reader.ue()
             self._sps_of_pps[pps_id] = reader.ue()
             return kind, pps_id
-        sps_id, sps = _parse_sps(unescape(nal[1:]))
+        sps_id, sps = _parse_sps(unescape(nal[1:_SPS_BYTES]))
         self._sps[sps_id] = sps
         return kind, sps_id
 
@@ -164,7 +166,7 @@ def _parse_sps(data: bytes) -> tuple[int, _Sps]:
             for i in range(8 if chroma_format != 3 else 12):
                 if reader.bits(1):
                     _skip_scaling_list(reader, 16 if i < 6 else 64)
-    frame_num_bits = reader.ue() + 4
+    frame_num_bits = min(reader.ue() + 4, _LARGEST_FRAME_NUM_BITS)
     order_count_type = reader.ue()
     if order_count_type == 0:
         reader.ue()

@@ -70,7 +70,7 @@ class HevcInspector:
         return Traits(
             random_access=irap and knows_sets,
             shown=not (kind in _RASL and self._skips_leading),
-            discardable=kind < 16 and kind % 2 == 0,
+            discardable=kind < 16 and kind % 2 == 0 and not self._sets.changed,
             layer=layer,
         )
 

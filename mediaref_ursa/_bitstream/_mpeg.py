@@ -5,7 +5,7 @@ from __future__ import annotations
 from mediaref_ursa._bitstream._traits import Traits
 
 _SEQUENCE, _PICTURE, _EXTENSION = 0xB3, 0x00, 0xB5
-_PICTURE_CODING_EXTENSION = 8
+_PICTURE_CODING_EXTENSION, _QUANT_MATRIX_EXTENSION = 8, 3
 _VOL_FIRST, _VOL_LAST = 0x20, 0x2F
 _INTRA, _BIDIRECTIONAL = 1, 3
 _LARGEST_EMPTY_VOP = 24
@@ -25,7 +25,7 @@ class Mpeg2Inspector:
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
         raw = bytes(data)
-        sequence, picture, fields = False, -1, set()
+        sequence, matrices, picture, fields = False, False, -1, set()
         position = raw.find(b"\0\0\1")
         while 0 <= position < len(raw) - 4:
             code = raw[position + 3]
@@ -34,13 +34,15 @@ class Mpeg2Inspector:
                 sequence = self._headers_in_band = True
             elif code == _PICTURE and picture < 0 and len(body) > 1:
                 picture = body[1] >> 3 & 7
-            elif code == _EXTENSION and body[:1] and body[0] >> 4 == _PICTURE_CODING_EXTENSION:
+            elif code == _EXTENSION and body[0] >> 4 == _PICTURE_CODING_EXTENSION:
                 fields.add(body[2] & 3 if len(body) > 2 else 3)
+            elif code == _EXTENSION and body[0] >> 4 == _QUANT_MATRIX_EXTENSION:
+                matrices = True  # they stay in force for the pictures that follow
             position = raw.find(b"\0\0\1", position + 4)
         return Traits(
             random_access=picture == _INTRA and (sequence or not self._headers_in_band),
             shown=picture >= 0,
-            discardable=picture == _BIDIRECTIONAL,
+            discardable=picture == _BIDIRECTIONAL and not (sequence or matrices),
             lone_field=len(fields) == 1 and 3 not in fields,
         )
 

@@ -11,9 +11,15 @@ Key = tuple[int, int]
 
 
 class ParameterSets:
-    """Parameter sets by NAL type and id, first those of the container."""
+    """Parameter sets by NAL type and id, first those of the container.
+
+    Attributes:
+        changed: Whether the last packet brought a set that was not in force before: then the packets
+            after it need it, whatever its picture is.
+    """
 
     def __init__(self) -> None:
+        self.changed = False
         self._container: dict[Key, bytes] = {}
         self._in_force: dict[Key, bytes] = {}
         self._differs = False
@@ -25,7 +31,8 @@ class ParameterSets:
 
     def begin_packet(self, found: dict[Key, bytes]) -> bool:
         """Take in the sets of the next packet; return whether decoding could begin with it."""
-        if found:
+        self.changed = any(self._in_force.get(key) != nal for key, nal in found.items())
+        if self.changed:
             self._in_force.update(found)
             self._differs = self._in_force != self._container
         if not self._differs:

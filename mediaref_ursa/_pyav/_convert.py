@@ -78,6 +78,7 @@ class FrameConverter:
             height=height,
             format=self._spec.pixel_format,
             src_colorspace=_SWS_COLORSPACES.get(frame.colorspace, Colorspace.DEFAULT),
+            dst_colorspace=Colorspace.DEFAULT,  # without it, PyAV before 17 leaves the matrix as it was
             interpolation=Interpolation.BILINEAR,
             src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,

@@ -35,7 +35,7 @@ def open_video(reader: RangeReader, *, uri: str) -> Iterator[tuple[av.container.
             reader,
             "r",
             format=name,
-            options={"format_whitelist": _whitelist(name)},
+            container_options={"format_whitelist": _whitelist(name)},
             metadata_errors="replace",
             buffer_size=_BUFFER_BYTES,
             io_open=_refuse_other_files,

@@ -32,6 +32,7 @@ _OFFSET_GUESSES = (0, 4)  # MP4, MOV and AVI; then the block header of Matroska
 _OFFSET_SEARCH_BYTES = 256
 _PROGRESS_EVERY_PACKETS = 256
 _FIELD_LOOKAHEAD_PACKETS = 40
+_SHOWS_SIDE_DATA = hasattr(Packet, "has_sidedata")  # PyAV 16 and later
 _DECODER_SIDE_DATA: tuple[Literal["new_extradata", "param_change", "palette"], ...] = (
     "new_extradata",
     "param_change",
@@ -191,7 +192,7 @@ def _refuse_changes(packet: Packet[VideoStream], info: SegmentInfo) -> None:
     Raises:
         UnsupportedMediaError: The packet changes the codec's configuration.
     """
-    for kind in _DECODER_SIDE_DATA:
+    for kind in _DECODER_SIDE_DATA if _SHOWS_SIDE_DATA else ():
         if not packet.has_sidedata(kind):
             continue
         if kind == "new_extradata" and bytes(packet.get_sidedata(kind)) == info.extradata:

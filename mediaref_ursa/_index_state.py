@@ -1,0 +1,113 @@
+"""The frame index beside a video, as it is found: of use, stale, damaged, or not there."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from mediaref_ursa._errors import (
+    FrameIndexInvalidError,
+    FrameIndexMissingError,
+    FrameIndexStaleError,
+    FrameIndexVersionError,
+    InvalidReferenceError,
+    MediaNotFoundError,
+)
+from mediaref_ursa._frame_index import LanceFrameIndex
+from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._inspect import BASE_COLUMNS, DAMAGED, FRESH, NEWER, NO_INDEX, STALE
+from mediaref_ursa._uri_text import redact
+from mediaref_ursa._uris import is_data, is_remote
+from mediaref_ursa.store import store_for
+
+_SAME_SECONDS = 1e-6
+
+
+@dataclass(frozen=True)
+class FoundIndex:
+    """The index beside a video, as it was found.
+
+    Attributes:
+        state: ``FRESH``, ``STALE``, ``NO_INDEX``, ``DAMAGED``, ``NEWER`` or ``BASE_COLUMNS``.
+        index: The index where it can be opened, stale or not.
+        tables: All its segments where it is fresh, else nothing.
+        reason: Why it cannot be used, or empty.
+    """
+
+    state: str
+    index: LanceFrameIndex | None = None
+    tables: tuple[SegmentTable, ...] = ()
+    reason: str = ""
+
+    @property
+    def has_own_timestamps(self) -> bool:
+        """Whether the timestamps are other than pts give, a camera's clock for instance."""
+        if self.index is None or not self.index.has_packets:
+            return self.index is not None
+        try:
+            tables = [self.index.segment_table(number) for number in range(len(self.index.segments))]
+        except FrameIndexInvalidError:
+            return False
+        starts = itertools.accumulate((float(table.seconds) for table in tables), initial=0.0)
+        return not all(
+            np.allclose(table.timestamp, table.pts * float(table.info.time_base) + start, 0, _SAME_SECONDS)
+            for table, start in zip(tables, starts, strict=False)
+        )
+
+    @property
+    def segment_uris(self) -> tuple[str, ...]:
+        """The files of a video of several, for an index that takes this one's place; else empty."""
+        infos = () if self.index is None else self.index.segments
+        return tuple(info.uri for info in infos) if len(infos) > 1 else ()
+
+
+def find_index(uri: str) -> FoundIndex:
+    """Look for the index beside a video and compare it with the video.
+
+    Raises:
+        MissingExtraError: Lance or PyAV is not installed.
+        InvalidReferenceError: A data URI, beside which nothing can stand.
+        StoreError: The video cannot be read.
+    """
+    if is_data(uri):
+        raise InvalidReferenceError("expected a path or URL of a video, found a data URI", uri=uri)
+    store_for(uri).head(uri)
+    if is_remote(uri):  # Lance reads no index over plain HTTP
+        return FoundIndex(NO_INDEX)
+    index: LanceFrameIndex | None = None
+    try:
+        index = LanceFrameIndex.open(uri)
+        if not index.has_packets:
+            return FoundIndex(BASE_COLUMNS, index)
+        for number, info in enumerate(index.segments):
+            index.check_fresh(number, store_for(info.uri).head(info.uri))
+        tables = tuple(index.segment_table(number) for number in range(len(index.segments)))
+        if not tables or not all(len(table) for table in tables):
+            raise FrameIndexInvalidError("expected frames in every segment of the index, found none")
+    except FrameIndexMissingError:
+        return FoundIndex(NO_INDEX)
+    except FrameIndexStaleError as error:
+        return FoundIndex(STALE, index, reason=error.message)
+    except MediaNotFoundError as error:  # a file that was renamed together with its index
+        return FoundIndex(STALE, index, reason=f"it describes {redact(error.uri or '')}, which is not there")
+    except FrameIndexVersionError as error:
+        return FoundIndex(NEWER, reason=error.message)
+    except FrameIndexInvalidError as error:
+        return FoundIndex(DAMAGED, reason=error.message)
+    return FoundIndex(FRESH, index, tables)
+
+
+def require_index_place(uri: str) -> None:
+    """Refuse to write an index where none can be written.
+
+    Raises:
+        InvalidReferenceError: The video is served over HTTP.
+    """
+    if is_remote(uri):
+        raise InvalidReferenceError(
+            "expected a place that an index can be written to, found an HTTP URL; write it beside the "
+            "file before it is uploaded",
+            uri=uri,
+        )
