@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +23,12 @@ from mediaref_ursa._uri_text import redact
 from mediaref_ursa.store import store_for
 
 with needs_extra("video"):
-    from av.video.frame import VideoFrame
-
     from mediaref_ursa._pyav._decode import use_one_thread
     from mediaref_ursa._pyav._demux import open_video
     from mediaref_ursa._pyav._foreign import foreign_errors
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
 
 UInt8Array = npt.NDArray[np.uint8]
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +39,6 @@ class LanceFrameIndex:
         self._file = file
         self._tables: dict[int, SegmentTable] = dict(enumerate(tables))
         self._base: tuple[Int64Array, Int64Array, npt.NDArray[np.float64]] | None = None
-        self._lock = threading.Lock()
 
     @classmethod
     def open(cls, uri: str, *, storage_options: Mapping[str, str] | None = None) -> LanceFrameIndex:
@@ -122,15 +119,15 @@ class LanceFrameIndex:
             FrameIndexInvalidError: Its rows are damaged, or the table has only the four base columns.
         """
         self._check_segment(segment_idx)
-        with self._lock:
-            table = self._tables.get(segment_idx)
-            if table is None:
-                if self._file is None or self._file.segments is None:
-                    raise FrameIndexInvalidError(
-                        "expected packets in the frame index, found the four base columns only", uri=self.uri
-                    )
-                table = self._tables[segment_idx] = self._file.segment_table(segment_idx)
-            return table
+        table = self._tables.get(segment_idx)
+        if table is None:
+            if self._file is None or self._file.segments is None:
+                raise FrameIndexInvalidError(
+                    "expected packets in the frame index, found the four base columns only", uri=self.uri
+                )
+            # Two threads may both read it; the first to be done is kept, and no lock is held at a fork.
+            table = self._tables.setdefault(segment_idx, self._file.segment_table(segment_idx))
+        return table
 
     def check_fresh(self, segment_idx: int, found: ObjectInfo) -> None:
         """Compare what the index says of a segment with what stands there now.
@@ -154,22 +151,15 @@ class LanceFrameIndex:
         )
 
     def _base_columns(self) -> tuple[Int64Array, Int64Array, npt.NDArray[np.float64]]:
-        with self._lock:
-            if self._base is None:
-                assert self._file is not None
-                self._base = self._file.base_columns()
-            return self._base
+        if self._base is None:
+            assert self._file is not None
+            self._base = self._file.base_columns()
+        return self._base
 
     def _check_segment(self, segment_idx: int) -> None:
         count = len(self.segment_frame_counts())
         if not 0 <= segment_idx < count:
             raise IndexError(f"expected a segment from 0 to {count - 1}, found {segment_idx}")
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
 
 
 def scan_frame_index(

@@ -1,15 +1,11 @@
-"""The frame index as a Lance table: the only module that knows Lance."""
+"""The frame index as a Lance table: its columns, and what is checked of them."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import lance
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -21,11 +17,9 @@ from mediaref_ursa._errors import (
 )
 from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentTable
 from mediaref_ursa._index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
+from mediaref_ursa._lance_calls import LanceCallError, describe, read, write
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uris import is_local, local_path
-
-# Lance warns at every fork. Nothing of Lance is held here across one: each read opens the table anew.
-warnings.filterwarnings("ignore", message="lance is not fork-safe", category=UserWarning)
 
 StorageOptions = Mapping[str, str]
 
@@ -54,8 +48,6 @@ SCHEMA = pa.schema(
 )
 """Documented column by column in ``docs/index-format.md``."""
 
-_OLD_VERSIONS_KEPT = timedelta(hours=1)  # a reader that opened one may still be reading it
-
 
 class LanceIndexFile:
     """One version of an index on disk: metadata when opened, columns when asked for. No handle is pickled.
@@ -73,18 +65,15 @@ class LanceIndexFile:
     def __init__(self, uri: str, storage_options: StorageOptions | None = None) -> None:
         self.uri = uri
         self._storage_options = dict(storage_options or {})
-        dataset = _open(uri, self._storage_options)
-        self._version = int(dataset.version)
-        self._hidden = "hidden_packets" in dataset.schema.names
-        missing = [name for name in BASE_COLUMNS if name not in dataset.schema.names]
+        self._version, rows, schema = _describe(uri, self._storage_options)
+        self._hidden = "hidden_packets" in schema.names
+        missing = [name for name in BASE_COLUMNS if name not in schema.names]
         if missing:
             raise FrameIndexInvalidError(f"expected the columns {BASE_COLUMNS}, missing {missing}", uri=uri)
-        text = (dataset.schema.metadata or {}).get(METADATA_KEY.encode())
+        text = (schema.metadata or {}).get(METADATA_KEY.encode())
         self.segments: tuple[SegmentEntry, ...] | None = None
         if text is not None:
             self.segments = decode_metadata(text.decode("utf-8", "replace"), uri)
-            with _lance_errors("count its rows", uri):
-                rows = dataset.count_rows()
             if rows != sum(entry.frames for entry in self.segments):
                 raise FrameIndexInvalidError(
                     f"expected as many rows as its segments have frames, found {rows}", uri=uri
@@ -135,9 +124,8 @@ class LanceIndexFile:
             )
 
     def _read(self, columns: list[str], **where: int) -> pa.Table:
-        dataset = _open(self.uri, self._storage_options, version=self._version)
         with _lance_errors("read its rows", self.uri):
-            return dataset.to_table(columns=columns, **where)
+            return read(_lance_uri(self.uri), self._storage_options, self._version, columns, where)
 
 
 def write_index(
@@ -151,20 +139,15 @@ def write_index(
     options = dict(storage_options or {})
     schema = SCHEMA.with_metadata({METADATA_KEY: encode_metadata(tables, uri)})
     table = pa.concat_tables(_arrow_table(number, segment) for number, segment in enumerate(tables))
+    exists = index_exists(uri, options)
     with _lance_errors("write it", uri):
-        dataset = lance.write_dataset(
-            table.replace_schema_metadata(schema.metadata),
-            _lance_uri(uri),
-            mode="overwrite" if index_exists(uri, options) else "create",
-            storage_options=options or None,
-        )
-        dataset.cleanup_old_versions(older_than=_OLD_VERSIONS_KEPT)
+        write(_lance_uri(uri), options, table.replace_schema_metadata(schema.metadata), exists=exists)
 
 
 def index_exists(uri: str, storage_options: StorageOptions | None = None) -> bool:
     """Return whether a Lance table stands at ``uri``, readable or not."""
     try:
-        _open(uri, dict(storage_options or {}))
+        _describe(uri, dict(storage_options or {}))
     except FrameIndexMissingError:
         return False
     except FrameIndexInvalidError:
@@ -172,11 +155,11 @@ def index_exists(uri: str, storage_options: StorageOptions | None = None) -> boo
     return True
 
 
-def _open(uri: str, options: dict[str, str], version: int | None = None) -> Any:
+def _describe(uri: str, options: dict[str, str]) -> tuple[int, int, pa.Schema]:
     if is_local(uri) and not Path(local_path(uri)).exists():
         raise _missing(uri)
     with _lance_errors("open it", uri):
-        return lance.dataset(_lance_uri(uri), version=version, storage_options=options or None)
+        return describe(_lance_uri(uri), options)
 
 
 def _lance_uri(uri: str) -> str:
@@ -191,20 +174,17 @@ def _missing(uri: str) -> FrameIndexMissingError:
 
 @contextmanager
 def _lance_errors(doing: str, uri: str) -> Iterator[None]:
-    """Turn what Lance and Arrow raise into errors of this library; Lance's panics are no ``Exception``."""
+    """Turn what Lance and Arrow object to into errors of this library."""
     try:
         yield
-    except FrameIndexError:
-        raise
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+    except (LanceCallError, pa.ArrowException, ValueError, KeyError, TypeError, OSError) as error:
+        if isinstance(error, FrameIndexError):
             raise
         if "was not found" in str(error):
             raise _missing(uri) from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FrameIndexInvalidError(
-            f"the frame index is damaged: Lance could not {doing}: {reason}", uri=uri
-        ) from (error)
+            f"the frame index is damaged: Lance could not {doing}: {error}", uri=uri
+        ) from error
 
 
 def _arrow_table(number: int, table: SegmentTable) -> pa.Table:

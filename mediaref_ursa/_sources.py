@@ -181,14 +181,21 @@ class _SourceCache:
     """Sources by identity, least recently used dropped first; each is built by one thread only."""
 
     def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin anew without touching locks that another thread may have held at a fork."""
-        self._lock = threading.Lock()
-        self._building: dict[object, threading.Lock] = {}
         self._sources: OrderedDict[object, VideoSource] = OrderedDict()
         self._bytes = 0
+        self._new_locks()
+
+    def _new_locks(self) -> None:
+        self._lock = threading.Lock()
+        self._building: dict[object, threading.Lock] = {}
+
+    def survive_forks(self) -> None:
+        """Let a forked child keep what is here: it is forked while no thread changes it."""
+        os.register_at_fork(
+            before=lambda: self._lock.acquire(),  # noqa: PLW0108 - a child's lock is another
+            after_in_parent=lambda: self._lock.release(),  # noqa: PLW0108
+            after_in_child=self._new_locks,
+        )
 
     def clear(self) -> None:
         with self._lock:
@@ -222,4 +229,4 @@ class _SourceCache:
 
 
 _cache = _SourceCache()
-os.register_at_fork(after_in_child=_cache.forget)
+_cache.survive_forks()

@@ -20,6 +20,7 @@ from PIL import Image
 import mediaref_ursa
 from mediaref_ursa import (
     DataURI,
+    FrameIndexMissingError,
     FrameOutsideVideoError,
     InvalidReferenceError,
     LanceFrameIndex,
@@ -332,3 +333,21 @@ def test_to_ndarray_and_to_pil_image_of_a_frame(video: str, times: list[int]) ->
     assert np.array_equal(ref.to_ndarray("bgr"), rgb[..., ::-1])
     assert ref.to_ndarray("gray").shape == rgb.shape[:2]
     assert np.array_equal(np.asarray(ref.to_pil_image()), rgb)
+
+
+def _open_index_in_child(video: str) -> int:
+    mediaref_ursa.cleanup_cache()
+    first = len(LanceFrameIndex.open(video).pts_table(0))
+    write_frame_index(video + ".copy.mp4", segment_uris=[video], overwrite=True)
+    return first + len(LanceFrameIndex.open(video + ".copy.mp4"))
+
+
+def test_forked_children_read_and_write_indexes_by_a_process_of_their_own(video: str, tmp_path: Path) -> None:
+    video = shutil.copy(video, tmp_path)
+    frames = len(write_frame_index(video))
+    for _ in range(3):
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            found = [pool.apply_async(_open_index_in_child, (video,)) for _ in range(2)]
+            assert [result.get(timeout=60) for result in found] == [2 * frames] * 2
+    with multiprocessing.get_context("fork").Pool(1) as pool, pytest.raises(FrameIndexMissingError):
+        pool.apply(LanceFrameIndex.open, (video + ".none",))

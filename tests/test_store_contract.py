@@ -147,3 +147,11 @@ class TestContract:
             place.store.get_range(uri, len(DATA), 1)
         twin = pickle.loads(pickle.dumps(caught.value))
         assert (type(twin), str(twin)) == (type(caught.value), str(caught.value))
+
+
+def test_every_public_name_is_there() -> None:
+    from mediaref_ursa import store
+
+    assert {name for name in store.__all__ if getattr(store, name, None) is None} == set()
+    with pytest.raises(AttributeError, match="no attribute 'S3Store'"):
+        _ = store.S3Store

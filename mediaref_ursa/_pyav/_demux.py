@@ -18,6 +18,9 @@ from mediaref_ursa._pyav._foreign import foreign_errors
 from mediaref_ursa._reader import RangeReader
 
 _BUFFER_BYTES = 1 << 18
+_LENIENT_METADATA: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}  # PyAV 19 always is
+)
 
 
 @contextmanager
@@ -36,7 +39,7 @@ def open_video(reader: RangeReader, *, uri: str) -> Iterator[tuple[av.container.
             "r",
             format=name,
             container_options={"format_whitelist": _whitelist(name)},
-            metadata_errors="replace",
+            **_LENIENT_METADATA,
             buffer_size=_BUFFER_BYTES,
             io_open=_refuse_other_files,
         )

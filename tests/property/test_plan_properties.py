@@ -21,7 +21,9 @@ def batches(draw: st.DrawFn) -> tuple[list[FakeStream], list[int], list[int]]:
     lookahead = draw(st.sampled_from([0, 0, 0, 2]))
     segments = draw(st.lists(streams(lookahead_packets=lookahead), min_size=1, max_size=3))
     wanted = [
-        (number, frame) for number, stream in enumerate(segments) for frame in draw(requests(len(stream.table)))
+        (number, frame)
+        for number, stream in enumerate(segments)
+        for frame in draw(requests(len(stream.table)))
     ]
     wanted = draw(st.permutations(wanted))
     return segments, [number for number, _ in wanted], [frame for _, frame in wanted]
@@ -30,7 +32,9 @@ def batches(draw: st.DrawFn) -> tuple[list[FakeStream], list[int], list[int]]:
 Batch = tuple[list[FakeStream], list[int], list[int]]
 
 
-def plan(batch: Batch, strategy: BatchDecodingStrategy, slots: Sequence[int] | None = None) -> tuple[Run, ...]:
+def plan(
+    batch: Batch, strategy: BatchDecodingStrategy, slots: Sequence[int] | None = None
+) -> tuple[Run, ...]:
     streams_, segment, frame = batch
     places = range(len(frame)) if slots is None else slots
     columns = (np.array(values, dtype=np.int64) for values in (segment, frame, places))
@@ -124,7 +128,9 @@ def test_the_default_strategy_joins_runs_only_where_they_overlap(batch: Batch) -
 @given(batches())
 def test_the_default_strategy_is_never_more_work_than_the_others(batch: Batch) -> None:
     assume(not batch[0][0].table.info.lookahead_packets)
-    work = {strategy: sum(len(run.packets) for run in plan(batch, strategy)) for strategy in BatchDecodingStrategy}
+    work = {
+        strategy: sum(len(run.packets) for run in plan(batch, strategy)) for strategy in BatchDecodingStrategy
+    }
 
     assert work[BLOCKS] == min(work.values())
 

@@ -1,0 +1,136 @@
+"""Any sequence of references becomes the same columns."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from _tables import PATIENT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mediaref_ursa import DataURI, MediaRef
+from mediaref_ursa._references import ReferenceColumns, reference_columns
+
+PAIRS = [("a.mp4", 5), ("b.png", None), ("a.mp4", -7), ("c.mp4", 0), ("b.png", None), ("a.mp4", 5)]
+ROWS = [{"uri": uri, "pts_ns": pts_ns} for uri, pts_ns in PAIRS]
+REFS = [MediaRef(uri=uri, pts_ns=pts_ns) for uri, pts_ns in PAIRS]
+STRUCT = pa.struct([("uri", pa.string()), ("pts_ns", pa.int64())])
+Pair = namedtuple("Pair", "uri pts_ns")  # noqa: PYI024
+
+
+def times(columns: ReferenceColumns) -> list[tuple[str, int | None]]:
+    return [(uri, columns.time_of(slot)) for slot, uri in enumerate(columns.uris)]
+
+
+FORMS: dict[str, Any] = {
+    "a list": REFS,
+    "a tuple": tuple(REFS),
+    "an iterator": lambda: iter(REFS),
+    "a generator": lambda: (ref for ref in REFS),
+    "dicts": ROWS,
+    "dicts that leave out a missing time": [{k: v for k, v in row.items() if v is not None} for row in ROWS],
+    "dicts with more keys": [{**row, "label": 1} for row in ROWS],
+    "named tuples": [Pair(*pair) for pair in PAIRS],
+    "other objects": [SimpleNamespace(uri=uri, pts_ns=pts_ns) for uri, pts_ns in PAIRS],
+    "a mixture": [REFS[0], ROWS[1], Pair(*PAIRS[2]), *REFS[3:]],
+    "an object array": np.array(REFS, dtype=object),
+    "a pandas column": pd.Series(REFS),
+    "a pandas column of dicts": pd.Series(ROWS, index=range(10, 16)),
+    "an Arrow array": pa.array(ROWS, type=STRUCT),
+    "a slice of an Arrow array": pa.array([ROWS[3], *ROWS, ROWS[2]], type=STRUCT)[1:7],
+    "a chunked Arrow array": pa.chunked_array([pa.array(ROWS[:2], type=STRUCT), pa.array(ROWS[2:], type=STRUCT)]),
+    "NumPy integers": [Pair(uri, None if pts_ns is None else np.int32(pts_ns)) for uri, pts_ns in PAIRS],
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_every_form_gives_the_same_columns(form: Any) -> None:
+    columns = reference_columns(form() if callable(form) else form)
+
+    assert times(columns) == PAIRS
+    assert columns.pts_ns.dtype == np.int64
+    assert columns.is_image.dtype == np.bool_
+    assert columns.pts_ns.tolist() == [5, 0, -7, 0, 0, 5]
+    assert len(columns) == 6
+
+
+def test_videos_are_grouped_in_the_order_of_first_use_and_images_left_out() -> None:
+    videos = reference_columns(REFS).videos()
+
+    assert {uri: slots.tolist() for uri, slots in videos.items()} == {"a.mp4": [0, 2, 5], "c.mp4": [3]}
+    assert list(videos) == ["a.mp4", "c.mp4"]
+    assert all(slots.dtype == np.int64 for slots in videos.values())
+
+
+@pytest.mark.parametrize("empty", [[], (), iter([]), pa.array([], type=STRUCT), pa.chunked_array([], type=STRUCT)])
+def test_no_references(empty: Iterable[Any]) -> None:
+    columns = reference_columns(empty)
+
+    assert len(columns) == 0
+    assert columns.videos() == {}
+    assert columns.pts_ns.dtype == np.int64
+    assert columns.is_image.dtype == np.bool_
+
+
+def test_embedded_images_become_their_uri() -> None:
+    uri = "data:image/png;base64,iVBORw0KGgo="
+
+    columns = reference_columns([MediaRef(uri=DataURI.from_uri(uri)), {"uri": uri}])
+
+    assert columns.uris == [uri, uri]
+    assert all(type(found) is str for found in columns.uris)
+
+
+@pytest.mark.parametrize("one", [REFS[0], ROWS[0], Pair("a.mp4", 1), "a.mp4", b"a.mp4", 5, None])
+def test_one_reference_is_no_sequence_of_them(one: Any) -> None:
+    with pytest.raises(TypeError, match="expected a sequence of references, found"):
+        reference_columns(one)
+
+
+@pytest.mark.parametrize("ref", [None, {}, {"uri": None}, {"uri": ""}, {"pts_ns": 5}, 7, "a.mp4", ("a.mp4", 5)])
+def test_what_is_no_reference_is_named_by_its_place(ref: Any) -> None:
+    with pytest.raises(ValueError, match="uri at place 1"):
+        reference_columns([REFS[0], ref])
+
+
+@pytest.mark.parametrize("pts_ns", [1.0, 1.5, True, np.True_, np.float64(1), float("nan"), "5", b"5", [5]])
+def test_a_time_that_is_no_whole_number(pts_ns: Any) -> None:
+    with pytest.raises(TypeError, match="whole number at place 1"):
+        reference_columns([REFS[0], {"uri": "a.mp4", "pts_ns": pts_ns}])
+
+
+@pytest.mark.parametrize("pts_ns", [2**63, -(2**63) - 1, np.uint64(2**63), 10**30])
+def test_a_time_that_is_no_int64(pts_ns: Any) -> None:
+    with pytest.raises(ValueError, match="int64 at place 0"):
+        reference_columns([{"uri": "a.mp4", "pts_ns": pts_ns}])
+
+
+@pytest.mark.parametrize("pts_ns", [2**63 - 1, -(2**63)])
+def test_times_at_the_edge_of_int64(pts_ns: int) -> None:
+    assert times(reference_columns([{"uri": "a.mp4", "pts_ns": pts_ns}])) == [("a.mp4", pts_ns)]
+
+
+def test_an_error_about_a_reference_does_not_print_a_megabyte() -> None:
+    with pytest.raises(ValueError) as caught:
+        reference_columns([{"url": "data:image/png;base64," + "A" * 2**20}])
+    assert len(str(caught.value)) < 1000
+
+
+letters = st.characters(codec="utf-8", exclude_characters="\0")
+pairs = st.lists(st.tuples(st.text(letters, min_size=1, max_size=5), st.none() | st.integers(-(2**63), 2**63 - 1)))
+
+
+@PATIENT
+@given(pairs)
+def test_arrow_and_objects_agree(found: list[tuple[str, int | None]]) -> None:
+    rows = [{"uri": uri, "pts_ns": pts_ns} for uri, pts_ns in found]
+
+    assert times(reference_columns(rows)) == found
+    assert times(reference_columns(pa.array(rows, type=STRUCT))) == found

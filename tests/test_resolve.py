@@ -1,0 +1,132 @@
+"""Times become frames: of one segment by container time, of several on one timeline."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TypeAlias
+
+import numpy as np
+import pytest
+from _tables import segment_table
+
+from mediaref_ursa._errors import FrameIndexInvalidError, FrameOutsideVideoError
+from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._resolve import outside_error, resolve, segment_offsets_ns
+from mediaref_ursa._time import AFTER_LAST, BEFORE_FIRST
+
+MS = 1_000_000
+
+
+def milliseconds(*pts: int, duration: int = 10) -> SegmentTable:
+    return segment_table(pts, duration=duration, time_base=Fraction(1, 1000))
+
+
+Shown: TypeAlias = "tuple[int, int] | int"
+
+
+def at(segments: list[SegmentTable], *times_ms: float, tolerance_ns: int = 0) -> list[Shown]:
+    """Return the segment and frame shown at each time; only the second of them outside the video."""
+    times = np.array([round(time * MS) for time in times_ms], dtype=np.int64)
+    segment, frame = resolve(segments, times, tolerance_ns)
+    assert segment.dtype == frame.dtype == np.int64
+    pairs = zip(segment.tolist(), frame.tolist(), strict=True)
+    return [(number, found) if found >= 0 else found for number, found in pairs]
+
+
+def test_a_video_of_one_segment_is_addressed_by_container_time() -> None:
+    video = [milliseconds(500, 510, 530)]
+
+    assert at(video, 500, 509.9, 510, 529, 539.9) == [(0, 0), (0, 0), (0, 1), (0, 1), (0, 2)]
+    assert at(video, 0, 499, 540) == [BEFORE_FIRST, BEFORE_FIRST, AFTER_LAST]
+
+
+def test_a_container_may_begin_before_zero() -> None:
+    assert at([milliseconds(-20, -10, 0)], -21, -20, -0.5, 9) == [BEFORE_FIRST, (0, 0), (0, 1), (0, 2)]
+
+
+def test_several_segments_run_on() -> None:
+    """Each is moved back by the lengths of those before it; its own start stays."""
+    video = [milliseconds(0, 10, 20), milliseconds(0, 15), milliseconds(0)]
+
+    assert segment_offsets_ns(video).tolist() == [0, 30 * MS, 55 * MS]
+    assert at(video, 29, 30, 44.9, 45, 54, 55, 64.9) == [(0, 2), (1, 0), (1, 0), (1, 1), (1, 1), (2, 0), (2, 0)]
+    assert at(video, -1, 65) == [BEFORE_FIRST, AFTER_LAST]
+
+
+def test_segments_that_all_begin_late_keep_their_distance() -> None:
+    """Many containers begin a little after zero: the video does, and its segments fit together."""
+    video = [milliseconds(80, 90), milliseconds(80, 90)]
+
+    assert at(video, 79, 80, 99, 100, 119, 120) == [
+        BEFORE_FIRST,
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+        AFTER_LAST,
+    ]
+
+
+def test_the_tolerance_reaches_into_the_next_segment() -> None:
+    video = [milliseconds(0), milliseconds(0)]
+
+    assert at(video, 9.9995, tolerance_ns=1000) == [(1, 0)]
+    assert at(video, 9.9995, tolerance_ns=100) == [(0, 0)]
+
+
+def test_segments_of_different_time_bases_are_added_exactly() -> None:
+    third = segment_table([0, 1], time_base=Fraction(1, 3))
+    video = [third, third, milliseconds(0)]
+
+    exact_ends = [Fraction(2, 3), Fraction(4, 3)]
+    for found, exact in zip(segment_offsets_ns(video)[1:].tolist(), exact_ends, strict=True):
+        assert abs(found - exact * 10**9) <= 2
+
+
+@pytest.mark.parametrize("empty", [0, 1, 2])
+def test_an_empty_segment_takes_no_time(empty: int) -> None:
+    video = [milliseconds(0, 10), milliseconds(0, 10)]
+    video.insert(empty, milliseconds())
+    first, second = sorted({0, 1, 2} - {empty})
+
+    assert at(video, 0, 10, 20, 39) == [(first, 0), (first, 1), (second, 0), (second, 1)]
+    assert at(video, 40) == [AFTER_LAST]
+
+
+def test_an_empty_last_segment_ends_where_the_one_before_it_ends() -> None:
+    assert at([milliseconds(80, 90), milliseconds()], 99) == [(0, 1)]
+
+
+def test_segments_that_overlap_are_an_error() -> None:
+    """The first begins at 1 s and lasts 20 ms; the second would begin at 20 ms."""
+    with pytest.raises(FrameIndexInvalidError, match="run backwards") as caught:
+        at([milliseconds(1000, 1010), milliseconds(0)], 1000)
+    assert caught.value.uri == "/videos/a.mp4"
+
+
+def test_a_video_of_one_frame() -> None:
+    assert at([milliseconds(0, duration=1)], 0, 0.5, 0.999999, 1) == [(0, 0), (0, 0), (0, 0), AFTER_LAST]
+
+
+def test_no_times() -> None:
+    assert at([milliseconds(0)]) == []
+    assert at([milliseconds(0), milliseconds(0)]) == []
+
+
+@pytest.mark.parametrize(
+    ("frame", "side"), [(BEFORE_FIRST, "before its first frame"), (AFTER_LAST, "after its end")]
+)
+def test_the_error_of_a_time_outside_says_where_the_video_is(frame: int, side: str) -> None:
+    error = outside_error([milliseconds(500, 1000)], "https://host/a.mp4?sig=secret", 7, frame)
+
+    assert isinstance(error, FrameOutsideVideoError)
+    assert (error.uri, error.pts_ns) == ("https://host/a.mp4?sig=secret", 7)
+    for part in (side, "500000000 ns", "1010000000 ns", "0.5 s to 1.01 s", "https://host/a.mp4 at 7 ns"):
+        assert part in str(error)
+    assert "secret" not in str(error)
+
+
+def test_the_error_of_a_video_of_several_segments_names_the_whole() -> None:
+    error = outside_error([milliseconds(0, 10), milliseconds(0)], "a.mp4", 10**12, AFTER_LAST)
+
+    assert "30000000 ns" in str(error)
