@@ -1,7 +1,8 @@
 """Decoded frames held against a linear decode of the file, which knows nothing of the frame index.
 
 The container's own decoder runs from the first packet to the last, and the playback rule is applied
-to the frames that come out. Only the frames that are wanted are kept.
+to the frames that come out. Only the frames that are wanted are kept. Their colours are converted as
+those of a batch are: what is compared is which frame came out, and whether it was decoded exactly.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import numpy.typing as npt
 
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._media_ref import MediaRef
+from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._scan_uri import reader_of
 from mediaref_ursa._time import NS_PER_SECOND, TOLERANCE_NS, Int64Array
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa.store import store_for
 
 with needs_extra("video"):
+    from mediaref_ursa._pyav._convert import FrameConverter
     from mediaref_ursa._pyav._decode import use_one_thread
     from mediaref_ursa._pyav._demux import open_video
     from mediaref_ursa._pyav._foreign import foreign_errors
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 UInt8Array = npt.NDArray[np.uint8]
 
-_QUARTER_TURNS = {90: 1, 180: 2, 270: 3}
+_QUARTER_TURNS = (90, 180, 270)
 _LONG_AGO = np.iinfo(np.int64).min
 
 
@@ -160,10 +163,9 @@ def difference(found: UInt8Array, expected: VideoFrame | None) -> str | None:
 
 
 def upright_rgb(frame: VideoFrame) -> UInt8Array:
-    """Return a frame as ``(H, W, 3)`` uint8 RGB as PyAV converts it, turned as its display matrix says."""
-    rgb: UInt8Array = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
-    turns = _QUARTER_TURNS.get(round(frame.rotation) % 360, 0)
-    return np.rot90(rgb, turns) if turns else rgb
+    """Return a frame as ``(H, W, 3)`` uint8 RGB, turned as its own display matrix says."""
+    turned = round(frame.rotation) % 360
+    return FrameConverter(PixelSpec()).convert(frame, turned if turned in _QUARTER_TURNS else 0, uri="")
 
 
 def _reach_ticks(t_ns: Sequence[int], time_base: Fraction) -> Int64Array:

@@ -15,7 +15,7 @@ from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._scan_uri import Progress, scan_uri
 from mediaref_ursa._time import Int64Array
-from mediaref_ursa._uris import without_query
+from mediaref_ursa._uris import absolute_place, without_query
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore, store_for
 
@@ -60,9 +60,8 @@ class LanceFrameIndex:
             >>> len(index), index.segment_frame_counts().tolist()
             (60, [60])
         """
-        index_uri = uri if uri.endswith(".lance") else lance_frame_index_uri(uri)
-        video = uri.removesuffix(".lance")
-        return cls(video, file=LanceIndexFile(index_uri, storage_options))
+        video = absolute_place(uri).removesuffix(".lance")
+        return cls(video, file=LanceIndexFile(lance_frame_index_uri(video), storage_options))
 
     def __len__(self) -> int:
         return int(self.segment_frame_counts().sum())
@@ -171,7 +170,8 @@ def scan_frame_index(
     progress: Progress | None = None,
 ) -> LanceFrameIndex:
     """Build the index of a video in memory: as :func:`write_frame_index`, without writing."""
-    uris = tuple(segment_uris) or (uri,)
+    uri = absolute_place(uri)
+    uris = [absolute_place(segment) for segment in segment_uris] or [uri]
     scanned = [scan_uri(segment, store or store_for(segment), progress) for segment in uris]
     return LanceFrameIndex(uri, file=None, tables=_with_timestamps(scanned, timestamps, uri))
 
@@ -211,7 +211,7 @@ def write_frame_index(
         >>> index.pts_table(0)[:3].tolist()
         [0, 512, 1024]
     """
-    index_uri = lance_frame_index_uri(uri)
+    index_uri = lance_frame_index_uri(absolute_place(uri))
     if not overwrite and index_exists(index_uri):
         raise FrameIndexExistsError(
             "there is a frame index already; replace it with overwrite=True (index --overwrite)",

@@ -16,6 +16,7 @@ from mediaref_ursa._uris import scheme_of, without_query
 
 METADATA_KEY = "mediaref_ursa"
 VERSION = (1, 0)
+_SUFFIX = ".lance"
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
         raise ValueError(f"rotation {rotation}")
     etag = segment.get("etag")
     info = SegmentInfo(
-        uri=_absolute(str(segment["uri"]), index_uri),
+        uri=_absolute(segment["uri"], index_uri),
         length=sizes[0],
         etag=None if etag is None else str(etag),
         container=str(segment["container"]),
@@ -134,8 +135,13 @@ def _small(value: Any) -> int:
     return number
 
 
-def _relative(uri: str, index_uri: str) -> str:
-    """Return ``uri`` as seen from the directory that the index stands in."""
+def _relative(uri: str, index_uri: str) -> str | None:
+    """Return ``uri`` as seen from the directory that the index stands in.
+
+    The video that the index stands beside is None, so that both may be renamed together.
+    """
+    if index_uri == f"{uri}{_SUFFIX}":
+        return None
     if scheme_of(uri) != scheme_of(index_uri):
         return uri
     if scheme_of(uri):
@@ -146,7 +152,11 @@ def _relative(uri: str, index_uri: str) -> str:
     return posixpath.relpath(uri, posixpath.dirname(index_uri) or ".")
 
 
-def _absolute(uri: str, index_uri: str) -> str:
+def _absolute(uri: object, index_uri: str) -> str:
+    if uri is None:
+        return index_uri.removesuffix(_SUFFIX)
+    if not isinstance(uri, str) or not uri:
+        raise TypeError(f"uri {uri!r}")
     if scheme_of(uri) or posixpath.isabs(uri):
         return uri
     if scheme_of(index_uri):

@@ -19,7 +19,7 @@ import sys
 import threading
 import warnings
 from datetime import timedelta
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import lance
 import pyarrow as pa
@@ -28,6 +28,7 @@ import pyarrow as pa
 warnings.filterwarnings("ignore", message="lance is not fork-safe", category=UserWarning)
 
 _OLD_VERSIONS_KEPT = timedelta(hours=1)  # a reader that opened one may still be reading it
+_STORAGE_VERSION: Final = "2.0"  # the newest that every pylance since 0.30 reads
 _WRITE_ATTEMPTS = 4
 _LENGTHS = struct.Struct("<QQ")
 _STOP_SECONDS = 5.0
@@ -117,7 +118,13 @@ def _write_here(
     for attempt in range(_WRITE_ATTEMPTS):
         mode = "overwrite" if exists else "create"  # overwriting nothing makes Lance print a warning
         try:
-            dataset = lance.write_dataset(table, request["uri"], mode=mode, storage_options=options)
+            dataset = lance.write_dataset(
+                table,
+                request["uri"],
+                mode=mode,
+                storage_options=options,
+                data_storage_version=_STORAGE_VERSION,
+            )
         except (OSError, ValueError, RuntimeError):
             if attempt + 1 == _WRITE_ATTEMPTS:
                 raise

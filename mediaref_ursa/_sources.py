@@ -22,6 +22,7 @@ from mediaref_ursa._errors import (
     FrameIndexError,
     FrameIndexMissingError,
     FrameIndexStaleError,
+    MediaNotFoundError,
 )
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_index import LanceFrameIndex
@@ -29,7 +30,7 @@ from mediaref_ursa._frame_table import UNKNOWN, EncodedPacket, SegmentTable
 from mediaref_ursa._ranges import merge_ranges
 from mediaref_ursa._scan_uri import reader_of, scan_uri
 from mediaref_ursa._time import Int64Array
-from mediaref_ursa._uris import is_local, local_path
+from mediaref_ursa._uris import absolute_place, is_local, local_path
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectStore, store_for
 
@@ -71,7 +72,7 @@ def open_source(uri: str, frame_index: LanceFrameIndex | None = None) -> VideoSo
         FrameIndexStaleError: The caller's own index is stale.
         MediaRefError: As stores and the scan raise.
     """
-    place = str(Path(local_path(uri)).absolute()) if is_local(uri) else uri
+    place = absolute_place(uri)
     store = store_for(place)
     if frame_index is not None:
         return _with_index(place, store, frame_index)
@@ -138,7 +139,7 @@ def _find(uri: str, store: ObjectStore) -> VideoSource:
         return _with_index(uri, store, LanceFrameIndex.open(uri))
     except FrameIndexMissingError:
         pass
-    except FrameIndexError as error:
+    except (FrameIndexError, MediaNotFoundError) as error:
         logger.warning("the frame index is not used, the video is scanned instead: {}", error)
     return VideoSource(uri, store, (scan_uri(uri, store),))
 

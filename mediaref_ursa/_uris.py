@@ -76,6 +76,15 @@ def without_query(uri: str) -> str:
     return _QUERY_OR_FRAGMENT.split(uri, maxsplit=1)[0]
 
 
+def absolute_place(uri: str) -> str:
+    """Return a local URI as an absolute plain path, and any other as it is: one name for one place.
+
+    >>> absolute_place("file:///data/take%201.mp4"), absolute_place("s3://bucket/a.mp4")
+    ('/data/take 1.mp4', 's3://bucket/a.mp4')
+    """
+    return str(Path(local_path(uri)).absolute()) if is_local(uri) else uri
+
+
 def local_path(uri: str) -> str:
     """Return the path of the local file that ``uri`` names.
 

@@ -211,7 +211,9 @@ def test_errors_leave_the_rest_and_are_reachable(video: str, times: list[int], t
         3: MediaNotFoundError,
         4: InvalidReferenceError,
     }
-    assert all((error.uri, error.pts_ns) == (refs[i].uri, refs[i].pts_ns) for i, error in batch.errors.items())
+    assert all(
+        (error.uri, error.pts_ns) == (refs[i].uri, refs[i].pts_ns) for i, error in batch.errors.items()
+    )
     with pytest.raises(FrameOutsideVideoError):
         batch_decode(refs)
 

@@ -15,24 +15,18 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pytest
+from _cli_runner import run
 from _http_server import ObjectServer
 from _media import Clip
 from _tables import packet_table
-from click.testing import CliRunner, Result
 
 import mediaref_ursa
 from mediaref_ursa import LanceFrameIndex, batch_decode, write_frame_index
-from mediaref_ursa._cli import main
 from mediaref_ursa._frame_index import scan_frame_index
 from mediaref_ursa._index_metadata import METADATA_KEY, encode_metadata
 from mediaref_ursa._lance import BASE_COLUMNS, SCHEMA, write_index
 
 GetClip = Callable[[str], Clip]
-
-
-def run(*arguments: str | Path) -> Result:
-    """Run a command in this process."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def python(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

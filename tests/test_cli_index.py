@@ -14,20 +14,14 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pytest
+from _cli_runner import run
 from _media import Clip
-from click.testing import CliRunner, Result
 
 from mediaref_ursa import LanceFrameIndex, write_frame_index
-from mediaref_ursa._cli import main
 from mediaref_ursa._frame_index import scan_frame_index
 from mediaref_ursa._lance import BASE_COLUMNS
 
 GetClip = Callable[[str], Clip]
-
-
-def run(*arguments: str | Path) -> Result:
-    """Run a command in this process."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

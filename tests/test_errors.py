@@ -149,7 +149,10 @@ def test_a_path_is_shown_as_it_is(path: str) -> None:
 
 
 def test_a_missing_extra_names_the_command() -> None:
-    with pytest.raises(ImportError, match=r"pip install 'mediaref-ursa\[video\]'") as caught, needs_extra("video"):
+    with (
+        pytest.raises(ImportError, match=r"pip install 'mediaref-ursa\[video\]'") as caught,
+        needs_extra("video"),
+    ):
         import no_such_module_anywhere  # type: ignore[import-not-found]  # noqa: F401
     assert isinstance(caught.value, MediaRefError)
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)

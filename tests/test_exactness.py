@@ -90,7 +90,9 @@ def test_a_reference_survives_however_its_nanoseconds_were_rounded(name: str, cl
         assert_same(found, frames, way)
 
 
-@pytest.mark.parametrize("name", ["h264_29_97_mp4", "h264_vfr_mkv", "h264_late_start_mp4", "vp9_alt_ref_webm"])
+@pytest.mark.parametrize(
+    "name", ["h264_29_97_mp4", "h264_vfr_mkv", "h264_late_start_mp4", "vp9_alt_ref_webm"]
+)
 def test_any_time_shows_what_the_playback_rule_says(name: str, clip: GetClip) -> None:
     path = clip(name).path
     frames = oracle(path)

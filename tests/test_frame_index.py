@@ -115,7 +115,9 @@ def test_timestamps_of_a_camera_clock(video: Path) -> None:
         (lambda t: t.reshape(2, -1), "shape"),
     ],
 )
-def test_timestamps_are_checked(change: Callable[[np.ndarray], np.ndarray], message: str, video: Path) -> None:
+def test_timestamps_are_checked(
+    change: Callable[[np.ndarray], np.ndarray], message: str, video: Path
+) -> None:
     count = len(linear_frames(video))
     with pytest.raises(ValueError, match=message):
         write_frame_index(str(video), timestamps=change(np.arange(float(count))))
@@ -203,11 +205,37 @@ def test_moving_or_copying_the_folder_keeps_the_index_fresh(video: Path, tmp_pat
     assert frames[0].shape == (64, 96, 3)
 
 
+def test_a_video_and_its_index_renamed_together(video: Path, tmp_path: Path) -> None:
+    expected = batch_decode([MediaRef(str(video), 0)])[0]
+    write_frame_index(str(video))
+    video.rename(tmp_path / "renamed.mp4")
+    Path(f"{video}.lance").rename(tmp_path / "renamed.mp4.lance")
+    index = LanceFrameIndex.open(str(tmp_path / "renamed.mp4"))
+    assert index.segments[0].uri == str(tmp_path / "renamed.mp4")
+    found = batch_decode([MediaRef(str(tmp_path / "renamed.mp4"), 0)], frame_index=index)
+    assert np.array_equal(found[0], expected)
+
+
+def test_relative_paths_are_those_of_the_writer(
+    clip: GetClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "parts").mkdir()
+    shutil.copy(clip("h264_idr_mp4").path, tmp_path / "parts" / "a.mp4")
+    monkeypatch.chdir(tmp_path)
+    write_frame_index(str(tmp_path / "whole.mp4"), segment_uris=["parts/a.mp4"])
+    write_frame_index("parts/a.mp4")
+    monkeypatch.chdir("/")
+    for uri in (tmp_path / "whole.mp4", tmp_path / "parts" / "a.mp4"):
+        index = LanceFrameIndex.open(str(uri))
+        assert index.segments[0].uri == str(tmp_path / "parts" / "a.mp4")
+
+
 @pytest.mark.parametrize("name", ["a b%20c.mp4", "ünïcode ☃.mp4", "what?#.mp4", "x.lance.mp4", "plus+&=.mp4"])
 def test_odd_file_names(name: str, clip: GetClip, tmp_path: Path) -> None:
     path = Path(shutil.copy(clip("h264_idr_mp4").path, tmp_path / name))
-    write_frame_index(str(path))
+    write_frame_index(path.as_uri())
     assert Path(f"{path}.lance").is_dir()
+    assert LanceFrameIndex.open(path.as_uri()).segments[0].uri == str(path)
     mediaref_ursa.cleanup_cache()
     index = LanceFrameIndex.open(str(path))
     found = batch_decode([MediaRef(str(path), 0), MediaRef(path.as_uri(), 0)])

@@ -52,7 +52,10 @@ REFUSED: dict[str, tuple[Callable[[], SegmentTable], str]] = {
     "a duration beyond int64": (lambda: table(duration=ints(1, 1, 2**63 - 1)), "out of range"),
     "a negative duration": (lambda: table(duration=ints(1, -1, 1)), "negative"),
     "a packet that is not there": (lambda: table(packet=ints(0, 1, 3)), "does not exist"),
-    "a packet before the first": (lambda: table(packet=ints(-1, 1, 2), start=ints(-1, 0, 0)), "does not exist"),
+    "a packet before the first": (
+        lambda: table(packet=ints(-1, 1, 2), start=ints(-1, 0, 0)),
+        "does not exist",
+    ),
     "a packet of two frames": (lambda: table(packet=ints(0, 1, 1)), "one packet"),
     "a start after the frame": (lambda: table(start=ints(0, 2, 0)), "begins after"),
     "a start before the first": (lambda: table(start=ints(0, -1, 0)), "begins after"),

@@ -110,7 +110,9 @@ def test_an_index_that_moves_with_its_video_finds_it() -> None:
 
 
 def test_signatures_are_not_stored() -> None:
-    text = encode_metadata([segment_table([0], uri="https://h/v/a.mp4?sig=secret#t=3")], "https://h/v/a.mp4.lance")
+    text = encode_metadata(
+        [segment_table([0], uri="https://h/v/a.mp4?sig=secret#t=3")], "https://h/v/a.mp4.lance"
+    )
 
     assert "secret" not in text
     assert decode_metadata(text, "https://h/v/a.mp4.lance")[0].info.uri == "https://h/v/a.mp4"
@@ -161,7 +163,9 @@ NOT_METADATA = {
     "no number": json.dumps(described(length=float("nan"))),
     "nested without end": "[" * 100_000,
     "nested without end in a segment": '{"version": "1.0", "segments": [' + "[" * 100_000,
-    "a number of very many digits": '{"version": "1.0", "segments": [{"time_base": [' + "9" * 10_000 + ", 1]}]}",
+    "a number of very many digits": '{"version": "1.0", "segments": [{"time_base": ['
+    + "9" * 10_000
+    + ", 1]}]}",
 }
 
 

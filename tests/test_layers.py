@@ -88,7 +88,9 @@ def _walk(node: ast.AST, module: str, *, typing_only: bool) -> Iterator[Import]:
             assert child.level == 0, f"{module}: a relative import in line {child.lineno}"
             for alias in child.names:
                 whole = f"{child.module}.{alias.name}"
-                yield Import(module, whole if whole in SOURCES else str(child.module), typing_only, child.lineno)
+                yield Import(
+                    module, whole if whole in SOURCES else str(child.module), typing_only, child.lineno
+                )
         elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
             for part in child.body:
                 yield from _walk(ast.Module([part], []), module, typing_only=True)

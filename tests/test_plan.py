@@ -93,7 +93,9 @@ def test_runs_that_do_not_overlap_are_not_joined() -> None:
 def test_a_frame_asked_for_twice_is_decoded_once(strategy: BatchDecodingStrategy) -> None:
     runs = plan(two_groups(), [3, 8, 3, 3], strategy)
 
-    targets = [(int(target), run.slots_of(i).tolist()) for run in runs for i, target in enumerate(run.targets)]
+    targets = [
+        (int(target), run.slots_of(i).tolist()) for run in runs for i, target in enumerate(run.targets)
+    ]
     assert targets == [(3, [0, 2, 3]), (8, [1])]
 
 

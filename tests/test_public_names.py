@@ -18,7 +18,9 @@ MODULES = ["mediaref_ursa", "mediaref_ursa.layout", "mediaref_ursa.store", "medi
 def names_for_the_type_checker() -> dict[str, str]:
     """Return each name imported under TYPE_CHECKING and its module."""
     tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
-    guarded = [node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
+    guarded = [
+        node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+    ]
     imports = [node for guard in guarded for node in guard.body if isinstance(node, ast.ImportFrom)]
     return {alias.name: str(node.module) for node in imports for alias in node.names}
 

@@ -38,7 +38,9 @@ def merge(found: list[tuple[int, int]], gap: int = 0, largest: int = 10**9) -> M
         ([(0, 0)], 0, 100, ((0, 0),)),
     ],
 )
-def test_pieces_merge(found: list[tuple[int, int]], gap: int, largest: int, ranges: tuple[object, ...]) -> None:
+def test_pieces_merge(
+    found: list[tuple[int, int]], gap: int, largest: int, ranges: tuple[object, ...]
+) -> None:
     assert merge(found, gap, largest).ranges == ranges
 
 

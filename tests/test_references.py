@@ -22,7 +22,7 @@ PAIRS = [("a.mp4", 5), ("b.png", None), ("a.mp4", -7), ("c.mp4", 0), ("b.png", N
 ROWS = [{"uri": uri, "pts_ns": pts_ns} for uri, pts_ns in PAIRS]
 REFS = [MediaRef(uri=uri, pts_ns=pts_ns) for uri, pts_ns in PAIRS]
 STRUCT = pa.struct([("uri", pa.string()), ("pts_ns", pa.int64())])
-Pair = namedtuple("Pair", "uri pts_ns")  # noqa: PYI024
+Pair = namedtuple("Pair", "uri pts_ns")
 
 
 def times(columns: ReferenceColumns) -> list[tuple[str, int | None]]:
@@ -45,7 +45,9 @@ FORMS: dict[str, Any] = {
     "a pandas column of dicts": pd.Series(ROWS, index=range(10, 16)),
     "an Arrow array": pa.array(ROWS, type=STRUCT),
     "a slice of an Arrow array": pa.array([ROWS[3], *ROWS, ROWS[2]], type=STRUCT)[1:7],
-    "a chunked Arrow array": pa.chunked_array([pa.array(ROWS[:2], type=STRUCT), pa.array(ROWS[2:], type=STRUCT)]),
+    "a chunked Arrow array": pa.chunked_array(
+        [pa.array(ROWS[:2], type=STRUCT), pa.array(ROWS[2:], type=STRUCT)]
+    ),
     "NumPy integers": [Pair(uri, None if pts_ns is None else np.int32(pts_ns)) for uri, pts_ns in PAIRS],
 }
 
@@ -69,7 +71,9 @@ def test_videos_are_grouped_in_the_order_of_first_use_and_images_left_out() -> N
     assert all(slots.dtype == np.int64 for slots in videos.values())
 
 
-@pytest.mark.parametrize("empty", [[], (), iter([]), pa.array([], type=STRUCT), pa.chunked_array([], type=STRUCT)])
+@pytest.mark.parametrize(
+    "empty", [[], (), iter([]), pa.array([], type=STRUCT), pa.chunked_array([], type=STRUCT)]
+)
 def test_no_references(empty: Iterable[Any]) -> None:
     columns = reference_columns(empty)
 
@@ -94,7 +98,9 @@ def test_one_reference_is_no_sequence_of_them(one: Any) -> None:
         reference_columns(one)
 
 
-@pytest.mark.parametrize("ref", [None, {}, {"uri": None}, {"uri": ""}, {"pts_ns": 5}, 7, "a.mp4", ("a.mp4", 5)])
+@pytest.mark.parametrize(
+    "ref", [None, {}, {"uri": None}, {"uri": ""}, {"pts_ns": 5}, 7, "a.mp4", ("a.mp4", 5)]
+)
 def test_what_is_no_reference_is_named_by_its_place(ref: Any) -> None:
     with pytest.raises(ValueError, match="uri at place 1"):
         reference_columns([REFS[0], ref])
@@ -124,7 +130,9 @@ def test_an_error_about_a_reference_does_not_print_a_megabyte() -> None:
 
 
 letters = st.characters(codec="utf-8", exclude_characters="\0")
-pairs = st.lists(st.tuples(st.text(letters, min_size=1, max_size=5), st.none() | st.integers(-(2**63), 2**63 - 1)))
+pairs = st.lists(
+    st.tuples(st.text(letters, min_size=1, max_size=5), st.none() | st.integers(-(2**63), 2**63 - 1))
+)
 
 
 @PATIENT

@@ -49,7 +49,15 @@ def test_several_segments_run_on() -> None:
     video = [milliseconds(0, 10, 20), milliseconds(0, 15), milliseconds(0)]
 
     assert segment_offsets_ns(video).tolist() == [0, 30 * MS, 55 * MS]
-    assert at(video, 29, 30, 44.9, 45, 54, 55, 64.9) == [(0, 2), (1, 0), (1, 0), (1, 1), (1, 1), (2, 0), (2, 0)]
+    assert at(video, 29, 30, 44.9, 45, 54, 55, 64.9) == [
+        (0, 2),
+        (1, 0),
+        (1, 0),
+        (1, 1),
+        (1, 1),
+        (2, 0),
+        (2, 0),
+    ]
     assert at(video, -1, 65) == [BEFORE_FIRST, AFTER_LAST]
 
 

@@ -23,7 +23,7 @@ def test_file_uris_name_files(tmp_path: Path) -> None:
 
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     name = os.fsencode(tmp_path) + b"/caf\xe9"
-    with open(name, "wb") as file:  # noqa: PTH123 - the name is bytes
+    with open(name, "wb") as file:
         file.write(b"abc")
     assert STORE.get(os.fsdecode(name)) == b"abc"
     assert STORE.get(f"file://{tmp_path}/caf%E9") == b"abc"

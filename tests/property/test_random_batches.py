@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from mediaref_ursa import MediaRef, batch_decode
 from mediaref_ursa.video_decoder import BatchDecodingStrategy
 
 
-@lru_cache(maxsize=None)
+@cache
 def oracle(path: Path) -> list[OracleFrame]:
     return linear_frames(path)
 
