@@ -83,8 +83,8 @@ def _mp4_is_cut_short(length: int, read: ReadRange) -> bool:
             size = int.from_bytes(header[8:16], "big")
         if size == 0:  # to the end of the file
             return False
-        if size < _SMALLEST_BOX:
-            return True
+        if size < _SMALLEST_BOX or header[4:8] not in _MP4_BOXES:
+            return False  # something else follows the last box; it is no sign of a missing end
         position += size
     return position > length
 

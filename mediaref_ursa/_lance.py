@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +21,7 @@ from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentTable
 from mediaref_ursa._index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
 from mediaref_ursa._lance_calls import LanceCallError, describe, read, write
 from mediaref_ursa._time import Int64Array
-from mediaref_ursa._uris import is_local, local_path
+from mediaref_ursa._uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
 
 StorageOptions = Mapping[str, str]
 
@@ -139,9 +141,26 @@ def write_index(
     options = dict(storage_options or {})
     schema = SCHEMA.with_metadata({METADATA_KEY: encode_metadata(tables, uri)})
     table = pa.concat_tables(_arrow_table(number, segment) for number, segment in enumerate(tables))
+    damaged = _set_damaged_aside(uri, options)
     exists = index_exists(uri, options)
     with _lance_errors("write it", uri):
         write(_lance_uri(uri), options, table.replace_schema_metadata(schema.metadata), exists=exists)
+    if damaged is not None:
+        shutil.rmtree(damaged, ignore_errors=True)
+
+
+def _set_damaged_aside(uri: str, options: dict[str, str]) -> Path | None:
+    """Rename a local table that cannot be opened, since Lance cannot commit to it either."""
+    place = Path(_lance_uri(uri))
+    if not is_local(uri) or not (place / "_versions").is_dir():
+        return None
+    try:
+        _describe(uri, options)
+    except FrameIndexMissingError:
+        return None
+    except FrameIndexInvalidError:
+        return place.rename(place.with_name(f"{place.name}.damaged-{os.getpid()}"))
+    return None
 
 
 def index_exists(uri: str, storage_options: StorageOptions | None = None) -> bool:
@@ -156,6 +175,8 @@ def index_exists(uri: str, storage_options: StorageOptions | None = None) -> boo
 
 
 def _describe(uri: str, options: dict[str, str]) -> tuple[int, int, pa.Schema]:
+    if scheme_of(uri) in REMOTE_SCHEMES:  # Lance reads object stores, but nothing over plain HTTP
+        raise _missing(uri)
     if is_local(uri) and not Path(local_path(uri)).exists():
         raise _missing(uri)
     with _lance_errors("open it", uri):

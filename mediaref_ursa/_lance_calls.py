@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -30,6 +31,7 @@ warnings.filterwarnings("ignore", message="lance is not fork-safe", category=Use
 _OLD_VERSIONS_KEPT = timedelta(hours=1)  # a reader that opened one may still be reading it
 _STORAGE_VERSION: Final = "2.0"  # the newest that every pylance since 0.30 reads
 _WRITE_ATTEMPTS = 4
+_SOURCE_PLACES = re.compile(r",? /[^ ,]+\.rs:\d+:\d+")  # where Lance was built is no help to anybody
 _LENGTHS = struct.Struct("<QQ")
 _STOP_SECONDS = 5.0
 _home_process = os.getpid()
@@ -94,7 +96,7 @@ def _perform(request: dict[str, Any], table: pa.Table | None) -> tuple[dict[str,
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LanceCallError(reason) from error
+        raise LanceCallError(_SOURCE_PLACES.sub("", reason)) from error
 
 
 def _describe_here(

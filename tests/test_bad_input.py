@@ -263,6 +263,9 @@ def test_damaged_and_missing_tables(video: Path) -> None:
         assert batch_decode([MediaRef(str(video), 0)])[0].shape
         with pytest.raises(FrameIndexInvalidError):
             LanceFrameIndex.open(str(video)).segment_table(0)
+    frames = len(write_frame_index(str(video), overwrite=True))
+    assert len(LanceFrameIndex.open(str(video)).pts_table(0)) == frames
+    assert sorted(path.name for path in video.parent.iterdir()) == ["video.mp4", "video.mp4.lance"]
     shutil.rmtree(f"{video}.lance")
     Path(f"{video}.lance").write_text("no table")
     with pytest.raises(FrameIndexInvalidError):

@@ -22,9 +22,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("store", "_pillow", "_lance", "_arrow", "_pyav"),
     ("_images", "_scan_uri", "_frame_index", "_sources", "_execute", "_references"),
     ("_batch", "_media_ref", "_data_uri", "table", "video_decoder"),
-    ("_cli", "_demo", "_demo_check", "_demo_pictures", "_index_state", "_inspect"),
+    ("_cli", "_demo", "_index_state", "_inspect"),
 )
 """From the bottom up. A package stands for all of its modules."""
+
+PARTS = {"_lance_calls": "_lance", "_demo_check": "_demo", "_demo_pictures": "_demo"}
+"""Modules that are one with another, as those of a package are."""
 
 LAYER_OF = {name: number for number, names in enumerate(LAYERS, start=1) for name in names}
 LIBRARIES_LAYER = 4  # one group a heavy library; these do not import one another
@@ -66,7 +69,8 @@ SOURCES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 def group_of(module: str) -> str:
     """Return the layer table's name for a module, ``""`` for the package itself."""
-    return module.partition(".")[2].partition(".")[0]
+    name = module.partition(".")[2].partition(".")[0]
+    return PARTS.get(name, name)
 
 
 def layer(module: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from _tables import PATIENT
@@ -91,5 +93,5 @@ def test_reads_obey_their_limits(found: list[tuple[int, int]], gap: int, largest
 def test_without_a_limit_neighbours_are_never_left_apart(found: list[tuple[int, int]], gap: int) -> None:
     ranges = merge(found, gap).ranges
 
-    for (offset, length), (following, _) in zip(ranges, ranges[1:], strict=False):
+    for (offset, length), (following, _) in pairwise(ranges):
         assert following - (offset + length) > gap
