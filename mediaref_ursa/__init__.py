@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         UnsupportedMediaError,
     )
     from mediaref_ursa._frame_index import LanceFrameIndex, write_frame_index
+    from mediaref_ursa._lazy_video import LazyVideo
     from mediaref_ursa._media_ref import MediaRef
     from mediaref_ursa._plan import DecodePlan
 
@@ -58,6 +59,7 @@ _HOMES = {
         "UnsupportedMediaError",
     ),
     "_frame_index": ("LanceFrameIndex", "write_frame_index"),
+    "_lazy_video": ("LazyVideo",),
     "_media_ref": ("MediaRef",),
     "_plan": ("DecodePlan",),
 }
@@ -77,6 +79,7 @@ __all__ = [
     "FrameOutsideVideoError",
     "InvalidReferenceError",
     "LanceFrameIndex",
+    "LazyVideo",
     "LimitExceededError",
     "MediaNotFoundError",
     "MediaRef",

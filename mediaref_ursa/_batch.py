@@ -12,19 +12,22 @@ import numpy.typing as npt
 
 from mediaref_ursa._errors import MediaRefError
 from mediaref_ursa._images import load_image
+from mediaref_ursa._open_store import open_store
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, DecodePlan, plan_runs
 from mediaref_ursa._references import ReferenceColumns, reference_columns
 from mediaref_ursa._resolve import outside_error, resolve
 from mediaref_ursa._time import TOLERANCE_NS, Int64Array
-from mediaref_ursa._uris import MAX_DATA_URI_BYTES
+from mediaref_ursa._uris import MAX_DATA_URI_BYTES, is_data
 from mediaref_ursa.store._local import under_base
 
 if TYPE_CHECKING:
+    from mediaref_ursa._execute import DecodedFrame
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._frame_table import SegmentTable
     from mediaref_ursa._pillow import PixelFormat
     from mediaref_ursa._sources import VideoSource
+    from mediaref_ursa.store import ObjectStore
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -86,7 +89,8 @@ def batch_decode(
             URIs to them; found beside each video, or built in memory, without it.
         **kwargs: ``apply_rotation`` (True) turns frames by the container's display matrix;
             ``max_pixels`` (8K) and ``max_data_uri_bytes`` (64 MiB) bound what is decoded;
-            ``keep_av_open`` is accepted and means nothing.
+            ``store`` is where bytes are read from, and ``storage_options`` what the store of a
+            cloud scheme takes; ``keep_av_open`` is accepted and means nothing.
 
     Returns:
         uint8 arrays in the order of ``refs``, each its own memory; a list that also has ``.errors``.
@@ -113,10 +117,8 @@ def batch_decode(
     if plan.runs:
         from mediaref_ursa._execute import execute
 
-        outputs, failures = execute(plan, batch.sources_of_segments, spec)
-        batch.outputs.update(outputs)
-        for slot, failure in failures.items():
-            batch.fail(slot, failure)
+        for decoded in execute(plan, batch.sources_of_segments, spec):
+            batch.place(decoded)
     if on_error == "raise":
         batch.raise_first()
     return DecodedBatch((batch.outputs.get(i) for i in range(len(batch.columns))), batch.errors)
@@ -166,6 +168,8 @@ class _Options:
     apply_rotation: bool = True
     max_pixels: int = PixelSpec.max_pixels
     max_data_uri_bytes: int = MAX_DATA_URI_BYTES
+    store: ObjectStore | None = None
+    storage_options: Mapping[str, Any] | None = None
     keep_av_open: bool = False
 
     @classmethod
@@ -232,6 +236,18 @@ class _Batch:
             except MediaRefError as error:
                 self.fail(slot, error)
 
+    def place(self, decoded: DecodedFrame) -> None:
+        """Give a frame to all who want it, each an array of its own: changing one changes no other."""
+        first, *others = decoded.slots.tolist()
+        if decoded.pixels is None:
+            assert decoded.error is not None
+            for slot in (first, *others):
+                self.fail(slot, decoded.error)
+            return
+        self.outputs[first] = decoded.pixels
+        for slot in others:
+            self.outputs[slot] = decoded.pixels.copy()
+
     def raise_first(self) -> None:
         """Raise the error of the first reference that failed, if any did."""
         if self.errors:
@@ -245,7 +261,12 @@ class _Batch:
         from mediaref_ursa._sources import open_source
 
         place = under_base(uri, self.base_dir)
-        return open_source(place, self._index_for(uri, place))
+        return open_source(
+            place,
+            self._index_for(uri, place),
+            store=self.options.store,
+            storage_options=self.options.storage_options,
+        )
 
     def _index_for(self, uri: str, place: str) -> LanceFrameIndex | None:
         given: Any = self.frame_index
@@ -259,7 +280,7 @@ class _Batch:
         if isinstance(given, (str, os.PathLike)):
             from mediaref_ursa._frame_index import LanceFrameIndex
 
-            return LanceFrameIndex.open(os.fspath(given))
+            return LanceFrameIndex.open(given, storage_options=self.options.storage_options)
         index: LanceFrameIndex | None = given
         return index
 
@@ -293,6 +314,7 @@ def _image(uri: str, spec: PixelSpec, options: _Options) -> UInt8Array:
         resize=spec.resize,
         max_pixels=spec.max_pixels,
         max_data_uri_bytes=options.max_data_uri_bytes,
+        store=None if is_data(uri) else open_store(uri, options.store, options.storage_options),
     )
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]

@@ -1,8 +1,9 @@
-"""Carrying out a plan: fetch, decode and place, run by run."""
+"""Carrying out a plan: fetch, decode and hand over, run by run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from mediaref_ursa._frame_table import EncodedPacket, SegmentTable
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import DecodePlan, Run
 from mediaref_ursa._sources import VideoSource, packets_of
+from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uri_text import redact
 
 with needs_extra("video"):
@@ -20,63 +22,73 @@ with needs_extra("video"):
     from mediaref_ursa._pyav._decode import decode_packets, open_context
 
 UInt8Array = npt.NDArray[np.uint8]
-Outputs = dict[int, UInt8Array]
-Failures = dict[int, MediaRefError]
 
 
-def execute(plan: DecodePlan, sources: Sequence[VideoSource], spec: PixelSpec) -> tuple[Outputs, Failures]:
-    """Decode all runs of a plan.
+@dataclass(frozen=True)
+class DecodedFrame:
+    """What became of one frame of a plan.
+
+    Attributes:
+        slots: int64, the output places that want it.
+        pixels: uint8, as the ``PixelSpec`` says; None where there is an error.
+        error: Why there are no pixels.
+    """
+
+    slots: Int64Array
+    pixels: UInt8Array | None = None
+    error: MediaRefError | None = None
+
+
+def execute(plan: DecodePlan, sources: Sequence[VideoSource], spec: PixelSpec) -> Iterator[DecodedFrame]:
+    """Decode the runs of a plan one after another and yield each frame once, as it comes.
 
     Args:
         plan: What to decode.
         sources: The video of each of the plan's segments.
         spec: How pixels are handed out.
 
-    Returns:
-        The frame of each slot, each an array of its own, and the error of each slot without one.
+    Yields:
+        Within a run, frames in the order of the decoder's output, then those that failed.
     """
-    outputs: Outputs = {}
-    failures: Failures = {}
     converter = FrameConverter(spec)
     for run in plan.runs:
-        _execute_run(run, plan.segments[run.segment], sources[run.segment], converter, outputs, failures)
-    return outputs, failures
+        yield from _execute_run(run, plan.segments[run.segment], sources[run.segment], converter)
 
 
 def _execute_run(
-    run: Run,
-    table: SegmentTable,
-    source: VideoSource,
-    converter: FrameConverter,
-    outputs: Outputs,
-    failures: Failures,
-) -> None:
-    target_of = {packet: i for i, packet in enumerate(run.targets.tolist())}
-    done: dict[int, UInt8Array] = {}
+    run: Run, table: SegmentTable, source: VideoSource, converter: FrameConverter
+) -> Iterator[DecodedFrame]:
+    missing = {packet: target for target, packet in enumerate(run.targets.tolist())}
     fetch = _Fetch(packets_of(source, table, run.packets))
     error: MediaRefError | None = None
     try:
-        for packet, frame in decode_packets(open_context(table.info), fetch, uri=table.info.uri):
-            target = target_of.get(packet)
-            if target is not None:
-                done[target] = converter.convert(frame, table.info.rotation, uri=table.info.uri)
+        for packet, pixels in _pixels(missing, table, fetch, converter):
+            yield DecodedFrame(run.slots_of(missing.pop(packet)), pixels)
     except MediaRefError as raised:
         error = raised
-    complete = fetch.last - table.info.lookahead_packets if fetch.error else int(run.packets[-1])
-    for target, packet in enumerate(run.targets.tolist()):
-        slots = run.slots_of(target).tolist()
-        if target in done and packet <= complete:
-            _place(done[target], slots, outputs)
-        else:
-            failure = _failure(fetch.error or error, source, table, run, target)
-            failures.update(dict.fromkeys(slots, failure))
+    for target in missing.values():
+        yield DecodedFrame(
+            run.slots_of(target), error=_failure(fetch.error or error, source, table, run, target)
+        )
 
 
-def _place(pixels: UInt8Array, slots: list[int], outputs: Outputs) -> None:
-    """Give each place its own array, so that changing one changes no other."""
-    outputs[slots[0]] = pixels
-    for slot in slots[1:]:
-        outputs[slot] = pixels.copy()
+def _pixels(
+    wanted: dict[int, int], table: SegmentTable, fetch: _Fetch, converter: FrameConverter
+) -> Iterator[tuple[int, UInt8Array]]:
+    """Yield the packet and the pixels of each frame wanted.
+
+    A packet that gives two frames shows the second, so that each waits for the next to come out. What
+    comes out when packets ended early is kept only if all the packets that complete it were fed.
+    """
+    held: tuple[int, UInt8Array] | None = None
+    for packet, frame in decode_packets(open_context(table.info), fetch, uri=table.info.uri):
+        if held is not None and held[0] != packet:
+            yield held
+            held = None
+        if packet in wanted and not (fetch.error and packet > fetch.last - table.info.lookahead_packets):
+            held = packet, converter.convert(frame, table.info.rotation, uri=table.info.uri)
+    if held is not None:
+        yield held
 
 
 def _failure(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,12 @@ from loguru import logger
 from mediaref_ursa._errors import FrameIndexExistsError, FrameIndexInvalidError, FrameIndexStaleError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
+from mediaref_ursa._open_store import open_store
 from mediaref_ursa._scan_uri import Progress, scan_uri
-from mediaref_ursa._time import Int64Array
+from mediaref_ursa._time import Int64Array, running_offsets
 from mediaref_ursa._uris import absolute_place, without_query
 from mediaref_ursa.layout import lance_frame_index_uri
-from mediaref_ursa.store import ObjectInfo, ObjectStore, store_for
+from mediaref_ursa.store import ObjectInfo, ObjectStore
 
 with needs_extra("video"):
     from mediaref_ursa._lance import LanceIndexFile, index_exists, write_index
@@ -41,7 +43,9 @@ class LanceFrameIndex:
         self._base: tuple[Int64Array, Int64Array, npt.NDArray[np.float64]] | None = None
 
     @classmethod
-    def open(cls, uri: str, *, storage_options: Mapping[str, str] | None = None) -> LanceFrameIndex:
+    def open(
+        cls, uri: str | os.PathLike[str], *, storage_options: Mapping[str, str] | None = None
+    ) -> LanceFrameIndex:
         """Open the index that stands beside a video.
 
         Args:
@@ -162,24 +166,26 @@ class LanceFrameIndex:
 
 
 def scan_frame_index(
-    uri: str,
+    uri: str | os.PathLike[str],
     *,
-    segment_uris: Sequence[str] = (),
+    segment_uris: Sequence[str | os.PathLike[str]] = (),
     timestamps: npt.ArrayLike | None = None,
     store: ObjectStore | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> LanceFrameIndex:
     """Build the index of a video in memory: as :func:`write_frame_index`, without writing."""
-    uri = absolute_place(uri)
-    uris = [absolute_place(segment) for segment in segment_uris] or [uri]
-    scanned = [scan_uri(segment, store or store_for(segment), progress) for segment in uris]
+    place = absolute_place if store is None else os.fspath
+    uri = place(uri)
+    uris = [place(segment) for segment in segment_uris] or [uri]
+    scanned = [scan_uri(part, open_store(part, store, storage_options), progress) for part in uris]
     return LanceFrameIndex(uri, file=None, tables=_with_timestamps(scanned, timestamps, uri))
 
 
 def write_frame_index(
-    uri: str,
+    uri: str | os.PathLike[str],
     *,
-    segment_uris: Sequence[str] = (),
+    segment_uris: Sequence[str | os.PathLike[str]] = (),
     timestamps: npt.ArrayLike | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -220,7 +226,7 @@ def write_frame_index(
     index = scan_frame_index(uri, segment_uris=segment_uris, timestamps=timestamps, progress=progress)
     tables = [index.segment_table(i) for i in range(len(index.segments))]
     write_index(index_uri, tables)
-    logger.info("wrote the frame index of {} ({} frames)", without_query(uri), len(index))
+    logger.info("wrote the frame index of {} ({} frames)", without_query(index.uri), len(index))
     return index
 
 
@@ -244,10 +250,6 @@ def _with_timestamps(
 
 
 def _running_on(tables: list[SegmentTable]) -> list[SegmentTable]:
-    """Move each segment's timestamps back by the exact lengths of those before it."""
-    before = Fraction(0)
-    moved = []
-    for table in tables:
-        moved.append(replace(table, timestamp=table.timestamp + float(before)) if before else table)
-        before += table.seconds
-    return moved
+    """Move each segment's timestamps back so that segments run on."""
+    offsets = running_offsets(table.span_seconds for table in tables)
+    return [table.moved_by(float(by)) if by else table for table, by in zip(tables, offsets, strict=True)]

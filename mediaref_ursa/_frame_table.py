@@ -6,7 +6,7 @@ describes how they are stored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -141,6 +141,21 @@ class SegmentTable:
     def __len__(self) -> int:
         return len(self.pts)
 
+    def with_frames(self, frames: Int64Array) -> SegmentTable:
+        """Return the table with some of its frames only, ascending; its packets stay."""
+        return replace(
+            self,
+            pts=self.pts[frames],
+            duration=self.duration[frames],
+            timestamp=self.timestamp[frames],
+            packet=self.packet[frames],
+            start=self.start[frames],
+        )
+
+    def moved_by(self, seconds: float) -> SegmentTable:
+        """Return the table with its timestamps moved back."""
+        return replace(self, timestamp=self.timestamp + seconds)
+
     @cached_property
     def start_ns(self) -> Int64Array:
         """int64 ``(n,)``: the first whole nanosecond at which each frame is shown."""
@@ -158,12 +173,18 @@ class SegmentTable:
         return ticks_to_ns_round(self.pts, self.info.time_base)
 
     @cached_property
+    def span_seconds(self) -> tuple[Fraction, Fraction]:
+        """Exact time of the first frame, and that at which the last is shown no more."""
+        if not len(self):
+            return Fraction(0), Fraction(0)
+        end = int(self.pts[-1]) + int(self.duration[-1])
+        return int(self.pts[0]) * self.info.time_base, end * self.info.time_base
+
+    @cached_property
     def seconds(self) -> Fraction:
         """Exact length: from the first frame to the end of the last."""
-        if not len(self):
-            return Fraction(0)
-        ticks = int(self.pts[-1]) + int(self.duration[-1]) - int(self.pts[0])
-        return ticks * self.info.time_base
+        first, end = self.span_seconds
+        return end - first
 
     @cached_property
     def random_access_points(self) -> Int64Array:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mediaref_ursa._errors import FrameIndexInvalidError, FrameOutsideVideoError
+from mediaref_ursa._errors import FrameOutsideVideoError
 from mediaref_ursa._frame_table import SegmentTable
-from mediaref_ursa._time import AFTER_LAST, Int64Array, frames_at
+from mediaref_ursa._time import AFTER_LAST, Int64Array, frames_at, running_offsets
 
 _SECONDS_SHOWN = 9
 
@@ -40,8 +40,8 @@ def resolve(
 
 def segment_offsets_ns(segments: Sequence[SegmentTable]) -> Int64Array:
     """Return int64 ``(n_segments,)``: by how much each segment is moved back on the video's timeline."""
-    lengths = [int(table.end_ns - table.start_ns[0]) if len(table) else 0 for table in segments]
-    return np.concatenate([[0], np.cumsum(lengths[:-1], dtype=np.int64)]).astype(np.int64)
+    spans = ((int(table.start_ns[0]), table.end_ns) if len(table) else (0, 0) for table in segments)
+    return np.array(running_offsets(spans), dtype=np.int64)
 
 
 def outside_error(
@@ -69,12 +69,6 @@ def _timeline(segments: Sequence[SegmentTable]) -> tuple[Int64Array, int, Int64A
     starts = np.concatenate(
         [table.start_ns + offset for table, offset in zip(segments, offsets, strict=True)]
     )
-    if (np.diff(starts) <= 0).any():
-        raise FrameIndexInvalidError(
-            "the times of its segments run backwards, so that one time would name two frames; "
-            "refer to frames by the URI of their segment",
-            uri=segments[0].info.uri,
-        )
     counts = [len(table) for table in segments]
     firsts = np.concatenate([[0], np.cumsum(counts[:-1])]).astype(np.int64)
     return starts, int(segments[-1].end_ns + offsets[-1]), firsts

@@ -10,9 +10,10 @@ import os
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from loguru import logger
@@ -20,6 +21,7 @@ from loguru import logger
 from mediaref_ursa._errors import (
     CorruptMediaError,
     FrameIndexError,
+    FrameIndexInvalidError,
     FrameIndexMissingError,
     FrameIndexStaleError,
     MediaNotFoundError,
@@ -27,12 +29,13 @@ from mediaref_ursa._errors import (
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_index import LanceFrameIndex
 from mediaref_ursa._frame_table import UNKNOWN, EncodedPacket, SegmentTable
+from mediaref_ursa._open_store import open_store
 from mediaref_ursa._ranges import merge_ranges
 from mediaref_ursa._scan_uri import reader_of, scan_uri
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uris import absolute_place, is_local, local_path
 from mediaref_ursa.layout import lance_frame_index_uri
-from mediaref_ursa.store import ObjectStore, store_for
+from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
     from mediaref_ursa._pyav._demuxed import demuxed_packets
@@ -62,7 +65,13 @@ class VideoSource:
         return sum(64 * len(table) + 48 * len(table.packets) for table in self.segments)
 
 
-def open_source(uri: str, frame_index: LanceFrameIndex | None = None) -> VideoSource:
+def open_source(
+    uri: str,
+    frame_index: LanceFrameIndex | None = None,
+    *,
+    store: ObjectStore | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> VideoSource:
     """Return the video at ``uri`` with an index that is fresh.
 
     The caller's index if there is one, else the one beside the video, else one that is built in
@@ -72,12 +81,14 @@ def open_source(uri: str, frame_index: LanceFrameIndex | None = None) -> VideoSo
         FrameIndexStaleError: The caller's own index is stale.
         MediaRefError: As stores and the scan raise.
     """
-    place = absolute_place(uri)
-    store = store_for(place)
+    place = absolute_place(uri) if store is None else uri
+    found_in = open_store(place, store, storage_options)
     if frame_index is not None:
-        return _with_index(place, store, frame_index)
-    key = (place, store.head(place), _sidecar_identity(place))
-    return _cache.get(key, lambda: _find(place, store))
+        return _with_index(place, found_in, frame_index)
+    options = tuple(sorted((storage_options or {}).items(), key=repr))
+    # A source keeps its store, so that no other can have its identity as long as the entry stands.
+    key = (place, found_in.head(place), _sidecar_identity(place), id(store), repr(options))
+    return _cache.get(key, lambda: _find(place, found_in, storage_options))
 
 
 def forget_sources() -> None:
@@ -134,9 +145,9 @@ def _check_crc(table: SegmentTable, row: int, data: bytes) -> None:
         )
 
 
-def _find(uri: str, store: ObjectStore) -> VideoSource:
+def _find(uri: str, store: ObjectStore, storage_options: Mapping[str, Any] | None) -> VideoSource:
     try:
-        return _with_index(uri, store, LanceFrameIndex.open(uri))
+        return _with_index(uri, store, LanceFrameIndex.open(uri, storage_options=storage_options))
     except FrameIndexMissingError:
         pass
     except (FrameIndexError, MediaNotFoundError) as error:
@@ -146,7 +157,13 @@ def _find(uri: str, store: ObjectStore) -> VideoSource:
 
 def _with_index(uri: str, store: ObjectStore, index: LanceFrameIndex) -> VideoSource:
     if not index.has_packets:
-        return VideoSource(uri, store, (_scan_for_base_index(uri, store, index),))
+        if len(index.segment_frame_counts()) != 1:
+            raise FrameIndexInvalidError(
+                "expected a frame index that names its segments, found the four base columns of several; "
+                "read it with LazyVideo(..., segment_uris=)",
+                uri=uri,
+            )
+        return VideoSource(uri, store, (complete_base_index(uri, store, index, 0),))
     tables = []
     for number, info in enumerate(index.segments):
         index.check_fresh(number, store.head(info.uri))
@@ -154,17 +171,22 @@ def _with_index(uri: str, store: ObjectStore, index: LanceFrameIndex) -> VideoSo
     return VideoSource(uri, store, tuple(tables))
 
 
-def _scan_for_base_index(uri: str, store: ObjectStore, index: LanceFrameIndex) -> SegmentTable:
-    """Complete an index of base columns only by scanning the video that it describes."""
+def complete_base_index(uri: str, store: ObjectStore, index: LanceFrameIndex, segment: int) -> SegmentTable:
+    """Complete a segment of an index with base columns only by scanning what it describes.
+
+    Raises:
+        FrameIndexStaleError: The file at ``uri`` has other frames.
+    """
     table = scan_uri(uri, store)
     counts = index.segment_frame_counts()
-    if len(counts) != 1 or not np.array_equal(index.pts_table(0), table.pts):
+    if not np.array_equal(index.pts_table(segment), table.pts):
         raise FrameIndexStaleError(
-            f"the frame index describes another video: expected {counts.tolist()} frames in its segments, "
+            f"the frame index describes another video: expected {counts[segment]} frames, "
             f"found {len(table)}, or their pts differ; write it anew with: mediaref-ursa index --overwrite",
             uri=uri,
         )
-    return replace(table, timestamp=index.timestamps())
+    first = int(counts[:segment].sum())
+    return replace(table, timestamp=index.timestamps()[first : first + len(table)])
 
 
 def _sidecar_identity(uri: str) -> tuple[int, ...] | None:

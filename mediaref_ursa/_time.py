@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Int64Array = npt.NDArray[np.int64]
+Number = TypeVar("Number", int, Fraction)
 
 NS_PER_SECOND = 1_000_000_000
 TOLERANCE_NS = 1_000
@@ -61,6 +65,24 @@ def _split_seconds(ticks: Int64Array, time_base: Fraction) -> tuple[Int64Array, 
         if largest > _INT64_MAX or (largest // den + 1) * NS_PER_SECOND > _INT64_MAX:
             raise OverflowError(f"times of up to {largest}/{den} s do not fit into int64 nanoseconds")
     return np.divmod(ticks * num, den)
+
+
+def running_offsets(spans: Iterable[tuple[Number, Number]]) -> list[Number]:
+    """Return by how much each of several segments is moved so that they run on.
+
+    A segment is moved by the lengths of those before it, and further where it would else begin before
+    the one before it ends.
+
+    Args:
+        spans: The first time and the end of each segment, in one unit.
+
+    >>> running_offsets([(0, 10), (0, 5), (0, 5)]), running_offsets([(2, 10), (0, 5)])
+    ([0, 10, 15], [0, 10])
+    """
+    offsets: list[Any] = [0]
+    for (first, end), (following, _) in pairwise(spans):
+        offsets.append(offsets[-1] + max(end - first, end - following))
+    return offsets
 
 
 def frames_at(

@@ -76,12 +76,13 @@ def without_query(uri: str) -> str:
     return _QUERY_OR_FRAGMENT.split(uri, maxsplit=1)[0]
 
 
-def absolute_place(uri: str) -> str:
+def absolute_place(uri: str | os.PathLike[str]) -> str:
     """Return a local URI as an absolute plain path, and any other as it is: one name for one place.
 
     >>> absolute_place("file:///data/take%201.mp4"), absolute_place("s3://bucket/a.mp4")
     ('/data/take 1.mp4', 's3://bucket/a.mp4')
     """
+    uri = os.fspath(uri)
     return str(Path(local_path(uri)).absolute()) if is_local(uri) else uri
 
 

@@ -27,10 +27,12 @@ from mediaref_ursa import (
     LimitExceededError,
     MediaNotFoundError,
     MediaRef,
+    MediaRefError,
     batch_decode,
     plan_decode,
     write_frame_index,
 )
+from mediaref_ursa.store import MemoryStore
 from mediaref_ursa.table import to_arrow
 
 GetClip = Callable[[str], Clip]
@@ -353,3 +355,15 @@ def test_forked_children_read_and_write_indexes_by_a_process_of_their_own(video:
             assert [result.get(timeout=60) for result in found] == [2 * frames] * 2
     with multiprocessing.get_context("fork").Pool(1) as pool, pytest.raises(FrameIndexMissingError):
         pool.apply(LanceFrameIndex.open, (video + ".none",))
+
+
+def test_from_a_store_of_the_callers(video: str, times: list[int], picture: Path) -> None:
+    store = MemoryStore({"a video": Path(video).read_bytes(), "a picture": picture.read_bytes()})
+    refs = [MediaRef("a video", times[7]), MediaRef("a picture")]
+    found = batch_decode(refs, store=store)
+    assert np.array_equal(found[0], linear_frames(video)[7].rgb)
+    assert np.array_equal(found[1], np.asarray(Image.open(picture)))
+    assert plan_decode(refs, store=store).frames == 1
+    store.put("a video", Path(video).read_bytes()[:-1000])
+    with pytest.raises(MediaRefError):
+        batch_decode([MediaRef("a video", times[-1])], store=store)

@@ -225,14 +225,14 @@ def test_hevc_pictures_of_other_views_do_not_count() -> None:
 def test_hevc_parameter_sets_that_change(sub_layers: int) -> None:
     old, new = (hevc_sps(3, sub_layers=sub_layers, variant=variant) for variant in (1, 2))
     other = hevc_sps(4, sub_layers=sub_layers)
-    pictures = [IDR_N_LP, CRA, TRAIL_N, IDR_N_LP, CRA, IDR_N_LP, TRAIL_N]
-    before = [(), (old,), (new,), (), (new,), (other, new), (new,)]
+    pictures = [IDR_N_LP, CRA, TRAIL_N, IDR_N_LP, CRA, IDR_N_LP, TRAIL_N, IDR_N_LP]
+    before = [(), (old,), (new,), (), (new,), (other, new), (new,), (other,)]
     packets = [prefixed(*nals, hevc(kind)) for nals, kind in zip(before, pictures, strict=True)]
 
     found = run("hevc", packets, hvcc(*HEVC_SETS, old))
 
-    assert flags(found, "random_access") == "1100110"
-    assert flags(found, "discardable") == "0000001"
+    assert flags(found, "random_access") == "11001100"
+    assert flags(found, "discardable") == "00000010"
 
 
 # --- VP8, VP9, AV1 -----------------------------------------------------------------------------

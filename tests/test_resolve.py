@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from _tables import segment_table
 
-from mediaref_ursa._errors import FrameIndexInvalidError, FrameOutsideVideoError
+from mediaref_ursa._errors import FrameOutsideVideoError
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._resolve import outside_error, resolve, segment_offsets_ns
 from mediaref_ursa._time import AFTER_LAST, BEFORE_FIRST
@@ -105,11 +105,11 @@ def test_an_empty_last_segment_ends_where_the_one_before_it_ends() -> None:
     assert at([milliseconds(80, 90), milliseconds()], 99) == [(0, 1)]
 
 
-def test_segments_that_overlap_are_an_error() -> None:
-    """The first begins at 1 s and lasts 20 ms; the second would begin at 20 ms."""
-    with pytest.raises(FrameIndexInvalidError, match="run backwards") as caught:
-        at([milliseconds(1000, 1010), milliseconds(0)], 1000)
-    assert caught.value.uri == "/videos/a.mp4"
+def test_a_segment_never_begins_before_the_one_before_it_ends() -> None:
+    """The first begins at 1 s and lasts 20 ms; by its length alone the second would begin at 20 ms."""
+    video = [milliseconds(1000, 1010), milliseconds(0)]
+
+    assert at(video, 1000, 1010, 1020, 1029, 1030) == [(0, 0), (0, 1), (1, 0), (1, 0), AFTER_LAST]
 
 
 def test_a_video_of_one_frame() -> None:

@@ -150,3 +150,22 @@ def test_half_a_nanosecond_rounds_as_documented() -> None:
 
     assert ticks_to_ns_ceil(ticks, time_base).tolist() == [-1, -1, 0, 0, 1, 1, 2]
     assert (np.abs(2 * ticks_to_ns_round(ticks, time_base) - ticks) <= 1).all()
+
+
+@pytest.mark.parametrize("den", [10**9, 2_305_843_009, 2_305_843_010, 4_700_000_000, 9_000_000_000, 2**40])
+def test_the_finest_time_bases_are_exact_or_refused(den: int) -> None:
+    """Just below a whole second the products are largest; none may wrap around."""
+    ticks = np.array([den - 1, -1, 3 * den - 1])
+    exact = [Fraction(int(tick) * NS_PER_SECOND, den) for tick in ticks]
+    try:
+        ceil, nearest = (
+            convert(ticks, Fraction(1, den)) for convert in (ticks_to_ns_ceil, ticks_to_ns_round)
+        )
+    except OverflowError:
+        assert den > 2_300_000_000
+        return
+
+    assert ceil.tolist() == [-(-time // 1) for time in exact]
+    assert all(
+        abs(found - time) <= Fraction(1, 2) for found, time in zip(nearest.tolist(), exact, strict=True)
+    )

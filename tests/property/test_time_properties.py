@@ -47,15 +47,25 @@ def test_ticks_become_exact_nanoseconds(time_base: Fraction, ticks: list[int]) -
     assert all(abs(found - time) <= Fraction(1, 2) for found, time in zip(nearest, exact, strict=True))
 
 
+fine_time_bases = st.builds(Fraction, st.integers(1, 7), st.integers(2**30, 2**35))
+
+
 @PATIENT
-@given(time_bases(), st.integers(-(2**63), 2**63 - 1))
+@given(time_bases() | fine_time_bases, st.integers(-(2**63), 2**63 - 1))
 def test_a_time_is_exact_or_an_error_never_wrapped_around(time_base: Fraction, tick: int) -> None:
+    ticks = np.array([tick], dtype=np.int64)
+    exact = tick * time_base * NS_PER_SECOND
     try:
-        found = int(ticks_to_ns_ceil(np.array([tick], dtype=np.int64), time_base)[0])
+        ceil, nearest = (
+            int(ticks_to_ns_ceil(ticks, time_base)[0]),
+            int(ticks_to_ns_round(ticks, time_base)[0]),
+        )
     except OverflowError:
-        assert abs(tick) * time_base.numerator > 2**62 or abs(tick * time_base) > 9_000_000_000
+        too_long = abs(tick) * time_base.numerator > 2**62 or abs(exact) > 9 * 10**18
+        assert too_long or time_base.denominator > 2_300_000_000
         return
-    assert found == -(-(tick * time_base * NS_PER_SECOND) // 1)
+    assert ceil == -(-exact // 1)
+    assert abs(nearest - exact) <= Fraction(1, 2)
 
 
 @PATIENT

@@ -1,0 +1,86 @@
+"""The cache's directory: made for its user alone, refused where others may write."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from mediaref_ursa._errors import StoreError
+
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+@dataclass(frozen=True)
+class CacheFolder:
+    """Where the parts of the cache stand.
+
+    Attributes:
+        root: The directory as the operator names it.
+    """
+
+    root: Path
+
+    @property
+    def objects(self) -> Path:
+        """One directory an object."""
+        return self.root / "objects"
+
+    @property
+    def writing(self) -> Path:
+        """Files that are being written."""
+        return self.root / "writing"
+
+    @property
+    def account(self) -> Path:
+        """The lock, and how many bytes are taken."""
+        return self.root / "account"
+
+    def of_object(self, digest: bytes) -> Path:
+        """Return the directory of one object."""
+        return self.objects / digest.hex()
+
+    def check(self) -> None:
+        """Refuse a directory in which others may write: what they write there would be served.
+
+        Raises:
+            StoreError: It belongs to somebody else, or others may write in it.
+            OSError: It is not there, or cannot be looked at.
+        """
+        for folder in (self.root, self.objects, self.writing):
+            found = folder.stat()
+            if not stat.S_ISDIR(found.st_mode):
+                raise NotADirectoryError(f"not a directory: {folder}")
+            if found.st_uid != os.geteuid():
+                raise StoreError(
+                    f"expected a cache directory of your own (user {os.geteuid()}), found one of user "
+                    f"{found.st_uid}: {folder}; name another in MEDIAREF_URSA_CACHE"
+                )
+            if found.st_mode & _OTHERS_MAY_WRITE:
+                raise StoreError(
+                    f"expected a cache directory that only you may write in, found mode "
+                    f"{stat.S_IMODE(found.st_mode):04o}: {folder}; mend it with: "
+                    f"chmod go-w {shlex.quote(str(folder))}, or name another in MEDIAREF_URSA_CACHE"
+                )
+
+    def make(self) -> None:
+        """Make what is missing, for this user alone, and check all of it.
+
+        Raises:
+            StoreError: As ``check`` raises.
+            OSError: It cannot be made.
+        """
+        for folder in (*reversed(self.root.parents), self.root):
+            _make_private(folder)
+        if self.root.stat().st_mode & _OTHERS_MAY_WRITE or self.root.stat().st_uid != os.geteuid():
+            self.check()  # nothing is put where others may write
+        for folder in (self.objects, self.writing):
+            _make_private(folder)
+        self.check()
+
+
+def _make_private(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,0 +1,404 @@
+"""How many bytes the cache takes, in all processes together, and what has to go to keep the quota.
+
+The account counts what stands on disk and what writers have reserved. A process that is killed while it changes
+something leaves the account marked; one that is killed while it writes leaves a file that nobody locks. The
+next one that sees either counts anew. So does the first of an hour and of a new boot.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mediaref_ursa._cache._entry import SegmentKey, Span, charge, disk_bytes, is_key_name, span_named
+from mediaref_ursa._cache._folder import CacheFolder
+from mediaref_ursa._cache._forks import close_lockable, open_lockable, try_lock
+from mediaref_ursa._uri_text import redact
+
+LOCK_TIMEOUT_SECONDS = 10.0
+META_NAME = "meta.json"
+_COUNT_AGAIN_SECONDS = 3600.0
+_OBJECT_BYTES = 8192  # its directory and meta.json
+_LOW_WATER = 0.9  # evict some more than needed: each time, all entries are looked at
+_ACCOUNT_BYTES = 4096
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class LedgerBusyError(Exception):
+    """Another process holds the account for too long."""
+
+
+@dataclass
+class Account:
+    """What the account file says; whoever holds its lock may change it.
+
+    Attributes:
+        taken_bytes: On disk and reserved.
+        evicted_ranges: How many were ever evicted.
+        counted_seconds: When all was last counted, since the epoch.
+        boot: The machine's start at which that was.
+        is_settled: False while a process is changing something.
+    """
+
+    taken_bytes: int = 0
+    evicted_ranges: int = 0
+    counted_seconds: float = 0.0
+    boot: str = ""
+    is_settled: bool = False
+
+    def to_line(self) -> bytes:
+        """Return the account as one line with its own checksum."""
+        text = json.dumps(vars(self))
+        return f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
+
+    @classmethod
+    def from_line(cls, data: bytes) -> Account:
+        """Return what a line says; an empty, unsettled account if it cannot be read."""
+        crc, _, text = data.partition(b"\n")[0].partition(b" ")
+        if crc != b"%08x" % zlib.crc32(text):
+            return cls()
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError):
+            return cls()
+
+
+@dataclass(frozen=True)
+class StoredRange:
+    """A file of the cache, as a look at the directory shows it."""
+
+    used_ns: int
+    path: Path
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All that stands in the cache.
+
+    Attributes:
+        ranges: Complete files.
+        objects: Directories that hold any.
+        litter: Files and directories that dead processes left.
+        reserved_bytes: What living writers are writing.
+    """
+
+    ranges: tuple[StoredRange, ...]
+    objects: int
+    litter: tuple[Path, ...]
+    reserved_bytes: int
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes on disk, whole blocks, with what each object takes besides its ranges."""
+        return sum(found.disk_bytes for found in self.ranges) + self.objects * _OBJECT_BYTES
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Room for one range: a locked, empty file, and where it goes when it is complete."""
+
+    descriptor: int
+    path: Path
+    target: Path
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What was removed: files of dead processes, ranges, and their bytes on disk."""
+
+    litter: int
+    ranges: int
+    freed_bytes: int
+
+
+class Ledger:
+    """The account of one cache directory. Safe for many threads and processes."""
+
+    def __init__(self, folder: CacheFolder, quota_bytes: int) -> None:
+        self._folder = folder
+        self._quota_bytes = quota_bytes
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, with a lock that nobody holds."""
+        self._thread_lock = threading.Lock()
+
+    def start(self) -> None:
+        """Remove what dead processes left, and keep the quota.
+
+        Raises:
+            LedgerBusyError: Another process holds the account.
+            OSError: The directory cannot be written.
+        """
+        with self._changing() as account:
+            is_old = not 0 <= time.time() - account.counted_seconds < _COUNT_AGAIN_SECONDS
+            if is_old or account.boot != _boot_id() or self._dead_writers():
+                self._count(account)
+            self._make_room(account, 0)
+
+    def reserve(self, key: SegmentKey, span: Span) -> Reservation | None:
+        """Make room for a range, evicting the least recently used; None where it does not fit or is there.
+
+        Raises:
+            LedgerBusyError: Another process holds the account.
+            OSError: The directory cannot be written.
+        """
+        home = self._folder.of_object(key.digest)
+        target = home / span.file_name
+        needed = disk_bytes(span.length)
+        with self._changing() as account:
+            if target.exists() or not self._make_room(account, needed + _OBJECT_BYTES):
+                return None
+            name = f"{home.name}.{span.file_name}.{os.getpid()}.{secrets.token_hex(4)}"
+            path = self._folder.writing / name
+            descriptor = open_lockable(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            account.taken_bytes += needed
+            try:
+                if not try_lock(descriptor):
+                    raise OSError(f"a file that nobody else knows cannot be locked: {path}")
+                account.taken_bytes += _make_home(home, key)
+            except BaseException:
+                close_lockable(descriptor)
+                raise
+        return Reservation(descriptor, path, target, needed)
+
+    def commit(self, reservation: Reservation) -> None:
+        """Put a complete file in its place.
+
+        Raises:
+            OSError: The directory was removed, or the like.
+        """
+        reservation.path.replace(reservation.target)
+        close_lockable(reservation.descriptor)
+
+    def cancel(self, reservation: Reservation) -> None:
+        """Give room back that was not used."""
+        try:
+            self._remove(reservation.path, reservation.disk_bytes)
+        finally:
+            close_lockable(reservation.descriptor)
+
+    def discard(self, path: Path) -> None:
+        """Remove a range that is not what it should be."""
+        with suppress(OSError):
+            self._remove(path, charge(path.stat().st_size))
+
+    def sweep(self, *, keep_bytes: int) -> Swept:
+        """Remove litter, and ranges until the rest takes no more than ``keep_bytes``.
+
+        Raises:
+            LedgerBusyError: Another process holds the account.
+            OSError: The directory cannot be written.
+        """
+        with self._changing() as account:
+            inventory = self._count(account)
+            before = account.taken_bytes
+            evicted = account.evicted_ranges
+            self._evict(account, inventory, keep_bytes)
+            return Swept(
+                len(inventory.litter), account.evicted_ranges - evicted, before - account.taken_bytes
+            )
+
+    def evicted_ranges(self) -> int:
+        """Return how many ranges were ever evicted, by all processes; 0 where that is unknown."""
+        try:
+            return Account.from_line(self._folder.account.read_bytes()).evicted_ranges
+        except OSError:
+            return 0
+
+    def look(self) -> Inventory:
+        """Return what stands in the cache, without changing anything.
+
+        Writers are looked at first: a range that moves to its place meanwhile is counted twice rather than
+        not at all.
+        """
+        living: set[str] = set()
+        litter: list[Path] = []
+        reserved_bytes = 0
+        for path in _files_in(self._folder.writing):
+            home, span = _parts_of_writing(path.name)
+            if home and _is_being_written(path):
+                living.add(home)
+                reserved_bytes += disk_bytes(span.length) if span else 0
+            else:
+                litter.append(path)
+        ranges: list[StoredRange] = []
+        objects = 0
+        for home_path in _files_in(self._folder.objects):
+            if not is_key_name(home_path.name):
+                continue
+            found = list(_ranges_in(home_path))
+            ranges += found
+            if found or home_path.name in living:
+                objects += 1
+            else:
+                litter.append(home_path)
+        return Inventory(tuple(ranges), objects, tuple(litter), reserved_bytes)
+
+    def _dead_writers(self) -> bool:
+        return any(not _is_being_written(path) for path in _files_in(self._folder.writing))
+
+    def _count(self, account: Account) -> Inventory:
+        """Set the account right and remove litter."""
+        inventory = self.look()
+        for path in inventory.litter:
+            _remove_litter(path)
+        account.taken_bytes = inventory.stored_bytes + inventory.reserved_bytes
+        account.counted_seconds = time.time()
+        account.boot = _boot_id()
+        return inventory
+
+    def _make_room(self, account: Account, needed_bytes: int) -> bool:
+        if account.taken_bytes + needed_bytes <= self._quota_bytes:
+            return True
+        inventory = self._count(account)
+        if account.taken_bytes + needed_bytes > self._quota_bytes:
+            keep_bytes = min(int(self._quota_bytes * _LOW_WATER), self._quota_bytes - needed_bytes)
+            if keep_bytes >= inventory.reserved_bytes:  # else all would go, and still not be enough
+                self._evict(account, inventory, keep_bytes)
+        return account.taken_bytes + needed_bytes <= self._quota_bytes
+
+    def _evict(self, account: Account, inventory: Inventory, keep_bytes: int) -> None:
+        """Remove the least recently used ranges; who has one open reads it to its end."""
+        touched: set[Path] = set()
+        for found in sorted(inventory.ranges, key=lambda one: one.used_ns):
+            if account.taken_bytes <= keep_bytes:
+                break
+            with suppress(FileNotFoundError):
+                found.path.unlink()
+            account.taken_bytes -= found.disk_bytes
+            account.evicted_ranges += 1
+            touched.add(found.path.parent)
+        living = {_parts_of_writing(path.name)[0] for path in _files_in(self._folder.writing)}
+        for home in touched:
+            if home.name not in living and _remove_home(home):
+                account.taken_bytes -= _OBJECT_BYTES
+
+    def _remove(self, path: Path, freed_bytes: int) -> None:
+        with suppress(LedgerBusyError), self._changing() as account:
+            path.unlink()
+            account.taken_bytes -= freed_bytes
+            return
+        path.unlink(missing_ok=True)  # not subtracted: the next count sets it right
+
+    @contextmanager
+    def _changing(self) -> Iterator[Account]:
+        """Hold the account. It is marked while it is held, so that a kill is noticed."""
+        deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
+        if not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_SECONDS):
+            raise LedgerBusyError
+        try:
+            descriptor = self._locked_account(deadline)
+            try:
+                account = Account.from_line(os.pread(descriptor, _ACCOUNT_BYTES, 0))
+                if not account.is_settled:
+                    self._count(account)
+                account.is_settled = False
+                os.pwrite(descriptor, account.to_line(), 0)
+                yield account
+                account.is_settled = True
+                os.pwrite(descriptor, account.to_line(), 0)
+            finally:
+                close_lockable(descriptor)
+        finally:
+            self._thread_lock.release()
+
+    def _locked_account(self, deadline: float) -> int:
+        while True:
+            descriptor = open_lockable(self._folder.account, os.O_RDWR | os.O_CREAT)
+            try:
+                if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
+                    return descriptor
+            except BaseException:
+                close_lockable(descriptor)
+                raise
+            close_lockable(descriptor)
+            if time.monotonic() > deadline:
+                raise LedgerBusyError
+            time.sleep(0.001 + secrets.randbelow(1000) * 4e-6)
+
+
+def _boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _ranges_in(home: Path) -> Iterator[StoredRange]:
+    with suppress(OSError), os.scandir(home) as entries:
+        for entry in entries:
+            if span_named(entry.name) is None:
+                continue
+            with suppress(OSError):
+                found = entry.stat(follow_symlinks=False)
+                yield StoredRange(found.st_mtime_ns, home / entry.name, charge(found.st_size))
+
+
+def _parts_of_writing(name: str) -> tuple[str, Span | None]:
+    """Return the object and the range of a file that is being written; ``""`` for a stray file."""
+    home, _, rest = name.partition(".")
+    span = span_named(rest.partition(".")[0])
+    return (home, span) if is_key_name(home) and span else ("", None)
+
+
+def _is_being_written(path: Path) -> bool:
+    """Tell whether a living process holds the file's lock; the system frees it with the process."""
+    try:
+        descriptor = open_lockable(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return True  # it has moved to its place
+    except OSError:
+        return False
+    try:
+        return not try_lock(descriptor)
+    finally:
+        close_lockable(descriptor)
+
+
+def _make_home(home: Path, key: SegmentKey) -> int:
+    """Make an object's directory, with a note for people; return what it takes on disk."""
+    try:
+        home.mkdir(mode=0o700)
+    except FileExistsError:
+        return 0
+    with suppress(OSError):
+        note = {"uri": redact(key.uri), "etag": key.etag}
+        (home / META_NAME).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+    return _OBJECT_BYTES
+
+
+def _remove_home(home: Path) -> bool:
+    """Remove an object's directory if it holds no range."""
+    with suppress(OSError):
+        if any(path.name != META_NAME for path in home.iterdir()):
+            return False
+        (home / META_NAME).unlink(missing_ok=True)
+        home.rmdir()
+        return True
+    return False
+
+
+def _remove_litter(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_dir():
+            _remove_home(path)
+        else:
+            path.unlink()

@@ -1,0 +1,94 @@
+"""Which ranges of an object are on disk, and which of them cover a request."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mediaref_ursa._cache._entry import Span, span_named
+
+_MAX_LISTINGS = 64
+_SETTLED_NS = 100_000_000
+
+
+class Listing:
+    """Ranges in ascending order. Immutable, so that threads may share it.
+
+    >>> listing = Listing([Span(0, 10), Span(5, 30), Span(50, 60)])
+    >>> list(listing.cover(Span(8, 55)))
+    [(Span(start=8, stop=30), Span(start=5, stop=30)), (Span(start=30, stop=50), None), \
+(Span(start=50, stop=55), Span(start=50, stop=60))]
+    """
+
+    def __init__(self, spans: Iterable[Span]) -> None:
+        self._spans = sorted(set(spans))
+        self._starts = [span.start for span in self._spans]
+        self._furthest: list[Span] = []  # of all that begin no later, the one that ends last
+        for span in self._spans:
+            best = self._furthest[-1] if self._furthest else span
+            self._furthest.append(span if span.stop > best.stop else best)
+
+    def without(self, span: Span) -> Listing:
+        """Return the listing that lacks one range."""
+        return Listing(other for other in self._spans if other != span)
+
+    def cover(self, wanted: Span) -> Iterator[tuple[Span, Span | None]]:
+        """Yield the pieces of ``wanted`` in order, each with the range that holds it, or None for a gap."""
+        position = wanted.start
+        while position < wanted.stop:
+            following = bisect_right(self._starts, position)
+            held = self._furthest[following - 1] if following else None
+            if held is not None and held.stop > position:
+                stop = min(held.stop, wanted.stop)
+            else:
+                held = None
+                stop = wanted.stop if following == len(self._starts) else self._starts[following]
+                stop = min(stop, wanted.stop)
+            yield Span(position, stop), held
+            position = stop
+
+
+class Listings:
+    """Listings of directories, kept until a directory changes. Safe for many threads."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Path, tuple[tuple[int, int], Listing]] = OrderedDict()
+
+    def of(self, folder: Path) -> Listing:
+        """Return what a directory holds; nothing if there is none."""
+        try:
+            changed_ns, inode = _identity(folder)
+            with self._lock:
+                kept = self._kept.get(folder)
+                if kept is not None and kept[0] == (changed_ns, inode):
+                    self._kept.move_to_end(folder)
+                    return kept[1]
+            listing = Listing(filter(None, map(span_named, os.listdir(folder))))
+        except OSError:
+            return Listing(())
+        # Two changes within a tick of the file system's clock look like one.
+        if time.time_ns() - changed_ns > _SETTLED_NS:
+            self._keep(folder, (changed_ns, inode), listing)
+        return listing
+
+    def _keep(self, folder: Path, identity: tuple[int, int], listing: Listing) -> None:
+        with self._lock:
+            self._kept[folder] = identity, listing
+            self._kept.move_to_end(folder)
+            while len(self._kept) > _MAX_LISTINGS:
+                self._kept.popitem(last=False)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_mtime_ns, found.st_ino

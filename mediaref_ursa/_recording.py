@@ -1,0 +1,151 @@
+"""What the windows of one recording share: its index, its segments, its timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from loguru import logger
+
+from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._open_store import open_store
+from mediaref_ursa._timeline import Timeline
+from mediaref_ursa._uri_text import redact
+from mediaref_ursa._uris import absolute_place
+from mediaref_ursa.store import ObjectStore
+
+with needs_extra("video"):
+    from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._sources import VideoSource, complete_base_index
+
+
+class Recording:
+    """One logical video. Reads its index when timestamps are asked for, its media when frames are.
+
+    What has been read is kept. Safe for many threads, after forks, and to pickle.
+
+    Args:
+        uri: The name of the video.
+        index: Its frame index.
+        segment_uris: Where its segments are, in place of what the index says.
+        store: Where their bytes are; chosen by each URI's scheme without it.
+        storage_options: For cloud stores.
+
+    Raises:
+        ValueError: Another number of segments than the index has.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        index: LanceFrameIndex,
+        segment_uris: Sequence[str] | None,
+        store: ObjectStore | None,
+        storage_options: Mapping[str, Any] | None,
+    ) -> None:
+        self.uri = uri
+        self.index = index
+        self.store = store
+        self.storage_options = dict(storage_options or {})
+        self._segments: dict[int, SegmentTable] = {}
+        count = len(index.segment_frame_counts())
+        named = list(segment_uris or [info.uri for info in index.segments] or [uri])
+        if len(named) != count:
+            raise ValueError(
+                f"expected the URIs of {count} segments, as the frame index has, found {len(named)}; "
+                "pass segment_uris="
+            )
+        self._is_one_file = count == 1 and self._place(named[0]) == self._place(uri)
+        self._segment_uris = [uri] if self._is_one_file else named
+
+    @property
+    def frame_count(self) -> int:
+        """Frames of all segments."""
+        return len(self.index)
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """All frames in the order of their timestamps, read from the index."""
+        timeline = Timeline.of(self.index.timestamps(), self.index.segment_frame_counts())
+        if timeline.order is not None:
+            logger.info(
+                "the timestamps of {} do not ascend; they are sorted with their frames", redact(self.uri)
+            )
+        return timeline
+
+    def segment_uri(self, number: int) -> str:
+        """Return where a segment is, as the caller or the index named it."""
+        return self._segment_uris[number]
+
+    def indexed_segment(self, number: int) -> SegmentTable:
+        """Return what the index says of a segment, which is not held against the media."""
+        if not self.index.has_packets:
+            return self.segment(number)
+        table = self.index.segment_table(number)
+        place = self._place(self._segment_uris[number])
+        return table if table.info.uri == place else replace(table, info=replace(table.info, uri=place))
+
+    def segment(self, number: int) -> SegmentTable:
+        """Return a segment whose media were found to be what the index describes.
+
+        Raises:
+            FrameIndexStaleError: They are not.
+            StoreError: They cannot be reached.
+        """
+        table = self._segments.get(number)
+        if table is None:
+            table = self._segments.setdefault(number, self._checked(number))
+        return table
+
+    def sources_of(self, tables: Sequence[SegmentTable]) -> list[VideoSource]:
+        """Return where the packets of each segment come from."""
+        return [
+            VideoSource(
+                table.info.uri if self._is_one_file else self.uri, self._store(table.info.uri), (table,)
+            )
+            for table in tables
+        ]
+
+    def tables_named(self, uri: str) -> tuple[list[SegmentTable], list[int]]:
+        """Return the segments that a reference's URI stands for, and their numbers.
+
+        Raises:
+            ValueError: It names neither the video nor one of its segments.
+        """
+        names = [self._place(segment) for segment in self._segment_uris]
+        place = self._place(uri)
+        if place == self._place(self.uri):
+            numbers = list(range(len(names)))
+        elif place in names:
+            numbers = [names.index(place)]
+        else:
+            raise ValueError(
+                f"expected references to {redact(self.uri)} or its segments, found {redact(uri)}"
+            )
+        return [self.indexed_segment(number) for number in numbers], numbers
+
+    def window_tables(self, start: int, stop: int) -> list[SegmentTable]:
+        """Return the segments with only those frames that stand in a range of the timeline."""
+        segment, frame = self.timeline.locate(np.arange(start, stop, dtype=np.int64))
+        return [
+            self.indexed_segment(number).with_frames(np.sort(frame[segment == number]))
+            for number in np.unique(segment).tolist()
+        ]
+
+    def _checked(self, number: int) -> SegmentTable:
+        place = self._place(self._segment_uris[number])
+        store = self._store(place)
+        if not self.index.has_packets:
+            return complete_base_index(place, store, self.index, number)
+        self.index.check_fresh(number, store.head(place))
+        return self.indexed_segment(number)
+
+    def _store(self, place: str) -> ObjectStore:
+        return open_store(place, self.store, self.storage_options)
+
+    def _place(self, uri: str) -> str:
+        return absolute_place(uri) if self.store is None else uri

@@ -1,0 +1,82 @@
+"""Windows of a recording: frames of several segments in the order of their timestamps. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mediaref_ursa._time import Int64Array
+
+Float64Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The frames of all segments, put in the order of their timestamps.
+
+    Attributes:
+        timestamps: float64 ``(n,)``, ascending, seconds.
+        firsts: int64 ``(n_segments + 1,)``, where each segment's frames begin when segments are laid end
+            to end, and where the last one's end.
+        order: int64 ``(n,)``, the frame, counted through all segments, at each place; None where frames
+            already stand in the order of their timestamps.
+    """
+
+    timestamps: Float64Array
+    firsts: Int64Array
+    order: Int64Array | None
+
+    @classmethod
+    def of(cls, timestamps: Float64Array, counts: Int64Array) -> Timeline:
+        """Put frames in order.
+
+        Args:
+            timestamps: float64 ``(n,)``, of each frame, segment after segment.
+            counts: int64 ``(n_segments,)``, frames in each segment.
+
+        Raises:
+            ValueError: Another number of timestamps than of frames, or one that is not finite.
+
+        >>> Timeline.of(np.array([0.0, 2.0, 1.0]), np.array([2, 1])).locate(np.array([1, 2]))
+        (array([1, 0]), array([0, 1]))
+        """
+        firsts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        if len(timestamps) != firsts[-1]:
+            raise ValueError(f"expected {firsts[-1]} timestamps, one a frame, found {len(timestamps)}")
+        if not np.isfinite(timestamps).all():
+            raise ValueError("expected finite timestamps, found some that are not")
+        if (np.diff(timestamps) >= 0).all():
+            return cls(timestamps, firsts, None)
+        order = np.argsort(timestamps, kind="stable").astype(np.int64)
+        return cls(timestamps[order], firsts, order)
+
+    def __len__(self) -> int:
+        return len(self.timestamps)
+
+    def locate(self, places: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Return the segment, and the frame within it, at each place: two int64 arrays."""
+        frames = places if self.order is None else self.order[places]
+        segment = np.searchsorted(self.firsts, frames, side="right").astype(np.int64) - 1
+        return segment, frames - self.firsts[segment]
+
+    def places_of(self, segment: Int64Array, frame: Int64Array) -> Int64Array:
+        """Return the place of each frame, the inverse of :meth:`locate`."""
+        frames: Int64Array = self.firsts[segment] + frame
+        if self.order is None:
+            return frames
+        inverse = np.empty_like(self.order)
+        inverse[self.order] = np.arange(len(self.order))
+        places: Int64Array = inverse[frames]
+        return places
+
+    def between(self, start: float, end: float) -> tuple[int, int]:
+        """Return the half-open range of places whose timestamps lie in ``[start, end)``.
+
+        >>> Timeline.of(np.array([0.0, 0.5, 1.0]), np.array([3])).between(0.5, 1.0)
+        (1, 2)
+        """
+        first = int(np.searchsorted(self.timestamps, start, side="left"))
+        stop = int(np.searchsorted(self.timestamps, end, side="left"))
+        return first, max(first, stop)

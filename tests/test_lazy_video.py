@@ -1,0 +1,368 @@
+"""LazyVideo: windows and slices of one logical video, held against a linear decode."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import h5py
+import lance
+import numpy as np
+import pytest
+from _media import Clip
+from _oracle import OracleFrame, linear_frames
+from temporaldata import IrregularTimeSeries
+
+from mediaref_ursa import (
+    CorruptMediaError,
+    FrameIndexStaleError,
+    FrameOutsideVideoError,
+    LanceFrameIndex,
+    LazyVideo,
+    MediaNotFoundError,
+    MediaRef,
+    batch_decode,
+    write_frame_index,
+)
+from mediaref_ursa.store import LocalStore, MemoryStore, ObjectInfo
+
+GetClip = Callable[[str], Clip]
+
+
+class RecordingStore:
+    """Notes what is asked of a store."""
+
+    def __init__(self, inner: LocalStore | MemoryStore) -> None:
+        self.inner = inner
+        self.calls: list[str] = []
+
+    def head(self, uri: str) -> ObjectInfo:
+        self.calls.append("head")
+        return self.inner.head(uri)
+
+    def get_range(self, uri: str, offset: int, length: int) -> bytes:
+        self.calls.append("get")
+        return self.inner.get_range(uri, offset, length)
+
+    def get_ranges(self, uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        self.calls.append("get")
+        return self.inner.get_ranges(uri, ranges)
+
+    def get(self, uri: str, max_bytes: int | None = None) -> bytes:
+        self.calls.append("get")
+        return self.inner.get(uri, max_bytes)
+
+
+@pytest.fixture
+def path(clip: GetClip, tmp_path: Path) -> str:
+    return str(shutil.copy(clip("h264_29_97_mp4").path, tmp_path / "video.mp4"))
+
+
+@pytest.fixture
+def frames(path: str) -> list[OracleFrame]:
+    return linear_frames(path)
+
+
+@pytest.fixture
+def video(path: str) -> LazyVideo:
+    return LazyVideo(path, frame_index=write_frame_index(path), metadata={"subject": "m1"})
+
+
+def stacked(frames: Sequence[OracleFrame], layout: str = "NCHW") -> np.ndarray:
+    pixels = np.stack([frame.rgb for frame in frames])
+    return pixels.transpose(0, 3, 1, 2) if layout == "NCHW" else pixels
+
+
+def test_nothing_is_read_until_the_first_slice(path: str, frames: list[OracleFrame]) -> None:
+    write_frame_index(path)
+    store = RecordingStore(LocalStore())
+    video = LazyVideo(path, store=store, frame_index=LanceFrameIndex.open(path))
+    window = video.lazy_slice(0.2, 1.0).lazy_slice(0.3, 0.9)
+    assert (len(video), video.frame_count) == (len(frames), len(frames))
+    assert len(video.timestamps) == len(frames)
+    assert repr(window).startswith("LazyVideo(")
+    assert len(window.refs()) == len(window)
+    assert store.calls == []
+    window.slice(0.3, 0.9)
+    assert "get" in store.calls
+
+
+def test_a_whole_slice_is_the_linear_decode(video: LazyVideo, frames: list[OracleFrame]) -> None:
+    series = video.slice(0.0, 100.0, reset_origin=False)
+    assert isinstance(series, IrregularTimeSeries)
+    assert np.array_equal(series.frames, stacked(frames))
+    assert series.timestamps.tolist() == [float(frame.time) for frame in frames]
+    assert series.metadata is video.metadata
+    assert series.frames.dtype == np.uint8
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.1, 0.5), (0.0, 0.033), (0.5, 0.5), (1.0, 0.2), (99.0, 100.0)])
+def test_slices_are_half_open(start: float, end: float, video: LazyVideo, frames: list[OracleFrame]) -> None:
+    covered = [frame for frame in frames if start <= float(frame.time) < end]
+    relative = video.slice(start, end)
+    absolute = video.slice(start, end, reset_origin=False)
+    assert relative.frames.shape == (len(covered), 3, *frames[0].rgb.shape[:2])
+    if covered:
+        assert np.array_equal(relative.frames, stacked(covered))
+    assert absolute.timestamps.tolist() == [float(frame.time) for frame in covered]
+    assert relative.timestamps == pytest.approx(absolute.timestamps - start)
+    assert len(video.lazy_slice(start, end)) == len(covered)
+
+
+def test_a_slice_is_a_real_temporaldata_object(video: LazyVideo, tmp_path: Path) -> None:
+    series = video.slice(0.2, 1.2)
+    assert sorted(series.keys()) == ["frames", "timestamps"]
+    assert (series.domain.start[0], series.domain.end[0]) == pytest.approx((0.0, 1.0))
+    part = series.slice(0.25, 0.5)
+    assert np.array_equal(part.frames, video.slice(0.45, 0.7).frames)
+    with h5py.File(tmp_path / "series.h5", "w") as file:
+        series.to_hdf5(file)
+    with h5py.File(tmp_path / "series.h5") as file:
+        back = IrregularTimeSeries.from_hdf5(file)
+        assert np.array_equal(back.frames, series.frames)
+        assert np.array_equal(back.timestamps, series.timestamps)
+
+
+def test_windows_of_windows_compose_and_share_their_tables(video: LazyVideo) -> None:
+    outer = video.lazy_slice(0.2, 1.5)
+    inner = outer.lazy_slice(0.0, 0.6)
+    assert inner.timestamps.tolist() == video.lazy_slice(0.2, 0.6).timestamps.tolist()
+    assert np.array_equal(inner[:], video.slice(0.2, 0.6).frames)
+    assert inner._recording is video._recording
+    assert len(outer.lazy_slice(1.5, 9.0)) == len(outer.lazy_slice(0.5, 0.5)) == 0
+    assert outer.lazy_slice(5.0, 6.0)[:].shape[0] == 0
+
+
+def test_indexing_and_iteration(video: LazyVideo, frames: list[OracleFrame]) -> None:
+    window = video.lazy_slice(float(frames[10].time), float(frames[40].time))
+    expected = stacked(frames[10:40])
+    assert np.array_equal(window[3], expected[3])
+    assert np.array_equal(window[np.int64(-1)], expected[-1])
+    for key in (slice(2, 9), slice(None), slice(-5, None), slice(20, 3, -4), slice(5, 5)):
+        assert np.array_equal(window[key], expected[key])
+    assert all(np.array_equal(a, b) for a, b in zip(window, expected, strict=True))
+    for place in (30, -31):
+        with pytest.raises(IndexError, match="from -30 to 29"):
+            window[place]
+    with pytest.raises(TypeError):
+        window["a"]
+
+
+@pytest.mark.parametrize("name", ["h264_open_gop_mp4", "vp8_hidden_webm", "hevc_open_gop_mp4", "h264_ts"])
+def test_iteration_holds_few_frames(name: str, clip: GetClip) -> None:
+    path = str(clip(name).path)
+    frames = linear_frames(path)
+    found = list(LazyVideo(path, channel_format="NHWC"))
+    assert all(np.array_equal(a, b.rgb) for a, b in zip(found, frames, strict=True))
+
+
+def test_layout_colour_and_size(path: str, frames: list[OracleFrame]) -> None:
+    index = write_frame_index(path)
+    last = LazyVideo(path, frame_index=index, channel_format="NHWC", colorspace="BGR")
+    assert np.array_equal(last[:3], stacked(frames[:3], "NHWC")[..., ::-1])
+    gray = LazyVideo(path, frame_index=index, colorspace="G", resize=(20, 30))
+    assert gray.slice(0.0, 0.1).frames.shape == (3, 1, 20, 30)
+    assert gray.slice(0.0, 0.0).frames.shape == (0, 1, 20, 30)
+    with pytest.raises(ValueError, match="colorspace"):
+        LazyVideo(path, frame_index=index, colorspace="YUV")
+
+
+def test_from_uri_finds_the_index_and_scans_without_one(path: str, frames: list[OracleFrame]) -> None:
+    store = RecordingStore(LocalStore())
+    scanned = LazyVideo.from_uri(path, store=store)
+    assert "get" in store.calls
+    write_frame_index(path)
+    store.calls.clear()
+    indexed = LazyVideo.from_uri(path, store=store, metadata=7, channel_format="NHWC")
+    assert store.calls == []
+    assert np.array_equal(indexed[5], scanned[5].transpose(1, 2, 0))
+    assert indexed.slice(0.0, 0.1).metadata == 7
+    opened = LazyVideo(path, frame_index=f"{path}.lance")
+    assert np.array_equal(opened[5], scanned[5])
+
+
+def test_references_lead_back_to_the_same_pixels(video: LazyVideo, path: str) -> None:
+    window = video.lazy_slice(0.5, 1.0)
+    refs = window.refs()
+    assert all(isinstance(ref, MediaRef) and ref.uri == path for ref in refs)
+    assert np.array_equal(np.stack(batch_decode(refs, channel_format="NCHW")), window[:])
+    back, numbers = LazyVideo.from_refs(refs[::-1])
+    assert back.timestamps.tolist() == window.timestamps.tolist()
+    assert np.array_equal(video[numbers], window[:])
+    with pytest.raises(ValueError, match="references"):
+        LazyVideo.from_refs([])
+    with pytest.raises(ValueError, match="images"):
+        LazyVideo.from_refs([MediaRef(path)])
+    with pytest.raises(ValueError, match="one video"):
+        LazyVideo.from_refs([MediaRef(path, 0), MediaRef("other.mp4", 0)])
+    with pytest.raises(FrameOutsideVideoError):
+        LazyVideo.from_refs([MediaRef(path, 10**15)])
+
+
+@pytest.fixture
+def parts(clip: GetClip, tmp_path: Path) -> list[str]:
+    names = ["h264_29_97_mp4", "hevc_mkv", "h264_ts", "vp9_alt_ref_webm"]
+    return [shutil.copy(clip(name).path, tmp_path) for name in names]
+
+
+def test_slices_across_segments(parts: list[str], tmp_path: Path) -> None:
+    index = write_frame_index(str(tmp_path / "whole"), segment_uris=parts)
+    oracles = [linear_frames(part) for part in parts]
+    frames = [frame for oracle in oracles for frame in oracle]
+    for video in (
+        LazyVideo(str(tmp_path / "whole"), frame_index=index),
+        LazyVideo(str(tmp_path / "whole"), segment_uris=parts),
+        LazyVideo.from_uri(str(tmp_path / "whole")),
+    ):
+        assert len(video) == len(frames)
+        border = len(oracles[0])
+        start, end = video.timestamps[border - 4], video.timestamps[border + 5]
+        assert np.array_equal(video.slice(start, end).frames, stacked(frames[border - 4 : border + 5]))
+        assert np.array_equal(video[:], stacked(frames))
+        assert all(np.array_equal(a, b.rgb.transpose(2, 0, 1)) for a, b in zip(video, frames, strict=True))
+        counts = np.cumsum([0] + [len(oracle) for oracle in oracles])
+        for number in (0, border - 1, border, len(frames) - 1):
+            segment, local = video._segment_for_frame(number)
+            assert counts[segment] + local == number
+            assert 0 <= local < len(oracles[segment])
+    refs = video.lazy_slice(start, end).refs()
+    assert {ref.uri for ref in refs} == {parts[0], parts[1]}
+    assert np.array_equal(np.stack(batch_decode(refs, channel_format="NCHW")), video.slice(start, end).frames)
+    window, numbers = LazyVideo.from_refs(refs, video=video)
+    assert np.array_equal(window[:], video[numbers])
+
+
+def test_segments_of_different_sizes_need_a_size(clip: GetClip, tmp_path: Path) -> None:
+    parts = [shutil.copy(clip(name).path, tmp_path) for name in ("h264_29_97_mp4", "h264_444_odd_mp4")]
+    index = write_frame_index(str(tmp_path / "whole"), segment_uris=parts)
+    video = LazyVideo(str(tmp_path / "whole"), frame_index=index)
+    assert video.slice(0.0, 0.1).frames.shape[0] == 3
+    with pytest.raises(ValueError, match="resize="):
+        video[:]
+    sized = LazyVideo(str(tmp_path / "whole"), frame_index=index, resize=(32, 48))
+    assert sized[:].shape == (len(video), 3, 32, 48)
+
+
+def test_a_segment_that_fails_is_named(parts: list[str], tmp_path: Path) -> None:
+    index = write_frame_index(str(tmp_path / "whole"), segment_uris=parts)
+    video = LazyVideo(str(tmp_path / "whole"), frame_index=index)
+    data = bytearray(Path(parts[1]).read_bytes())
+    data[int(index.segment_table(1).packets.offset[3]) + 9] ^= 4
+    Path(parts[1]).write_bytes(data)
+    with pytest.raises(CorruptMediaError, match=Path(parts[1]).name):
+        video[:]
+    Path(parts[2]).unlink()
+    with pytest.raises(MediaNotFoundError, match=Path(parts[2]).name):
+        LazyVideo(str(tmp_path / "whole"), frame_index=index)[:]
+    assert len(video[: index.segment_frame_counts()[0]]) == index.segment_frame_counts()[0]
+
+
+def test_a_stale_index_is_found_at_the_first_slice(path: str) -> None:
+    write_frame_index(path)
+    video = LazyVideo.from_uri(path)
+    with Path(path).open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(FrameIndexStaleError):
+        video[0]
+
+
+def test_segments_can_be_elsewhere_than_the_index_says(path: str, tmp_path: Path) -> None:
+    write_frame_index(path)
+    moved = shutil.move(path, tmp_path / "moved.mp4")
+    video = LazyVideo(path, frame_index=f"{path}.lance", segment_uris=[str(moved)])
+    assert np.array_equal(video[:], stacked(linear_frames(moved)))
+    with pytest.raises(ValueError, match="segment_uris="):
+        LazyVideo(path, frame_index=f"{path}.lance", segment_uris=[str(moved), str(moved)])
+
+
+@pytest.mark.parametrize("base_only", [False, True])
+def test_a_clock_that_runs_backwards_is_sorted_with_its_frames(
+    base_only: bool, path: str, frames: list[OracleFrame]
+) -> None:
+    write_frame_index(path)
+    table = lance.dataset(f"{path}.lance").to_table()
+    clock = 100.0 + np.random.default_rng(3).permutation(len(frames)) / 10
+    at = table.schema.get_field_index("timestamp")
+    table = table.set_column(at, "timestamp", [clock])
+    if base_only:
+        columns = ["segment_idx", "local_frame_idx", "pts", "timestamp"]
+        table = table.select(columns).replace_schema_metadata(None)
+        shutil.rmtree(f"{path}.lance")
+    lance.write_dataset(table, f"{path}.lance", mode="create" if base_only else "overwrite")
+    video = LazyVideo.from_uri(path)
+    order = np.argsort(clock)
+    assert video.timestamps.tolist() == np.sort(clock).tolist()
+    assert np.array_equal(video[:], stacked([frames[i] for i in order]))
+    assert all(np.array_equal(a, frames[i].rgb.transpose(2, 0, 1)) for a, i in zip(video, order, strict=True))
+    assert video._segment_for_frame(0) == (0, int(order[0]))
+    assert np.array_equal(
+        video.slice(101.0, 102.0, reset_origin=False).timestamps, np.arange(1010, 1020) / 10
+    )
+    refs = video.lazy_slice(101.0, 102.0).refs()
+    assert np.array_equal(
+        np.stack(batch_decode(refs, channel_format="NCHW")), video.slice(101.0, 102.0).frames
+    )
+
+
+def test_scanned_videos_join_and_run_on(parts: list[str]) -> None:
+    oracles = [linear_frames(part) for part in parts]
+    joined = LazyVideo.concat([LazyVideo(part) for part in parts])
+    assert np.array_equal(joined[:], stacked([frame for oracle in oracles for frame in oracle]))
+    first = len(oracles[0])
+    assert joined.timestamps[:first] == pytest.approx([float(frame.time) for frame in oracles[0]])
+    assert joined.timestamps[first] == pytest.approx(float(oracles[0][-1].end + oracles[1][0].time))
+    assert (np.diff(joined.timestamps) > 0).all()
+    again = LazyVideo.concat([joined])
+    assert np.array_equal(again[5], joined[5])
+
+
+def test_indexed_videos_merge_in_the_order_of_their_clock(parts: list[str]) -> None:
+    videos, expected = [], []
+    for number, part in enumerate(parts):
+        oracle = linear_frames(part)
+        clock = 1000.0 * number + np.arange(len(oracle)) / 25
+        videos.append(LazyVideo(part, frame_index=write_frame_index(part, timestamps=clock)))
+        expected += oracle
+    merged = LazyVideo.concat(videos)
+    assert np.array_equal(merged[:], stacked(expected))
+    assert merged.slice(1000.0, 1000.2).frames.shape[0] == 5
+    windows = LazyVideo.concat([videos[0].lazy_slice(0.2, 0.6), videos[2].lazy_slice(2000.0, 2000.2)])
+    assert np.array_equal(
+        windows[:], np.concatenate([videos[0].slice(0.2, 0.6).frames, videos[2].slice(2000.0, 2000.2).frames])
+    )
+    with pytest.raises(ValueError, match="different recordings"):
+        LazyVideo.concat(videos[::-1])
+    with pytest.raises(ValueError, match="different recordings"):
+        LazyVideo.concat([videos[0], videos[0]])
+
+
+def test_videos_that_do_not_join(parts: list[str]) -> None:
+    first = LazyVideo(parts[0])
+    with pytest.raises(ValueError, match="at least one"):
+        LazyVideo.concat([])
+    for options in ({"resize": (8, 8)}, {"colorspace": "G"}, {"channel_format": "NHWC"}):
+        with pytest.raises(ValueError, match="resize, colorspace and channel_format"):
+            LazyVideo.concat([first, LazyVideo(parts[1], **options)])
+    with pytest.raises(ValueError, match="frame indexes"):
+        LazyVideo.concat([first, LazyVideo(parts[1], frame_index=write_frame_index(parts[1]))])
+
+
+def test_pickled_and_copied_videos_decode_on(video: LazyVideo, parts: list[str]) -> None:
+    window = video.lazy_slice(0.3, 0.8)
+    expected = window[:]
+    for twin in (pickle.loads(pickle.dumps(window)), copy.deepcopy(window), copy.copy(window)):
+        assert np.array_equal(twin[:], expected)
+        assert twin.metadata == video.metadata
+    memory = MemoryStore({"memory://a": Path(parts[0]).read_bytes()})
+    held = LazyVideo("memory://a", store=memory)
+    assert np.array_equal(pickle.loads(pickle.dumps(held))[:4], held[:4])
+
+
+def test_from_memory_the_frames_are_the_same(clip: GetClip) -> None:
+    for name in ("h264_29_97_mp4", "h264_ts", "vp8_hidden_webm"):
+        path = clip(name).path
+        video = LazyVideo("anything", store=MemoryStore({"anything": path.read_bytes()}))
+        assert np.array_equal(video[:], stacked(linear_frames(path)))
