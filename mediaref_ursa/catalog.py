@@ -1,0 +1,157 @@
+"""Rows that describe recordings: where each modality is, how it is stored, when it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from mediaref_ursa._extras import needs_extra
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from mediaref_ursa._lazy_video import LazyVideo
+    from mediaref_ursa.store import ObjectStore
+
+__all__ = ["ModalityRow", "StorageFormat", "from_arrow", "open_modality", "to_arrow"]
+
+
+class StorageFormat(str, Enum):
+    """How a modality is stored."""
+
+    MP4_INDEX = "mp4_index"
+    """Video files with the frame index that stands beside the URI, ``<uri>.lance``."""
+    VIDEO = "video"
+    """Video files without one: they are scanned when they are opened."""
+
+
+class ModalityRow(BaseModel):
+    """One modality of one recording: a row of a catalog.
+
+    Attributes:
+        name: What it is called, such as ``"camera_left"``.
+        format: How it is stored.
+        uri: The video, or the name of one of several segments, beside which its index stands.
+        segment_uris: The files that make it up, in order, where they are not the index's own.
+        start_seconds: Where it begins on the recording's clock, inclusive; from its first frame if None.
+        end_seconds: Where it ends, exclusive; to its last frame if None.
+        attributes: Anything else that JSON can say.
+
+    Example:
+        >>> row = ModalityRow(name="camera", format="video", uri="clip.mp4", end_seconds=1.0)
+        >>> open_modality(row)
+        LazyVideo('clip.mp4', frames=30, segments=1, seconds=0.000..0.967)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    format: StorageFormat
+    uri: str = Field(min_length=1)
+    segment_uris: tuple[str, ...] = ()
+    start_seconds: float | None = Field(default=None, allow_inf_nan=False)
+    end_seconds: float | None = Field(default=None, allow_inf_nan=False)
+    attributes: Mapping[str, JsonValue] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_order(self) -> ModalityRow:
+        start, end = self.start_seconds, self.end_seconds
+        if start is not None and end is not None and end < start:
+            raise ValueError(f"expected end_seconds not before start_seconds, found {start} to {end}")
+        return self
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.format, self.uri, self.segment_uris))
+
+
+def open_modality(
+    row: ModalityRow,
+    store: ObjectStore | None = None,
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> LazyVideo:
+    """Return the video that a row describes, as a window of its time range.
+
+    With ``StorageFormat.MP4_INDEX`` nothing of the media is read.
+
+    Args:
+        row: The row; it becomes the ``metadata`` of the video.
+        store: Where the bytes are; chosen by the URI's scheme without it.
+        storage_options: For cloud stores, as fsspec and Lance take them.
+        **options: ``resize``, ``colorspace`` and ``channel_format`` of :class:`LazyVideo`.
+
+    Raises:
+        FrameIndexMissingError: The format says that there is an index, and there is none.
+        MediaRefError: As :class:`LazyVideo` raises.
+    """
+    from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._lazy_video import LazyVideo
+
+    index = None
+    if row.format is StorageFormat.MP4_INDEX:
+        index = LanceFrameIndex.open(row.uri, storage_options=storage_options)
+    video = LazyVideo(
+        row.uri,
+        store=store,
+        frame_index=index,
+        metadata=row,
+        segment_uris=row.segment_uris or None,
+        storage_options=storage_options,
+        **options,
+    )
+    if row.start_seconds is None and row.end_seconds is None:
+        return video
+    start = float("-inf") if row.start_seconds is None else row.start_seconds
+    end = float("inf") if row.end_seconds is None else row.end_seconds
+    return video.lazy_slice(start, end)
+
+
+def to_arrow(rows: Sequence[ModalityRow]) -> pa.Table:
+    """Return rows as an Arrow table, for Parquet, Lance and other tables.
+
+    ``segment_uris`` becomes a list column, ``attributes`` a column of JSON strings.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+
+    >>> row = ModalityRow(name="camera", format="video", uri="clip.mp4", attributes={"rig": 3})
+    >>> from_arrow(to_arrow([row])) == [row]
+    True
+    """
+    with needs_extra("video"):
+        import pyarrow as pa
+    schema = pa.schema(
+        [
+            pa.field("name", pa.string(), nullable=False),
+            pa.field("format", pa.string(), nullable=False),
+            pa.field("uri", pa.string(), nullable=False),
+            pa.field("segment_uris", pa.list_(pa.string())),
+            pa.field("start_seconds", pa.float64()),
+            pa.field("end_seconds", pa.float64()),
+            pa.field("attributes", pa.string()),
+        ]
+    )
+    values = [row.model_dump(mode="json") for row in rows]
+    for value in values:
+        value["attributes"] = json.dumps(value["attributes"])
+    return pa.Table.from_pylist(values, schema=schema)
+
+
+def from_arrow(table: pa.Table) -> list[ModalityRow]:
+    """Return the rows of a table of :func:`to_arrow`; columns that it does not have are ignored.
+
+    Raises:
+        ValidationError: A value that no row can have.
+    """
+    names = [name for name in ModalityRow.model_fields if name in table.column_names]
+    rows = []
+    for value in table.select(names).to_pylist():
+        value["segment_uris"] = tuple(value.get("segment_uris") or ())
+        value["attributes"] = json.loads(value.get("attributes") or "{}")
+        rows.append(ModalityRow.model_validate(value))
+    return rows
