@@ -18,10 +18,19 @@ PACKAGE = Path(mediaref_ursa.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("_uri_text", "_errors", "_time", "_ranges", "_extras", "_bitstream"),
     ("_uris", "layout", "_containers", "_reader", "_pixels", "_frame_table", "_index_metadata"),
-    ("_plan", "_resolve"),
-    ("store", "_pillow", "_lance", "_arrow", "_pyav"),
-    ("_images", "_scan_uri", "_frame_index", "_sources", "_execute", "_references"),
-    ("_batch", "_media_ref", "_data_uri", "table", "video_decoder"),
+    ("_plan", "_resolve", "_timeline"),
+    ("store", "_pillow", "_lance", "_arrow", "_pyav", "_series"),
+    (
+        "_images",
+        "_scan_uri",
+        "_open_store",
+        "_frame_index",
+        "_sources",
+        "_execute",
+        "_references",
+        "_recording",
+    ),
+    ("_batch", "_media_ref", "_data_uri", "_lazy_video", "table", "video_decoder"),
     ("_cli", "_demo", "_index_state", "_inspect"),
 )
 """From the bottom up. A package stands for all of its modules."""
@@ -39,7 +48,7 @@ HOMES = {
     "PIL": {"_pillow"},
     "requests": {"store"},
     "urllib3": {"store"},
-    "temporaldata": set(),
+    "temporaldata": {"_series"},
     "torch": set(),
     "pandas": set(),
 }

@@ -1,8 +1,8 @@
 """Locked files that a forked child does not keep, and memory that it begins anew.
 
 A child shares its parent's open files, and with them the locks: if the parent died, its lock would live on
-in the child. So a child closes its copies. Opening and closing is not interrupted by a fork, or the child would
-inherit a file that nobody knows of.
+in the child. So a child closes its copies. No fork comes between the opening of a file and the note of it,
+or the child would inherit a file that nobody knows of.
 """
 
 from __future__ import annotations
@@ -44,6 +44,11 @@ def close_lockable(descriptor: int) -> None:
         with _guard:
             _open.discard(descriptor)
             os.close(descriptor)
+
+
+def lock(descriptor: int) -> None:
+    """Lock a file that nobody holds for longer than a look."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def try_lock(descriptor: int) -> bool:

@@ -1,8 +1,8 @@
 """How many bytes the cache takes, in all processes together, and what has to go to keep the quota.
 
-The account counts what stands on disk and what writers have reserved. A process that is killed while it changes
-something leaves the account marked; one that is killed while it writes leaves a file that nobody locks. The
-next one that sees either counts anew. So does the first of an hour and of a new boot.
+The account counts what stands on disk and what writers have reserved. A process that is killed while it
+changes something leaves the account marked; one that is killed while it writes leaves a file that nobody
+locks. The next one that sees either counts anew. So does the first of an hour and of a new boot.
 """
 
 from __future__ import annotations
@@ -18,15 +18,23 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mediaref_ursa._cache._entry import SegmentKey, Span, charge, disk_bytes, is_key_name, span_named
+from mediaref_ursa._cache._entry import SegmentKey, Span, charge, disk_bytes
 from mediaref_ursa._cache._folder import CacheFolder
-from mediaref_ursa._cache._forks import close_lockable, open_lockable, try_lock
+from mediaref_ursa._cache._forks import close_lockable, lock, open_lockable, try_lock
+from mediaref_ursa._cache._inventory import (
+    META_NAME,
+    OBJECT_BYTES,
+    Inventory,
+    has_dead_writers,
+    homes_of_writers,
+    remove_home,
+    remove_litter,
+    take_inventory,
+)
 from mediaref_ursa._uri_text import redact
 
 LOCK_TIMEOUT_SECONDS = 10.0
-META_NAME = "meta.json"
 _COUNT_AGAIN_SECONDS = 3600.0
-_OBJECT_BYTES = 8192  # its directory and meta.json
 _LOW_WATER = 0.9  # evict some more than needed: each time, all entries are looked at
 _ACCOUNT_BYTES = 4096
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -72,37 +80,6 @@ class Account:
 
 
 @dataclass(frozen=True)
-class StoredRange:
-    """A file of the cache, as a look at the directory shows it."""
-
-    used_ns: int
-    path: Path
-    disk_bytes: int
-
-
-@dataclass(frozen=True)
-class Inventory:
-    """All that stands in the cache.
-
-    Attributes:
-        ranges: Complete files.
-        objects: Directories that hold any.
-        litter: Files and directories that dead processes left.
-        reserved_bytes: What living writers are writing.
-    """
-
-    ranges: tuple[StoredRange, ...]
-    objects: int
-    litter: tuple[Path, ...]
-    reserved_bytes: int
-
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes on disk, whole blocks, with what each object takes besides its ranges."""
-        return sum(found.disk_bytes for found in self.ranges) + self.objects * _OBJECT_BYTES
-
-
-@dataclass(frozen=True)
 class Reservation:
     """Room for one range: a locked, empty file, and where it goes when it is complete."""
 
@@ -142,7 +119,7 @@ class Ledger:
         """
         with self._changing() as account:
             is_old = not 0 <= time.time() - account.counted_seconds < _COUNT_AGAIN_SECONDS
-            if is_old or account.boot != _boot_id() or self._dead_writers():
+            if is_old or account.boot != _boot_id() or has_dead_writers(self._folder):
                 self._count(account)
             self._make_room(account, 0)
 
@@ -157,15 +134,14 @@ class Ledger:
         target = home / span.file_name
         needed = disk_bytes(span.length)
         with self._changing() as account:
-            if target.exists() or not self._make_room(account, needed + _OBJECT_BYTES):
+            if target.exists() or not self._make_room(account, needed + OBJECT_BYTES):
                 return None
             name = f"{home.name}.{span.file_name}.{os.getpid()}.{secrets.token_hex(4)}"
             path = self._folder.writing / name
             descriptor = open_lockable(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             account.taken_bytes += needed
             try:
-                if not try_lock(descriptor):
-                    raise OSError(f"a file that nobody else knows cannot be locked: {path}")
+                lock(descriptor)
                 account.taken_bytes += _make_home(home, key)
             except BaseException:
                 close_lockable(descriptor)
@@ -217,42 +193,14 @@ class Ledger:
             return 0
 
     def look(self) -> Inventory:
-        """Return what stands in the cache, without changing anything.
-
-        Writers are looked at first: a range that moves to its place meanwhile is counted twice rather than
-        not at all.
-        """
-        living: set[str] = set()
-        litter: list[Path] = []
-        reserved_bytes = 0
-        for path in _files_in(self._folder.writing):
-            home, span = _parts_of_writing(path.name)
-            if home and _is_being_written(path):
-                living.add(home)
-                reserved_bytes += disk_bytes(span.length) if span else 0
-            else:
-                litter.append(path)
-        ranges: list[StoredRange] = []
-        objects = 0
-        for home_path in _files_in(self._folder.objects):
-            if not is_key_name(home_path.name):
-                continue
-            found = list(_ranges_in(home_path))
-            ranges += found
-            if found or home_path.name in living:
-                objects += 1
-            else:
-                litter.append(home_path)
-        return Inventory(tuple(ranges), objects, tuple(litter), reserved_bytes)
-
-    def _dead_writers(self) -> bool:
-        return any(not _is_being_written(path) for path in _files_in(self._folder.writing))
+        """Return what stands in the cache, without changing anything."""
+        return take_inventory(self._folder)
 
     def _count(self, account: Account) -> Inventory:
         """Set the account right and remove litter."""
         inventory = self.look()
         for path in inventory.litter:
-            _remove_litter(path)
+            remove_litter(path)
         account.taken_bytes = inventory.stored_bytes + inventory.reserved_bytes
         account.counted_seconds = time.time()
         account.boot = _boot_id()
@@ -261,6 +209,8 @@ class Ledger:
     def _make_room(self, account: Account, needed_bytes: int) -> bool:
         if account.taken_bytes + needed_bytes <= self._quota_bytes:
             return True
+        if needed_bytes > self._quota_bytes:
+            return False
         inventory = self._count(account)
         if account.taken_bytes + needed_bytes > self._quota_bytes:
             keep_bytes = min(int(self._quota_bytes * _LOW_WATER), self._quota_bytes - needed_bytes)
@@ -274,22 +224,22 @@ class Ledger:
         for found in sorted(inventory.ranges, key=lambda one: one.used_ns):
             if account.taken_bytes <= keep_bytes:
                 break
-            with suppress(FileNotFoundError):
-                found.path.unlink()
+            _unlink(found.path)
             account.taken_bytes -= found.disk_bytes
             account.evicted_ranges += 1
             touched.add(found.path.parent)
-        living = {_parts_of_writing(path.name)[0] for path in _files_in(self._folder.writing)}
+        living = homes_of_writers(self._folder)
         for home in touched:
-            if home.name not in living and _remove_home(home):
-                account.taken_bytes -= _OBJECT_BYTES
+            if home.name not in living and remove_home(home):
+                account.taken_bytes -= OBJECT_BYTES
 
     def _remove(self, path: Path, freed_bytes: int) -> None:
-        with suppress(LedgerBusyError), self._changing() as account:
-            path.unlink()
-            account.taken_bytes -= freed_bytes
-            return
-        path.unlink(missing_ok=True)  # not subtracted: the next count sets it right
+        try:
+            with self._changing() as account:
+                if _unlink(path):
+                    account.taken_bytes -= freed_bytes
+        except LedgerBusyError:
+            _unlink(path)  # not subtracted: the next count sets it right
 
     @contextmanager
     def _changing(self) -> Iterator[Account]:
@@ -335,44 +285,6 @@ def _boot_id() -> str:
         return ""
 
 
-def _files_in(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError:
-        return []
-
-
-def _ranges_in(home: Path) -> Iterator[StoredRange]:
-    with suppress(OSError), os.scandir(home) as entries:
-        for entry in entries:
-            if span_named(entry.name) is None:
-                continue
-            with suppress(OSError):
-                found = entry.stat(follow_symlinks=False)
-                yield StoredRange(found.st_mtime_ns, home / entry.name, charge(found.st_size))
-
-
-def _parts_of_writing(name: str) -> tuple[str, Span | None]:
-    """Return the object and the range of a file that is being written; ``""`` for a stray file."""
-    home, _, rest = name.partition(".")
-    span = span_named(rest.partition(".")[0])
-    return (home, span) if is_key_name(home) and span else ("", None)
-
-
-def _is_being_written(path: Path) -> bool:
-    """Tell whether a living process holds the file's lock; the system frees it with the process."""
-    try:
-        descriptor = open_lockable(path, os.O_RDONLY | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return True  # it has moved to its place
-    except OSError:
-        return False
-    try:
-        return not try_lock(descriptor)
-    finally:
-        close_lockable(descriptor)
-
-
 def _make_home(home: Path, key: SegmentKey) -> int:
     """Make an object's directory, with a note for people; return what it takes on disk."""
     try:
@@ -382,23 +294,13 @@ def _make_home(home: Path, key: SegmentKey) -> int:
     with suppress(OSError):
         note = {"uri": redact(key.uri), "etag": key.etag}
         (home / META_NAME).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
-    return _OBJECT_BYTES
+    return OBJECT_BYTES
 
 
-def _remove_home(home: Path) -> bool:
-    """Remove an object's directory if it holds no range."""
-    with suppress(OSError):
-        if any(path.name != META_NAME for path in home.iterdir()):
-            return False
-        (home / META_NAME).unlink(missing_ok=True)
-        home.rmdir()
-        return True
-    return False
-
-
-def _remove_litter(path: Path) -> None:
-    with suppress(OSError):
-        if path.is_dir():
-            _remove_home(path)
-        else:
-            path.unlink()
+def _unlink(path: Path) -> bool:
+    """Remove a file; tell whether it was there."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True

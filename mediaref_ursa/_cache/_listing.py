@@ -73,7 +73,8 @@ class Listings:
                 if kept is not None and kept[0] == (changed_ns, inode):
                     self._kept.move_to_end(folder)
                     return kept[1]
-            listing = Listing(filter(None, map(span_named, os.listdir(folder))))
+            with os.scandir(folder) as entries:
+                listing = Listing(filter(None, (span_named(entry.name) for entry in entries)))
         except OSError:
             return Listing(())
         # Two changes within a tick of the file system's clock look like one.

@@ -8,26 +8,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mediaref_ursa._errors import InvalidReferenceError
+from mediaref_ursa._errors import InvalidReferenceError, MissingExtraError
+from mediaref_ursa._storage_options import FSSPEC_SCHEMES, StorageOptions, fsspec_options
 from mediaref_ursa._uris import REMOTE_SCHEMES, scheme_of
 from mediaref_ursa.store._local import LocalStore
 from mediaref_ursa.store._memory import MemoryStore
 from mediaref_ursa.store._protocol import ObjectInfo, ObjectStore
 
 if TYPE_CHECKING:
+    from mediaref_ursa.store._fsspec import FsspecStore
     from mediaref_ursa.store._http import HttpStore
 
-__all__ = ["HttpStore", "LocalStore", "MemoryStore", "ObjectInfo", "ObjectStore", "store_for"]
+__all__ = [
+    "FsspecStore",
+    "HttpStore",
+    "LocalStore",
+    "MemoryStore",
+    "ObjectInfo",
+    "ObjectStore",
+    "store_for",
+]
 
 
-def store_for(uri: str) -> ObjectStore:
+def store_for(uri: str, storage_options: StorageOptions | None = None) -> ObjectStore:
     """Return the store that serves ``uri``, by its scheme.
 
     Args:
-        uri: A plain path, ``file://``, ``http://`` or ``https://``.
+        uri: A plain path, ``file://``, ``http://``, ``https://``, or a cloud store's scheme: ``s3://``,
+            ``r2://`` (Cloudflare, by its S3 interface), ``gs://``, ``az://``, ``abfs://``, ``abfss://``,
+            ``adl://``, ``hf://``, ``oss://``, and ``memory://`` of fsspec.
+        storage_options: For cloud stores, as fsspec (``key``, ``secret``, ``endpoint_url``, ...) or as
+            object_store, Lance and Polars spell them (``aws_access_key_id``, ``aws_endpoint``, ...); what is
+            not given comes from the environment. ``r2://`` takes ``account_id`` or ``endpoint_url``,
+            or the environment's ``R2_ACCOUNT_ID``, ``R2_ACCESS_KEY_ID`` and ``R2_SECRET_ACCESS_KEY``.
 
     Raises:
-        InvalidReferenceError: Another scheme; the message names those that are served.
+        InvalidReferenceError: Another scheme, the message names those that are served; or ``r2://``
+            without an account.
+        MissingExtraError: A cloud store, and fsspec is not installed.
+        ValueError: Storage options that contradict one another.
 
     >>> store_for("clips/a.mp4")
     LocalStore()
@@ -39,16 +58,36 @@ def store_for(uri: str) -> ObjectStore:
         from mediaref_ursa.store._http import HttpStore
 
         return HttpStore()
-    raise InvalidReferenceError(
-        f"expected a path or one of file://, http://, https://; no store serves the scheme '{scheme}'",
-        uri=uri,
-    )
+    if scheme not in FSSPEC_SCHEMES:
+        raise InvalidReferenceError(
+            f"expected a path or one of file://, http://, https://, {_listed(FSSPEC_SCHEMES)};"
+            f" no store serves the scheme '{scheme}'",
+            uri=uri,
+        )
+    try:
+        fsspec_options(
+            scheme, storage_options
+        )  # an account that is missing is told now, not at the first read
+        from mediaref_ursa.store._fsspec import FsspecStore
+
+        return FsspecStore(scheme, storage_options or {})
+    except (InvalidReferenceError, MissingExtraError) as error:
+        error.uri = uri
+        raise
+
+
+def _listed(schemes: frozenset[str]) -> str:
+    return ", ".join(f"{scheme}://" for scheme in sorted(schemes))
 
 
 def __getattr__(name: str) -> object:
-    """Load the HTTP store, and with it requests, when it is first used."""
+    """Load the stores of requests and fsspec when they are first used."""
     if name == "HttpStore":
         from mediaref_ursa.store._http import HttpStore
 
         return HttpStore
+    if name == "FsspecStore":
+        from mediaref_ursa.store._fsspec import FsspecStore
+
+        return FsspecStore
     raise AttributeError(f"module 'mediaref_ursa.store' has no attribute {name!r}")
