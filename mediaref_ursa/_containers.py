@@ -136,8 +136,4 @@ _LENGTH_CHECKS: dict[str, Callable[[int, ReadRange], bool]] = {
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    for size, first in _TS_PACKET_BYTES:
-        marks = head[first::size][:3]
-        if len(marks) >= min(3, max(1, len(head) // size)) and set(marks) == {0x47}:
-            return True
-    return False
+    return any(head[first::size][:3] in (b"GG", b"GGG") for size, first in _TS_PACKET_BYTES)

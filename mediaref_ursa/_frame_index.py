@@ -44,13 +44,13 @@ class LanceFrameIndex:
 
     @classmethod
     def open(
-        cls, uri: str | os.PathLike[str], *, storage_options: Mapping[str, str] | None = None
+        cls, uri: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
     ) -> LanceFrameIndex:
         """Open the index that stands beside a video.
 
         Args:
             uri: The video, or the index itself (``<uri>.lance``).
-            storage_options: As Lance takes them, for object stores.
+            storage_options: For cloud stores, as fsspec or as Lance spell them.
 
         Raises:
             FrameIndexMissingError: There is none.
@@ -187,6 +187,8 @@ def write_frame_index(
     *,
     segment_uris: Sequence[str | os.PathLike[str]] = (),
     timestamps: npt.ArrayLike | None = None,
+    store: ObjectStore | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> LanceFrameIndex:
@@ -200,6 +202,9 @@ def write_frame_index(
         timestamps: float64 ``(n,)``, recording-relative seconds of every frame over all segments,
             ascending, such as those of a camera's clock. Without them a frame's timestamp is
             ``pts * time_base`` plus the lengths of the segments before.
+        store: Where the video's bytes are; chosen by each URI's scheme without it. The index is written by
+            Lance, to the place that the URI names.
+        storage_options: For cloud stores, of the video and of the index, as fsspec or as Lance spell them.
         overwrite: Replace an index that stands there already.
         progress: Called now and then with bytes done and bytes in all, of each segment in turn.
 
@@ -211,6 +216,7 @@ def write_frame_index(
         ValueError: Timestamps of another number than there are frames, not finite, or descending.
         UnsupportedMediaError: No video, or a codec that cannot be decoded here.
         CorruptMediaError: A video that FFmpeg cannot read.
+        StoreError: The video cannot be read, or the index not be written, where they are.
 
     Example:
         >>> index = write_frame_index("clip.mp4")
@@ -218,14 +224,21 @@ def write_frame_index(
         [0, 512, 1024]
     """
     index_uri = lance_frame_index_uri(absolute_place(uri))
-    if not overwrite and index_exists(index_uri):
+    if not overwrite and index_exists(index_uri, storage_options):
         raise FrameIndexExistsError(
             "there is a frame index already; replace it with overwrite=True (index --overwrite)",
             uri=index_uri,
         )
-    index = scan_frame_index(uri, segment_uris=segment_uris, timestamps=timestamps, progress=progress)
+    index = scan_frame_index(
+        uri,
+        segment_uris=segment_uris,
+        timestamps=timestamps,
+        store=store,
+        storage_options=storage_options,
+        progress=progress,
+    )
     tables = [index.segment_table(i) for i in range(len(index.segments))]
-    write_index(index_uri, tables)
+    write_index(index_uri, tables, storage_options=storage_options)
     logger.info("wrote the frame index of {} ({} frames)", without_query(index.uri), len(index))
     return index
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mediaref_ursa._errors import FrameIndexInvalidError
 from mediaref_ursa._time import Int64Array, ticks_to_ns_ceil, ticks_to_ns_round
 
+_TOO_LONG = 2**62
 UNKNOWN = -1
 """Stands for "not known" in ``crc32`` and ``is_reference``."""
 
@@ -234,7 +235,7 @@ def _value_problem(table: SegmentTable) -> str | None:
     if not len(table):
         return None
     info, packets = table.info, table.packets
-    if (np.diff(table.pts) <= 0).any():
+    if (table.pts[1:] <= table.pts[:-1]).any():
         return "pts are not strictly ascending"
     if max(-int(table.pts[0]), int(table.pts[-1]), int(table.duration.max())) >= 2**62:
         return "a pts or a duration is out of range"
@@ -246,6 +247,8 @@ def _value_problem(table: SegmentTable) -> str | None:
         return "two frames point at one packet"
     if (table.start < 0).any() or (table.start > table.packet).any():
         return "a frame's decoding begins after its own packet"
+    if info.length >= _TOO_LONG:
+        return f"a file of {info.length} bytes"
     if (packets.size < 0).any() or int(packets.size.max()) > info.length:
         return f"a packet is larger than the file of {info.length} bytes"
     if info.addressable and (

@@ -17,6 +17,7 @@ from mediaref_ursa._uris import scheme_of, without_query
 METADATA_KEY = "mediaref_ursa"
 VERSION = (1, 0)
 _SUFFIX = ".lance"
+_TOO_LARGE = 2**62
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def decode_metadata(text: str, index_uri: str) -> tuple[SegmentEntry, ...]:
     try:
         value = json.loads(text)
         major = int(str(value["version"]).split(".", maxsplit=1)[0])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _invalid(f"its metadata is no versioned JSON value ({error!r})", index_uri) from error
     if major > VERSION[0]:
         raise FrameIndexVersionError(
@@ -98,8 +99,8 @@ def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
     if num < 1 or den < 1:
         raise ValueError(f"time_base {num}/{den}")
     sizes = [int(segment[name]) for name in ("length", "width", "height", "frames", "packets")]
-    if min(sizes) < 0:
-        raise ValueError("a negative size")
+    if min(sizes) < 0 or max(sizes) >= _TOO_LARGE:
+        raise ValueError("a size that none can have")
     rotation = int(segment["rotation"])
     if rotation not in (0, 90, 180, 270):
         raise ValueError(f"rotation {rotation}")
@@ -149,7 +150,8 @@ def _relative(uri: str, index_uri: str) -> str | None:
         return uri[len(base) :] if uri.startswith(base) else uri
     if posixpath.isabs(uri) != posixpath.isabs(index_uri):
         return uri
-    return posixpath.relpath(uri, posixpath.dirname(index_uri) or ".")
+    relative = posixpath.relpath(uri, posixpath.dirname(index_uri) or ".")
+    return f"./{relative}" if scheme_of(relative) else relative
 
 
 def _absolute(uri: object, index_uri: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,14 +17,19 @@ from mediaref_ursa._errors import (
     FrameIndexError,
     FrameIndexInvalidError,
     FrameIndexMissingError,
+    InvalidReferenceError,
+    StoreError,
 )
 from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentTable
 from mediaref_ursa._index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
 from mediaref_ursa._lance_calls import LanceCallError, describe, read, write
+from mediaref_ursa._storage_options import StorageOptions, lance_options, lance_uri
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
 
-StorageOptions = Mapping[str, str]
+_TOO_MUCH = (ArithmeticError, MemoryError, RecursionError)
+# What Lance says when the way to a table is at fault rather than the table.
+_STORE_REFUSES = re.compile(r"Error performing|error sending request|privileges|credentials", re.IGNORECASE)
 
 BASE_COLUMNS = ("segment_idx", "local_frame_idx", "pts", "timestamp")
 
@@ -56,7 +62,7 @@ class LanceIndexFile:
 
     Args:
         uri: Where the table is.
-        storage_options: As Lance takes them.
+        storage_options: In any spelling that :mod:`mediaref_ursa._storage_options` knows.
 
     Raises:
         FrameIndexMissingError: No table is there.
@@ -88,16 +94,15 @@ class LanceIndexFile:
             FrameIndexInvalidError: The rows cannot be read, or are not numbered 0..n-1 in each segment.
         """
         table = self._read(list(BASE_COLUMNS))
-        segment, local = _ints(table, "segment_idx"), _ints(table, "local_frame_idx")
-        order = np.lexsort((local, segment))
-        segment, local = segment[order], local[order]
-        counts = np.bincount(segment) if len(segment) and int(segment[0]) >= 0 else np.zeros(0, np.int64)
-        numbered = np.concatenate([np.arange(count) for count in counts]) if len(counts) else np.zeros(0)
-        if len(numbered) != len(local) or (numbered != local).any():
-            raise FrameIndexInvalidError(
-                "expected local_frame_idx to number the frames of each segment from 0 on", uri=self.uri
-            )
-        return segment, _ints(table, "pts")[order], _floats(table, "timestamp")[order]
+        with _lance_errors("take its rows apart", self.uri):
+            segment, local = _ints(table, "segment_idx"), _ints(table, "local_frame_idx")
+            order = np.lexsort((local, segment))
+            segment, local = segment[order], local[order]
+            if not _are_numbered(segment, local):
+                raise FrameIndexInvalidError(
+                    "expected local_frame_idx to number the frames of each segment from 0 on", uri=self.uri
+                )
+            return segment, _ints(table, "pts")[order], _floats(table, "timestamp")[order]
 
     def segment_table(self, number: int) -> SegmentTable:
         """Read the columns of one segment.
@@ -126,8 +131,19 @@ class LanceIndexFile:
             )
 
     def _read(self, columns: list[str], **where: int) -> pa.Table:
+        place, options = _lance_place(self.uri, self._storage_options)
         with _lance_errors("read its rows", self.uri):
-            return read(_lance_uri(self.uri), self._storage_options, self._version, columns, where)
+            return read(place, options, self._version, columns, where)
+
+
+def _are_numbered(segment: Int64Array, local: Int64Array) -> bool:
+    """Return whether sorted rows number segments, and frames within each, from 0 on without a gap."""
+    if not len(segment):
+        return True
+    begins = np.append(True, segment[1:] != segment[:-1])
+    numbers = np.cumsum(begins) - 1
+    firsts = np.flatnonzero(begins)[numbers]
+    return bool((segment == numbers).all() and (local == np.arange(len(local)) - firsts).all())
 
 
 def write_index(
@@ -143,16 +159,19 @@ def write_index(
     table = pa.concat_tables(_arrow_table(number, segment) for number, segment in enumerate(tables))
     damaged = _set_damaged_aside(uri, options)
     exists = index_exists(uri, options)
+    place, own_options = _lance_place(uri, options)
     with _lance_errors("write it", uri):
-        write(_lance_uri(uri), options, table.replace_schema_metadata(schema.metadata), exists=exists)
+        write(place, own_options, table.replace_schema_metadata(schema.metadata), exists=exists)
     if damaged is not None:
         shutil.rmtree(damaged, ignore_errors=True)
 
 
-def _set_damaged_aside(uri: str, options: dict[str, str]) -> Path | None:
+def _set_damaged_aside(uri: str, options: StorageOptions) -> Path | None:
     """Rename a local table that cannot be opened, since Lance cannot commit to it either."""
-    place = Path(_lance_uri(uri))
-    if not is_local(uri) or not (place / "_versions").is_dir():
+    if not is_local(uri):
+        return None
+    place = Path(local_path(uri)).absolute()
+    if not (place / "_versions").is_dir():
         return None
     try:
         _describe(uri, options)
@@ -174,17 +193,25 @@ def index_exists(uri: str, storage_options: StorageOptions | None = None) -> boo
     return True
 
 
-def _describe(uri: str, options: dict[str, str]) -> tuple[int, int, pa.Schema]:
+def _describe(uri: str, options: StorageOptions) -> tuple[int, int, pa.Schema]:
     if scheme_of(uri) in REMOTE_SCHEMES:  # Lance reads object stores, but nothing over plain HTTP
         raise _missing(uri)
     if is_local(uri) and not Path(local_path(uri)).exists():
         raise _missing(uri)
+    place, own_options = _lance_place(uri, options)
     with _lance_errors("open it", uri):
-        return describe(_lance_uri(uri), options)
+        return describe(place, own_options)
 
 
-def _lance_uri(uri: str) -> str:
-    return str(Path(local_path(uri)).absolute()) if is_local(uri) else uri
+def _lance_place(uri: str, options: StorageOptions) -> tuple[str, dict[str, str]]:
+    """Return URI and options as Lance reads them; the environment counts as it is now."""
+    if is_local(uri):
+        return str(Path(local_path(uri)).absolute()), {}
+    try:
+        return lance_uri(uri), lance_options(scheme_of(uri), options)
+    except InvalidReferenceError as error:
+        error.uri = uri
+        raise
 
 
 def _missing(uri: str) -> FrameIndexMissingError:
@@ -198,11 +225,21 @@ def _lance_errors(doing: str, uri: str) -> Iterator[None]:
     """Turn what Lance and Arrow object to into errors of this library."""
     try:
         yield
-    except (LanceCallError, pa.ArrowException, ValueError, KeyError, TypeError, OSError) as error:
+    except (
+        LanceCallError,
+        pa.ArrowException,
+        ValueError,
+        LookupError,
+        TypeError,
+        OSError,
+        *_TOO_MUCH,
+    ) as error:
         if isinstance(error, FrameIndexError):
             raise
         if "was not found" in str(error):
             raise _missing(uri) from error
+        if not is_local(uri) and _STORE_REFUSES.search(str(error)):
+            raise StoreError(f"the frame index: Lance could not {doing}: {error}", uri=uri) from error
         raise FrameIndexInvalidError(
             f"the frame index is damaged: Lance could not {doing}: {error}", uri=uri
         ) from error

@@ -18,4 +18,4 @@ def open_store(
         store: The caller's own, taken as it is.
         storage_options: For the store of a cloud scheme.
     """
-    return store_for(uri) if store is None else store
+    return store_for(uri, storage_options) if store is None else store

@@ -190,6 +190,7 @@ def _packets_to_feed(table: SegmentTable, frames: Int64Array) -> Int64Array:
     packets = np.arange(int(table.start[frames].min()), last + 1, dtype=np.int64)
     needed = table.packets.is_reference[packets] != 0
     needed[targets - packets[0]] = True
+    needed[0] = True  # a decoder begins there, whoever else refers to it
     fed: Int64Array = packets[needed]
     return fed
 

@@ -25,7 +25,7 @@ class RangeReader:
     def __init__(self, read_range: ReadRange, length: int) -> None:
         self.length = length
         self.bytes_read = 0
-        self.read_range = read_range
+        self._read_range = read_range
         self._position = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
 
@@ -73,7 +73,7 @@ class RangeReader:
         block = self._blocks.get(number)
         if block is None:
             offset = number * _BLOCK_BYTES
-            block = self.read_range(offset, min(_BLOCK_BYTES, self.length - offset))
+            block = self._read_range(offset, min(_BLOCK_BYTES, self.length - offset))
             self.bytes_read += len(block)
             self._blocks[number] = block
             if len(self._blocks) > _BLOCKS_KEPT:

@@ -17,7 +17,16 @@ PACKAGE = Path(mediaref_ursa.__file__).parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("_uri_text", "_errors", "_time", "_ranges", "_extras", "_bitstream"),
-    ("_uris", "layout", "_containers", "_reader", "_pixels", "_frame_table", "_index_metadata"),
+    (
+        "_uris",
+        "_storage_options",
+        "layout",
+        "_containers",
+        "_reader",
+        "_pixels",
+        "_frame_table",
+        "_index_metadata",
+    ),
     ("_plan", "_resolve", "_timeline"),
     ("store", "_pillow", "_lance", "_arrow", "_pyav", "_series"),
     (
@@ -48,6 +57,7 @@ HOMES = {
     "PIL": {"_pillow"},
     "requests": {"store"},
     "urllib3": {"store"},
+    "fsspec": {"store"},
     "temporaldata": {"_series"},
     "torch": set(),
     "pandas": set(),

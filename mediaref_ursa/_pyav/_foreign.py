@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import av.error
+from av.codec.codec import UnknownCodecError
 
 from mediaref_ursa._errors import (
     CorruptMediaError,
@@ -15,6 +16,7 @@ from mediaref_ursa._errors import (
 )
 
 _UNSUPPORTED = (
+    UnknownCodecError,
     av.error.DecoderNotFoundError,
     av.error.DemuxerNotFoundError,
     av.error.EncoderNotFoundError,

@@ -80,7 +80,7 @@ def _describe(
         addressable=False,
         bits_per_coded_sample=context.bits_per_coded_sample,
         cut_short=is_cut_short(
-            sniff_container(reader.read_at(0, SNIFF_BYTES)), reader.length, reader.read_range
+            sniff_container(reader.read_at(0, SNIFF_BYTES)), reader.length, reader.read_at
         ),
         reorder_depth=getattr(context, "reorder_depth", 0),
     )

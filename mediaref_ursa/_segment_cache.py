@@ -1,0 +1,133 @@
+"""The segment cache of this process: where it is, how large it may grow.
+
+Operators set ``MEDIAREF_URSA_CACHE`` (a directory) and ``MEDIAREF_URSA_CACHE_LIMIT`` (``50GB``; ``0`` for no
+cache). Programs and tests may set ``_DEFAULT_CACHE_DIR`` and ``_DEFAULT_CACHE_QUOTA_GB`` of this module,
+which count more than the environment. All four are read when the cache is used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import platformdirs
+
+from mediaref_ursa._cache._cache import CacheInfo, SegmentCache, forget_warning
+from mediaref_ursa._cache._entry import SegmentKey
+from mediaref_ursa._cache._forks import forget_after_fork
+from mediaref_ursa._cache._ledger import Swept
+from mediaref_ursa._errors import StoreError
+
+__all__ = [
+    "CacheInfo",
+    "SegmentCache",
+    "SegmentKey",
+    "Swept",
+    "cache_directory",
+    "cache_quota_bytes",
+    "segment_cache",
+]
+
+DIRECTORY_VARIABLE = "MEDIAREF_URSA_CACHE"
+LIMIT_VARIABLE = "MEDIAREF_URSA_CACHE_LIMIT"
+
+_DEFAULT_CACHE_DIR: str | os.PathLike[str] = (
+    platformdirs.user_cache_path("mediaref-ursa", appauthor=False) / "segments"
+)
+_DEFAULT_CACHE_QUOTA_GB: float = 50
+_BUILT_IN = _DEFAULT_CACHE_DIR, _DEFAULT_CACHE_QUOTA_GB
+
+_GB = 10**9
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?b)?", re.IGNORECASE)
+_UNITS: Mapping[str, int] = {
+    "b": 1,
+    **{f"{letter}b": 1000**power for power, letter in enumerate("kmgt", start=1)},
+    **{f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", start=1)},
+}
+
+
+def cache_directory() -> Path:
+    """Return where the segment cache is, as the module, the environment or the platform says."""
+    directory = _DEFAULT_CACHE_DIR
+    if directory == _BUILT_IN[0]:
+        directory = os.environ.get(DIRECTORY_VARIABLE) or directory
+    try:
+        return Path(directory).expanduser().absolute()
+    except RuntimeError:  # a user without a home, as in some containers
+        return Path(tempfile.gettempdir()) / f"mediaref-ursa-segments-{os.geteuid()}"
+
+
+def cache_quota_bytes() -> int:
+    """Return how many bytes the segment cache may take on disk.
+
+    Raises:
+        StoreError: ``MEDIAREF_URSA_CACHE_LIMIT`` is no size.
+    """
+    limit = os.environ.get(LIMIT_VARIABLE)
+    quota_gb = _DEFAULT_CACHE_QUOTA_GB
+    if limit and quota_gb == _BUILT_IN[1]:
+        return parse_size(limit)
+    return max(0, int(quota_gb * _GB))
+
+
+def parse_size(text: str) -> int:
+    """Return a size in bytes: a number with B, KB, MB, GB, TB, or KiB to TiB; 0 needs no unit.
+
+    Raises:
+        StoreError: It is no such size.
+
+    >>> parse_size("50GB"), parse_size("1.5 MiB"), parse_size("0")
+    (50000000000, 1572864, 0)
+    """
+    match = _SIZE.fullmatch(text.strip())
+    unit = _UNITS.get((match[2] or "").lower()) if match else None
+    if match is not None and unit is None and Fraction(match[1]) == 0:
+        return 0
+    if match is None or unit is None:
+        raise StoreError(
+            f"expected a size such as 50GB or 500MB, or 0 for no cache, found {text[:40]!r}; "
+            f"set {LIMIT_VARIABLE} anew"
+        )
+    return int(Fraction(match[1]) * unit)
+
+
+class _Current:
+    """The cache that was used last, and the lock of whoever makes it."""
+
+    def __init__(self) -> None:
+        self.cache: SegmentCache | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Take a lock that nobody holds; the cache forgets for itself."""
+        self.lock = threading.Lock()
+
+
+_current = _Current()
+forget_after_fork(_current)
+
+
+def segment_cache() -> SegmentCache:
+    """Return the cache that all stores of this process share, for the settings as they are now.
+
+    Raises:
+        StoreError: ``MEDIAREF_URSA_CACHE_LIMIT`` is no size.
+    """
+    directory, quota_bytes = cache_directory(), cache_quota_bytes()
+    with _current.lock:
+        cache = _current.cache
+        if cache is None or (cache.directory, cache.quota_bytes) != (directory, quota_bytes):
+            cache = _current.cache = SegmentCache(directory, quota_bytes)
+        return cache
+
+
+def _reset_cache_for_tests() -> None:
+    """Forget what this process knows of the cache, as if it had just started; files stay."""
+    with _current.lock:
+        _current.cache = None
+    forget_warning()
