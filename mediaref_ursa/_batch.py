@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 UInt8Array = npt.NDArray[np.uint8]
 
 _DECODERS = ("pyav",)
+_LARGEST_TOLERANCE_NS = 2**62
 _IMAGE_FORMATS: dict[str, PixelFormat] = {
     "RGB": "rgb",
     "BGR": "bgr",
@@ -196,8 +198,9 @@ class _Batch:
     sources_of_segments: list[VideoSource] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.tolerance_ns < 0:
-            raise ValueError(f"expected tolerance_ns of 0 or more, found {self.tolerance_ns}")
+        self.tolerance_ns = operator.index(self.tolerance_ns)
+        if not 0 <= self.tolerance_ns < _LARGEST_TOLERANCE_NS:
+            raise ValueError(f"expected tolerance_ns from 0 to 2**62, found {self.tolerance_ns}")
         self.columns: ReferenceColumns = reference_columns(self.refs)
 
     def plan(self, strategy: BatchDecodingStrategy) -> DecodePlan:
@@ -266,6 +269,7 @@ class _Batch:
             self._index_for(uri, place),
             store=self.options.store,
             storage_options=self.options.storage_options,
+            base_dir=None if place == uri else self.base_dir,
         )
 
     def _index_for(self, uri: str, place: str) -> LanceFrameIndex | None:
@@ -281,6 +285,10 @@ class _Batch:
             from mediaref_ursa._frame_index import LanceFrameIndex
 
             return LanceFrameIndex.open(given, storage_options=self.options.storage_options)
+        if given is not None and not hasattr(given, "segment_table"):
+            raise TypeError(
+                f"expected frame_index to be a LanceFrameIndex or a mapping, found {given!r:.100}"
+            )
         index: LanceFrameIndex | None = given
         return index
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mediaref_ursa import __version__
+from mediaref_ursa._cli_cache import cache
 from mediaref_ursa._errors import (
     FrameIndexInvalidError,
     FrameIndexStaleError,
@@ -69,6 +70,9 @@ def main(ctx: click.Context, verbose: bool) -> None:
 
         logger.enable("mediaref_ursa")
         ctx.call_on_close(lambda: logger.disable("mediaref_ursa"))
+
+
+main.add_command(cache)
 
 
 @main.command()

@@ -17,6 +17,7 @@ _ASF_GUID = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _SMALLEST_BOX = 8
 _EBML_ID_BYTES = 4
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
+_ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _TS_PACKET_BYTES = ((188, 0), (192, 4), (204, 0))
 
 
@@ -127,11 +128,34 @@ def _mpegts_is_cut_short(length: int, read: ReadRange) -> bool:
     return length % size != 0
 
 
+def _flv_is_cut_short(length: int, read: ReadRange) -> bool:
+    """The file ends with the size of its last tag (Adobe FLV, annex E.3)."""
+    last = int.from_bytes(read(max(length - 4, 0), 4), "big")
+    start = length - 4 - last
+    tag = read(start, 4) if start > 0 else b""
+    return len(tag) < 4 or tag[0] & 31 not in (8, 9, 18) or int.from_bytes(tag[1:4], "big") + 11 != last
+
+
+def _asf_is_cut_short(length: int, read: ReadRange) -> bool:
+    """Compare the size that the file properties object gives with the file's (ASF, 3.2)."""
+    head = read(0, 1 << 16)
+    at = head.find(_ASF_FILE_PROPERTIES)
+    return at >= 0 and int.from_bytes(head[at + 40 : at + 48], "little") > length
+
+
+def _gif_is_cut_short(length: int, read: ReadRange) -> bool:
+    """The file ends with a trailer (GIF89a, 27)."""
+    return read(length - 1, 1) != b";"
+
+
 _LENGTH_CHECKS: dict[str, Callable[[int, ReadRange], bool]] = {
     "mov": _mp4_is_cut_short,
     "matroska": _matroska_is_cut_short,
     "avi": _avi_is_cut_short,
     "mpegts": _mpegts_is_cut_short,
+    "flv": _flv_is_cut_short,
+    "asf": _asf_is_cut_short,
+    "gif": _gif_is_cut_short,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,8 +56,17 @@ def execute(plan: DecodePlan, sources: Sequence[VideoSource], spec: PixelSpec) -
 
 
 def _execute_run(
-    run: Run, table: SegmentTable, source: VideoSource, converter: FrameConverter
+    run: Run | None, table: SegmentTable, source: VideoSource, converter: FrameConverter
 ) -> Iterator[DecodedFrame]:
+    """Decode a run; past a packet that is bad, go on from where frames that it does not concern begin."""
+    while run is not None:
+        run = yield from _execute_until_bad(run, table, source, converter)
+
+
+def _execute_until_bad(
+    run: Run, table: SegmentTable, source: VideoSource, converter: FrameConverter
+) -> Generator[DecodedFrame, None, Run | None]:
+    """Decode a run up to its end or a bad packet; return what is left to decode, if anything is."""
     missing = {packet: target for target, packet in enumerate(run.targets.tolist())}
     fetch = _Fetch(packets_of(source, table, run.packets))
     error: MediaRefError | None = None
@@ -66,10 +75,22 @@ def _execute_run(
             yield DecodedFrame(run.slots_of(missing.pop(packet)), pixels)
     except MediaRefError as raised:
         error = raised
+    bad = _bad_packet(run, fetch, error)
+    spared = [target for target in missing.values() if table.start[run.frames[target]] > bad]
     for target in missing.values():
-        yield DecodedFrame(
-            run.slots_of(target), error=_failure(fetch.error or error, source, table, run, target)
-        )
+        if target not in spared:
+            failure = _failure(fetch.error or error, source, table, run, target)
+            yield DecodedFrame(run.slots_of(target), error=failure)
+    return run.only(spared, table) if spared else None
+
+
+def _bad_packet(run: Run, fetch: _Fetch, error: MediaRefError | None) -> int:
+    """Return the packet that ended a run; one past all packets where going on would not help."""
+    if isinstance(fetch.error, CorruptMediaError):
+        return int(run.packets[np.searchsorted(run.packets, fetch.last, side="right")])
+    if isinstance(error, CorruptMediaError):
+        return fetch.last
+    return int(run.packets[-1])
 
 
 def _pixels(

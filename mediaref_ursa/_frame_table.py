@@ -6,6 +6,7 @@ describes how they are stored.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -141,6 +142,20 @@ class SegmentTable:
 
     def __len__(self) -> int:
         return len(self.pts)
+
+    @property
+    def columns_crc32(self) -> int:
+        """CRC-32 of what decides which pixels a reference shows; a timestamp does not."""
+        packets = self.packets
+        crc = 0
+        for column in (
+            *(self.pts, self.duration, self.packet, self.start),
+            *(packets.offset, packets.size, packets.crc32),
+            *(packets.is_reference, packets.is_corrupt, packets.is_keyframe),
+        ):
+            little_endian = column.astype(column.dtype.newbyteorder("<"))
+            crc = zlib.crc32(little_endian.tobytes(), crc)
+        return crc
 
     def with_frames(self, frames: Int64Array) -> SegmentTable:
         """Return the table with some of its frames only, ascending; its packets stay."""

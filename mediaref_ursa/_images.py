@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mediaref_ursa._errors import InvalidReferenceError, UnsupportedMediaError
+from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._pillow import Array, PixelFormat, check_pixel_format, open_image, resize_array, to_array
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._uris import MAX_DATA_URI_BYTES, decode_data_payload, is_data, parse_data_uri
@@ -69,7 +69,14 @@ def decode_image(
     """Decode an image file held in memory; see :func:`load_image`."""
     check_pixel_format(format)
     pixels = to_array(open_image(data, max_pixels=max_pixels, uri=uri), format)
-    return pixels if resize is None else resize_array(pixels, resize)
+    if resize is None:
+        return pixels
+    if resize[0] * resize[1] > max_pixels:
+        raise LimitExceededError(
+            f"expected at most {max_pixels} pixels, found resize={resize!r}; allow more with max_pixels=",
+            uri=uri,
+        )
+    return resize_array(pixels, resize)
 
 
 def data_uri_image_bytes(uri: str, max_bytes: int | None) -> bytes:

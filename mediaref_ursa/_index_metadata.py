@@ -28,11 +28,13 @@ class SegmentEntry:
         info: What it is.
         frames: Rows of the table that belong to it.
         packets: Packets in all, shown or not.
+        columns_crc32: What ``SegmentTable.columns_crc32`` must be, None where it was not recorded.
     """
 
     info: SegmentInfo
     frames: int
     packets: int
+    columns_crc32: int | None = None
 
 
 def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
@@ -63,6 +65,7 @@ def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
                 "cut_short": info.cut_short,
                 "frames": len(table),
                 "packets": len(table.packets),
+                "columns_crc32": table.columns_crc32,
             }
         )
     return json.dumps({"version": "{}.{}".format(*VERSION), "segments": segments})
@@ -126,7 +129,8 @@ def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
         cut_short=bool(segment.get("cut_short", False)),
         reorder_depth=min(_small(segment.get("reorder_depth", 0)), 16),
     )
-    return SegmentEntry(info, frames=sizes[3], packets=sizes[4])
+    crc = segment.get("columns_crc32")
+    return SegmentEntry(info, sizes[3], sizes[4], None if crc is None else int(crc))
 
 
 def _small(value: Any) -> int:

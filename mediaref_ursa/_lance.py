@@ -30,6 +30,7 @@ from mediaref_ursa._uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
 _TOO_MUCH = (ArithmeticError, MemoryError, RecursionError)
 # What Lance says when the way to a table is at fault rather than the table.
 _STORE_REFUSES = re.compile(r"Error performing|error sending request|privileges|credentials", re.IGNORECASE)
+_REQUEST_DETAILS = re.compile(r"\?list-type\S*|: <\?xml.*")
 
 BASE_COLUMNS = ("segment_idx", "local_frame_idx", "pts", "timestamp")
 
@@ -120,7 +121,7 @@ class LanceIndexFile:
                 raise FrameIndexInvalidError(
                     f"expected {entry.frames} rows of segment {number} from row {first} on", uri=self.uri
                 )
-            return SegmentTable(
+            found = SegmentTable(
                 info=entry.info,
                 pts=_ints(table, "pts"),
                 duration=_ints(table, "duration"),
@@ -129,6 +130,13 @@ class LanceIndexFile:
                 start=_ints(table, "start_decode_idx"),
                 packets=_packet_table(table, entry, self.uri),
             )
+        if entry.columns_crc32 not in (None, found.columns_crc32):
+            raise FrameIndexInvalidError(
+                f"the frame index is damaged: expected CRC-32 {entry.columns_crc32:08x} of segment {number}, "
+                f"found {found.columns_crc32:08x}; write it anew with: mediaref-ursa index --overwrite",
+                uri=self.uri,
+            )
+        return found
 
     def _read(self, columns: list[str], **where: int) -> pa.Table:
         place, options = _lance_place(self.uri, self._storage_options)
@@ -239,7 +247,8 @@ def _lance_errors(doing: str, uri: str) -> Iterator[None]:
         if "was not found" in str(error):
             raise _missing(uri) from error
         if not is_local(uri) and _STORE_REFUSES.search(str(error)):
-            raise StoreError(f"the frame index: Lance could not {doing}: {error}", uri=uri) from error
+            reason = _REQUEST_DETAILS.sub("", str(error))
+            raise StoreError(f"the frame index: Lance could not {doing}: {reason}", uri=uri) from error
         raise FrameIndexInvalidError(
             f"the frame index is damaged: Lance could not {doing}: {error}", uri=uri
         ) from error

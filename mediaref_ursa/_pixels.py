@@ -42,11 +42,10 @@ class PixelSpec:
                 f"expected channel_format to be one of {_CHANNEL_FORMATS}, found {self.channel_format!r}"
             )
         if self.resize is not None:
-            if len(self.resize) != 2 or min(self.resize) < 1:
-                raise ValueError(
-                    f"expected resize=(height, width) of at least 1 pixel, found {self.resize!r}"
-                )
-            object.__setattr__(self, "resize", (int(self.resize[0]), int(self.resize[1])))
+            sizes = tuple(self.resize)
+            if len(sizes) != 2 or any(int(size) != size or size < 1 for size in sizes):
+                raise ValueError(f"expected resize=(height, width) in whole pixels, found {self.resize!r}")
+            object.__setattr__(self, "resize", (int(sizes[0]), int(sizes[1])))
 
     @property
     def pixel_format(self) -> str:

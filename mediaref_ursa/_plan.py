@@ -6,7 +6,7 @@ Pure: numpy in, a frozen value out, no I/O. Carrying a plan out is another modul
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -51,6 +51,19 @@ class Run:
         """Return the output places of the ``target``-th wanted frame."""
         first = int(self.slot_ends[target - 1]) if target else 0
         return self.slots[first : int(self.slot_ends[target])]
+
+    def only(self, targets: list[int], table: SegmentTable) -> Run:
+        """Return what is left of the run when only some of its frames are wanted, by place in ``targets``."""
+        frames = self.frames[targets]
+        slots = [self.slots_of(target) for target in targets]
+        return replace(
+            self,
+            packets=_packets_to_feed(table, frames),
+            targets=self.targets[targets],
+            frames=frames,
+            slots=np.concatenate(slots),
+            slot_ends=np.cumsum([len(places) for places in slots]),
+        )
 
 
 @dataclass(frozen=True)

@@ -54,12 +54,17 @@ def reference_columns(refs: Any) -> ReferenceColumns:
         TypeError: Something else.
         ValueError: A reference that is None, or has no URI.
     """
-    if _is_arrow(refs):
+    if _is_arrow(refs) and hasattr(refs, "type"):
         from mediaref_ursa._arrow import struct_array_to_columns
 
         uris, pts_ns, is_image = struct_array_to_columns(refs)
         return ReferenceColumns(uris, pts_ns, is_image)
-    if isinstance(refs, (str, bytes, Mapping)) or hasattr(refs, "pts_ns") or not isinstance(refs, Iterable):
+    if (
+        isinstance(refs, (str, bytes, Mapping))
+        or hasattr(refs, "pts_ns")
+        or _is_arrow(refs)
+        or not isinstance(refs, Iterable)
+    ):
         raise TypeError(f"expected a sequence of references, found {type(refs).__name__}; wrap one in a list")
     pairs = [_pair(ref, place) for place, ref in enumerate(refs)]
     uris = [uri for uri, _ in pairs]
@@ -80,9 +85,9 @@ def _pair(ref: Any, place: int) -> tuple[str, int | None]:
         uri, pts_ns = ref.get("uri"), ref.get("pts_ns")
     else:
         uri, pts_ns = getattr(ref, "uri", None), getattr(ref, "pts_ns", None)
-    if not uri:
+    if not uri or not isinstance(uri, str):
         raise ValueError(f"expected a reference with a uri at place {place}, found {ref!r:.200}")
-    return str(uri), None if pts_ns is None else _whole(pts_ns, place)
+    return uri, None if pts_ns is None else _whole(pts_ns, place)
 
 
 def _whole(pts_ns: Any, place: int) -> int:

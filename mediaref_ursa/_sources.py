@@ -6,6 +6,7 @@ cache is shared by all threads and bounded in bytes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import zlib
@@ -28,14 +29,16 @@ from mediaref_ursa._errors import (
 )
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_index import LanceFrameIndex
-from mediaref_ursa._frame_table import UNKNOWN, EncodedPacket, SegmentTable
+from mediaref_ursa._frame_table import UNKNOWN, EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._ranges import merge_ranges
 from mediaref_ursa._scan_uri import reader_of, scan_uri
 from mediaref_ursa._time import Int64Array
+from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place, is_local, local_path
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectStore
+from mediaref_ursa.store._local import check_under_base
 
 with needs_extra("video"):
     from mediaref_ursa._pyav._demuxed import demuxed_packets
@@ -71,24 +74,33 @@ def open_source(
     *,
     store: ObjectStore | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    base_dir: str | os.PathLike[str] | None = None,
 ) -> VideoSource:
     """Return the video at ``uri`` with an index that is fresh.
 
     The caller's index if there is one, else the one beside the video, else one that is built in
     memory. One that is stale or damaged is not used: the video is scanned instead.
 
+    Args:
+        uri: The video.
+        frame_index: The caller's own index.
+        store: Where its bytes are; chosen by the URI's scheme without it.
+        storage_options: For cloud stores.
+        base_dir: A directory that no segment which an index names may lie outside of.
+
     Raises:
-        FrameIndexStaleError: The caller's own index is stale.
+        FrameIndexStaleError: The caller's own index is stale, or describes another video.
+        InvalidReferenceError: It leads out of the base directory.
         MediaRefError: As stores and the scan raise.
     """
     place = absolute_place(uri) if store is None else uri
     found_in = open_store(place, store, storage_options)
     if frame_index is not None:
-        return _with_index(place, found_in, frame_index)
+        return _with_index(place, found_in, frame_index, base_dir)
     options = tuple(sorted((storage_options or {}).items(), key=repr))
     # A source keeps its store, so that no other can have its identity as long as the entry stands.
-    key = (place, found_in.head(place), _sidecar_identity(place), id(store), repr(options))
-    return _cache.get(key, lambda: _find(place, found_in, storage_options))
+    key = (place, found_in.head(place), _local_identity(place), id(store), repr(options), str(base_dir))
+    return _cache.get(key, lambda: _find(place, found_in, storage_options, base_dir))
 
 
 def forget_sources() -> None:
@@ -145,9 +157,14 @@ def _check_crc(table: SegmentTable, row: int, data: bytes) -> None:
         )
 
 
-def _find(uri: str, store: ObjectStore, storage_options: Mapping[str, Any] | None) -> VideoSource:
+def _find(
+    uri: str,
+    store: ObjectStore,
+    storage_options: Mapping[str, Any] | None,
+    base_dir: str | os.PathLike[str] | None,
+) -> VideoSource:
     try:
-        return _with_index(uri, store, LanceFrameIndex.open(uri, storage_options=storage_options))
+        return _with_index(uri, store, LanceFrameIndex.open(uri, storage_options=storage_options), base_dir)
     except FrameIndexMissingError:
         pass
     except (FrameIndexError, MediaNotFoundError) as error:
@@ -155,7 +172,9 @@ def _find(uri: str, store: ObjectStore, storage_options: Mapping[str, Any] | Non
     return VideoSource(uri, store, (scan_uri(uri, store),))
 
 
-def _with_index(uri: str, store: ObjectStore, index: LanceFrameIndex) -> VideoSource:
+def _with_index(
+    uri: str, store: ObjectStore, index: LanceFrameIndex, base_dir: str | os.PathLike[str] | None
+) -> VideoSource:
     if not index.has_packets:
         if len(index.segment_frame_counts()) != 1:
             raise FrameIndexInvalidError(
@@ -165,10 +184,35 @@ def _with_index(uri: str, store: ObjectStore, index: LanceFrameIndex) -> VideoSo
             )
         return VideoSource(uri, store, (complete_base_index(uri, store, index, 0),))
     tables = []
-    for number, info in enumerate(index.segments):
+    for number, info in enumerate(_segments_of(uri, index, base_dir)):
         index.check_fresh(number, store.head(info.uri))
-        tables.append(index.segment_table(number))
+        tables.append(replace(index.segment_table(number), info=info))
     return VideoSource(uri, store, tuple(tables))
+
+
+def _segments_of(
+    uri: str, index: LanceFrameIndex, base_dir: str | os.PathLike[str] | None
+) -> tuple[SegmentInfo, ...]:
+    """Return the segments that an index stands for when it is used for the video at ``uri``.
+
+    The index of one file may have been written for the same file elsewhere.
+
+    Raises:
+        FrameIndexStaleError: It describes several files of another video.
+        InvalidReferenceError: It leads out of the base directory.
+    """
+    infos = index.segments
+    if index.uri != uri:
+        if len(infos) != 1:
+            raise FrameIndexStaleError(
+                f"the frame index describes another video, {redact(index.uri)}, of {len(infos)} segments",
+                uri=uri,
+            )
+        return (replace(infos[0], uri=uri),)
+    if base_dir is not None:
+        for info in infos:
+            check_under_base(info.uri, base_dir)
+    return infos
 
 
 def complete_base_index(uri: str, store: ObjectStore, index: LanceFrameIndex, segment: int) -> SegmentTable:
@@ -189,15 +233,16 @@ def complete_base_index(uri: str, store: ObjectStore, index: LanceFrameIndex, se
     return replace(table, timestamp=index.timestamps()[first : first + len(table)])
 
 
-def _sidecar_identity(uri: str) -> tuple[int, ...] | None:
-    """Return what changes when the index beside a local video is written anew."""
+def _local_identity(uri: str) -> tuple[tuple[int, ...], ...]:
+    """Return what changes when a local video is replaced, or the index beside it written anew."""
     if not is_local(uri):
-        return None
-    try:
-        found = (Path(lance_frame_index_uri(local_path(uri))) / "_versions").stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns
+        return ()
+    identity = []
+    for path in (Path(local_path(uri)), Path(lance_frame_index_uri(local_path(uri))) / "_versions"):
+        with contextlib.suppress(OSError):
+            found = path.stat()
+            identity.append((found.st_dev, found.st_ino, found.st_mtime_ns))
+    return tuple(identity)
 
 
 class _SourceCache:
@@ -232,14 +277,16 @@ class _SourceCache:
                 self._sources.move_to_end(key)
                 return source
             building = self._building.setdefault(key, threading.Lock())
-        with building:
+        try:
+            with building:
+                with self._lock:
+                    source = self._sources.get(key)
+                if source is None:
+                    source = build()
+                    self._add(key, source)
+        finally:
             with self._lock:
-                source = self._sources.get(key)
-            if source is None:
-                source = build()
-                self._add(key, source)
-        with self._lock:
-            self._building.pop(key, None)
+                self._building.pop(key, None)
         return source
 
     def _add(self, key: object, source: VideoSource) -> None:

@@ -253,8 +253,8 @@ def _known(
 
 def _lifted(given: dict[str, Any], name_of: dict[str, str]) -> dict[str, Any]:
     """Bring what ``client_kwargs`` says of endpoint, region and credentials up among the others."""
-    client = dict(given.get("client_kwargs") or {})
-    lifted = {name: client.pop(name) for name in list(client) if name in name_of and client[name]}
+    client = {name: value for name, value in given.get("client_kwargs", {}).items() if value is not None}
+    lifted = {name: client.pop(name) for name in list(client) if name in name_of}
     others = {name: value for name, value in given.items() if name != "client_kwargs"}
     taken = {name_of.get(name.lower()) for name in others}
     inner = {name: lifted[name] for name in lifted if name_of[name] not in taken}

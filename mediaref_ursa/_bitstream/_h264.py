@@ -31,6 +31,14 @@ class _Sps(NamedTuple):
     frames_only: bool
 
 
+class _SliceHeader(NamedTuple):
+    """The head of a slice header; ``parity`` is 0 or 1 for a slice of a top or bottom field, else None."""
+
+    frame_num: int
+    frame_num_bits: int
+    parity: int | None
+
+
 class H264Inspector:
     """Reads H.264 packets, length-prefixed or in Annex B form, as the configuration says."""
 
@@ -39,6 +47,7 @@ class H264Inspector:
         self._sps: dict[int, _Sps] = {}
         self._sps_of_pps: dict[int, int] = {}
         self._length_size = 0
+        self._reference_num: int | None = None
         if extradata[:1] == b"\x01" and len(extradata) >= 7:
             self._length_size = (extradata[4] & 3) + 1
             nals = list(_avcc_nals(extradata))
@@ -71,6 +80,7 @@ class H264Inspector:
             random_access=bool(slices) and knows_sets and (idr or (recovery and intra)),
             shown=bool(slices),
             discardable=not reference and not self._sets.changed,
+            lossy=self._follows_a_gap(slices, idr=idr, reference=reference),
             lone_field=self._is_lone_field(slices),
         )
 
@@ -94,18 +104,30 @@ class H264Inspector:
     def _is_lone_field(self, slices: list[memoryview]) -> bool:
         if all(sps.frames_only for sps in self._sps.values()):
             return False
-        parities = {self._parity(nal) for nal in slices}
+        parities = {header.parity for nal in slices if (header := self._slice_header(nal))}
         return len(parities) == 1 and None not in parities
 
-    def _parity(self, nal: memoryview) -> int | None:
-        """Return 0 or 1 for a slice of a top or bottom field, None for one of a frame."""
+    def _follows_a_gap(self, slices: list[memoryview], *, idr: bool, reference: bool) -> bool:
+        """Return whether reference pictures are missing before this one (ITU-T H.264, 7.4.3, frame_num)."""
+        header = self._slice_header(slices[0]) if slices else None
+        if header is None:
+            return False
+        before = header.frame_num if idr or self._reference_num is None else self._reference_num
+        if reference:
+            self._reference_num = header.frame_num
+        return (header.frame_num - before) % (1 << header.frame_num_bits) > 1
+
+    def _slice_header(self, nal: memoryview) -> _SliceHeader | None:
+        """Read a slice header up to its field flags (ITU-T H.264, 7.3.3)."""
         reader = BitReader(unescape(nal[1:_HEADER_BYTES]))
         reader.ue(), reader.ue()  # first_mb_in_slice, slice_type
         sps = self._sps.get(self._sps_of_pps.get(reader.ue(), -1))
-        if sps is None or sps.frames_only:
+        if sps is None:
             return None
-        reader.bits(2 * sps.separate_colour_planes + sps.frame_num_bits)
-        return reader.bits(1) if reader.bits(1) else None
+        reader.bits(2 * sps.separate_colour_planes)
+        frame_num = reader.bits(sps.frame_num_bits)
+        is_field = not sps.frames_only and bool(reader.bits(1))
+        return _SliceHeader(frame_num, sps.frame_num_bits, reader.bits(1) if is_field else None)
 
 
 def _avcc_nals(extradata: bytes) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ class Traits(NamedTuple):
             where its bits were not read for that.
         layer: Temporal layer; a discardable packet may be left out only in the highest one.
         uncertain: The packet's frames cannot be told without decoding the segment once.
+        lossy: Packets before this one are missing.
         lone_field: The packet holds one field of an interlaced frame, not the whole of it.
     """
 
@@ -24,6 +25,7 @@ class Traits(NamedTuple):
     discardable: bool | None = None
     layer: int = 0
     uncertain: bool = False
+    lossy: bool = False
     lone_field: bool = False
 
 

@@ -86,8 +86,13 @@ def decode_packets(
 
 
 def numbered_packet(encoded: EncodedPacket) -> Packet[Stream]:
-    """Return a packet whose pts is its number, flagged as the container flags it."""
-    packet = Packet(encoded.data)
+    """Return a packet whose pts is its number, flagged as the container flags it.
+
+    Decoders may read past the end of a packet, so that FFmpeg wants zeros there. ``Packet(bytes)`` gives
+    it the bytes as they are, followed by whatever memory follows; a packet of a given size has the zeros.
+    """
+    packet = Packet(len(encoded.data))
+    packet.update(encoded.data)
     packet.pts = packet.dts = encoded.number
     packet.is_keyframe = encoded.is_keyframe
     return packet

@@ -99,6 +99,7 @@ class _Columns:
     highest_layer: int = 0
     uncertain: bool = False
     lone_fields: bool = False
+    lossy: bool = False
     addressable: bool = True
 
     def __len__(self) -> int:
@@ -114,6 +115,7 @@ class _Columns:
         self.crc32.append(zlib.crc32(data))
         self.keyframe.append(packet.is_keyframe)
         self.corrupt.append(packet.is_corrupt)
+        self.lossy |= packet.is_corrupt
         if inspector is None:
             self.access.append(packet.is_keyframe)
             self.visible.append(not packet.is_discard)
@@ -128,6 +130,7 @@ class _Columns:
         self.discardable.append(needed)
         self.uncertain |= traits.uncertain or traits.lone_field or (traits.shown and pts is None)
         self.lone_fields |= traits.lone_field
+        self.lossy |= traits.lossy
 
     def finish(self, info: SegmentInfo) -> None:
         """Turn what was gathered into arrays."""
@@ -136,7 +139,10 @@ class _Columns:
         self.shown = np.frombuffer(bytes(self.visible), dtype=np.bool_).copy()
         self.random_access = np.frombuffer(bytes(self.access), dtype=np.bool_).copy()
         discardable = np.array(self.discardable, dtype=np.int64)
-        spare = (discardable == self.highest_layer + 1) & (not self.lone_fields)
+        # Where packets are lost, a decoder conceals by what it decoded last: it must be fed all of them.
+        spare = (discardable == self.highest_layer + 1) & (not self.lone_fields) & (not self.lossy)
+        if info.container == "mpegts":
+            self.corrupt = bytearray(len(self))  # a jump of its counters, at a joint too; the bytes are there
         if info.cut_short:
             self._forget_the_end()
         self.is_reference = np.where(discardable == UNKNOWN, UNKNOWN, ~spare).astype(np.int8)

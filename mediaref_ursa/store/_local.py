@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError, StoreError
-from mediaref_ursa._uris import is_relative_path, local_path
+from mediaref_ursa._uris import is_local, is_relative_path, local_path
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
 
 # Opening a FIFO without O_NONBLOCK waits for a writer that may never come.
@@ -123,11 +123,20 @@ def under_base(uri: str, base_dir: str | os.PathLike[str] | None) -> str:
     """
     if base_dir is None or not is_relative_path(uri):
         return uri
-    base = Path(local_path(os.fspath(base_dir)))
-    path = base / local_path(uri)
+    path = str(Path(local_path(os.fspath(base_dir))) / local_path(uri))
+    check_under_base(path, base_dir)
+    return path
+
+
+def check_under_base(uri: str, base_dir: str | os.PathLike[str]) -> None:
+    """Refuse what is no local file below ``base_dir``, seen through symbolic links.
+
+    Raises:
+        InvalidReferenceError: It lies elsewhere.
+    """
     # realpath takes links in a circle as they are in every version of Python; reading them fails.
-    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(base)):
+    base = os.path.realpath(local_path(os.fspath(base_dir)))
+    if not is_local(uri) or not Path(os.path.realpath(local_path(uri))).is_relative_to(base):
         raise InvalidReferenceError(
             "expected a path within base_dir, found one that leads out of it", uri=uri
         )
-    return str(path)

@@ -1,0 +1,72 @@
+"""The command line's ``cache`` group: what the segment cache holds, and emptying it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mediaref_ursa._segment_cache import Swept
+
+
+@click.group()
+def cache() -> None:
+    """Look at the cache of fetched byte ranges, empty it, or tidy it up.
+
+    MEDIAREF_URSA_CACHE names its directory, MEDIAREF_URSA_CACHE_LIMIT its quota (such as 50GB, or 0 for no
+    cache).
+    """
+
+
+@cache.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def info(as_json: bool) -> None:
+    """Print where the cache is, its quota, and what it holds."""
+    from mediaref_ursa._segment_cache import segment_cache
+
+    found = segment_cache().info()
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2))
+        return
+    click.echo(f"directory  {found.directory}")
+    click.echo(f"quota      {_size(found.quota_bytes)}")
+    click.echo(f"stored     {_size(found.stored_bytes)}")
+    click.echo(f"objects    {found.objects}")
+    click.echo(f"ranges     {found.ranges}")
+
+
+@cache.command()
+def clear() -> None:
+    """Remove everything that is cached."""
+    from mediaref_ursa._segment_cache import segment_cache
+
+    click.echo(_swept(segment_cache().clear()))
+
+
+@cache.command()
+def prune() -> None:
+    """Remove what dead processes left, and the least recently used ranges above the quota."""
+    from mediaref_ursa._segment_cache import segment_cache
+
+    click.echo(_swept(segment_cache().prune()))
+
+
+def _swept(swept: Swept) -> str:
+    litter = "1 leftover" if swept.litter == 1 else f"{swept.litter} leftovers"
+    ranges = "1 range" if swept.ranges == 1 else f"{swept.ranges} ranges"
+    return f"removed {ranges} and {litter} of ended processes, freed {_size(swept.freed_bytes)}"
+
+
+def _size(count: int) -> str:
+    """Return bytes as people read them.
+
+    >>> _size(999), _size(1_500_000), _size(50_000_000_000)
+    ('999 bytes', '1.5 MB', '50.0 GB')
+    """
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "KB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} bytes"
