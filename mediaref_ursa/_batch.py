@@ -13,13 +13,12 @@ import numpy.typing as npt
 
 from mediaref_ursa._errors import MediaRefError
 from mediaref_ursa._images import load_image
-from mediaref_ursa._open_store import open_store
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, DecodePlan, plan_runs
 from mediaref_ursa._references import ReferenceColumns, reference_columns
 from mediaref_ursa._resolve import outside_error, resolve
 from mediaref_ursa._time import TOLERANCE_NS, Int64Array
-from mediaref_ursa._uris import MAX_DATA_URI_BYTES, is_data
+from mediaref_ursa._uris import MAX_DATA_URI_BYTES
 from mediaref_ursa.store._local import under_base
 
 if TYPE_CHECKING:
@@ -322,7 +321,8 @@ def _image(uri: str, spec: PixelSpec, options: _Options) -> UInt8Array:
         resize=spec.resize,
         max_pixels=spec.max_pixels,
         max_data_uri_bytes=options.max_data_uri_bytes,
-        store=None if is_data(uri) else open_store(uri, options.store, options.storage_options),
+        store=options.store,
+        storage_options=options.storage_options,
     )
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, UnsupportedMediaError
+from mediaref_ursa._open_store import open_store
 from mediaref_ursa._pillow import Array, PixelFormat, check_pixel_format, open_image, resize_array, to_array
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._uris import MAX_DATA_URI_BYTES, decode_data_payload, is_data, parse_data_uri
-from mediaref_ursa.store import ObjectStore, store_for
+from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._local import under_base
 
 MAX_IMAGE_BYTES = 256 * 2**20
@@ -24,6 +27,7 @@ def load_image(
     max_bytes: int = MAX_IMAGE_BYTES,
     max_data_uri_bytes: int = MAX_DATA_URI_BYTES,
     store: ObjectStore | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Array:
     """Read and decode the image at ``uri``.
 
@@ -36,6 +40,7 @@ def load_image(
         max_bytes: The largest file.
         max_data_uri_bytes: The largest payload of a data URI.
         store: Where the file is; chosen by the URI's scheme without it.
+        storage_options: For the store of a cloud scheme.
 
     Returns:
         uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``; writable.
@@ -54,7 +59,7 @@ def load_image(
         data = data_uri_image_bytes(uri, max_data_uri_bytes)
     else:
         place = under_base(uri, base_dir)
-        data = (store or store_for(place)).get(place, max_bytes=max_bytes)
+        data = open_store(place, store, storage_options).get(place, max_bytes=max_bytes)
     return decode_image(data, format, uri=uri, resize=resize, max_pixels=max_pixels)
 
 

@@ -30,9 +30,7 @@ _INT64 = np.iinfo(np.int64)
 _SHOWN_CHARACTERS = 200
 _COLORSPACES = {"rgb": "RGB", "bgr": "BGR", "rgba": "RGBA", "bgra": "BGRA", "gray": "G"}
 # Options that choose how a video is decoded; an image is decoded in one way.
-_VIDEO_OPTIONS = frozenset(
-    {"strategy", "decoder", "tolerance_ns", "frame_index", "apply_rotation", "decoder_options"}
-)
+_VIDEO_OPTIONS = frozenset({"strategy", "decoder", "tolerance_ns", "frame_index", "apply_rotation"})
 
 
 def _uri_text(value: object) -> str:
@@ -168,8 +166,8 @@ class MediaRef(BaseModel):
             format: The order of channels: ``"rgb"``, ``"bgr"``, ``"rgba"``, ``"bgra"`` or ``"gray"``.
             **options: Those of ``batch_decode`` that are not about the output's layout, such as
                 ``base_dir``, ``resize``, ``max_pixels``, ``tolerance_ns``. What only concerns videos
-                does nothing for an image. ``keep_av_open`` is taken and does nothing: decoders are
-                kept and let go by themselves.
+                does nothing for an image. ``keep_av_open`` is taken and does nothing: no decoder
+                outlives a call.
 
         Returns:
             uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``.

@@ -147,7 +147,6 @@ def test_a_whole_file_is_not_cut_short_and_a_part_of_its_last_element_is(name: s
         ("matroska", mkv(200, known=False)[:-50]),
         ("avi", b"RIFF\0\0\0\0AVI LIST" + bytes(100)),
         ("ogg", b"OggS" + bytes(100)),
-        ("gif", b"GIF89a" + bytes(10)),
     ],
 )
 def test_a_container_that_does_not_say_how_long_it_is(name: str, data: bytes) -> None:

@@ -191,7 +191,7 @@ def test_references_run_on_over_segments() -> None:
     second = segment_table([0, 90_000], duration=90_000)
     first = segment_table([90_000, 180_000], duration=90_000)
     refs = references_to("a.mp4", [first, second], np.array([3, 0, 2]))
-    assert [ref.pts_ns for ref in refs] == [3_000_000_000, 1_000_000_000, 2_000_000_000]
+    assert [ref.pts_ns for ref in refs] == [4_000_000_000, 1_000_000_000, 3_000_000_000]
 
 
 def test_references_go_through_parquet_as_a_struct_column(tmp_path: Path) -> None:

@@ -219,5 +219,5 @@ def test_the_format_document_has_each_key_of_a_segment(example_files: Path, tmp_
     rows = format_rows()
     assert set(rows) == {*SCHEMA.names, *keys}
     assert set(BASE_COLUMNS) <= set(rows)
-    assert {*SegmentInfo.__dataclass_fields__, "frames", "packets"} == set(keys)
+    assert {*SegmentInfo.__dataclass_fields__, "frames", "packets", "columns_crc32"} == set(keys)
     assert set(PacketTable.__dataclass_fields__) <= set(rows)

@@ -197,7 +197,7 @@ def test_segments_are_added_up() -> None:
     assert not report.is_addressable
     assert report.packets_per_random_frame == (1 + 2 + 3 + 1 + 2) / 5
     assert "segments                  2" in report.to_text()
-    assert segment_offsets_ns([first, second])[1] == 1_500_000_000  # durations are those of the timeline
+    assert segment_offsets_ns([first, second])[1] == 3_500_000_000  # where the first one ends
 
 
 def test_a_video_without_frames_is_an_error_of_the_tree() -> None:

@@ -20,58 +20,52 @@ def demuxed_packets(reader: RangeReader, table: SegmentTable, rows: Int64Array) 
 
     A demuxer is asked to go near the first packet, which is then known by its size and checksum, as
     is every packet after it. What a decoder gives depends on nothing but these bytes; should they
-    not follow one another as the index says, everything is read again from the start.
+    not follow one another as the index says, the file is read again from the start.
 
     Raises:
         CorruptMediaError: The file's packets are not those of the index.
     """
-    first = int(rows[0])
-    if first:
-        found = _collect(reader, table, rows, seek_to=_pts_near(table, first))
-        if found is not None:
-            yield from found
+    for seek_to in (_pts_near(table, int(rows[0])), None):
+        for packet in _matching(reader, table, rows, seek_to):
+            yield packet
+            rows = rows[1:]
+        if not len(rows):
             return
-    found = _collect(reader, table, rows, seek_to=None)
-    if found is None:
-        raise CorruptMediaError(
-            "the packets differ from those that the frame index describes; was the file changed? "
-            "Write the index anew with: mediaref-ursa index --overwrite",
-            uri=table.info.uri,
-        )
-    yield from found
+    raise CorruptMediaError(
+        "the packets differ from those that the frame index describes; was the file changed? "
+        "Write the index anew with: mediaref-ursa index --overwrite",
+        uri=table.info.uri,
+    )
 
 
-def _collect(
+def _matching(
     reader: RangeReader, table: SegmentTable, rows: Int64Array, seek_to: int | None
-) -> list[EncodedPacket] | None:
-    """Return the packets, or None where they do not follow one another as the index says."""
+) -> Iterator[EncodedPacket]:
+    """Yield packets as long as they follow one another as the index says."""
     wanted, last = set(rows.tolist()), int(rows[-1])
     size, crc32 = table.packets.size, table.packets.crc32
-    row = int(rows[0]) if seek_to is not None else 0
     searching = seek_to is not None
-    out: list[EncodedPacket] = []
+    row = int(rows[0]) if searching else 0
     with open_video(reader, uri=table.info.uri) as (container, stream):
         if seek_to is not None:
             with foreign_errors("seek", uri=table.info.uri):
                 container.seek(seek_to, stream=stream, backward=True)
         for count, packet in enumerate(packets(container, stream, uri=table.info.uri)):
             data = bytes(packet)
-            matches = len(data) == size[row] and zlib.crc32(data) == crc32[row]
-            if searching and not matches:
-                if count > _SEARCH_PACKETS:
-                    return None
-                continue
-            if not matches:
-                return None
+            if len(data) != size[row] or zlib.crc32(data) != crc32[row]:
+                if searching and count < _SEARCH_PACKETS:
+                    continue
+                return
             searching = False
             if row in wanted:
-                out.append(EncodedPacket(row, data, packet.is_keyframe))
+                yield EncodedPacket(row, data, packet.is_keyframe)
             if row == last:
-                return out
+                return
             row += 1
-    return None
 
 
-def _pts_near(table: SegmentTable, first: int) -> int:
-    """Return the earliest time shown by decoding from a packet."""
+def _pts_near(table: SegmentTable, first: int) -> int | None:
+    """Return the earliest time shown by decoding from a packet, None for the first packet."""
+    if first == 0:
+        return None
     return int(table.pts[table.start == first].min(initial=int(table.pts[-1])))

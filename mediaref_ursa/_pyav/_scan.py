@@ -72,7 +72,7 @@ def scan_segment(
     elif (head := _uncertain_head(columns)) is not None:
         emitted = decode_order_trial(reader, info, stop=head)
         columns.shown[:head] &= np.isin(np.arange(head), emitted.numbers)
-    return _table(_with_facts(info, columns), columns, reader.length)
+    return _table(_with_facts(info, columns), columns)
 
 
 @dataclass
@@ -248,7 +248,7 @@ def _with_facts(info: SegmentInfo, columns: _Columns) -> SegmentInfo:
     )
 
 
-def _table(info: SegmentInfo, columns: _Columns, length: int) -> SegmentTable:
+def _table(info: SegmentInfo, columns: _Columns) -> SegmentTable:
     shown = _presentation_order(columns)
     if not len(shown):
         raise CorruptMediaError("expected a video, found packets but no frame to show", uri=info.uri)
