@@ -50,6 +50,7 @@ class Recording:
         self.uri = uri
         self.index = index
         self.store = store
+        self._own_store = None if store is None else open_store(uri, store)
         self.storage_options = dict(storage_options or {})
         self._segments: dict[int, SegmentTable] = {}
         count = len(index.segment_frame_counts())
@@ -145,7 +146,7 @@ class Recording:
         return self.indexed_segment(number)
 
     def _store(self, place: str) -> ObjectStore:
-        return open_store(place, self.store, self.storage_options)
+        return self._own_store or open_store(place, None, self.storage_options)
 
     def _place(self, uri: str) -> str:
         return absolute_place(uri) if self.store is None else uri

@@ -387,7 +387,7 @@ class TestImages:
         [
             ("gone.png", MediaNotFoundError),
             ("rtsp://host/a", InvalidReferenceError),
-            ("s3://bucket/a.png", InvalidReferenceError),
+            ("ftp://host/a.png", InvalidReferenceError),
             ("file://server/a.png", InvalidReferenceError),
             ("data:image/png;base64,!", InvalidReferenceError),
             ("data:image/png;base64", InvalidReferenceError),

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import pickle
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import fsspec
 import pytest
 from _http_server import ObjectServer
+from _s3 import new_bucket
 
 from mediaref_ursa import LimitExceededError, MediaNotFoundError, MediaRefError, StoreError
-from mediaref_ursa.store import HttpStore, LocalStore, MemoryStore, ObjectInfo, ObjectStore
+from mediaref_ursa.store import FsspecStore, HttpStore, LocalStore, MemoryStore, ObjectInfo, ObjectStore
 
 DATA = bytes(range(256)) * 40
 
@@ -45,9 +48,24 @@ def _memory() -> Place:
     return Place(store, put)
 
 
-@pytest.fixture(params=["local", "memory", "http"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    if request.param == "http":
+def _fsspec_memory() -> Place:
+    folder = uuid.uuid4().hex
+
+    def put(name: str, data: bytes) -> str:
+        fsspec.filesystem("memory").pipe_file(f"/{folder}/{name}", data)
+        return f"memory://{folder}/{name}"
+
+    return Place(FsspecStore("memory"), put)
+
+
+@pytest.fixture(params=["local", "memory", "http", "s3", "fsspec-memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    if request.param == "s3":
+        bucket = new_bucket(monkeypatch)
+        yield Place(FsspecStore("s3", bucket.options), bucket.put)
+    elif request.param == "fsspec-memory":
+        yield _fsspec_memory()
+    elif request.param == "http":
         with ObjectServer() as server:
             yield Place(
                 HttpStore(backoff_seconds=0.001), lambda name, data: server.put(f"/{quote(name)}", data)

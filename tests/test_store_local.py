@@ -154,9 +154,11 @@ class TestStoreFor:
     def test_paths_are_local(self, uri: str) -> None:
         assert store_for(uri) == LocalStore()
 
-    @pytest.mark.parametrize("uri", ["s3://b/k", "rtsp://h/s", "data:,x", "ftp://h/a", "pipe://1"])
+    @pytest.mark.parametrize("uri", ["rtsp://h/s", "data:,x", "ftp://h/a", "pipe://1"])
     def test_other_schemes_are_refused_by_name(self, uri: str) -> None:
-        with pytest.raises(InvalidReferenceError, match="file://, http://, https://; no store serves"):
+        with pytest.raises(
+            InvalidReferenceError, match="file://, http://, https://, .*s3://.*; no store serves"
+        ):
             store_for(uri)
 
 

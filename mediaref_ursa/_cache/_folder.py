@@ -60,9 +60,8 @@ class CacheFolder:
                 )
             if found.st_mode & _OTHERS_MAY_WRITE:
                 raise StoreError(
-                    f"expected a cache directory that only you may write in, found mode "
-                    f"{stat.S_IMODE(found.st_mode):04o}: {folder}; mend it with: "
-                    f"chmod go-w {shlex.quote(str(folder))}, or name another in MEDIAREF_URSA_CACHE"
+                    "expected a cache directory that only you may write in, found mode "
+                    f"{stat.S_IMODE(found.st_mode):04o}: {folder}; {_remedy(folder, found.st_mode)}"
                 )
 
     def make(self) -> None:
@@ -79,6 +78,13 @@ class CacheFolder:
         for folder in (self.objects, self.writing):
             _make_private(folder)
         self.check()
+
+
+def _remedy(folder: Path, mode: int) -> str:
+    if mode & stat.S_ISVTX:  # such as /tmp: others are meant to write there
+        return "name a directory of its own within it in MEDIAREF_URSA_CACHE"
+    command = f"chmod go-w {shlex.quote(str(folder))}"
+    return f"mend it with: {command}, or name another in MEDIAREF_URSA_CACHE"
 
 
 def _make_private(folder: Path) -> None:

@@ -132,20 +132,21 @@ class Ledger:
         """
         home = self._folder.of_object(key.digest)
         target = home / span.file_name
+        name = f"{home.name}.{span.file_name}.{os.getpid()}.{secrets.token_hex(4)}"
+        path = self._folder.writing / name
         needed = disk_bytes(span.length)
-        with self._changing() as account:
-            if target.exists() or not self._make_room(account, needed + OBJECT_BYTES):
-                return None
-            name = f"{home.name}.{span.file_name}.{os.getpid()}.{secrets.token_hex(4)}"
-            path = self._folder.writing / name
-            descriptor = open_lockable(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            account.taken_bytes += needed
-            try:
+        descriptor = None
+        try:
+            with self._changing() as account:
+                if target.exists() or not self._make_room(account, needed + OBJECT_BYTES):
+                    return None
+                descriptor = open_lockable(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
                 lock(descriptor)
-                account.taken_bytes += _make_home(home, key)
-            except BaseException:
+                account.taken_bytes += needed + _make_home(home, key)
+        except BaseException:  # the file is litter, and the account is marked: the next count mends both
+            if descriptor is not None:
                 close_lockable(descriptor)
-                raise
+            raise
         return Reservation(descriptor, path, target, needed)
 
     def commit(self, reservation: Reservation) -> None:

@@ -65,9 +65,7 @@ def store_for(uri: str, storage_options: StorageOptions | None = None) -> Object
             uri=uri,
         )
     try:
-        fsspec_options(
-            scheme, storage_options
-        )  # an account that is missing is told now, not at the first read
+        fsspec_options(scheme, storage_options)  # what is missing is told now, not at the first read
         from mediaref_ursa.store._fsspec import FsspecStore
 
         return FsspecStore(scheme, storage_options or {})

@@ -1,0 +1,310 @@
+"""The cache itself: byte ranges from disk, and what is missing from where the caller fetches it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from loguru import logger
+
+from mediaref_ursa._cache._entry import DamagedEntryError, SegmentKey, Span, read_entry, write_entry
+from mediaref_ursa._cache._flights import Fetch, Flights
+from mediaref_ursa._cache._folder import CacheFolder
+from mediaref_ursa._cache._forks import forget_after_fork
+from mediaref_ursa._cache._ledger import Ledger, LedgerBusyError, Reservation, Swept
+from mediaref_ursa._cache._listing import Listings
+from mediaref_ursa._errors import StoreError
+
+_TOUCH_SECONDS = 60.0
+_RETRY_SECONDS = 60.0
+
+
+class _Warned:
+    """Whether this process has said that the cache cannot be used."""
+
+    is_said = False
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """What a cache holds.
+
+    Attributes:
+        directory: Where it is.
+        quota_bytes: How large it may grow.
+        stored_bytes: What it takes on disk, whole disk blocks.
+        objects: How many objects it holds ranges of.
+        ranges: How many ranges.
+        evicted_ranges: How many were ever evicted.
+    """
+
+    directory: str
+    quota_bytes: int
+    stored_bytes: int
+    objects: int
+    ranges: int
+    evicted_ranges: int
+
+
+class SegmentCache:
+    """Fetched byte ranges on disk, least recently used evicted first.
+
+    Threads and processes may share the directory. A pickled cache is the directory and the quota; a forked
+    child begins with nothing but these. Whatever is wrong with the disk, reading goes on without it.
+
+    Args:
+        directory: Where the ranges are kept; made when first used, for this user alone.
+        quota_bytes: What they may take on disk; 0 for no cache.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], quota_bytes: int) -> None:
+        if quota_bytes < 0:
+            raise ValueError(f"expected a quota of 0 bytes or more, found {quota_bytes}")
+        self.directory = Path(directory).expanduser().absolute()
+        self.quota_bytes = quota_bytes
+        self._folder = CacheFolder(self.directory)
+        self._ledger = Ledger(self._folder, quota_bytes)
+        self._listings = Listings()
+        self._flights = Flights()
+        self.forget()
+        forget_after_fork(self)
+
+    def __repr__(self) -> str:
+        return f"SegmentCache({str(self.directory)!r}, quota_bytes={self.quota_bytes})"
+
+    def __reduce__(self) -> tuple[type[SegmentCache], tuple[Path, int]]:
+        return SegmentCache, (self.directory, self.quota_bytes)
+
+    def forget(self) -> None:
+        """Begin anew, as after a fork: no lock held, nothing known of the directory."""
+        self._starting = threading.Lock()
+        self._is_started = False
+        self._closed_until = self._read_only_until = 0.0
+        for part in (self._ledger, self._listings, self._flights):
+            part.forget()
+
+    def get_ranges(self, key: SegmentKey, ranges: Sequence[tuple[int, int]], fetch: Fetch) -> list[bytes]:
+        """Return the bytes of each ``(offset, length)``, in order; only what is not on disk is fetched.
+
+        Args:
+            key: Which object.
+            ranges: Offsets and lengths in bytes, none negative.
+            fetch: Called at most once with what is missing, ascending and without overlaps; twice if another
+                thread's fetch of the same bytes fails.
+
+        Raises:
+            StoreError: Others may write in the cache's directory.
+            Exception: As ``fetch`` raises.
+        """
+        if not self._is_open():
+            return list(fetch(ranges))
+        wanted = [Span(offset, offset + length) for offset, length in ranges]
+        pieces = [self._from_disk(key, span) for span in wanted]
+        gaps = _union(gap for found in pieces for gap, data in found if data is None)
+        fetched = (
+            self._flights.fetch(key, gaps, fetch, lambda *range_: self._keep(key, *range_)) if gaps else {}
+        )
+        return [_joined(found, gaps, fetched) for found in pieces]
+
+    def info(self) -> CacheInfo:
+        """Return what the cache holds; nothing is made or changed.
+
+        Raises:
+            StoreError: Others may write in the directory.
+        """
+        self._check_if_there()
+        found = self._ledger.look()
+        return CacheInfo(
+            directory=str(self.directory),
+            quota_bytes=self.quota_bytes,
+            stored_bytes=found.stored_bytes,
+            objects=len({one.path.parent for one in found.ranges}),
+            ranges=len(found.ranges),
+            evicted_ranges=self._ledger.evicted_ranges(),
+        )
+
+    def clear(self) -> Swept:
+        """Remove all ranges; those that are being written stay.
+
+        Raises:
+            StoreError: Others may write in the directory, or it cannot be written, or is in use for too long.
+        """
+        return self._sweep(keep_bytes=0)
+
+    def prune(self) -> Swept:
+        """Remove what dead processes left, and the least recently used ranges above the quota.
+
+        Raises:
+            StoreError: As ``clear`` raises.
+        """
+        return self._sweep(keep_bytes=self.quota_bytes)
+
+    def _sweep(self, *, keep_bytes: int) -> Swept:
+        if not self._check_if_there():
+            return Swept(0, 0, 0)
+        try:
+            return self._ledger.sweep(keep_bytes=keep_bytes)
+        except LedgerBusyError:
+            raise StoreError(
+                f"the cache is in use by another process for too long: {self.directory}"
+            ) from None
+        except OSError as error:
+            raise StoreError(f"the cache cannot be changed: {_reason(error)}: {self.directory}") from error
+
+    def _check_if_there(self) -> bool:
+        try:
+            self._folder.check()
+        except StoreError:
+            raise
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StoreError(f"the cache cannot be read: {_reason(error)}: {self.directory}") from error
+        return True
+
+    def _is_open(self) -> bool:
+        """Tell whether ranges can be read from disk; begin with the directory if that is still to do."""
+        if self._is_started:
+            return True
+        if not self.quota_bytes or time.monotonic() < self._closed_until:
+            return False
+        with self._starting:
+            return self._is_started or self._start()
+
+    def _start(self) -> bool:
+        try:
+            self._folder.make()
+        except StoreError:
+            raise
+        except OSError as error:
+            self._closed_until = time.monotonic() + _RETRY_SECONDS
+            self._warn(_reason(error))
+            return False
+        self._is_started = True
+        try:
+            self._ledger.start()
+        except (OSError, LedgerBusyError) as error:
+            self._stop_writing(error)
+        return True
+
+    def _from_disk(self, key: SegmentKey, wanted: Span) -> list[tuple[Span, bytes | None]]:
+        """Return the pieces of a range in order, each with its bytes or None where they are missing."""
+        home = self._folder.of_object(key.digest)
+        listing = self._listings.of(home)
+        found: list[tuple[Span, bytes | None]] = []
+        position = wanted.start
+        while position < wanted.stop:
+            piece, held = next(listing.cover(Span(position, wanted.stop)))
+            data = self._read(key, home / held.file_name, held, piece) if held else None
+            if held is not None and data is None:
+                listing = listing.without(held)
+                continue
+            found.append((piece, data))
+            position = piece.stop
+        return found
+
+    def _read(self, key: SegmentKey, path: Path, held: Span, piece: Span) -> bytes | None:
+        try:
+            data, used_seconds = read_entry(path, key.digest, held, piece)
+        except DamagedEntryError:
+            logger.info("a cached range was damaged and is fetched again: {}", path)
+            self._ledger.discard(path)
+            return None
+        except OSError as error:
+            if error.errno == errno.EIO:
+                self._ledger.discard(path)
+            return None
+        if abs(time.time() - used_seconds) > _TOUCH_SECONDS:
+            _touch(path)
+        return data
+
+    def _keep(self, key: SegmentKey, span: Span, data: bytes) -> None:
+        """Put a range on disk, if that can be done."""
+        if time.monotonic() < self._read_only_until:
+            return
+        try:
+            self._write(key, span, data)
+        except FileNotFoundError:  # somebody removed the directory
+            self._is_started = False
+        except (OSError, LedgerBusyError) as error:
+            self._stop_writing(error)
+
+    def _write(self, key: SegmentKey, span: Span, data: bytes) -> None:
+        reservation = self._ledger.reserve(key, span)
+        if reservation is None:
+            return
+        try:
+            write_entry(reservation.descriptor, key.digest, span.start, data)
+            self._ledger.commit(reservation)
+        except BaseException:
+            self._cancel(reservation)
+            raise
+
+    def _cancel(self, reservation: Reservation) -> None:
+        try:
+            self._ledger.cancel(reservation)
+        except OSError as error:
+            logger.debug("a file that was begun is left to the next start: {}", _reason(error))
+
+    def _stop_writing(self, error: OSError | LedgerBusyError) -> None:
+        self._read_only_until = time.monotonic() + _RETRY_SECONDS
+        if isinstance(error, OSError):
+            self._warn(_reason(error))
+        else:
+            logger.info("nothing is added to the cache for a while: its account is held by another process")
+
+    def _warn(self, reason: str) -> None:
+        if not _Warned.is_said:
+            _Warned.is_said = True
+            logger.warning(
+                "the segment cache cannot be written ({}), reading goes on without it; free some space, "
+                "or name another directory in MEDIAREF_URSA_CACHE: {}",
+                reason,
+                self.directory,
+            )
+
+
+def forget_warning() -> None:
+    """Let the next trouble with a directory be said again."""
+    _Warned.is_said = False
+
+
+def _union(spans: Iterable[Span]) -> list[Span]:
+    """Return ranges ascending and without overlaps; neighbours stay apart, as the caller asked for them."""
+    merged: list[Span] = []
+    for span in sorted(set(spans)):
+        if merged and span.start < merged[-1].stop:
+            merged[-1] = Span(merged[-1].start, max(merged[-1].stop, span.stop))
+        else:
+            merged.append(span)
+    return merged
+
+
+def _joined(
+    found: Sequence[tuple[Span, bytes | None]], gaps: Sequence[Span], fetched: Mapping[Span, bytes]
+) -> bytes:
+    """Put the pieces of one range together, those missing on disk cut out of what was fetched."""
+    parts = [_cut(span, gaps, fetched) if data is None else data for span, data in found]
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _cut(span: Span, gaps: Sequence[Span], fetched: Mapping[Span, bytes]) -> bytes:
+    gap = gaps[bisect_right(gaps, span.start, key=lambda one: one.start) - 1]
+    data = fetched[gap]
+    return data if gap == span else data[span.start - gap.start : span.stop - gap.start]
+
+
+def _touch(path: Path) -> None:
+    with suppress(OSError):
+        os.utime(path)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

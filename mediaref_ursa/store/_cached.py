@@ -1,0 +1,196 @@
+"""Any store, read through the segment cache."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+
+from mediaref_ursa._cache._forks import forget_after_fork
+from mediaref_ursa._errors import StoreError
+from mediaref_ursa._segment_cache import SegmentCache, SegmentKey, segment_cache
+from mediaref_ursa._uris import is_local, without_query
+from mediaref_ursa.store._local import LocalStore
+from mediaref_ursa.store._memory import MemoryStore
+from mediaref_ursa.store._protocol import ObjectInfo, ObjectStore, check_range
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#]*@")
+_MAX_REMEMBERED = 4096
+_ATTEMPTS = 3
+_TRUST_SECONDS = 10.0
+
+
+class _ChangedError(Exception):
+    """The object is no longer the one whose ranges were asked for."""
+
+
+class CachedStore:
+    """A store whose bytes are kept on disk, so that a second epoch reads the network no more.
+
+    Ranges are kept under the object's entity tag, which is asked for once and remembered; ``head`` always
+    asks anew. Where bytes are fetched and the tag was asked for some time ago, it is asked for again before
+    they are kept: an object that was replaced meanwhile is not mixed with the earlier one.
+
+    Objects without an entity tag are kept under their length and time of change if the store tells both.
+    Other objects, and local files, are read as if there were no cache. Threads may share a store.
+
+    Args:
+        inner: Where the bytes come from.
+        cache: Where they are kept; the cache of this user without it.
+    """
+
+    def __init__(self, inner: ObjectStore, cache: SegmentCache | None = None) -> None:
+        self.inner = inner
+        self._cache = cache
+        self.forget()
+        forget_after_fork(self)
+
+    def __repr__(self) -> str:
+        return f"CachedStore({self.inner!r})"
+
+    def __reduce__(self) -> tuple[type[CachedStore], tuple[ObjectStore, SegmentCache | None]]:
+        return CachedStore, (self.inner, self._cache)
+
+    def forget(self) -> None:
+        """Forget all entity tags, as a forked child and a pickled copy do."""
+        self._lock = threading.Lock()
+        self._heads: OrderedDict[str, tuple[ObjectInfo, float]] = OrderedDict()
+
+    def head(self, uri: str) -> ObjectInfo:
+        """Ask the store itself, and remember the answer."""
+        asked_seconds = time.monotonic()
+        with self._forgetting(uri):
+            info = self.inner.head(uri)
+        with self._lock:
+            self._heads[uri] = info, asked_seconds
+            self._heads.move_to_end(uri)
+            while len(self._heads) > _MAX_REMEMBERED:
+                self._heads.popitem(last=False)
+        return info
+
+    def get_range(self, uri: str, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes from ``offset`` on."""
+        return self.get_ranges(uri, [(offset, length)])[0]
+
+    def get_ranges(self, uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each ``(offset, length)``, in order; only what is not on disk is fetched."""
+        for offset, length in ranges:
+            check_range(offset, length)
+        cache = self._cache_for(uri)
+        if cache is None or not any(length for _, length in ranges):
+            return self.inner.get_ranges(uri, ranges)
+        for _ in range(_ATTEMPTS):
+            info = self._remembered(uri)
+            key = segment_key(uri, info)
+            if key is None or any(offset + length > info.size for offset, length in ranges):
+                break
+            with suppress(_ChangedError):
+                return cache.get_ranges(key, ranges, partial(self._fetched, uri, key))
+        return self.inner.get_ranges(uri, ranges)
+
+    def get(self, uri: str, max_bytes: int | None = None) -> bytes:
+        """Return the whole object, unless it is larger than ``max_bytes``."""
+        cache = self._cache_for(uri)
+        for _ in range(_ATTEMPTS if cache else 0):
+            info = self._remembered(uri)
+            key = segment_key(uri, info)
+            if key is None or info.size == 0 or (max_bytes is not None and info.size > max_bytes):
+                break
+            fetch = partial(self._fetched_whole, uri, key, info.size, max_bytes)
+            with suppress(_ChangedError):
+                assert cache is not None
+                return cache.get_ranges(key, [(0, info.size)], fetch)[0]
+        return self.inner.get(uri, max_bytes)
+
+    def _cache_for(self, uri: str) -> SegmentCache | None:
+        """Return the cache to use; none for a file of this machine, or where there is to be no cache."""
+        if is_local(uri):
+            return None
+        cache = self._cache if self._cache is not None else segment_cache()
+        return cache if cache.quota_bytes else None
+
+    def _fetched(self, uri: str, key: SegmentKey, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Fetch ranges of the object that ``key`` stands for, and of no other."""
+        with self._forgetting(uri):
+            data = self.inner.get_ranges(uri, ranges)
+        self._check_current(uri, key)
+        return data
+
+    def _fetched_whole(
+        self, uri: str, key: SegmentKey, size: int, max_bytes: int | None, ranges: Sequence[tuple[int, int]]
+    ) -> list[bytes]:
+        """Fetch ranges, or the object in one request where nothing of it is on disk."""
+        if list(ranges) != [(0, size)]:
+            try:
+                return self._fetched(uri, key, ranges)
+            except StoreError:  # the length was remembered; perhaps the object is a shorter one by now
+                raise _ChangedError from None
+        with self._forgetting(uri):
+            data = self.inner.get(uri, max_bytes)
+        if len(data) != size:
+            self._forget(uri)
+            raise _ChangedError
+        self._check_current(uri, key)
+        return [data]
+
+    def _check_current(self, uri: str, key: SegmentKey) -> None:
+        with self._lock:
+            info, asked_seconds = self._heads.get(uri, (None, 0.0))
+        if info is None or time.monotonic() - asked_seconds > _TRUST_SECONDS:
+            info = self.head(uri)
+        if segment_key(uri, info) != key:
+            raise _ChangedError
+
+    def _remembered(self, uri: str) -> ObjectInfo:
+        with self._lock:
+            known = self._heads.get(uri)
+            if known is not None:
+                self._heads.move_to_end(uri)
+                return known[0]
+        return self.head(uri)
+
+    @contextmanager
+    def _forgetting(self, uri: str) -> Iterator[None]:
+        """Forget an object's tag if reading it fails: it may have been replaced."""
+        try:
+            yield
+        except StoreError:
+            self._forget(uri)
+            raise
+
+    def _forget(self, uri: str) -> None:
+        with self._lock:
+            self._heads.pop(uri, None)
+
+
+def cached(store: ObjectStore) -> ObjectStore:
+    """Return a store that reads through the segment cache; one that reads this machine comes back as it is.
+
+    >>> cached(LocalStore())
+    LocalStore()
+    """
+    return store if isinstance(store, LocalStore | MemoryStore | CachedStore) else CachedStore(store)
+
+
+def segment_key(uri: str, info: ObjectInfo) -> SegmentKey | None:
+    """Return what the object's ranges are kept under; None where nothing tells one version from the next.
+
+    A signature in the query differs from day to day, so the query is no part of the key. Where it may be the
+    query that chooses the object, only an entity tag tells objects apart.
+
+    >>> segment_key("https://me:secret@host/a.mp4?signature=1", ObjectInfo(5, '"abc"', None))
+    SegmentKey(uri='https://host/a.mp4', etag='"abc" 5')
+    >>> segment_key("https://host/a.mp4", ObjectInfo(5, None, None)) is None
+    True
+    """
+    place = _CREDENTIALS.sub("", without_query(uri))
+    if info.etag is not None and not info.etag.startswith("W/"):
+        return SegmentKey(place, f"{info.etag} {info.size}")
+    # A weak tag stays the same for bytes that mean the same (RFC 9110, 8.8.1): it does not do alone.
+    if info.modified is None or without_query(uri) != uri:
+        return None
+    return SegmentKey(place, f"{info.etag or ''} {info.size} {info.modified!r}")
