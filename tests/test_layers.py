@@ -39,22 +39,29 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_references",
         "_recording",
     ),
-    ("_batch", "_media_ref", "_data_uri", "_lazy_video", "table", "video_decoder"),
+    ("_batch", "_media_ref", "_data_uri", "_lazy_video", "catalog", "table", "video_decoder"),
     ("_cli", "_demo", "_index_state", "_inspect"),
 )
 """From the bottom up. A package stands for all of its modules."""
 
-PARTS = {"_lance_calls": "_lance", "_demo_check": "_demo", "_demo_pictures": "_demo"}
+PARTS = {
+    "_lance_calls": "_lance",
+    "_cache": "store",  # the cache on disk is read as a store
+    "_segment_cache": "store",
+    "_cli_cache": "_cli",
+    "_demo_check": "_demo",  # the demo makes videos, pictures and tables of its own
+    "_demo_pictures": "_demo",
+}
 """Modules that are one with another, as those of a package are."""
 
 LAYER_OF = {name: number for number, names in enumerate(LAYERS, start=1) for name in names}
 LIBRARIES_LAYER = 4  # one group a heavy library; these do not import one another
 
 HOMES = {
-    "av": {"_pyav"},
+    "av": {"_pyav", "_demo"},
     "lance": {"_lance"},
-    "pyarrow": {"_lance", "_arrow", "table"},
-    "PIL": {"_pillow"},
+    "pyarrow": {"_lance", "_arrow", "catalog", "table", "_demo"},
+    "PIL": {"_pillow", "_demo"},
     "requests": {"store"},
     "urllib3": {"store"},
     "fsspec": {"store"},

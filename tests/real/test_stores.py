@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from _http_server import ObjectServer
 from _oracle import linear_frames
+from _s3 import new_bucket
 from test_shared_media import FILES
 
 from mediaref_ursa import LazyVideo, cleanup_cache, write_frame_index
@@ -52,12 +53,13 @@ def test_from_http_and_memory(name: str, shared_media: Path, tmp_path: Path) -> 
     check(LazyVideo("memory://a", store=store), expected)
 
 
-def test_from_s3(shared_media: Path, tmp_path: Path, s3_bucket: object) -> None:
+def test_from_s3(shared_media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = new_bucket(monkeypatch)
     for name in FILES:
         path = Path(shutil.copy(shared_media / name, tmp_path))
-        uri = s3_bucket.put(name, path.read_bytes())  # type: ignore[attr-defined]
-        write_frame_index(uri, storage_options=s3_bucket.options)  # type: ignore[attr-defined]
-        video = LazyVideo.from_uri(uri, storage_options=s3_bucket.options)  # type: ignore[attr-defined]
+        uri = bucket.put(name, path.read_bytes())
+        write_frame_index(uri, storage_options=bucket.options)
+        video = LazyVideo.from_uri(uri, storage_options=bucket.options)
         check(video, stacked(path))
 
 
@@ -71,7 +73,8 @@ def test_several_segments_from_every_store(shared_media: Path, tmp_path: Path) -
     store = MemoryStore({f"memory://{path.name}": path.read_bytes() for path in paths})
     parts = [f"memory://{path.name}" for path in paths]
     check(
-        LazyVideo("memory://whole", store=store, frame_index=index, segment_uris=parts, resize=(36, 64)), expected
+        LazyVideo("memory://whole", store=store, frame_index=index, segment_uris=parts, resize=(36, 64)),
+        expected,
     )
     with ObjectServer() as server:
         urls = [server.put(f"/{path.name}", path.read_bytes()) for path in paths]
