@@ -1,8 +1,8 @@
 """Kill processes while they fill the segment cache, and look at what is left.
 
-Each process fills the cache with several threads, over its quota, until it is killed with SIGKILL at a random moment.
-The next one begins where it left off. After each kill the cache is started once more, and litter that is
-still there is counted. In the end every stored byte is compared.
+Each process fills the cache with several threads, over its quota, until it is killed with SIGKILL at a
+random moment. After each kill the cache is started once more, and litter that is still there is counted;
+then the next process goes on. In the end every stored byte is compared.
 
     python benchmarks/cache_kill.py [--kills 200]
 """

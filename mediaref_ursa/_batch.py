@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -151,15 +152,20 @@ def plan_decode(
 
 
 def cleanup_cache() -> None:
-    """Drop everything that is held in memory: the frame indexes of videos that were read.
+    """Drop everything that is held: indexes of videos that were read, idle connections, helper processes.
+
+    What is on disk stays: see ``mediaref-ursa cache clear``.
 
     >>> cleanup_cache()
     """
-    import sys
-
-    sources = sys.modules.get("mediaref_ursa._sources")
-    if sources is not None:
-        sources.forget_sources()
+    for module, forget in (
+        ("mediaref_ursa._sources", "forget_sources"),
+        ("mediaref_ursa._open_store", "forget_stores"),
+        ("mediaref_ursa.store._sessions", "close_idle_sessions"),
+        ("mediaref_ursa._lance_calls", "stop_helper"),
+    ):
+        if module in sys.modules:  # what was never loaded holds nothing
+            getattr(sys.modules[module], forget)()
 
 
 @dataclass(frozen=True)

@@ -148,12 +148,12 @@ class _Helper:
     """The process that a forked process asks, started on first use. Safe for many threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.asking = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, request: dict[str, Any], table: pa.Table | None) -> tuple[dict[str, Any], pa.Table | None]:
         """Send a request and wait for its answer."""
-        with self._lock:
+        with self.asking:
             if self._process is None or self._process.poll() is not None:
                 self._start()
             assert self._process is not None
@@ -196,13 +196,19 @@ class _Helper:
     def forget(self) -> None:
         """Leave the parent's process to the parent; called in a forked child."""
         process, self._process = self._process, None
-        self._lock = threading.Lock()
+        self.asking = threading.Lock()
         if process is not None:
             process.returncode = 0  # not ours to wait for
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     with contextlib.suppress(OSError):
                         pipe.close()
+
+
+def stop_helper() -> None:
+    """End the process that a forked process asks, if there is one; the next question starts another."""
+    with _helper.asking:
+        _helper.stop()
 
 
 def serve() -> None:

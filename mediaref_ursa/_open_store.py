@@ -14,6 +14,11 @@ _STORES_KEPT = 64
 _stores: OrderedDict[tuple[str, str], ObjectStore] = OrderedDict()
 
 
+def forget_stores() -> None:
+    """Let the stores that were chosen by scheme go."""
+    _stores.clear()
+
+
 def open_store(
     uri: str, store: ObjectStore | None = None, storage_options: Mapping[str, Any] | None = None
 ) -> ObjectStore:

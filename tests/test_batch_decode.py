@@ -367,3 +367,10 @@ def test_from_a_store_of_the_callers(video: str, times: list[int], picture: Path
     store.put("a video", Path(video).read_bytes()[:-1000])
     with pytest.raises(MediaRefError):
         batch_decode([MediaRef("a video", times[-1])], store=store)
+
+
+def test_cleanup_lets_everything_go_and_work_goes_on(video: str, times: list[int]) -> None:
+    first = batch_decode([MediaRef(video, times[3])])[0]
+    mediaref_ursa.cleanup_cache()
+    mediaref_ursa.cleanup_cache()
+    assert np.array_equal(batch_decode([MediaRef(video, times[3])])[0], first)

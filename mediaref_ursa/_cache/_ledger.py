@@ -117,7 +117,7 @@ class Ledger:
             LedgerBusyError: Another process holds the account.
             OSError: The directory cannot be written.
         """
-        with self._changing() as account:
+        with self.changing() as account:
             is_old = not 0 <= time.time() - account.counted_seconds < _COUNT_AGAIN_SECONDS
             if is_old or account.boot != _boot_id() or has_dead_writers(self._folder):
                 self._count(account)
@@ -137,7 +137,7 @@ class Ledger:
         needed = disk_bytes(span.length)
         descriptor = None
         try:
-            with self._changing() as account:
+            with self.changing() as account:
                 if target.exists() or not self._make_room(account, needed + OBJECT_BYTES):
                     return None
                 descriptor = open_lockable(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -177,7 +177,7 @@ class Ledger:
             LedgerBusyError: Another process holds the account.
             OSError: The directory cannot be written.
         """
-        with self._changing() as account:
+        with self.changing() as account:
             inventory = self._count(account)
             before = account.taken_bytes
             evicted = account.evicted_ranges
@@ -236,15 +236,20 @@ class Ledger:
 
     def _remove(self, path: Path, freed_bytes: int) -> None:
         try:
-            with self._changing() as account:
+            with self.changing() as account:
                 if _unlink(path):
                     account.taken_bytes -= freed_bytes
         except LedgerBusyError:
             _unlink(path)  # not subtracted: the next count sets it right
 
     @contextmanager
-    def _changing(self) -> Iterator[Account]:
-        """Hold the account. It is marked while it is held, so that a kill is noticed."""
+    def changing(self) -> Iterator[Account]:
+        """Hold the account: nobody else reserves or evicts. It is marked, so that a kill is noticed.
+
+        Raises:
+            LedgerBusyError: Another process or thread holds it.
+            OSError: The directory cannot be written.
+        """
         deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
         if not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_SECONDS):
             raise LedgerBusyError

@@ -53,8 +53,20 @@ class _SessionPool:
         session.close()
 
 
+    def close_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for session in idle:
+            session.close()
+
+
 _POOL = _SessionPool()
 os.register_at_fork(after_in_child=_POOL.forget)
+
+
+def close_idle_sessions() -> None:
+    """Close the connections that no thread is using."""
+    _POOL.close_idle()
 
 
 @contextmanager
