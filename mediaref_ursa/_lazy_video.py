@@ -255,8 +255,8 @@ class LazyVideo:
             ValueError: Bounds that are not finite, or frames of different sizes without ``resize``.
             MediaRefError: A frame that cannot be read or decoded; the message names the segment.
         """
-        from mediaref_ursa._series import frame_series
-
+        with needs_extra("video"):
+            from mediaref_ursa._series import frame_series
         if not (np.isfinite(start) and np.isfinite(end)):
             raise ValueError(f"expected finite seconds, found {start} and {end}")
         window = self.lazy_slice(start, end)
