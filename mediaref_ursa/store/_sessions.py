@@ -52,7 +52,6 @@ class _SessionPool:
                 return
         session.close()
 
-
     def close_idle(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
