@@ -265,4 +265,4 @@ def _with_timestamps(
 def _running_on(tables: list[SegmentTable]) -> list[SegmentTable]:
     """Move each segment's timestamps back so that segments run on."""
     offsets = running_offsets(table.span_seconds for table in tables)
-    return [table.moved_by(float(by)) if by else table for table, by in zip(tables, offsets, strict=True)]
+    return [table.beginning_at(by) if by else table for table, by in zip(tables, offsets, strict=True)]

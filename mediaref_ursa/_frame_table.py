@@ -138,6 +138,10 @@ class SegmentTable:
     packets: PacketTable
 
     def __post_init__(self) -> None:
+        for name in ("pts", "duration", "timestamp", "packet", "start"):  # tables are shared
+            column = getattr(self, name).view()
+            column.flags.writeable = False
+            object.__setattr__(self, name, column)
         _check(self)
 
     def __len__(self) -> int:
@@ -168,9 +172,10 @@ class SegmentTable:
             start=self.start[frames],
         )
 
-    def moved_by(self, seconds: float) -> SegmentTable:
-        """Return the table with its timestamps moved back."""
-        return replace(self, timestamp=self.timestamp + seconds)
+    def beginning_at(self, offset: Fraction) -> SegmentTable:
+        """Return the table with the timestamps ``pts * time_base + offset``."""
+        base = self.info.time_base
+        return replace(self, timestamp=self.pts * base.numerator / base.denominator + float(offset))
 
     @cached_property
     def start_ns(self) -> Int64Array:

@@ -8,6 +8,7 @@ import copy
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +20,7 @@ from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, DecodePlan, plan_runs
 from mediaref_ursa._recording import Recording
 from mediaref_ursa._references import reference_columns
-from mediaref_ursa._resolve import outside_error, resolve
-from mediaref_ursa._time import TOLERANCE_NS, Int64Array, running_offsets
+from mediaref_ursa._time import Int64Array, running_offsets
 from mediaref_ursa._timeline import Float64Array
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa.store import ObjectStore
@@ -180,7 +180,7 @@ class LazyVideo:
         """Join videos, or windows of them, in order.
 
         Videos that were scanned run on: each is moved back by the lengths of those before it. Videos
-        with frame indexes keep their timestamps, which must follow one another.
+        with frame indexes keep their timestamps, and are put in the order of these.
 
         Raises:
             ValueError: No videos, different ``resize``, ``colorspace`` or ``channel_format``, different
@@ -193,6 +193,11 @@ class LazyVideo:
             first._check_joins(other)
         if len(videos) == 1:
             return first._window(0, len(first))
+        videos = [video for video in videos if len(video)]
+        if not videos:
+            return first._window(0, 0)
+        if not first._scanned:
+            videos.sort(key=lambda video: float(video.timestamps[0]))
         tables = _joined_tables(videos)
         joined = copy.copy(first)
         joined._recording = Recording(
@@ -236,6 +241,9 @@ class LazyVideo:
         Timestamps stay those of the recording, so that windows of windows compose. A window that covers
         nothing is empty.
         """
+        start, end = float(start), float(end)
+        if np.isnan(start) or np.isnan(end):
+            raise ValueError(f"expected seconds, found {start} and {end}")
         first, stop = self._recording.timeline.between(start, end)
         return self._window(max(first, self._start) - self._start, min(stop, self._stop) - self._start)
 
@@ -257,6 +265,7 @@ class LazyVideo:
         """
         with needs_extra("video"):
             from mediaref_ursa._series import frame_series
+        start, end = float(start), float(end)
         if not (np.isfinite(start) and np.isfinite(end)):
             raise ValueError(f"expected finite seconds, found {start} and {end}")
         window = self.lazy_slice(start, end)
@@ -282,6 +291,7 @@ class LazyVideo:
             return
         places = np.arange(self._start, self._stop, dtype=np.int64)
         plan = self._plan(places, BatchDecodingStrategy.SEQUENTIAL)
+        self._frame_shape(plan.segments)  # one size for all, or an error before the first frame
         waiting: dict[int, UInt8Array] = {}
         following = 0
         for decoded in execute(plan, self._recording.sources_of(plan.segments), self._spec):
@@ -326,11 +336,8 @@ class LazyVideo:
 
     def _places_of(self, uri: str, t_ns: Int64Array) -> Int64Array:
         """Return where in the whole window the frames that references name stand."""
-        tables, numbers = self._recording.tables_named(uri)
-        segment, frame = resolve(tables, t_ns, TOLERANCE_NS)
-        for i in np.flatnonzero(frame < 0)[:1].tolist():
-            raise outside_error(tables, uri, int(t_ns[i]), int(frame[i]))
-        places = self._recording.timeline.places_of(np.array(numbers)[segment], frame) - self._start
+        segment, frame = self._recording.frames_named(uri, t_ns)
+        places = self._recording.timeline.places_of(segment, frame) - self._start
         if len(places) and (places.min() < 0 or places.max() >= len(self)):
             raise ValueError(f"expected references to frames of {self!r}, found some outside it")
         return places
@@ -389,13 +396,11 @@ def _joined_tables(videos: Sequence[LazyVideo]) -> list[SegmentTable]:
     tables = [table for part in parts for table in part]
     if videos[0]._scanned:
         offsets = running_offsets(table.span_seconds for table in tables)
-        return [table.moved_by(float(by)) for table, by in zip(tables, offsets, strict=True)]
-    end = -np.inf
-    for video in videos:
-        if len(video) and video.timestamps[0] <= end:
+        return [table.beginning_at(by) for table, by in zip(tables, offsets, strict=True)]
+    for before, after in pairwise(videos):
+        if after.timestamps[0] <= before.timestamps[-1]:
             raise ValueError(
-                f"expected timestamps that follow one another, found {redact(video.uri)} to begin at "
-                f"{video.timestamps[0]} s, not after {end} s: these are different recordings"
+                f"expected timestamps that do not overlap, found {redact(after.uri)} to begin at "
+                f"{after.timestamps[0]} s, not after {before.timestamps[-1]} s: different recordings"
             )
-        end = max(end, video.timestamps[-1]) if len(video) else end
     return tables

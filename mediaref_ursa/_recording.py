@@ -13,6 +13,8 @@ from loguru import logger
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._open_store import open_store
+from mediaref_ursa._resolve import outside_error, resolve
+from mediaref_ursa._time import BEFORE_FIRST, TOLERANCE_NS, Int64Array
 from mediaref_ursa._timeline import Timeline
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place
@@ -54,7 +56,7 @@ class Recording:
         self.storage_options = dict(storage_options or {})
         self._segments: dict[int, SegmentTable] = {}
         count = len(index.segment_frame_counts())
-        named = list(segment_uris or [info.uri for info in index.segments] or [uri])
+        named = list(segment_uris or _own_segments(index, uri))
         if len(named) != count:
             raise ValueError(
                 f"expected the URIs of {count} segments, as the frame index has, found {len(named)}; "
@@ -111,23 +113,35 @@ class Recording:
             for table in tables
         ]
 
-    def tables_named(self, uri: str) -> tuple[list[SegmentTable], list[int]]:
-        """Return the segments that a reference's URI stands for, and their numbers.
+    def frames_named(self, uri: str, t_ns: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Return the segment, and the frame within it, that references to one URI name.
+
+        A URI of a segment goes with that file's own time; windows of one file may be segments of their
+        own. The name of a video of several segments goes with the time that runs on through them.
 
         Raises:
-            ValueError: It names neither the video nor one of its segments.
+            ValueError: The URI names neither the video nor one of its segments.
+            FrameOutsideVideoError: A time at which no frame of the video is shown.
         """
-        names = [self._place(segment) for segment in self._segment_uris]
         place = self._place(uri)
-        if place == self._place(self.uri):
-            numbers = list(range(len(names)))
-        elif place in names:
-            numbers = [names.index(place)]
-        else:
+        numbers = [i for i, part in enumerate(self._segment_uris) if self._place(part) == place]
+        groups = [[number] for number in numbers]
+        if not groups and place == self._place(self.uri):
+            groups = [list(range(len(self._segment_uris)))]
+        if not groups:
             raise ValueError(
                 f"expected references to {redact(self.uri)} or its segments, found {redact(uri)}"
             )
-        return [self.indexed_segment(number) for number in numbers], numbers
+        segment = np.zeros(len(t_ns), dtype=np.int64)
+        frame = np.full(len(t_ns), BEFORE_FIRST, dtype=np.int64)
+        for group in groups:
+            tables = [self.indexed_segment(number) for number in group]
+            part, found = resolve(tables, t_ns, TOLERANCE_NS)
+            take = (frame < 0) & (found >= 0)
+            segment[take], frame[take] = np.array(group)[part[take]], found[take]
+        for i in np.flatnonzero(frame < 0)[:1].tolist():
+            raise outside_error(tables, uri, int(t_ns[i]), int(found[i]))
+        return segment, frame
 
     def window_tables(self, start: int, stop: int) -> list[SegmentTable]:
         """Return the segments with only those frames that stand in a range of the timeline."""
@@ -150,3 +164,13 @@ class Recording:
 
     def _place(self, uri: str) -> str:
         return absolute_place(uri) if self.store is None else uri
+
+
+def _own_segments(index: LanceFrameIndex, uri: str) -> list[str]:
+    """Return where the segments of a video are if the caller does not say.
+
+    The index of one file stands for that file wherever the caller has it; an index of several files, or
+    of a file with another name than the video's, says where they are.
+    """
+    named = [info.uri for info in index.segments]
+    return [uri] if named in ([], [index.uri]) else named

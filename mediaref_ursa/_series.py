@@ -12,7 +12,8 @@ from temporaldata import Interval, IrregularTimeSeries
 class FrameSeries(IrregularTimeSeries):  # type: ignore[misc] # temporaldata has no types
     """An ``IrregularTimeSeries`` of frames that also carries the metadata of its video.
 
-    In every other way it is what its base class is, in HDF5 files too.
+    In every other way it is what its base class is, in HDF5 files too. ``temporaldata.concat`` alone
+    takes nothing but the base class itself: join windows with ``LazyVideo.concat`` instead.
     """
 
     _metadata: Any = None
@@ -21,6 +22,12 @@ class FrameSeries(IrregularTimeSeries):  # type: ignore[misc] # temporaldata has
     def metadata(self) -> Any:
         """The metadata of the video that the frames come from, the same object."""
         return self._metadata
+
+    def slice(self, *args: Any, **kwargs: Any) -> FrameSeries:
+        """Return a part of the series, as its base class does, with the same metadata."""
+        part: FrameSeries = super().slice(*args, **kwargs)
+        part._metadata = self._metadata
+        return part
 
     def to_hdf5(self, file: Any) -> None:
         """Save to an HDF5 file or group, from which ``IrregularTimeSeries.from_hdf5`` reads it."""

@@ -47,10 +47,13 @@ class Timeline:
             raise ValueError(f"expected {firsts[-1]} timestamps, one a frame, found {len(timestamps)}")
         if not np.isfinite(timestamps).all():
             raise ValueError("expected finite timestamps, found some that are not")
-        if (np.diff(timestamps) >= 0).all():
-            return cls(timestamps, firsts, None)
-        order = np.argsort(timestamps, kind="stable").astype(np.int64)
-        return cls(timestamps[order], firsts, order)
+        order: Int64Array | None = None
+        if (np.diff(timestamps) < 0).any():
+            order = np.argsort(timestamps, kind="stable").astype(np.int64)
+            timestamps = timestamps[order]
+        shared = timestamps.view()
+        shared.flags.writeable = False  # all windows of a recording look at it
+        return cls(shared, firsts, order)
 
     def __len__(self) -> int:
         return len(self.timestamps)

@@ -333,8 +333,7 @@ def test_indexed_videos_merge_in_the_order_of_their_clock(parts: list[str]) -> N
     assert np.array_equal(
         windows[:], np.concatenate([videos[0].slice(0.2, 0.6).frames, videos[2].slice(2000.0, 2000.2).frames])
     )
-    with pytest.raises(ValueError, match="different recordings"):
-        LazyVideo.concat(videos[::-1])
+    assert np.array_equal(LazyVideo.concat(videos[::-1])[:], merged[:])
     with pytest.raises(ValueError, match="different recordings"):
         LazyVideo.concat([videos[0], videos[0]])
 
@@ -366,3 +365,60 @@ def test_from_memory_the_frames_are_the_same(clip: GetClip) -> None:
         path = clip(name).path
         video = LazyVideo("anything", store=MemoryStore({"anything": path.read_bytes()}))
         assert np.array_equal(video[:], stacked(linear_frames(path)))
+
+
+def test_joins_of_joins_and_of_windows_run_on(parts: list[str], tmp_path: Path) -> None:
+    a, b = LazyVideo(parts[0]), LazyVideo(parts[1])
+    flat = LazyVideo.concat([a, b, a])
+    nested = LazyVideo.concat([LazyVideo.concat([a, b]), a])
+    assert np.array_equal(nested[:], flat[:])
+    assert nested.timestamps.tolist() == flat.timestamps.tolist()
+    whole = LazyVideo(str(tmp_path / "whole"), segment_uris=parts[:2])
+    border = float(whole.timestamps[len(a)])
+    windows = [whole.lazy_slice(border - 0.3, border + 0.3), a.lazy_slice(0.0, 0.5)]
+    assert np.array_equal(LazyVideo.concat(windows)[:], np.concatenate([window[:] for window in windows]))
+
+
+def test_references_to_joined_windows_of_one_file_lead_back(video: LazyVideo, path: str) -> None:
+    scanned = LazyVideo(path)
+    for whole in (video, scanned):
+        joined = LazyVideo.concat([whole.lazy_slice(0.2, 0.6), whole.lazy_slice(1.0, 1.5)])
+        window, numbers = LazyVideo.from_refs(joined.refs(), video=joined)
+        assert numbers == slice(0, len(joined))
+        assert np.array_equal(window[:], joined[:])
+        last, _ = LazyVideo.from_refs(joined.refs()[-2:-1], video=joined)
+        assert np.array_equal(last[0], joined[-2])
+
+
+def test_the_index_of_one_file_stands_for_it_wherever_it_is(path: str, clip: GetClip, tmp_path: Path) -> None:
+    index = write_frame_index(path)
+    memory = MemoryStore({"memory://a": Path(path).read_bytes()})
+    video = LazyVideo("memory://a", store=memory, frame_index=index)
+    assert np.array_equal(video[:4], stacked(linear_frames(path)[:4]))
+    assert {ref.uri for ref in video.refs()} == {"memory://a"}
+    other = shutil.copy(clip("h264_idr_mp4").path, tmp_path / "other.mp4")
+    with pytest.raises(FrameIndexStaleError):
+        LazyVideo(other, frame_index=index)[0]
+
+
+def test_what_is_shared_cannot_be_changed(video: LazyVideo) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        video.timestamps[0] = 5.0
+    with pytest.raises(ValueError, match="read-only"):
+        LanceFrameIndex.open(video.uri).pts_table(0)[0] = 5
+
+
+def test_edges_of_windows(video: LazyVideo, parts: list[str], clip: GetClip, tmp_path: Path) -> None:
+    assert video.slice(0, 1).domain.start.dtype == np.float64
+    assert video.slice(0, 1).slice(0.0, 0.5).metadata is video.metadata
+    assert len(video.lazy_slice(-np.inf, np.inf)) == len(video)
+    for start, end in ((0.0, np.nan), (np.nan, 1.0)):
+        with pytest.raises(ValueError, match="seconds"):
+            video.lazy_slice(start, end)
+    with pytest.raises(ValueError, match="finite"):
+        video.slice(-np.inf, 1.0)
+    empty = LazyVideo.concat([video.lazy_slice(5.0, 5.0), video.lazy_slice(6.0, 6.0)])
+    assert empty[:].shape == (0, 3, 64, 96)
+    odd = shutil.copy(clip("h264_444_odd_mp4").path, tmp_path)
+    with pytest.raises(ValueError, match="resize="):
+        list(LazyVideo(str(tmp_path / "w"), segment_uris=[parts[0], odd]))
