@@ -14,7 +14,8 @@ from av.video.stream import VideoStream
 from mediaref_ursa._containers import SNIFF_BYTES, is_cut_short, sniff_container
 from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
-from mediaref_ursa._pixels import MAX_PIXELS
+from mediaref_ursa._pixels import MAX_PIXELS, PixelSpec
+from mediaref_ursa._pyav._convert import FrameConverter
 from mediaref_ursa._pyav._decode import numbered_packet, open_context, use_one_thread
 from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
@@ -37,7 +38,7 @@ def probe_segment(reader: RangeReader, *, uri: str, etag: str | None) -> tuple[S
     with open_video(reader, uri=uri) as (container, stream):
         info = _describe(stream, container.format.name, reader, uri=uri, etag=etag)
         theirs, ours = _first_frames(container, stream, info)
-    if not _same_picture(theirs, ours):
+    if not _same_picture(theirs, ours, uri):
         raise UnsupportedMediaError(
             f"{info.codec} in {info.container} cannot be decoded packet by packet here: "
             "the first frame differs from the container's own",
@@ -114,10 +115,11 @@ def _first_frames(
     raise CorruptMediaError("expected a video, found no frame that can be decoded", uri=info.uri)
 
 
-def _same_picture(first: VideoFrame, second: VideoFrame) -> bool:
+def _same_picture(first: VideoFrame, second: VideoFrame, uri: str) -> bool:
     if (first.width, first.height, first.format.name) != (second.width, second.height, second.format.name):
         return False
-    return bool(np.array_equal(first.to_ndarray(format="rgb24"), second.to_ndarray(format="rgb24")))
+    convert = FrameConverter(PixelSpec()).convert  # not to_ndarray, whose threads do not survive a fork
+    return bool(np.array_equal(convert(first, 0, uri=uri), convert(second, 0, uri=uri)))
 
 
 def _with_first_frame(info: SegmentInfo, frame: VideoFrame) -> SegmentInfo:

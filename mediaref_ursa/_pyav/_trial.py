@@ -12,6 +12,8 @@ from av.video.frame import VideoFrame
 
 from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
+from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._pyav._convert import FrameConverter
 from mediaref_ursa._pyav._decode import decode_packets, open_context, use_one_thread
 from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
@@ -129,4 +131,4 @@ def _reported(
 
 
 def _pixel_crc(frame: VideoFrame) -> int:
-    return zlib.crc32(frame.to_ndarray(format="rgb24").tobytes())
+    return zlib.crc32(FrameConverter(PixelSpec()).convert(frame, 0, uri="").tobytes())
