@@ -19,6 +19,7 @@ from mediaref_ursa._plan import BatchDecodingStrategy, DecodePlan, plan_runs
 from mediaref_ursa._references import ReferenceColumns, reference_columns
 from mediaref_ursa._resolve import outside_error, resolve
 from mediaref_ursa._time import TOLERANCE_NS, Int64Array
+from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import MAX_DATA_URI_BYTES
 from mediaref_ursa.store._local import under_base
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 UInt8Array = npt.NDArray[np.uint8]
 
-_DECODERS = ("pyav",)
+_DECODERS = ("pyav", "torchcodec")
 _LARGEST_TOLERANCE_NS = 2**62
 _IMAGE_FORMATS: dict[str, PixelFormat] = {
     "RGB": "rgb",
@@ -58,7 +59,7 @@ class DecodedBatch(list[Any]):
 def batch_decode(
     refs: Any,
     strategy: BatchDecodingStrategy | str | None = None,
-    decoder: str = "pyav",
+    decoder: str | None = None,
     *,
     resize: tuple[int, int] | None = None,
     colorspace: str = "RGB",
@@ -67,6 +68,9 @@ def batch_decode(
     tolerance_ns: int = TOLERANCE_NS,
     base_dir: str | os.PathLike[str] | None = None,
     frame_index: Any = None,
+    device: Any = None,
+    decoder_options: Mapping[str, Any] | None = None,
+    max_workers: int | None = None,
     **kwargs: Any,
 ) -> list[Any]:
     """Decode references to video frames and images, as many and as mixed as you like.
@@ -79,7 +83,8 @@ def batch_decode(
         refs: ``MediaRef`` objects or dicts with ``uri`` and ``pts_ns``, in any sequence: a list, a
             tuple, an Arrow ``struct<uri, pts_ns>`` array, a pandas column.
         strategy: How much work frames of one video share; never which frames come out.
-        decoder: ``"pyav"``.
+        decoder: ``"pyav"``, or ``"torchcodec"``, which needs the ``torchcodec`` extra. Both are fed
+            the same packets and name the same frame; PyAV unless ``device`` is a CUDA device.
         resize: ``(height, width)`` of every output in pixels; each frame's own size without it.
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
         channel_format: ``NHWC`` for arrays ``(H, W, C)``, ``NCHW`` for ``(C, H, W)``.
@@ -89,16 +94,25 @@ def batch_decode(
         base_dir: Where relative references begin; none may lead out of it.
         frame_index: A ``LanceFrameIndex`` of the one video that is referred to, or a mapping from
             URIs to them; found beside each video, or built in memory, without it.
+        device: A torch device: the frames are torch tensors there instead of NumPy arrays. Frames for
+            ``"cuda"`` are decoded by the GPU and are never in host memory.
+        decoder_options: For TorchCodec ``device`` (``"cuda"`` decodes on the GPU, and gives arrays all the
+            same), ``num_ffmpeg_threads`` and ``transforms``.
+        max_workers: How many runs are decoded at once; as many as there are cores for this process, one in
+            a worker of torch's data loader.
         **kwargs: ``apply_rotation`` (True) turns frames by the container's display matrix;
             ``max_pixels`` (8K) and ``max_data_uri_bytes`` (64 MiB) bound what is decoded;
             ``store`` is where bytes are read from, and ``storage_options`` what the store of a
-            cloud scheme takes; ``keep_av_open`` is accepted and means nothing.
+            cloud scheme takes; ``keep_av_open`` is accepted and means nothing. ``allow_images``,
+            ``allow_multi_video`` and ``allow_gap`` (with ``gap_threshold`` in seconds) are MediaRef's:
+            False makes an image, a second video or a gap a ValueError.
 
     Returns:
         uint8 arrays in the order of ``refs``, each its own memory; a list that also has ``.errors``.
 
     Raises:
-        ValueError: An option that is none of its values.
+        ValueError: An option that is none of its values, or references that an ``allow_`` option forbids.
+        MissingExtraError: ``decoder="torchcodec"`` or ``device`` without TorchCodec or torch.
         MediaRefError: The first reference that fails, with ``on_error="raise"``.
 
     Example:
@@ -107,8 +121,9 @@ def batch_decode(
         >>> [frame.shape for frame in frames]
         [(96, 128, 3), (96, 128, 3)]
     """
-    if decoder not in _DECODERS:
-        raise ValueError(f"Unknown decoder backend {decoder!r}: expected one of {', '.join(_DECODERS)}")
+    if strategy in _DECODERS and decoder is None:  # where MediaRef 1 has the decoder
+        strategy, decoder = None, str(strategy)
+    backend = _Backend.of(decoder, device, decoder_options)
     if on_error not in ("raise", "none"):
         raise ValueError(f"expected on_error to be 'raise' or 'none', found {on_error!r}")
     options = _Options.of(kwargs)
@@ -116,14 +131,17 @@ def batch_decode(
     batch = _Batch(refs, tolerance_ns, base_dir, frame_index, options, eager=on_error == "raise")
     plan = batch.plan(_strategy(strategy))
     batch.load_images(spec)
-    if plan.runs:
-        from mediaref_ursa._execute import execute
+    if plan.runs or backend.decoder != "pyav":  # a missing TorchCodec is told, whatever the references
+        from mediaref_ursa._execute import checked_workers, execute, make_engine
 
-        for decoded in execute(plan, batch.sources_of_segments, spec):
+        engine = make_engine(backend.decoder, spec, backend.options, tensors=backend.device is not None)
+        workers = checked_workers(max_workers)
+        for decoded in execute(plan, batch.sources_of_segments, engine, max_workers=workers):
             batch.place(decoded)
     if on_error == "raise":
         batch.raise_first()
-    return DecodedBatch((batch.outputs.get(i) for i in range(len(batch.columns))), batch.errors)
+    frames = (batch.outputs.get(i) for i in range(len(batch.columns)))
+    return DecodedBatch(backend.moved(frames), batch.errors)
 
 
 def plan_decode(
@@ -178,6 +196,10 @@ class _Options:
     store: ObjectStore | None = None
     storage_options: Mapping[str, Any] | None = None
     keep_av_open: bool = False
+    allow_images: bool = True
+    allow_multi_video: bool = True
+    allow_gap: bool = True
+    gap_threshold: float = 2.0
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> _Options:
@@ -186,6 +208,45 @@ class _Options:
         if unknown:
             raise TypeError(f"expected only the options {', '.join(known)}, found {', '.join(unknown)}")
         return cls(**given)
+
+
+@dataclass(frozen=True)
+class _Backend:
+    """Who decodes, with which options, and where the frames go.
+
+    Attributes:
+        decoder: One of ``_DECODERS``.
+        options: The decoder's own.
+        device: The torch device of the frames; None for NumPy arrays.
+    """
+
+    decoder: str
+    options: Mapping[str, Any]
+    device: Any
+
+    @classmethod
+    def of(cls, decoder: str | None, device: Any, options: Mapping[str, Any] | None) -> _Backend:
+        on_gpu = device is not None and str(device).startswith("cuda")
+        decoder = decoder or ("torchcodec" if on_gpu else "pyav")
+        if decoder not in _DECODERS:
+            raise ValueError(f"Unknown decoder backend {decoder!r}: expected one of {', '.join(_DECODERS)}")
+        if on_gpu and decoder != "torchcodec":
+            raise ValueError(
+                f"expected decoder='torchcodec' for device={str(device)!r}, found {decoder!r}: PyAV decodes "
+                "into host memory; leave decoder out, or move its frames yourself"
+            )
+        chosen = dict(options or {})
+        if device is not None and decoder == "torchcodec":
+            chosen.setdefault("device", device)
+        return cls(decoder, chosen, device)
+
+    def moved(self, frames: Iterable[Any]) -> Iterable[Any]:
+        """Return the frames where they are wanted."""
+        if self.device is None:
+            return frames
+        from mediaref_ursa._torchcodec import to_device
+
+        return [None if frame is None else to_device(frame, self.device) for frame in frames]
 
 
 @dataclass
@@ -198,7 +259,7 @@ class _Batch:
     frame_index: Any
     options: _Options
     eager: bool
-    outputs: dict[int, UInt8Array] = field(default_factory=dict)
+    outputs: dict[int, Any] = field(default_factory=dict)
     errors: dict[int, MediaRefError] = field(default_factory=dict)
     sources_of_segments: list[VideoSource] = field(default_factory=list)
 
@@ -207,6 +268,7 @@ class _Batch:
         if not 0 <= self.tolerance_ns < _LARGEST_TOLERANCE_NS:
             raise ValueError(f"expected tolerance_ns from 0 to 2**62, found {self.tolerance_ns}")
         self.columns: ReferenceColumns = reference_columns(self.refs)
+        _check_allowed(self.columns, self.options)
 
     def plan(self, strategy: BatchDecodingStrategy) -> DecodePlan:
         """Resolve all references to video frames and plan their decoding."""
@@ -254,7 +316,9 @@ class _Batch:
             return
         self.outputs[first] = decoded.pixels
         for slot in others:
-            self.outputs[slot] = decoded.pixels.copy()
+            self.outputs[slot] = (
+                decoded.pixels.copy() if isinstance(decoded.pixels, np.ndarray) else decoded.pixels.clone()
+            )
 
     def raise_first(self) -> None:
         """Raise the error of the first reference that failed, if any did."""
@@ -339,3 +403,21 @@ def _strategy(strategy: BatchDecodingStrategy | str | None) -> BatchDecodingStra
     if strategy is None:
         return BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK
     return BatchDecodingStrategy(strategy)
+
+
+def _check_allowed(columns: ReferenceColumns, options: _Options) -> None:
+    """Refuse what a caller of MediaRef's options does not expect among the references."""
+    images, videos = int(columns.is_image.sum()), columns.videos()
+    if images and not options.allow_images:
+        raise ValueError(f"expected no images with allow_images=False, found {images}")
+    if len(videos) > 1 and not options.allow_multi_video:
+        raise ValueError(f"expected one video with allow_multi_video=False, found {len(videos)}")
+    if options.allow_gap:
+        return
+    for uri, slots in videos.items():
+        gap_ns = int(np.diff(np.sort(columns.pts_ns[slots])).max(initial=0))
+        if gap_ns > options.gap_threshold * 1e9:
+            raise ValueError(
+                f"expected gaps of at most {options.gap_threshold} s with allow_gap=False, "
+                f"found {gap_ns / 1e9:.3f} s between references to {redact(uri)}"
+            )

@@ -11,9 +11,10 @@
     │   ├── FrameIndexStaleError     ValueError          the index describes another file
     │   ├── FrameIndexVersionError   ValueError          written by a newer major version
     │   └── FrameIndexInvalidError   ValueError          columns, counts or offsets that cannot be true
-    ├── FrameOutsideVideoError       LookupError, ValueError   before the first frame or past the last
+    ├── FrameOutsideVideoError       IndexError, ValueError    before the first frame or past the last
     ├── StoreError                   OSError             bytes could not be read
-    │   └── MediaNotFoundError       FileNotFoundError   nothing stands at that URI
+    │   ├── MediaNotFoundError       FileNotFoundError   nothing stands at that URI
+    │   └── MediaChangedError        OSError             the object was replaced while it was read
     ├── CorruptMediaError            ValueError          not what a decoder or the index expects
     ├── LimitExceededError           ValueError          larger than a limit that protects the caller
     └── UnsupportedMediaError        ValueError          a codec, container or image that cannot be decoded
@@ -90,7 +91,7 @@ class FrameIndexInvalidError(FrameIndexError, ValueError):
     """The frame index holds columns, counts or offsets that cannot be true."""
 
 
-class FrameOutsideVideoError(MediaRefError, LookupError, ValueError):
+class FrameOutsideVideoError(MediaRefError, IndexError, ValueError):
     """The time lies before the first frame or past the end of the last one."""
 
 
@@ -100,6 +101,10 @@ class StoreError(MediaRefError, OSError):
 
 class MediaNotFoundError(StoreError, FileNotFoundError):
     """Nothing stands at that URI."""
+
+
+class MediaChangedError(StoreError):
+    """The object was replaced while it was read, or is another one than was to be read."""
 
 
 class CorruptMediaError(MediaRefError, ValueError):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import os
+import sys
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from mediaref_ursa._errors import CorruptMediaError, MediaRefError
 from mediaref_ursa._extras import needs_extra
-from mediaref_ursa._frame_table import EncodedPacket, SegmentTable
+from mediaref_ursa._feed import PacketFeed
+from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import DecodePlan, Run
 from mediaref_ursa._sources import VideoSource, packets_of
@@ -18,10 +22,56 @@ from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uri_text import redact
 
 with needs_extra("video"):
-    from mediaref_ursa._pyav._convert import FrameConverter
-    from mediaref_ursa._pyav._decode import decode_packets, open_context
+    from mediaref_ursa._pyav._engine import PyAVEngine
 
-UInt8Array = npt.NDArray[np.uint8]
+ENGINES = ("pyav", "torchcodec")
+"""What ``make_engine`` knows."""
+
+
+class Engine(Protocol):
+    """What turns a run's packets into pixels. Threads may share one.
+
+    Attributes:
+        may_need_earlier_start: Some of its decoders hold frames back that follow a random access point, so
+            that frames which did not come out are tried again from an earlier one.
+    """
+
+    may_need_earlier_start: bool
+
+    def decode(self, table: SegmentTable, run: Run, feed: PacketFeed) -> Iterator[tuple[int, Any]]:
+        """Yield the packet and the pixels, uint8, of each frame wanted.
+
+        Raises:
+            MediaRefError: What ended the run early; the frames before it were yielded.
+        """
+        ...
+
+
+def make_engine(
+    name: str, spec: PixelSpec, options: Mapping[str, Any] | None = None, *, tensors: bool = False
+) -> Engine:
+    """Return the engine of that name.
+
+    Args:
+        name: One of ``ENGINES``.
+        spec: How pixels are handed out.
+        options: The engine's own options; PyAV's has none.
+        tensors: Hand out torch tensors on the device of the options; TorchCodec's engine only.
+
+    Raises:
+        ValueError: Another name.
+        TypeError: An option that the engine does not know.
+        MissingExtraError: The engine's library is not installed.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"Unknown decoder backend {name!r}: expected one of {', '.join(ENGINES)}")
+    if name == "torchcodec":
+        from mediaref_ursa._torchcodec import TorchCodecEngine
+
+        return TorchCodecEngine(spec, options, tensors=tensors)
+    if options:
+        raise TypeError(f"expected no decoder_options for decoder='pyav', found {', '.join(sorted(options))}")
+    return PyAVEngine(spec)
 
 
 @dataclass(frozen=True)
@@ -30,86 +80,150 @@ class DecodedFrame:
 
     Attributes:
         slots: int64, the output places that want it.
-        pixels: uint8, as the ``PixelSpec`` says; None where there is an error.
+        pixels: uint8, as the ``PixelSpec`` says, an array or a tensor; None where there is an error.
         error: Why there are no pixels.
     """
 
     slots: Int64Array
-    pixels: UInt8Array | None = None
+    pixels: Any | None = None
     error: MediaRefError | None = None
 
 
-def execute(plan: DecodePlan, sources: Sequence[VideoSource], spec: PixelSpec) -> Iterator[DecodedFrame]:
-    """Decode the runs of a plan one after another and yield each frame once, as it comes.
+def default_workers() -> int:
+    """Return how many runs are decoded at once where the caller does not say.
+
+    As many as there are cores that this process may use; one in a data loader's worker, of which there
+    are several already.
+    """
+    data = sys.modules.get("torch.utils.data")
+    if data is not None and data.get_worker_info() is not None:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def checked_workers(max_workers: int | None) -> int:
+    """Return ``max_workers``, or the default for None.
+
+    Raises:
+        ValueError: Fewer than one.
+    """
+    if max_workers is None:
+        return default_workers()
+    if max_workers < 1:
+        raise ValueError(f"expected max_workers of 1 or more, found {max_workers}")
+    return int(max_workers)
+
+
+def execute(
+    plan: DecodePlan, sources: Sequence[VideoSource], engine: Engine, *, max_workers: int = 1
+) -> Iterator[DecodedFrame]:
+    """Decode the runs of a plan and yield each frame once, as it comes.
 
     Args:
         plan: What to decode.
         sources: The video of each of the plan's segments.
-        spec: How pixels are handed out.
+        engine: What decodes.
+        max_workers: How many runs are decoded at once. With one, in the caller's thread, and nothing is
+            decoded ahead of what was yielded. Threads live no longer than the call, so that no fork
+            inherits one.
 
     Yields:
-        Within a run, frames in the order of the decoder's output, then those that failed.
+        Within a run, frames in the order of the engine's output, then those that failed.
     """
-    converter = FrameConverter(spec)
-    for run in plan.runs:
-        yield from _execute_run(run, plan.segments[run.segment], sources[run.segment], converter)
+    tasks = [_Task(run, plan.segments[run.segment], sources[run.segment], engine) for run in plan.runs]
+    if max_workers <= 1 or len(tasks) <= 1:
+        for task in tasks:
+            yield from task.frames()
+        return
+    # The longest run goes first: the others then fill the time that it takes.
+    tasks.sort(key=lambda task: len(task.run.packets), reverse=True)
+    yield from _on_threads(tasks, min(max_workers, len(tasks)))
 
 
-def _execute_run(
-    run: Run | None, table: SegmentTable, source: VideoSource, converter: FrameConverter
-) -> Iterator[DecodedFrame]:
-    """Decode a run; past a packet that is bad, go on from where frames that it does not concern begin."""
-    while run is not None:
-        run = yield from _execute_until_bad(run, table, source, converter)
+def in_slot_order(decoded: Iterator[DecodedFrame]) -> Iterator[Any]:
+    """Yield pixels in the order of their slots, which are ``0..n-1``, holding those that came too early.
+
+    Raises:
+        MediaRefError: The first frame without pixels.
+    """
+    waiting: dict[int, Any] = {}
+    following = 0
+    for frame in decoded:
+        if frame.error is not None:
+            raise frame.error
+        waiting[int(frame.slots[0])] = frame.pixels
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
 
 
-def _execute_until_bad(
-    run: Run, table: SegmentTable, source: VideoSource, converter: FrameConverter
-) -> Generator[DecodedFrame, None, Run | None]:
-    """Decode a run up to its end or a bad packet; return what is left to decode, if anything is."""
-    missing = {packet: target for target, packet in enumerate(run.targets.tolist())}
-    fetch = _Fetch(packets_of(source, table, run.packets))
-    error: MediaRefError | None = None
+def _on_threads(tasks: Sequence[_Task], workers: int) -> Iterator[DecodedFrame]:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="mediaref-decode")
+    waiting = iter(tasks)
+    running: set[Future[list[DecodedFrame]]] = set()
     try:
-        for packet, pixels in _pixels(missing, table, fetch, converter):
-            yield DecodedFrame(run.slots_of(missing.pop(packet)), pixels)
-    except MediaRefError as raised:
-        error = raised
-    bad = _bad_packet(run, fetch, error)
-    spared = [target for target in missing.values() if table.start[run.frames[target]] > bad]
-    for target in missing.values():
-        if target not in spared:
-            failure = _failure(fetch.error or error, source, table, run, target)
-            yield DecodedFrame(run.slots_of(target), error=failure)
-    return run.only(spared, table) if spared else None
+        while True:
+            while len(running) <= workers and (task := next(waiting, None)) is not None:
+                running.add(pool.submit(task.all_frames))
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield from future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _bad_packet(run: Run, fetch: _Fetch, error: MediaRefError | None) -> int:
+@dataclass(frozen=True)
+class _Task:
+    """A run and all that it takes to decode it."""
+
+    run: Run
+    table: SegmentTable
+    source: VideoSource
+    engine: Engine
+
+    def frames(self) -> Iterator[DecodedFrame]:
+        """Decode; past a packet that is bad, go on from where frames that it does not concern begin."""
+        run: Run | None = self.run
+        while run is not None:
+            run = yield from self._frames_until_bad(run)
+
+    def all_frames(self) -> list[DecodedFrame]:
+        """Decode the run to its end."""
+        return list(self.frames())
+
+    def _frames_until_bad(self, run: Run) -> Generator[DecodedFrame, None, Run | None]:
+        """Decode a run up to its end or a bad packet; return what is left to decode, if anything is."""
+        table = self.table
+        missing = {packet: target for target, packet in enumerate(run.targets.tolist())}
+        feed = PacketFeed(packets_of(self.source, table, run.packets))
+        error: MediaRefError | None = None
+        try:
+            for packet, pixels in self.engine.decode(table, run, feed):
+                yield DecodedFrame(run.slots_of(missing.pop(packet)), pixels)
+        except MediaRefError as raised:
+            error = raised
+        if missing and not (error or feed.error) and self.engine.may_need_earlier_start:
+            start = run.earlier_start(table)
+            if start is not None:
+                return run.only(list(missing.values()), table, start=start)
+        bad = _bad_packet(run, feed, error)
+        spared = [target for target in missing.values() if table.start[run.frames[target]] > bad]
+        for target in missing.values():
+            if target not in spared:
+                failure = _failure(feed.error or error, self.source, table, run, target)
+                yield DecodedFrame(run.slots_of(target), error=failure)
+        return run.only(spared, table) if spared else None
+
+
+def _bad_packet(run: Run, feed: PacketFeed, error: MediaRefError | None) -> int:
     """Return the packet that ended a run; one past all packets where going on would not help."""
-    if isinstance(fetch.error, CorruptMediaError):
-        return int(run.packets[np.searchsorted(run.packets, fetch.last, side="right")])
+    if isinstance(feed.error, CorruptMediaError):
+        return int(run.packets[np.searchsorted(run.packets, feed.last, side="right")])
     if isinstance(error, CorruptMediaError):
-        return fetch.last
+        return feed.last
     return int(run.packets[-1])
-
-
-def _pixels(
-    wanted: dict[int, int], table: SegmentTable, fetch: _Fetch, converter: FrameConverter
-) -> Iterator[tuple[int, UInt8Array]]:
-    """Yield the packet and the pixels of each frame wanted.
-
-    A packet that gives two frames shows the second, so that each waits for the next to come out. What
-    comes out when packets ended early is kept only if all the packets that complete it were fed.
-    """
-    held: tuple[int, UInt8Array] | None = None
-    for packet, frame in decode_packets(open_context(table.info), fetch, uri=table.info.uri):
-        if held is not None and held[0] != packet:
-            yield held
-            held = None
-        if packet in wanted and not (fetch.error and packet > fetch.last - table.info.lookahead_packets):
-            held = packet, converter.convert(frame, table.info.rotation, uri=table.info.uri)
-    if held is not None:
-        yield held
 
 
 def _failure(
@@ -128,20 +242,3 @@ def _failure(
     failure = type(error)(message, uri=source.uri, pts_ns=pts_ns)
     failure.__cause__ = error.__cause__
     return failure
-
-
-class _Fetch:
-    """Packets up to the first that cannot be had: what was decoded before it still counts."""
-
-    def __init__(self, packets: Iterator[EncodedPacket]) -> None:
-        self._packets = packets
-        self.error: MediaRefError | None = None
-        self.last = -1
-
-    def __iter__(self) -> Iterator[EncodedPacket]:
-        try:
-            for packet in self._packets:
-                self.last = packet.number
-                yield packet
-        except MediaRefError as error:
-            self.error = error

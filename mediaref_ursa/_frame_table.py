@@ -19,6 +19,7 @@ from mediaref_ursa._errors import FrameIndexInvalidError
 from mediaref_ursa._time import Int64Array, ticks_to_ns_ceil, ticks_to_ns_round
 
 _TOO_LONG = 2**62
+FULL, SPARSE = "full", "sparse"
 UNKNOWN = -1
 """Stands for "not known" in ``crc32`` and ``is_reference``."""
 
@@ -47,6 +48,9 @@ class SegmentInfo:
         bits_per_coded_sample: As the container says, 0 where it does not.
         cut_short: The container says that it is longer than its file: frames at the end are lost.
         reorder_depth: Frames that a decoder holds back to put them in order, as found by probing.
+        stream_index: The video stream, counted across all kinds of streams; None is FFmpeg's best.
+        verified: ``FULL`` where every packet was read; ``SPARSE`` where only the claimed random access points
+            were: then checksums and reference flags are unknown.
     """
 
     uri: str
@@ -68,6 +72,8 @@ class SegmentInfo:
     bits_per_coded_sample: int = 0
     reorder_depth: int = 0
     cut_short: bool = False
+    stream_index: int | None = None
+    verified: str = FULL
 
     @property
     def display_size(self) -> tuple[int, int]:
@@ -206,6 +212,13 @@ class SegmentTable:
         """Exact length: from the first frame to the end of the last."""
         first, end = self.span_seconds
         return end - first
+
+    @cached_property
+    def frame_of_packet(self) -> Int64Array:
+        """int64 ``(m,)``: the frame that each packet shows, -1 where it shows none."""
+        frames = np.full(len(self.packets), -1, dtype=np.int64)
+        frames[self.packet] = np.arange(len(self))
+        return frames
 
     @cached_property
     def random_access_points(self) -> Int64Array:

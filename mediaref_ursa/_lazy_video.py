@@ -26,7 +26,7 @@ from mediaref_ursa._uri_text import redact
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
-    from mediaref_ursa._execute import execute
+    from mediaref_ursa._execute import default_workers, execute, in_slot_order, make_engine
     from mediaref_ursa._frame_index import LanceFrameIndex, scan_frame_index
 
 if TYPE_CHECKING:
@@ -292,16 +292,8 @@ class LazyVideo:
         places = np.arange(self._start, self._stop, dtype=np.int64)
         plan = self._plan(places, BatchDecodingStrategy.SEQUENTIAL)
         self._frame_shape(plan.segments)  # one size for all, or an error before the first frame
-        waiting: dict[int, UInt8Array] = {}
-        following = 0
-        for decoded in execute(plan, self._recording.sources_of(plan.segments), self._spec):
-            if decoded.error is not None:
-                raise decoded.error
-            assert decoded.pixels is not None
-            waiting[int(decoded.slots[0])] = decoded.pixels
-            while following in waiting:
-                yield waiting.pop(following)
-                following += 1
+        engine = make_engine("pyav", self._spec)
+        yield from in_slot_order(execute(plan, self._recording.sources_of(plan.segments), engine))
 
     def refs(self) -> list[MediaRef]:
         """Return the reference of each frame in the window, in order.
@@ -352,7 +344,8 @@ class LazyVideo:
     def _decode(self, places: Int64Array) -> UInt8Array:
         plan = self._plan(places, BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK)
         out = np.empty((len(places), *self._frame_shape(plan.segments)), dtype=np.uint8)
-        for decoded in execute(plan, self._recording.sources_of(plan.segments), self._spec):
+        sources, engine = self._recording.sources_of(plan.segments), make_engine("pyav", self._spec)
+        for decoded in execute(plan, sources, engine, max_workers=default_workers()):
             if decoded.error is not None:
                 raise decoded.error
             assert decoded.pixels is not None

@@ -52,18 +52,30 @@ class Run:
         first = int(self.slot_ends[target - 1]) if target else 0
         return self.slots[first : int(self.slot_ends[target])]
 
-    def only(self, targets: list[int], table: SegmentTable) -> Run:
-        """Return what is left of the run when only some of its frames are wanted, by place in ``targets``."""
+    def only(self, targets: list[int], table: SegmentTable, *, start: int | None = None) -> Run:
+        """Return what is left of the run when only some of its frames are wanted, by place in ``targets``.
+
+        ``start`` is the packet at which decoding begins; where it must begin without it.
+        """
         frames = self.frames[targets]
         slots = [self.slots_of(target) for target in targets]
         return replace(
             self,
-            packets=_packets_to_feed(table, frames),
+            packets=_packets_to_feed(table, frames, start),
             targets=self.targets[targets],
             frames=frames,
             slots=np.concatenate(slots),
             slot_ends=np.cumsum([len(places) for places in slots]),
         )
+
+    def earlier_start(self, table: SegmentTable) -> int | None:
+        """Return a random access point before that at which the run begins, None at the first of all.
+
+        Asked again, it goes back twice as far.
+        """
+        starts = table.random_access_points
+        now, due = np.searchsorted(starts, [self.packets[0], table.start[self.frames].min()])
+        return int(starts[max(0, 2 * now - due - 1)]) if now else None
 
 
 @dataclass(frozen=True)
@@ -195,12 +207,13 @@ def _run_ends(table: SegmentTable, frames: Int64Array, strategy: BatchDecodingSt
     return [*(np.flatnonzero(cut) + 1).tolist(), count]
 
 
-def _packets_to_feed(table: SegmentTable, frames: Int64Array) -> Int64Array:
+def _packets_to_feed(table: SegmentTable, frames: Int64Array, start: int | None = None) -> Int64Array:
     """Return the packets from the first needed to the last wanted, without those nobody needs."""
     targets = table.packet[frames]
     lookahead = table.info.lookahead_packets
     last = min(int(targets[-1]) + lookahead, len(table.packets) - 1)
-    packets = np.arange(int(table.start[frames].min()), last + 1, dtype=np.int64)
+    first = int(table.start[frames].min()) if start is None else start
+    packets = np.arange(first, last + 1, dtype=np.int64)
     needed = table.packets.is_reference[packets] != 0
     needed[targets - packets[0]] = True
     needed[0] = True  # a decoder begins there, whoever else refers to it

@@ -25,10 +25,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_reader",
         "_pixels",
         "_frame_table",
+        "_feed",
         "_index_metadata",
     ),
-    ("_plan", "_resolve", "_timeline"),
-    ("store", "_pillow", "_lance", "_arrow", "_pyav", "_series"),
+    ("_plan", "_resolve", "_timeline", "_run_movie"),
+    ("store", "_pillow", "_lance", "_arrow", "_pyav", "_torchcodec", "_series"),
     (
         "_images",
         "_scan_uri",
@@ -66,7 +67,8 @@ HOMES = {
     "urllib3": {"store"},
     "fsspec": {"store"},
     "temporaldata": {"_series"},
-    "torch": set(),
+    "torch": {"_torchcodec"},
+    "torchcodec": {"_torchcodec"},
     "pandas": set(),
 }
 """Which groups may import a heavy library."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import av
 import av.container
@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from mediaref_ursa._containers import SNIFF_BYTES, sniff_container
 from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._frame_table import SegmentInfo
 from mediaref_ursa._pyav._foreign import foreign_errors
 from mediaref_ursa._reader import RangeReader
 
@@ -22,13 +23,28 @@ _LENIENT_METADATA: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}  # PyAV 19 always is
 )
 
+_SHOWS_SIDE_DATA = hasattr(Packet, "has_sidedata")  # PyAV 16 and later
+_DECODER_SIDE_DATA: tuple[Literal["new_extradata", "param_change", "palette"], ...] = (
+    "new_extradata",
+    "param_change",
+    "palette",
+)
+
 
 @contextmanager
-def open_video(reader: RangeReader, *, uri: str) -> Iterator[tuple[av.container.InputContainer, VideoStream]]:
-    """Open a container and yield it with FFmpeg's best video stream, never an attached picture.
+def open_video(
+    reader: RangeReader, *, uri: str, stream_index: int | None = None
+) -> Iterator[tuple[av.container.InputContainer, VideoStream]]:
+    """Open a container and yield it with a video stream, never an attached picture.
+
+    Args:
+        reader: The file.
+        uri: Named in errors.
+        stream_index: Which stream, counted across all kinds of streams as FFmpeg does; None is FFmpeg's
+            best video stream.
 
     Raises:
-        UnsupportedMediaError: Not a video container, or one without a video stream.
+        UnsupportedMediaError: Not a video container, or one without such a video stream.
         CorruptMediaError: A container that FFmpeg cannot read.
     """
     name = sniff_container(reader.read_at(0, SNIFF_BYTES), uri=uri)
@@ -44,7 +60,7 @@ def open_video(reader: RangeReader, *, uri: str) -> Iterator[tuple[av.container.
             io_open=_refuse_other_files,
         )
     try:
-        yield container, _video_stream(container, uri)
+        yield container, _video_stream(container, stream_index, uri)
     finally:
         container.close()
 
@@ -63,6 +79,24 @@ def packets(
             yield packet
 
 
+def refuse_changes(packet: Packet[VideoStream], info: SegmentInfo) -> None:
+    """Refuse what a decoder made from the index would not be told.
+
+    Raises:
+        UnsupportedMediaError: The packet changes the codec's configuration.
+    """
+    for kind in _DECODER_SIDE_DATA if _SHOWS_SIDE_DATA else ():
+        if not packet.has_sidedata(kind):
+            continue
+        if kind == "new_extradata" and bytes(packet.get_sidedata(kind)) == info.extradata:
+            continue
+        raise UnsupportedMediaError(
+            f"expected one codec configuration for the whole file, found a change of it ({kind}); "
+            "split the file where it changes, or encode it anew",
+            uri=info.uri,
+        )
+
+
 def _whitelist(name: str) -> str:
     """Return the demuxer's whole name, which FFmpeg compares with the white list."""
     return str(av.ContainerFormat(name, "r").name)
@@ -73,7 +107,9 @@ def _refuse_other_files(url: str, flags: int, options: dict[str, Any]) -> NoRetu
     raise UnsupportedMediaError("the container asks for another file; references in media are not followed")
 
 
-def _video_stream(container: av.container.InputContainer, uri: str) -> VideoStream:
+def _video_stream(container: av.container.InputContainer, stream_index: int | None, uri: str) -> VideoStream:
+    if stream_index is not None:
+        return _chosen_stream(container, stream_index, uri)
     with foreign_errors("find a video stream", uri=uri):
         stream = container.streams.best("video")
     if stream is None or stream.disposition & Disposition.attached_pic:
@@ -81,3 +117,16 @@ def _video_stream(container: av.container.InputContainer, uri: str) -> VideoStre
         raise UnsupportedMediaError(f"expected a video stream, found streams of kinds: {kinds}", uri=uri)
     assert isinstance(stream, VideoStream)
     return stream
+
+
+def _chosen_stream(container: av.container.InputContainer, stream_index: int, uri: str) -> VideoStream:
+    videos = {
+        stream.index: stream
+        for stream in container.streams
+        if isinstance(stream, VideoStream) and not stream.disposition & Disposition.attached_pic
+    }
+    if stream_index not in videos:
+        raise UnsupportedMediaError(
+            f"expected the index of a video stream, one of {sorted(videos)}, found {stream_index}", uri=uri
+        )
+    return videos[stream_index]

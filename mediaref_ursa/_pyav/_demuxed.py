@@ -46,7 +46,8 @@ def _matching(
     size, crc32 = table.packets.size, table.packets.crc32
     searching = seek_to is not None
     row = int(rows[0]) if searching else 0
-    with open_video(reader, uri=table.info.uri) as (container, stream):
+    info = table.info
+    with open_video(reader, uri=info.uri, stream_index=info.stream_index) as (container, stream):
         if seek_to is not None:
             with foreign_errors("seek", uri=table.info.uri):
                 container.seek(seek_to, stream=stream, backward=True)

@@ -1,0 +1,34 @@
+"""Packets on their way from a store to a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mediaref_ursa._errors import MediaRefError
+from mediaref_ursa._frame_table import EncodedPacket
+
+
+class PacketFeed:
+    """Packets up to the first that cannot be had: what was decoded before it still counts.
+
+    Attributes:
+        error: Why packets ended early, or None.
+        last: The number of the last packet that was given out, -1 before the first.
+    """
+
+    def __init__(self, packets: Iterator[EncodedPacket]) -> None:
+        self._packets = packets
+        self.error: MediaRefError | None = None
+        self.last = -1
+
+    def __iter__(self) -> Iterator[EncodedPacket]:
+        try:
+            for packet in self._packets:
+                self.last = packet.number
+                yield packet
+        except MediaRefError as error:
+            self.error = error
+
+    def completes(self, packet: int, lookahead_packets: int) -> bool:
+        """Whether all packets were fed that make up the frame of ``packet``."""
+        return self.error is None or packet <= self.last - lookahead_packets

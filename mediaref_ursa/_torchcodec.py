@@ -1,0 +1,310 @@
+"""The engine of TorchCodec: each run is handed to it as a small movie of its own.
+
+TorchCodec opens files, and believes what they say of keyframes and times. Here it is given a file that
+holds one run: it begins at a random access point, its times are places in presentation order, and its
+bytes were read and checked by us. So which frame comes out is decided by the index, as for every engine, and
+TorchCodec neither opens a path nor a URL.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from mediaref_ursa._errors import (
+    CorruptMediaError,
+    LimitExceededError,
+    MediaRefError,
+    MissingExtraError,
+    UnsupportedMediaError,
+)
+from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._feed import PacketFeed
+from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
+from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._plan import Run
+from mediaref_ursa._run_movie import TICKS_PER_SECOND, RunMovie, presentation_places
+from mediaref_ursa._time import Int64Array
+
+_IN_MEMORY_BYTES = 64 << 20
+_FRAMES_AT_ONCE = 32
+_OPTIONS = ("device", "num_ffmpeg_threads", "transforms")
+_ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "pal8")
+_SOURCE_PLACE = re.compile(r"^\w+, \S+:\d+, ")
+_LUMA = (19595, 38470, 7471)  # BT.601 in 65536ths, as Pillow's L
+_INSTALL = "pip install 'mediaref-ursa[torchcodec]', and FFmpeg 4 to 8 (apt-get install ffmpeg)"
+
+
+@dataclass(frozen=True)
+class _Torch:
+    """The two modules, once they are known to work."""
+
+    torch: Any
+    video_decoder: Any
+
+
+def load_torchcodec() -> _Torch:
+    """Import TorchCodec.
+
+    Raises:
+        MissingExtraError: It is not installed, or cannot load FFmpeg.
+    """
+    try:
+        import torch
+        from torchcodec.decoders import VideoDecoder
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("torch", "torchcodec"):
+            raise
+        name = "TorchCodec" if error.name.startswith("torchcodec") else "PyTorch, and so TorchCodec,"
+        raise MissingExtraError(f"{name} is not installed; install it with: {_INSTALL}") from error
+    except (ImportError, OSError, RuntimeError) as error:
+        raise MissingExtraError(
+            "TorchCodec is installed but cannot load FFmpeg's shared libraries; install FFmpeg 4 to 8 "
+            f"(apt-get install ffmpeg), or a TorchCodec that fits the installed PyTorch: {_first_line(error)}"
+        ) from error
+    _survive_forks(torch)
+    return _Torch(torch, VideoDecoder)
+
+
+@cache
+def _survive_forks(torch: Any) -> None:
+    """Let torch use one thread in forked children: the threads that it knows of are its parent's.
+
+    An operation on many values waits for them forever. Torch's own data loader does the same.
+    """
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
+class TorchCodecEngine:
+    """Decodes runs with TorchCodec. Threads may share one: a decoder lives inside one call.
+
+    Args:
+        spec: How pixels are handed out.
+        options: ``device`` (``"cpu"``), ``num_ffmpeg_threads`` (1) and ``transforms`` of TorchCodec's
+            ``VideoDecoder``.
+        tensors: Hand out torch tensors on the decoder's device instead of NumPy arrays.
+
+    Raises:
+        MissingExtraError: TorchCodec is not installed, or cannot load FFmpeg.
+        TypeError: An option that is not among these.
+        ValueError: A device that is not there.
+    """
+
+    # FFmpeg before 7 holds frames of H.264 back that are decoded after a recovery point and before it is shown.
+    may_need_earlier_start = True
+
+    def __init__(self, spec: PixelSpec, options: Mapping[str, Any] | None = None, *, tensors: bool) -> None:
+        given = dict(options or {})
+        if unknown := sorted(set(given) - set(_OPTIONS)):
+            raise TypeError(
+                f"expected decoder_options among {', '.join(_OPTIONS)}, found {', '.join(unknown)}"
+            )
+        self._spec = spec
+        self._modules = load_torchcodec()
+        self._tensors = tensors
+        self._options = {"num_ffmpeg_threads": 1, **given}
+        self._options["device"] = self._checked_device(given.get("device") or "cpu")
+
+    def decode(self, table: SegmentTable, run: Run, feed: PacketFeed) -> Iterator[tuple[int, Any]]:
+        """Yield the packet and the pixels of each frame wanted, in presentation order.
+
+        Raises:
+            CorruptMediaError: TorchCodec refuses the run.
+            UnsupportedMediaError: A codec that it cannot be given.
+            LimitExceededError: A frame has more pixels than are allowed.
+        """
+        info = table.info
+        self._check_size(info, info.height, info.width)
+        if info.lookahead_packets:
+            raise UnsupportedMediaError(
+                "frames whose two fields lie in packets of their own cannot be handed to TorchCodec; "
+                "use decoder='pyav'",
+                uri=info.uri,
+            )
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
+            movie = _Movie.write(cast("BinaryIO", file), table, feed)
+            fed = [packet for packet in run.targets.tolist() if packet <= feed.last]
+            for packet, picture in self._pictures(movie, fed):
+                yield packet, self._handed_out(picture, info)
+
+    def _pictures(self, movie: _Movie, packets: list[int]) -> Iterator[tuple[int, Any]]:
+        """Yield a tensor ``(H, W, 3)`` for each of the packets that a frame comes out for."""
+        packets = sorted(packets, key=movie.place_of)
+        alone: list[int] = []
+        decoder = self._open(movie) if packets else None
+        for first in range(0, len(packets), _FRAMES_AT_ONCE):
+            wanted = packets[first : first + _FRAMES_AT_ONCE]
+            found = self._frames_at(decoder, movie, wanted)
+            for packet in wanted:
+                if packet in found:
+                    yield packet, found[packet]
+                else:
+                    alone.append(packet)
+        for packet in alone:
+            yield from self._picture_alone(movie, packet)
+
+    def _picture_alone(self, movie: _Movie, packet: int) -> Iterator[tuple[int, Any]]:
+        """Decode one frame of a run whose frames come out in another order than they are shown in.
+
+        Its time is made the last of all, so that TorchCodec passes by all others on the way to it.
+        """
+        movie.put_last(packet)
+        yield from self._frames_at(self._open(movie), movie, [packet]).items()
+
+    def _open(self, movie: _Movie) -> Any:
+        info = movie.table.info
+        with _torchcodec_errors(info):
+            decoder = self._modules.video_decoder(movie.file, dimension_order="NHWC", **self._options)
+        self._check_size(info, decoder.metadata.height, decoder.metadata.width)
+        return decoder
+
+    def _frames_at(self, decoder: Any, movie: _Movie, packets: Sequence[int]) -> dict[int, Any]:
+        """Return the tensors of those packets whose own frames came out."""
+        places = [movie.place_of(packet) for packet in packets]
+        try:
+            batch = decoder.get_frames_at(places)
+        except (RuntimeError, IndexError, ValueError):  # one of them never comes out: find out which
+            if len(packets) == 1:
+                return {}
+            parts = (self._frames_at(decoder, movie, [packet]) for packet in packets)
+            return {packet: picture for part in parts for packet, picture in part.items()}
+        times = np.rint(batch.pts_seconds.numpy() * TICKS_PER_SECOND).astype(np.int64)
+        expected = [movie.movie.time_of(place) for place in places]
+        return {
+            packet: picture
+            for packet, picture, time, own in zip(packets, batch.data, times.tolist(), expected, strict=True)
+            if time == own
+        }
+
+    def _handed_out(self, picture: Any, info: SegmentInfo) -> Any:
+        """Turn, resize and recolour a tensor ``(H, W, 3)`` as the spec says, into memory of its own."""
+        spec, torch = self._spec, self._modules.torch
+        if spec.apply_rotation and info.rotation:
+            picture = torch.rot90(picture, info.rotation // 90, (0, 1))
+        if spec.resize is not None and tuple(picture.shape[:2]) != spec.resize:
+            picture = self._resized(picture, spec.resize)
+        picture = self._recoloured(picture, info)
+        if spec.channel_format == "NCHW":
+            picture = picture.permute(2, 0, 1)
+        picture = picture.clone(memory_format=torch.contiguous_format)
+        return picture if self._tensors else picture.cpu().numpy()
+
+    def _resized(self, picture: Any, size: tuple[int, int]) -> Any:
+        resized = self._modules.torch.nn.functional.interpolate(
+            picture.permute(2, 0, 1)[None].float(), size=size, mode="bilinear", antialias=True
+        )
+        return resized.round_().clamp_(0, 255).to(self._modules.torch.uint8)[0].permute(1, 2, 0)
+
+    def _recoloured(self, picture: Any, info: SegmentInfo) -> Any:
+        """Return the channels that are asked for, of a tensor of R, G and B."""
+        colours, torch = self._spec.colorspace, self._modules.torch
+        if colours == "G":
+            red, green, blue = (picture[..., i].to(torch.int32) * _LUMA[i] for i in range(3))
+            return ((red + green + blue + 0x8000) >> 16).to(torch.uint8)[..., None]
+        if colours.startswith("BGR"):
+            picture = picture.flip(-1)
+        if not colours.endswith("A"):
+            return picture
+        if info.pixel_format.startswith(_ALPHA_FORMATS):
+            raise UnsupportedMediaError(
+                f"TorchCodec gives no alpha, the video has some ({info.pixel_format}); use decoder='pyav'",
+                uri=info.uri,
+            )
+        return torch.cat([picture, torch.full_like(picture[..., :1], 255)], dim=-1)
+
+    def _check_size(self, info: SegmentInfo, height: int, width: int) -> None:
+        asked_height, asked_width = self._spec.resize or (height, width)
+        if max(height * width, asked_height * asked_width) > self._spec.max_pixels:
+            raise LimitExceededError(
+                f"expected at most {self._spec.max_pixels} pixels, found {width}x{height} "
+                f"to be given as {asked_width}x{asked_height}; allow more with max_pixels=",
+                uri=info.uri,
+            )
+
+    def _checked_device(self, device: Any) -> str:
+        torch = self._modules.torch
+        try:
+            kind = torch.device(device).type
+        except RuntimeError as error:
+            raise ValueError(f"expected a device of torch, found {device!r}") from error
+        if kind not in ("cpu", "cuda"):
+            raise ValueError(f"expected a cpu or cuda device, found {device!r}")
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"expected a CUDA device for {device!r}, found none that torch can use")
+        return str(device)
+
+
+@dataclass
+class _Movie:
+    """A run's movie and what its times stand for."""
+
+    file: BinaryIO
+    movie: RunMovie
+    table: SegmentTable
+    packets: Int64Array
+    _places: Int64Array = field(init=False)
+
+    @classmethod
+    def write(cls, file: BinaryIO, table: SegmentTable, feed: PacketFeed) -> _Movie:
+        """Write the packets of a feed."""
+        movie = RunMovie(file, table.info)
+        numbers = []
+        for packet in feed:
+            movie.add(packet.data)
+            numbers.append(packet.number)
+        written = cls(file, movie, table, np.array(numbers, dtype=np.int64))
+        written._arrange(presentation_places(table, written.packets))
+        return written
+
+    def place_of(self, packet: int) -> int:
+        """Return where the frame of a packet stands among all."""
+        return int(self._places[np.searchsorted(self.packets, packet)])
+
+    def put_last(self, packet: int) -> None:
+        """Let the frame of a packet be shown after all others."""
+        places = presentation_places(self.table, self.packets)
+        own = np.searchsorted(self.packets, packet)
+        places[places > places[own]] -= 1
+        places[own] = len(places) - 1
+        self._arrange(places)
+
+    def _arrange(self, places: Int64Array) -> None:
+        self._places = places
+        self.movie.finish(places)
+
+
+def to_device(frame: Any, device: Any) -> Any:
+    """Return an array or a tensor as a tensor on a device.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
+    with needs_extra("torchcodec"):
+        import torch
+    return (torch.from_numpy(frame) if isinstance(frame, np.ndarray) else frame).to(device)
+
+
+@contextmanager
+def _torchcodec_errors(info: SegmentInfo) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, MediaRefError):
+            raise
+        raise CorruptMediaError(
+            f"TorchCodec cannot read the run: {_first_line(error)}", uri=info.uri
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what an error of TorchCodec says, without where in its sources."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return _SOURCE_PLACE.sub("", line)[:200]

@@ -1,0 +1,72 @@
+"""One file object of the caller's as a store: what ``open(..., "rb")`` gives, or anything like it."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from mediaref_ursa._errors import StoreError
+from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
+
+
+class FileObjectStore:
+    """A store of one object, whatever it is called: the bytes that a file object gives.
+
+    The file's position is shared, so that one thread reads at a time. It stays the caller's: nothing
+    here closes it.
+
+    Args:
+        file: Has ``read(size)`` and ``seek(offset, whence)``.
+
+    >>> FileObjectStore(io.BytesIO(b"abcdef")).get_range("any", 2, 3)
+    b'cde'
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+
+    def head(self, uri: str) -> ObjectInfo:
+        """Return the file's length."""
+        with self._lock:
+            return ObjectInfo(size=self._size(uri), etag=None, modified=None)
+
+    def get_range(self, uri: str, offset: int, length: int) -> bytes:
+        """Return exactly ``length`` bytes from ``offset`` on."""
+        check_range(offset, length)
+        with self._lock:
+            return self._read(uri, offset, length)
+
+    def get_ranges(self, uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each ``(offset, length)``, in order."""
+        return [self.get_range(uri, offset, length) for offset, length in ranges]
+
+    def get(self, uri: str, max_bytes: int | None = None) -> bytes:
+        """Return the whole file, unless it is larger than ``max_bytes``."""
+        size = self.head(uri).size
+        if max_bytes is not None and size > max_bytes:
+            raise too_large(uri, size, max_bytes)
+        return self.get_range(uri, 0, size)
+
+    def _size(self, uri: str) -> int:
+        try:
+            end = self._file.seek(0, io.SEEK_END)
+            return int(self._file.tell() if end is None else end)
+        except (OSError, ValueError) as error:  # a file that is closed raises ValueError
+            raise StoreError(f"the file object cannot be read: {error}", uri=uri) from error
+
+    def _read(self, uri: str, offset: int, length: int) -> bytes:
+        parts: list[bytes] = []
+        missing = length
+        try:
+            self._file.seek(offset, io.SEEK_SET)
+            while missing and (part := self._file.read(missing)):  # raw files may give less than asked for
+                parts.append(part)
+                missing -= len(part)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"the file object cannot be read: {error}", uri=uri) from error
+        if missing:
+            raise past_the_end(uri, offset, length, self._size(uri))
+        return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,38 @@
+"""Decoders of one video, with the calls of ``torchcodec.decoders.VideoDecoder`` and of MediaRef.
+
+Which frame a call gives is decided by the frame index, so that all decoders name the same one.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from mediaref_ursa.video_decoder.base import BaseVideoDecoder
+from mediaref_ursa.video_decoder.frame_batch import Frame, FrameBatch
+from mediaref_ursa.video_decoder.types import BatchDecodingStrategy, VideoStreamMetadata
+
+if TYPE_CHECKING:
+    from mediaref_ursa.video_decoder.pyav_decoder import PyAVVideoDecoder
+    from mediaref_ursa.video_decoder.torchcodec_decoder import TorchCodecVideoDecoder
+
+__all__ = [
+    "BaseVideoDecoder",
+    "BatchDecodingStrategy",
+    "Frame",
+    "FrameBatch",
+    "PyAVVideoDecoder",
+    "TorchCodecVideoDecoder",
+    "VideoStreamMetadata",
+]
+
+_HOME_OF = {"PyAVVideoDecoder": "pyav_decoder", "TorchCodecVideoDecoder": "torchcodec_decoder"}
+
+
+def __getattr__(name: str) -> object:
+    """Load a decoder, and the libraries that it needs, on first use (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value

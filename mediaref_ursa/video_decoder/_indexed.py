@@ -1,0 +1,335 @@
+"""A decoder that stands on the frame index: a call becomes frame numbers, then a plan is carried out."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fractions import Fraction
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._plan import BatchDecodingStrategy, DecodePlan, plan_runs
+from mediaref_ursa._resolve import outside_error, resolve
+from mediaref_ursa._time import NS_PER_SECOND, TOLERANCE_NS, Int64Array, running_offsets
+from mediaref_ursa._uri_text import redact
+from mediaref_ursa._uris import absolute_place
+from mediaref_ursa.store import MemoryStore, ObjectStore
+from mediaref_ursa.store._file_object import FileObjectStore
+from mediaref_ursa.video_decoder.base import BaseVideoDecoder
+from mediaref_ursa.video_decoder.frame_batch import FrameBatch
+from mediaref_ursa.video_decoder.types import VideoStreamMetadata
+
+with needs_extra("video"):
+    from mediaref_ursa._execute import Engine, checked_workers, execute, in_slot_order
+    from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._open_store import open_store
+    from mediaref_ursa._scan_uri import scan_uri
+    from mediaref_ursa._sources import VideoSource, open_source
+
+Float64Array = npt.NDArray[np.float64]
+
+_DIMENSION_ORDERS = ("NCHW", "NHWC")
+_BYTES_URI, _FILE_URI = "<bytes>", "<file object>"
+_TOLERANCE_SECONDS = Fraction(TOLERANCE_NS, NS_PER_SECOND)
+
+
+class IndexedVideoDecoder(BaseVideoDecoder):
+    """What the decoders of this package share.
+
+    Args:
+        source: The video.
+        engine: Makes the engine that decodes, of what pixels should look like.
+        options: The arguments that a copy is made with, when the decoder is pickled.
+        frame_index: As the decoders take it, and the rest too.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        engine: Callable[[PixelSpec], Engine],
+        options: Mapping[str, Any],
+        frame_index: Any,
+        stream_index: int | None,
+        dimension_order: str,
+        resize: tuple[int, int] | None,
+        colorspace: str,
+        max_workers: int | None,
+        storage_options: Mapping[str, Any] | None,
+    ) -> None:
+        super().__init__(source)
+        self.stream_index = stream_index
+        self._options = options
+        self._spec = _checked_spec(dimension_order, resize, colorspace)
+        self._engine = engine(self._spec)
+        self._max_workers = checked_workers(max_workers)
+        self._open_video: VideoSource | None = _video_of(source, frame_index, stream_index, storage_options)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._options), (self.source,)
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        if self._open_video is None:
+            return f"{name}(closed)"
+        return f"{name}({redact(self._open_video.uri)!r}, frames={len(self)})"
+
+    @cached_property
+    def metadata(self) -> VideoStreamMetadata:
+        """What the video is, exact."""
+        tables = self._video.segments
+        info, frames = tables[0].info, sum(len(table) for table in tables)
+        begin = tables[0].span_seconds[0]
+        end = tables[-1].span_seconds[1] + self._offsets[-1]
+        height, width = info.display_size
+        return VideoStreamMetadata(
+            num_frames=frames,
+            duration_seconds=end - begin,
+            average_rate=Fraction(frames) / (end - begin) if end > begin else Fraction(0),
+            width=width,
+            height=height,
+            begin_stream_seconds=begin,
+            end_stream_seconds=end,
+            codec=info.codec,
+            pixel_format=info.pixel_format,
+            rotation=info.rotation,
+        )
+
+    def get_frames_at(
+        self, indices: Any, *, strategy: BatchDecodingStrategy | str | None = None
+    ) -> FrameBatch:
+        """Return the frames of the given numbers; see :class:`BaseVideoDecoder`."""
+        frames = _numbers(indices)
+        count = self._firsts[-1]
+        wrong = (frames < -count) | (frames >= count)
+        if wrong.any():
+            raise IndexError(
+                f"expected frames from {-count} to {count - 1} in {redact(self._video.uri)}, "
+                f"found {frames[wrong][0]}"
+            )
+        return self._batch(np.where(frames < 0, frames + count, frames), strategy)
+
+    def get_frames_played_at(
+        self, seconds: Any, *, strategy: BatchDecodingStrategy | str | None = None
+    ) -> FrameBatch:
+        """Return the frame that is shown at each time; see :class:`BaseVideoDecoder`."""
+        return self._batch(self._frames_shown_at([_exact(t) for t in _times(seconds)]), strategy)
+
+    def get_frames_played_in_range(
+        self, start_seconds: float, stop_seconds: float, fps: float | None = None
+    ) -> FrameBatch:
+        """Return the frames that are shown in a range of times; see :class:`BaseVideoDecoder`."""
+        start, stop = _exact(start_seconds), _exact(stop_seconds)
+        self._check_range(start, stop)
+        end = self.metadata.end_stream_seconds
+        assert end is not None
+        before = min(stop, end) - _TOLERANCE_SECONDS  # a float of 0.08 may be above it, and means it
+        if fps is not None:
+            step = 1 / _exact_rate(fps)
+            count = math.floor((stop - start) / step + Fraction(1, 2))  # as many as TorchCodec gives
+            times = [start + number * step for number in range(count)]
+            batch = self._batch(self._frames_shown_at(times), None)
+            shown = np.array([float(time) for time in times], dtype=np.float64)
+            return FrameBatch(batch.data, self._array(shown), self._array(np.full(count, float(step))))
+        first = int(self._frames_shown_at([start])[0]) if start < before else 0
+        last = int(self._frames_shown_at([before])[0]) if start < before else -1
+        if last >= 0 and self._starts_at_or_after(last, before):
+            last -= 1
+        return self._batch(np.arange(first, last + 1, dtype=np.int64), None)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the pixels of each frame in order, holding few of them at a time."""
+        plan = self._plan(np.arange(self._firsts[-1]), BatchDecodingStrategy.SEQUENTIAL)
+        sources = [self._video] * len(plan.segments)
+        yield from in_slot_order(execute(plan, sources, self._engine))
+
+    def close(self) -> None:
+        """Let go of the index. Closing again does nothing; decoding after it is a ValueError."""
+        self._open_video = None
+
+    @property
+    def _video(self) -> VideoSource:
+        if self._open_video is None:
+            raise ValueError("expected an open decoder, found one that is closed")
+        return self._open_video
+
+    @cached_property
+    def _offsets(self) -> list[Fraction]:
+        """By how much each segment is moved back on the video's timeline, in seconds."""
+        return running_offsets(table.span_seconds for table in self._video.segments)
+
+    @cached_property
+    def _firsts(self) -> Int64Array:
+        """int64 ``(n_segments + 1,)``: the number of each segment's first frame, and of all frames."""
+        return np.cumsum([0, *(len(table) for table in self._video.segments)])
+
+    @cached_property
+    def _times(self) -> tuple[Float64Array, Float64Array]:
+        """Two float64 ``(n,)``: when each frame is shown, and for how long, in seconds."""
+        pts, durations = [], []
+        for table, offset in zip(self._video.segments, self._offsets, strict=True):
+            base = table.info.time_base
+            pts.append(table.pts * base.numerator / base.denominator + float(offset))
+            durations.append(table.duration * base.numerator / base.denominator)
+        return np.concatenate(pts), np.concatenate(durations)
+
+    def _frames_shown_at(self, seconds: list[Fraction]) -> Int64Array:
+        """Return int64 ``(n,)``: the number of the frame that is shown at each time.
+
+        Raises:
+            FrameOutsideVideoError: Nothing is shown at one of them.
+        """
+        tables, video = self._video.segments, self._video
+        t_ns = np.array([_nanoseconds(t) for t in seconds], dtype=np.int64)
+        segment, frame = resolve(tables, t_ns, TOLERANCE_NS)
+        if (frame < 0).any():
+            first = int(np.flatnonzero(frame < 0)[0])
+            raise outside_error(tables, video.uri, int(t_ns[first]), int(frame[first]))
+        shown: Int64Array = self._firsts[segment] + frame
+        return shown
+
+    def _starts_at_or_after(self, frame: int, seconds: Fraction) -> bool:
+        segment = int(np.searchsorted(self._firsts, frame, side="right")) - 1
+        table = self._video.segments[segment]
+        pts = int(table.pts[frame - self._firsts[segment]])
+        return pts * table.info.time_base + self._offsets[segment] >= seconds
+
+    def _check_range(self, start: Fraction, stop: Fraction) -> None:
+        begin, end = self.metadata.begin_stream_seconds, self.metadata.end_stream_seconds
+        assert end is not None
+        if start > stop:
+            raise ValueError(f"expected a range that ends after it begins, found {_range(start, stop)}")
+        if not (begin <= start + _TOLERANCE_SECONDS and start < end and stop <= end + _TOLERANCE_SECONDS):
+            raise ValueError(
+                f"expected a range within {_range(begin, end)}, where {redact(self._video.uri)} is shown, "
+                f"found {_range(start, stop)}"
+            )
+
+    def _plan(self, frames: Int64Array, strategy: BatchDecodingStrategy) -> DecodePlan:
+        tables = self._video.segments
+        segment = np.searchsorted(self._firsts, frames, side="right").astype(np.int64) - 1
+        runs = plan_runs(tables, segment, frames - self._firsts[segment], np.arange(len(frames)), strategy)
+        return DecodePlan(tables, runs, references=len(frames), images=0, strategy=strategy)
+
+    def _batch(self, frames: Int64Array, strategy: BatchDecodingStrategy | str | None) -> FrameBatch:
+        pts, durations = self._times
+        plan = self._plan(frames, BatchDecodingStrategy(strategy or "sequential_per_keyframe_block"))
+        sources = [self._video] * len(plan.segments)
+        data: Any = None
+        for decoded in execute(plan, sources, self._engine, max_workers=self._max_workers):
+            if decoded.error is not None:
+                raise decoded.error
+            assert decoded.pixels is not None
+            if data is None:
+                data = self._empty((len(frames), *decoded.pixels.shape))
+            if decoded.pixels.shape != data.shape[1:]:
+                raise ValueError(
+                    f"expected frames of one size, found {tuple(data.shape[1:])} and "
+                    f"{tuple(decoded.pixels.shape)} in {redact(self._video.uri)}; pass resize=(height, width)"
+                )
+            data[decoded.slots.tolist()] = decoded.pixels
+        if data is None:
+            size = self._spec.resize or (self.metadata.height, self.metadata.width)
+            data = self._empty((0, *self._spec.shape(*size)))
+        return FrameBatch(data, self._array(pts[frames]), self._array(durations[frames]))
+
+    def _empty(self, shape: tuple[int, ...]) -> Any:
+        """Return memory for frames."""
+        return np.empty(shape, dtype=np.uint8)
+
+    def _array(self, values: Float64Array) -> Any:
+        """Return times as they are handed out."""
+        return values
+
+
+def _checked_spec(dimension_order: str, resize: tuple[int, int] | None, colorspace: str) -> PixelSpec:
+    if dimension_order not in _DIMENSION_ORDERS:
+        raise ValueError(
+            f"expected dimension_order to be one of {', '.join(_DIMENSION_ORDERS)}, found {dimension_order!r}"
+        )
+    return PixelSpec(resize, colorspace, dimension_order)
+
+
+def _video_of(
+    source: Any, frame_index: Any, stream_index: int | None, storage_options: Mapping[str, Any] | None
+) -> VideoSource:
+    """Return the video that a decoder is made of."""
+    if isinstance(frame_index, (str, os.PathLike)):
+        frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options)
+    if frame_index is not None and stream_index is not None:
+        raise ValueError("expected frame_index or stream_index, found both: an index describes one stream")
+    if isinstance(source, (str, os.PathLike)):
+        uri = os.fspath(source)
+        if stream_index is None:
+            return open_source(uri, frame_index, storage_options=storage_options)
+        uri = absolute_place(uri)
+        return _scanned(uri, open_store(uri, None, storage_options), stream_index)
+    uri, store = _store_of(source)
+    if frame_index is not None:
+        return open_source(uri, frame_index, store=store)
+    return _scanned(uri, store, stream_index)
+
+
+def _store_of(source: Any) -> tuple[str, ObjectStore]:
+    """Return a store of the video that a caller has in hand, and what it is called there."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _BYTES_URI, MemoryStore({_BYTES_URI: bytes(source)})
+    if hasattr(source, "numpy") and str(source.dtype) == "torch.uint8":  # as TorchCodec takes encoded bytes
+        return _BYTES_URI, MemoryStore({_BYTES_URI: source.numpy().tobytes()})
+    if hasattr(source, "read") and hasattr(source, "seek"):
+        return _FILE_URI, FileObjectStore(source)
+    raise TypeError(
+        f"expected a path, a URI, bytes, or a file object with read and seek, found {type(source).__name__}"
+    )
+
+
+def _scanned(uri: str, store: ObjectStore, stream_index: int | None) -> VideoSource:
+    return VideoSource(uri, store, (scan_uri(uri, store, stream_index=stream_index),))
+
+
+def _numbers(indices: Any) -> Int64Array:
+    """Return int64 ``(n,)`` of what a caller names frames by: one number or many."""
+    if not isinstance(indices, Iterable):
+        return np.array([operator.index(indices)], dtype=np.int64)
+    return np.array([operator.index(index) for index in indices], dtype=np.int64)
+
+
+def _times(seconds: Any) -> list[Any]:
+    return list(seconds) if isinstance(seconds, Iterable) else [seconds]
+
+
+def _exact(seconds: Any) -> Fraction:
+    """Return a time as an exact number; a float is that of the nearest nanosecond, as it was meant.
+
+    Raises:
+        ValueError: It is not finite.
+    """
+    if isinstance(seconds, Fraction):
+        return seconds
+    value = float(seconds)
+    if not math.isfinite(value):
+        raise ValueError(f"expected finite seconds, found {value}")
+    return Fraction(round(Fraction(value) * NS_PER_SECOND), NS_PER_SECOND)
+
+
+def _exact_rate(fps: Any) -> Fraction:
+    if not 0 < fps < math.inf:
+        raise ValueError(f"expected fps above 0, found {fps}")
+    return Fraction(fps)
+
+
+def _nanoseconds(seconds: Fraction) -> int:
+    """Return whole nanoseconds, within what int64 holds."""
+    limit = 2**62
+    return min(max(math.floor(seconds * NS_PER_SECOND), -limit), limit)
+
+
+def _range(start: Fraction, stop: Fraction) -> str:
+    return f"[{float(start):g}, {float(stop):g}) s"

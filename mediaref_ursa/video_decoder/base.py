@@ -1,0 +1,157 @@
+"""What every decoder of one video can do."""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from mediaref_ursa._plan import BatchDecodingStrategy
+from mediaref_ursa.video_decoder.frame_batch import Frame, FrameBatch
+from mediaref_ursa.video_decoder.types import VideoStreamMetadata
+
+
+class BaseVideoDecoder(ABC):
+    """A decoder of one video: frames by number or by time, one or many.
+
+    The calls are those of ``torchcodec.decoders.VideoDecoder``. A subclass says what the video is and
+    how frames are had; the rest follows.
+
+    Attributes:
+        source: What the decoder was made of.
+    """
+
+    def __init__(self, source: Any, **options: Any) -> None:
+        self.source = source
+
+    @property
+    @abstractmethod
+    def metadata(self) -> VideoStreamMetadata:
+        """What the video is."""
+
+    @abstractmethod
+    def get_frames_at(
+        self, indices: Any, *, strategy: BatchDecodingStrategy | str | None = None
+    ) -> FrameBatch:
+        """Return the frames of the given numbers, in their order.
+
+        Args:
+            indices: int ``(n,)``; negative ones count from the end. A frame may be asked for repeatedly.
+            strategy: How much work they share; never which frames come out.
+
+        Raises:
+            IndexError: There is no such frame.
+            TypeError: Not integers.
+        """
+
+    @abstractmethod
+    def get_frames_played_at(
+        self, seconds: Any, *, strategy: BatchDecodingStrategy | str | None = None
+    ) -> FrameBatch:
+        """Return the frame that is shown at each of the given times, in their order.
+
+        Args:
+            seconds: float ``(n,)`` or fractions, in absolute container time.
+            strategy: How much work they share; never which frames come out.
+
+        Raises:
+            IndexError: Nothing is shown at one of them; it is a ValueError too.
+            ValueError: A time that is not finite.
+        """
+
+    @abstractmethod
+    def get_frames_played_in_range(
+        self, start_seconds: float, stop_seconds: float, fps: float | None = None
+    ) -> FrameBatch:
+        """Return the frames that are shown in the half-open range of times.
+
+        Args:
+            start_seconds: The frame that is shown then is the first.
+            stop_seconds: The frame that begins then, or later, is not among them.
+            fps: Show the range at this rate, repeating and leaving out frames: their ``pts_seconds`` are
+                then ``start_seconds + i / fps``, and their durations ``1 / fps``. There are
+                ``(stop_seconds - start_seconds) * fps`` of them, rounded.
+
+        Raises:
+            ValueError: A range that ends before it begins, or lies outside the video; an ``fps`` that is
+                not above 0.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what is held. Closing again does nothing."""
+
+    def __len__(self) -> int:
+        return self.metadata.num_frames
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the pixels of one frame, ``decoder[i]``, or of several, ``decoder[a:b:c]``.
+
+        Raises:
+            IndexError: There is no such frame.
+            TypeError: Neither an integer nor a slice.
+        """
+        if isinstance(key, slice):
+            return self.get_frames_at(range(*key.indices(len(self)))).data
+        try:
+            index = operator.index(key)
+        except TypeError:
+            raise TypeError(f"expected an integer or a slice, found {type(key).__name__}") from None
+        return self.get_frame_at(index).data
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the pixels of each frame."""
+        for index in range(len(self)):
+            yield self[index]
+
+    def get_frame_at(self, index: int) -> Frame:
+        """Return the frame of a number; a negative one counts from the end.
+
+        Raises:
+            IndexError: There is no such frame.
+        """
+        return _only_frame(self.get_frames_at([operator.index(index)]))
+
+    def get_frames_in_range(self, start: int, stop: int, step: int = 1) -> FrameBatch:
+        """Return the frames of the numbers ``start, start + step, ...`` before ``stop``, as a slice has them.
+
+        Raises:
+            ValueError: A step that is not above 0.
+        """
+        if step <= 0:
+            raise ValueError(f"expected a step of 1 or more, found {step}")
+        return self.get_frames_at(range(*slice(start, stop, step).indices(len(self))))
+
+    def get_frame_played_at(self, seconds: float) -> Frame:
+        """Return the frame that is shown at a time.
+
+        Raises:
+            IndexError: Nothing is shown then; it is a ValueError too.
+        """
+        return _only_frame(self.get_frames_played_at([seconds]))
+
+    def get_all_frames(self, fps: float | None = None) -> FrameBatch:
+        """Return all frames; see :meth:`get_frames_played_in_range` for ``fps``."""
+        if fps is None:
+            return self.get_frames_at(range(len(self)))
+        metadata = self.metadata
+        assert metadata.end_stream_seconds is not None
+        begin, end = metadata.begin_stream_seconds, metadata.end_stream_seconds
+        return self.get_frames_played_in_range(begin, end, fps)  # type: ignore[arg-type]
+
+    def __enter__(self) -> BaseVideoDecoder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _only_frame(batch: FrameBatch) -> Frame:
+    return Frame(batch.data[0], float(batch.pts_seconds[0]), float(batch.duration_seconds[0]))

@@ -1,0 +1,64 @@
+"""The decoder that needs nothing but PyAV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from mediaref_ursa._execute import make_engine
+from mediaref_ursa.video_decoder._indexed import IndexedVideoDecoder
+
+
+class PyAVVideoDecoder(IndexedVideoDecoder):
+    """Decode frames of one video with PyAV, into NumPy arrays.
+
+    Making one reads the video's frame index, or scans the video where there is none; nothing stays
+    open. Safe for many threads, after forks, and to pickle if its source is.
+
+    Args:
+        source: A path, a URI, the bytes of a video, or a file object with ``read`` and ``seek``.
+        frame_index: A ``LanceFrameIndex`` or the URI of one; the one beside the video without it.
+        stream_index: Another video stream than FFmpeg's best, by its number among all streams of the file.
+            The video is scanned, since an index describes the best one.
+        dimension_order: ``NCHW`` for frames ``(C, H, W)``, ``NHWC`` for ``(H, W, C)``.
+        resize: ``(height, width)`` of every frame in pixels, bilinear.
+        colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
+        max_workers: How many runs are decoded at once; as ``batch_decode`` has it.
+        storage_options: For cloud stores, as fsspec takes them.
+
+    Raises:
+        MediaNotFoundError: There is no such video.
+        UnsupportedMediaError: No video, or a codec that cannot be decoded here.
+        ValueError: An option that is none of its values.
+
+    Example:
+        >>> from mediaref_ursa.video_decoder import PyAVVideoDecoder
+        >>> with PyAVVideoDecoder("clip.mp4") as decoder:
+        ...     batch = decoder.get_frames_played_at([0.0, 0.5, 1.0])
+        >>> batch.data.shape, batch.pts_seconds.tolist()
+        ((3, 3, 96, 128), [0.0, 0.5, 1.0])
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        frame_index: Any = None,
+        stream_index: int | None = None,
+        dimension_order: str = "NCHW",
+        resize: tuple[int, int] | None = None,
+        colorspace: str = "RGB",
+        max_workers: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        options = {
+            "frame_index": frame_index,
+            "stream_index": stream_index,
+            "dimension_order": dimension_order,
+            "resize": resize,
+            "colorspace": colorspace,
+            "max_workers": max_workers,
+            "storage_options": storage_options,
+        }
+        super().__init__(source, engine=partial(make_engine, "pyav"), options=options, **options)

@@ -1,0 +1,52 @@
+"""What a decoder says of its video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from mediaref_ursa._plan import BatchDecodingStrategy
+
+__all__ = ["BatchDecodingStrategy", "VideoStreamMetadata"]
+
+
+@dataclass(frozen=True)
+class VideoStreamMetadata:
+    """A video stream. Times are exact, from the pts and durations of its frames.
+
+    Attributes:
+        num_frames: Frames that are shown.
+        duration_seconds: From the first frame to the end of the last.
+        average_rate: Frames a second: ``num_frames / duration_seconds``. No frame is ever found by it.
+        width: Of the frames as they are given, after rotation, in pixels.
+        height: Of the frames as they are given, after rotation, in pixels.
+        begin_stream_seconds: When the first frame is shown.
+        end_stream_seconds: When the last frame is shown no more.
+        codec: FFmpeg's name, such as ``h264``.
+        pixel_format: FFmpeg's name of the decoded format, such as ``yuv420p``.
+        rotation: Degrees counter-clockwise by which frames were turned: 0, 90, 180 or 270.
+
+    >>> metadata = VideoStreamMetadata(60, Fraction(2), Fraction(30), 128, 96)
+    >>> metadata.end_stream_seconds, metadata.average_fps
+    (Fraction(2, 1), 30.0)
+    """
+
+    num_frames: int
+    duration_seconds: Fraction
+    average_rate: Fraction
+    width: int
+    height: int
+    begin_stream_seconds: Fraction = Fraction(0)
+    end_stream_seconds: Fraction | None = None
+    codec: str = ""
+    pixel_format: str = ""
+    rotation: int = 0
+
+    def __post_init__(self) -> None:
+        if self.end_stream_seconds is None:
+            object.__setattr__(self, "end_stream_seconds", self.begin_stream_seconds + self.duration_seconds)
+
+    @property
+    def average_fps(self) -> float:
+        """``average_rate`` as TorchCodec gives it."""
+        return float(self.average_rate)
