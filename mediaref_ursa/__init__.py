@@ -13,7 +13,9 @@ from loguru import logger
 
 if TYPE_CHECKING:
     from mediaref_ursa._batch import DecodedBatch, batch_decode, cleanup_cache, plan_decode
+    from mediaref_ursa._counting import Counters, counters, counting
     from mediaref_ursa._data_uri import DataURI
+    from mediaref_ursa._decode_plan import DecodePlan
     from mediaref_ursa._errors import (
         CorruptMediaError,
         FrameIndexError,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._frame_index import LanceFrameIndex, write_frame_index
     from mediaref_ursa._lazy_video import LazyVideo
     from mediaref_ursa._media_ref import MediaRef
-    from mediaref_ursa._plan import DecodePlan
+    from mediaref_ursa._reads import FetchOptions
 
 __version__ = "0.1.0"
 
@@ -63,15 +65,19 @@ _HOMES = {
     "_frame_index": ("LanceFrameIndex", "write_frame_index"),
     "_lazy_video": ("LazyVideo",),
     "_media_ref": ("MediaRef",),
-    "_plan": ("DecodePlan",),
+    "_counting": ("Counters", "counters", "counting"),
+    "_decode_plan": ("DecodePlan",),
+    "_reads": ("FetchOptions",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CorruptMediaError",
+    "Counters",
     "DataURI",
     "DecodePlan",
     "DecodedBatch",
+    "FetchOptions",
     "FrameIndexError",
     "FrameIndexExistsError",
     "FrameIndexInvalidError",
@@ -92,6 +98,8 @@ __all__ = [
     "UnsupportedMediaError",
     "batch_decode",
     "cleanup_cache",
+    "counters",
+    "counting",
     "plan_decode",
     "write_frame_index",
 ]

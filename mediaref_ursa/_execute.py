@@ -11,13 +11,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mediaref_ursa._counting import count, in_this_context
+from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import CorruptMediaError, MediaRefError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._feed import PacketFeed
+from mediaref_ursa._fetch import Fetcher, packets_of
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._pixels import PixelSpec
-from mediaref_ursa._plan import DecodePlan, Run
-from mediaref_ursa._sources import VideoSource, packets_of
+from mediaref_ursa._plan import Run
+from mediaref_ursa._sources import VideoSource
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uri_text import redact
 
@@ -130,14 +133,17 @@ def execute(
     Yields:
         Within a run, frames in the order of the engine's output, then those that failed.
     """
-    tasks = [_Task(run, plan.segments[run.segment], sources[run.segment], engine) for run in plan.runs]
-    if max_workers <= 1 or len(tasks) <= 1:
-        for task in tasks:
-            yield from task.frames()
-        return
-    # The longest run goes first: the others then fill the time that it takes.
-    tasks.sort(key=lambda task: len(task.run.packets), reverse=True)
-    yield from _on_threads(tasks, min(max_workers, len(tasks)))
+    order = list(range(len(plan.runs)))
+    workers = min(max_workers, len(order))
+    if workers > 1:  # the longest run goes first: the others then fill the time that it takes
+        order.sort(key=lambda number: len(plan.runs[number].packets), reverse=True)
+    with Fetcher(plan, sources, order) as fetcher:
+        tasks = [_Task(plan, sources, number, engine, fetcher) for number in order]
+        if workers > 1:
+            yield from _on_threads(tasks, workers)
+        else:
+            for task in tasks:
+                yield from task.frames()
 
 
 def in_slot_order(decoded: Iterator[DecodedFrame]) -> Iterator[Any]:
@@ -164,7 +170,7 @@ def _on_threads(tasks: Sequence[_Task], workers: int) -> Iterator[DecodedFrame]:
     try:
         while True:
             while len(running) <= workers and (task := next(waiting, None)) is not None:
-                running.add(pool.submit(task.all_frames))
+                running.add(pool.submit(in_this_context(task.all_frames)))
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -178,32 +184,49 @@ def _on_threads(tasks: Sequence[_Task], workers: int) -> Iterator[DecodedFrame]:
 class _Task:
     """A run and all that it takes to decode it."""
 
-    run: Run
-    table: SegmentTable
-    source: VideoSource
+    plan: DecodePlan
+    sources: Sequence[VideoSource]
+    number: int
     engine: Engine
+    fetcher: Fetcher
+
+    @property
+    def table(self) -> SegmentTable:
+        """The segment that the run is of."""
+        return self.plan.segments[self.plan.runs[self.number].segment]
+
+    @property
+    def source(self) -> VideoSource:
+        """The video that it is of."""
+        return self.sources[self.plan.runs[self.number].segment]
 
     def frames(self) -> Iterator[DecodedFrame]:
         """Decode; past a packet that is bad, go on from where frames that it does not concern begin."""
-        run: Run | None = self.run
+        run: Run | None = self.plan.runs[self.number]
+        packets = self.fetcher.packets_of_run(self.number)
         while run is not None:
-            run = yield from self._frames_until_bad(run)
+            run = yield from self._frames_until_bad(run, PacketFeed(packets))
+            if run is not None:  # what was fetched ahead was for the run as it was planned
+                packets = packets_of(self.source, self.table, run.packets, self.plan.fetch)
 
     def all_frames(self) -> list[DecodedFrame]:
         """Decode the run to its end."""
         return list(self.frames())
 
-    def _frames_until_bad(self, run: Run) -> Generator[DecodedFrame, None, Run | None]:
+    def _frames_until_bad(self, run: Run, feed: PacketFeed) -> Generator[DecodedFrame, None, Run | None]:
         """Decode a run up to its end or a bad packet; return what is left to decode, if anything is."""
         table = self.table
         missing = {packet: target for target, packet in enumerate(run.targets.tolist())}
-        feed = PacketFeed(packets_of(self.source, table, run.packets))
         error: MediaRefError | None = None
         try:
             for packet, pixels in self.engine.decode(table, run, feed):
+                count(frames=1)
                 yield DecodedFrame(run.slots_of(missing.pop(packet)), pixels)
         except MediaRefError as raised:
             error = raised
+        finally:
+            count(packets_decoded=feed.count)
+            feed.close()
         if missing and not (error or feed.error) and self.engine.may_need_earlier_start:
             start = run.earlier_start(table)
             if start is not None:

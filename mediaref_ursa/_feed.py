@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from mediaref_ursa._errors import MediaRefError
 from mediaref_ursa._frame_table import EncodedPacket
@@ -14,20 +14,28 @@ class PacketFeed:
     Attributes:
         error: Why packets ended early, or None.
         last: The number of the last packet that was given out, -1 before the first.
+        count: How many were given out.
     """
 
     def __init__(self, packets: Iterator[EncodedPacket]) -> None:
         self._packets = packets
         self.error: MediaRefError | None = None
         self.last = -1
+        self.count = 0
 
     def __iter__(self) -> Iterator[EncodedPacket]:
         try:
             for packet in self._packets:
                 self.last = packet.number
+                self.count += 1
                 yield packet
         except MediaRefError as error:
             self.error = error
+
+    def close(self) -> None:
+        """Give out no more: what was fetched for the rest is let go."""
+        if isinstance(self._packets, Generator):
+            self._packets.close()
 
     def completes(self, packet: int, lookahead_packets: int) -> bool:
         """Whether all packets were fed that make up the frame of ``packet``."""

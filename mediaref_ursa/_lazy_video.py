@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import FrameIndexMissingError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._pixels import PixelSpec
-from mediaref_ursa._plan import BatchDecodingStrategy, DecodePlan, plan_runs
+from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._recording import Recording
 from mediaref_ursa._references import reference_columns
 from mediaref_ursa._time import Int64Array, running_offsets

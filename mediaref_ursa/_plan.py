@@ -13,7 +13,6 @@ import numpy as np
 
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._time import Int64Array
-from mediaref_ursa._uri_text import redact
 
 
 class BatchDecodingStrategy(str, Enum):
@@ -76,70 +75,6 @@ class Run:
         starts = table.random_access_points
         now, due = np.searchsorted(starts, [self.packets[0], table.start[self.frames].min()])
         return int(starts[max(0, 2 * now - due - 1)]) if now else None
-
-
-@dataclass(frozen=True)
-class DecodePlan:
-    """All runs of a batch.
-
-    Attributes:
-        segments: The segments that frames are taken from.
-        runs: What to decode.
-        references: How many references the batch has, images among them.
-        images: How many of them are images.
-        strategy: How the runs were made.
-    """
-
-    segments: tuple[SegmentTable, ...]
-    runs: tuple[Run, ...]
-    references: int
-    images: int
-    strategy: BatchDecodingStrategy
-
-    @property
-    def frames(self) -> int:
-        """Distinct frames that will be decoded for the caller."""
-        return sum(len(run.targets) for run in self.runs)
-
-    @property
-    def packets(self) -> int:
-        """Packets that will be fed to decoders."""
-        return sum(len(run.packets) for run in self.runs)
-
-    def run_bytes(self, run: Run) -> int:
-        """Return the bytes of a run's packets."""
-        return int(self.segments[run.segment].packets.size[run.packets].sum())
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of all packets that will be fed to decoders."""
-        return sum(self.run_bytes(run) for run in self.runs)
-
-    def explain(self) -> str:
-        """Return the plan as text: what will be decoded, for whom, and what it costs."""
-        videos, runs = self.references - self.images, len(self.runs)
-        lines = [
-            f"{self.references} references: {videos} to video frames, {self.images} to images",
-            f"{self.frames} frames of {len(self.segments)} segments, {runs} runs, {self.strategy.value}",
-            f"{self.packets} packets ({_ratio(self.packets, self.frames)} a frame), {self.bytes} bytes",
-        ]
-        for number, table in enumerate(self.segments):
-            lines.append(f"{redact(table.info.uri)}: {table.info.codec}, {len(table)} frames")
-            lines += [f"  {line}" for line in self._explain_runs(number)]
-        return "\n".join(lines)
-
-    def _explain_runs(self, segment: int) -> Iterator[str]:
-        shown = [run for run in self.runs if run.segment == segment]
-        for run in shown[:_RUNS_SHOWN]:
-            yield (
-                f"run from packet {run.packets[0]}: {len(run.targets)} frames, "
-                f"{len(run.packets)} packets, {self.run_bytes(run)} bytes"
-            )
-        if len(shown) > _RUNS_SHOWN:
-            yield f"and {len(shown) - _RUNS_SHOWN} more runs"
-
-
-_RUNS_SHOWN = 20
 
 
 def plan_runs(
@@ -219,7 +154,3 @@ def _packets_to_feed(table: SegmentTable, frames: Int64Array, start: int | None 
     needed[0] = True  # a decoder begins there, whoever else refers to it
     fed: Int64Array = packets[needed]
     return fed
-
-
-def _ratio(part: int, whole: int) -> str:
-    return f"{part / whole:.1f}" if whole else "0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from mediaref_ursa._time import Int64Array
 
@@ -44,21 +45,39 @@ def merge_ranges(
     ...              max_gap_bytes=8, max_read_bytes=1000).ranges
     ((0, 20), (90, 5))
     """
+    if not len(offsets):
+        return MergedRanges((), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
     order = np.argsort(offsets, kind="stable")
-    ranges: list[tuple[int, int]] = []
+    starts, ends = offsets[order], (offsets + sizes)[order]
+    reached = np.maximum.accumulate(ends)
+    is_first = np.concatenate([[True], starts[1:] - reached[:-1] > max_gap_bytes])
+    firsts = np.flatnonzero(is_first)
+    lengths = reached[np.append(firsts[1:], len(starts)) - 1] - starts[firsts]
+    for first, last in _parts(firsts, len(starts), lengths > max_read_bytes):
+        _cut(is_first, starts, ends, first, last, max_read_bytes)
+    read = np.cumsum(is_first) - 1
+    firsts = np.flatnonzero(is_first)
+    read_ends = np.maximum.reduceat(ends, firsts)
     read_of = np.empty(len(offsets), dtype=np.int64)
-    start, end = 0, -1
-    for i in order.tolist():
-        offset, piece_end = int(offsets[i]), int(offsets[i] + sizes[i])
-        grown = max(end, piece_end)
-        if end < 0 or offset - end > max_gap_bytes or grown - start > max_read_bytes:
-            if end >= 0:
-                ranges.append((start, end - start))
-            start, grown = offset, piece_end
+    read_of[order] = read
+    ranges = zip(starts[firsts].tolist(), (read_ends - starts[firsts]).tolist(), strict=True)
+    return MergedRanges(tuple(ranges), read_of, offsets - starts[firsts][read_of])
+
+
+def _parts(firsts: Int64Array, count: int, chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return where each chosen part begins and ends."""
+    ends = np.append(firsts[1:], count)
+    return list(zip(firsts[chosen].tolist(), ends[chosen].tolist(), strict=True))
+
+
+def _cut(
+    is_first: npt.NDArray[np.bool_], starts: Int64Array, ends: Int64Array, first: int, last: int, limit: int
+) -> None:
+    """Mark where reads begin within a part that is too long for one."""
+    begin = end = int(starts[first])
+    for i in range(first, last):
+        grown = max(end, int(ends[i]))
+        if grown - begin > limit and i > first:
+            is_first[i] = True
+            begin, grown = int(starts[i]), int(ends[i])
         end = grown
-        read_of[i] = len(ranges)
-    if end >= 0:
-        ranges.append((start, end - start))
-    starts = np.array([offset for offset, _ in ranges], dtype=np.int64)
-    start_in_read = offsets - starts[read_of] if ranges else np.empty(0, dtype=np.int64)
-    return MergedRanges(tuple(ranges), read_of, start_in_read)

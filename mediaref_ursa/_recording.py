@@ -22,7 +22,7 @@ from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
     from mediaref_ursa._frame_index import LanceFrameIndex
-    from mediaref_ursa._sources import VideoSource, complete_base_index
+    from mediaref_ursa._sources import VideoSource, complete_base_index, is_guarded
 
 
 class Recording:
@@ -156,8 +156,10 @@ class Recording:
         store = self._store(place)
         if not self.index.has_packets:
             return complete_base_index(place, store, self.index, number)
-        self.index.check_fresh(number, store.head(place))
-        return self.indexed_segment(number)
+        table = self.indexed_segment(number)
+        if not is_guarded(store, table):
+            self.index.check_fresh(number, store.head(place))
+        return table
 
     def _store(self, place: str) -> ObjectStore:
         return self._own_store or open_store(place, None, self.storage_options)

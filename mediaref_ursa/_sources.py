@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,32 +19,24 @@ import numpy as np
 from loguru import logger
 
 from mediaref_ursa._errors import (
-    CorruptMediaError,
     FrameIndexError,
     FrameIndexInvalidError,
     FrameIndexMissingError,
     FrameIndexStaleError,
     MediaNotFoundError,
 )
-from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_index import LanceFrameIndex
-from mediaref_ursa._frame_table import UNKNOWN, EncodedPacket, SegmentInfo, SegmentTable
+from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._open_store import open_store
-from mediaref_ursa._ranges import merge_ranges
-from mediaref_ursa._scan_uri import reader_of, scan_uri
-from mediaref_ursa._time import Int64Array
+from mediaref_ursa._scan_uri import scan_uri
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place, is_local, local_path
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectStore
+from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._local import check_under_base
 
-with needs_extra("video"):
-    from mediaref_ursa._pyav._demuxed import demuxed_packets
-
 _CACHE_BYTES = 512 << 20
-_MAX_GAP_BYTES = 64 << 10
-_MAX_READ_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -75,11 +66,15 @@ def open_source(
     store: ObjectStore | None = None,
     storage_options: Mapping[str, Any] | None = None,
     base_dir: str | os.PathLike[str] | None = None,
+    ask_store: bool = False,
 ) -> VideoSource:
     """Return the video at ``uri`` with an index that is fresh.
 
     The caller's index if there is one, else the one beside the video, else one that is built in
     memory. One that is stale or damaged is not used: the video is scanned instead.
+
+    A far store is not asked whether the video is still the one that an index describes, if the index says
+    the entity tag: each read is then of that very object, or a ``MediaChangedError``.
 
     Args:
         uri: The video.
@@ -87,6 +82,7 @@ def open_source(
         store: Where its bytes are; chosen by the URI's scheme without it.
         storage_options: For cloud stores.
         base_dir: A directory that no segment which an index names may lie outside of.
+        ask_store: Ask all the same, and forget what is in memory: for another try after that error.
 
     Raises:
         FrameIndexStaleError: The caller's own index is stale, or describes another video.
@@ -96,65 +92,69 @@ def open_source(
     place = absolute_place(uri) if store is None else uri
     found_in = open_store(place, store, storage_options)
     if frame_index is not None:
-        return _with_index(place, found_in, frame_index, base_dir)
+        return _with_index(place, found_in, frame_index, base_dir, ask_store)
     options = tuple(sorted((storage_options or {}).items(), key=repr))
     # A source keeps its store, so that no other can have its identity as long as the entry stands.
-    key = (place, found_in.head(place), _local_identity(place), id(store), repr(options), str(base_dir))
-    return _cache.get(key, lambda: _find(place, found_in, storage_options, base_dir))
+    key = (place, id(store), repr(options), str(base_dir))
+
+    if isinstance(found_in, CachedStore) and not ask_store:
+        guarded = _cache.get(
+            key,
+            lambda: (
+                _guarded_by_index(place, found_in, storage_options, base_dir) or _ask_first(place, found_in)
+            ),
+        )
+        if guarded.segments:
+            return guarded
+    source = _cache.get(
+        (*key, found_in.head(place), _local_identity(place)),
+        lambda: _find(place, found_in, storage_options, base_dir),
+    )
+    if source.segments and all(is_guarded(found_in, table) for table in source.segments):
+        _cache.put(key, source)  # from now on its entity tag is known
+    elif ask_store:
+        _cache.put(key, _ask_first(place, found_in))
+    return source
+
+
+def _ask_first(uri: str, store: ObjectStore) -> VideoSource:
+    """Stand for a video of which the store must be asked each time whether it is still the same."""
+    return VideoSource(uri, store, ())
+
+
+def _guarded_by_index(
+    uri: str,
+    store: CachedStore,
+    storage_options: Mapping[str, Any] | None,
+    base_dir: str | os.PathLike[str] | None,
+) -> VideoSource | None:
+    """Return the video as the index beside it has it, if that says the entity tag of each segment."""
+    try:
+        index = LanceFrameIndex.open(uri, storage_options=storage_options)
+        infos = _segments_of(uri, index, base_dir) if index.has_packets else ()
+        if infos and all(has_strong_etag(info) for info in infos):
+            return _with_index(uri, store, index, base_dir, ask_store=False)
+    except (FrameIndexError, MediaNotFoundError):
+        pass  # the store is asked, and then told of it
+    return None
+
+
+def is_guarded(store: ObjectStore, table: SegmentTable) -> bool:
+    """Whether what is read of a segment is known to be of the object that its index describes."""
+    return isinstance(store, CachedStore) and has_strong_etag(table.info)
+
+
+def has_strong_etag(info: SegmentInfo) -> bool:
+    """Whether the index says an entity tag, and not a weak one.
+
+    That stays the same for other bytes that mean the same (RFC 9110, 8.8.1).
+    """
+    return info.etag is not None and not info.etag.startswith("W/")
 
 
 def forget_sources() -> None:
     """Drop all indexes that are kept in memory."""
     _cache.clear()
-
-
-def packets_of(source: VideoSource, table: SegmentTable, rows: Int64Array) -> Iterator[EncodedPacket]:
-    """Yield packets of ascending numbers, each checked against the index.
-
-    Raises:
-        CorruptMediaError: The bytes are not those that were indexed, or the file holds part of them.
-        StoreError: They cannot be read.
-    """
-    damaged = rows[table.packets.is_corrupt[rows]]
-    whole = rows[rows < damaged[0]] if len(damaged) else rows
-    if table.info.addressable:
-        yield from _ranged_packets(source.store, table, whole)
-    elif len(whole):
-        info = source.store.head(table.info.uri)
-        yield from demuxed_packets(reader_of(table.info.uri, source.store, info), table, whole)
-    if len(damaged):
-        raise CorruptMediaError(
-            f"packet {damaged[0]} is incomplete: the file is cut short, or its container says so",
-            uri=table.info.uri,
-        )
-
-
-def _ranged_packets(store: ObjectStore, table: SegmentTable, rows: Int64Array) -> Iterator[EncodedPacket]:
-    """Read packets in decode order, a bounded number of bytes at a time."""
-    sizes = table.packets.size[rows]
-    chunk_of = np.cumsum(sizes) // _MAX_READ_BYTES
-    for chunk in np.split(rows, np.flatnonzero(np.diff(chunk_of)) + 1) if len(rows) else []:
-        offsets, sizes = table.packets.offset[chunk], table.packets.size[chunk]
-        merged = merge_ranges(
-            offsets, sizes, max_gap_bytes=_MAX_GAP_BYTES, max_read_bytes=2 * _MAX_READ_BYTES
-        )
-        blobs = [memoryview(blob) for blob in store.get_ranges(table.info.uri, merged.ranges)]
-        columns = (chunk, sizes, merged.read_of, merged.start_in_read, table.packets.is_keyframe[chunk])
-        for row, size, read, start, key in zip(*(column.tolist() for column in columns), strict=True):
-            data = bytes(blobs[read][start : start + size])
-            _check_crc(table, row, data)
-            yield EncodedPacket(row, data, key)
-
-
-def _check_crc(table: SegmentTable, row: int, data: bytes) -> None:
-    expected = int(table.packets.crc32[row])
-    if expected != UNKNOWN and zlib.crc32(data) != expected:
-        raise CorruptMediaError(
-            f"packet {row} (offset {table.packets.offset[row]}, {len(data)} bytes) is not what was indexed: "
-            f"expected CRC-32 {expected:08x}, found {zlib.crc32(data):08x}; the file was changed or damaged. "
-            "If it was changed, write its index anew with: mediaref-ursa index --overwrite",
-            uri=table.info.uri,
-        )
 
 
 def _find(
@@ -164,7 +164,8 @@ def _find(
     base_dir: str | os.PathLike[str] | None,
 ) -> VideoSource:
     try:
-        return _with_index(uri, store, LanceFrameIndex.open(uri, storage_options=storage_options), base_dir)
+        index = LanceFrameIndex.open(uri, storage_options=storage_options)
+        return _with_index(uri, store, index, base_dir, ask_store=True)
     except FrameIndexMissingError:
         pass
     except (FrameIndexError, MediaNotFoundError) as error:
@@ -173,7 +174,11 @@ def _find(
 
 
 def _with_index(
-    uri: str, store: ObjectStore, index: LanceFrameIndex, base_dir: str | os.PathLike[str] | None
+    uri: str,
+    store: ObjectStore,
+    index: LanceFrameIndex,
+    base_dir: str | os.PathLike[str] | None,
+    ask_store: bool,
 ) -> VideoSource:
     if not index.has_packets:
         if len(index.segment_frame_counts()) != 1:
@@ -185,8 +190,10 @@ def _with_index(
         return VideoSource(uri, store, (complete_base_index(uri, store, index, 0),))
     tables = []
     for number, info in enumerate(_segments_of(uri, index, base_dir)):
-        index.check_fresh(number, store.head(info.uri))
-        tables.append(replace(index.segment_table(number), info=info))
+        table = replace(index.segment_table(number), info=info)
+        if ask_store or not is_guarded(store, table):
+            index.check_fresh(number, store.head(info.uri))
+        tables.append(table)
     return VideoSource(uri, store, tuple(tables))
 
 
@@ -270,6 +277,9 @@ class _SourceCache:
             self._sources.clear()
             self._bytes = 0
 
+    def put(self, key: object, source: VideoSource) -> None:
+        self._add(key, source)
+
     def get(self, key: object, build: Callable[[], VideoSource]) -> VideoSource:
         with self._lock:
             source = self._sources.get(key)
@@ -291,8 +301,10 @@ class _SourceCache:
 
     def _add(self, key: object, source: VideoSource) -> None:
         with self._lock:
+            replaced = self._sources.pop(key, None)
+            self._bytes -= replaced.nbytes if replaced is not None else 0
             self._sources[key] = source
-            self._bytes += source.nbytes
+            self._bytes += source.nbytes  # one that stands under two names counts twice: no harm
             while self._bytes > _CACHE_BYTES and len(self._sources) > 1:
                 _, dropped = self._sources.popitem(last=False)
                 self._bytes -= dropped.nbytes

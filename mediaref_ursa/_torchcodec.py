@@ -98,7 +98,7 @@ class TorchCodecEngine:
         ValueError: A device that is not there.
     """
 
-    # FFmpeg before 7 holds frames of H.264 back that are decoded after a recovery point and before it is shown.
+    # FFmpeg before 7 drops frames of H.264 that are decoded after a recovery point and before it is shown.
     may_need_earlier_start = True
 
     def __init__(self, spec: PixelSpec, options: Mapping[str, Any] | None = None, *, tensors: bool) -> None:

@@ -16,7 +16,7 @@ import mediaref_ursa
 PACKAGE = Path(mediaref_ursa.__file__).parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_uri_text", "_errors", "_time", "_ranges", "_extras", "_bitstream"),
+    ("_uri_text", "_errors", "_time", "_ranges", "_extras", "_counting", "_bitstream"),
     (
         "_uris",
         "_storage_options",
@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_feed",
         "_index_metadata",
     ),
-    ("_plan", "_resolve", "_timeline", "_run_movie"),
+    ("_plan", "_reads", "_decode_plan", "_resolve", "_timeline", "_run_movie"),
     ("store", "_pillow", "_lance", "_arrow", "_pyav", "_torchcodec", "_series"),
     (
         "_images",
@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_open_store",
         "_frame_index",
         "_sources",
+        "_fetch",
         "_execute",
         "_references",
         "_recording",
@@ -52,6 +53,7 @@ PARTS = {
     "_cli_cache": "_cli",
     "_demo_check": "_demo",  # the demo makes videos, pictures and tables of its own
     "_demo_pictures": "_demo",
+    "_batch_call": "_batch",
 }
 """Modules that are one with another, as those of a package are."""
 

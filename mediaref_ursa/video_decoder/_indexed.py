@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._pixels import PixelSpec
-from mediaref_ursa._plan import BatchDecodingStrategy, DecodePlan, plan_runs
+from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._resolve import outside_error, resolve
 from mediaref_ursa._time import NS_PER_SECOND, TOLERANCE_NS, Int64Array, running_offsets
 from mediaref_ursa._uri_text import redact

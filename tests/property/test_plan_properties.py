@@ -9,7 +9,8 @@ from _tables import PACKET_BYTES, PATIENT, FakeStream, requests, streams
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mediaref_ursa._plan import BatchDecodingStrategy, DecodePlan, Run, plan_runs
+from mediaref_ursa._decode_plan import DecodePlan
+from mediaref_ursa._plan import BatchDecodingStrategy, Run, plan_runs
 
 BLOCKS = BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK
 strategies = st.sampled_from(BatchDecodingStrategy)

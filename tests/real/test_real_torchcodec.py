@@ -11,11 +11,10 @@ from _oracle import linear_frames
 from mediaref_ursa import MediaRef, batch_decode
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
-pytest.importorskip("torchcodec", reason="torchcodec is not installed")
 try:
     from torchcodec.decoders import VideoDecoder
 except (ImportError, OSError, RuntimeError) as error:
-    pytest.skip(f"torchcodec cannot load FFmpeg: {error!s:.80}", allow_module_level=True)
+    pytest.skip(f"torchcodec is not installed, or cannot load FFmpeg: {error!s:.80}", allow_module_level=True)
 
 from mediaref_ursa.video_decoder import TorchCodecVideoDecoder  # noqa: E402
 

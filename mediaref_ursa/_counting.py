@@ -1,0 +1,100 @@
+"""What decoding costs, counted: requests, bytes, packets, frames.
+
+Whatever does such work calls :func:`count`. It counts for the process, and for every ``counting()``
+block that the work was begun in, also where it is done by another thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass
+class Counters:
+    """What was done so far.
+
+    Attributes:
+        requests: Requests sent to stores that are not on this machine, repeated ones too.
+        bytes_fetched: Bytes that came from them.
+        bytes_from_cache: Bytes that the segment cache gave instead.
+        packets_decoded: Packets fed to decoders.
+        frames: Frames that were given out.
+    """
+
+    requests: int = 0
+    bytes_fetched: int = 0
+    bytes_from_cache: int = 0
+    packets_decoded: int = 0
+    frames: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def add(self, **amounts: int) -> None:
+        """Add to some of the counts."""
+        with self._lock:
+            for name, amount in amounts.items():
+                setattr(self, name, getattr(self, name) + amount)
+
+    def copy(self) -> Counters:
+        """Return the counts as they are now."""
+        with self._lock:
+            return Counters(
+                self.requests,
+                self.bytes_fetched,
+                self.bytes_from_cache,
+                self.packets_decoded,
+                self.frames,
+            )
+
+
+_total = Counters()
+_counting: ContextVar[tuple[Counters, ...]] = ContextVar("mediaref_ursa_counting", default=())
+
+
+def counters() -> Counters:
+    """Return what this process has done so far.
+
+    >>> counters().requests
+    0
+    """
+    return _total.copy()
+
+
+@contextmanager
+def counting() -> Iterator[Counters]:
+    """Count what is done inside the block.
+
+    >>> with counting() as counted:
+    ...     count(requests=2, bytes_fetched=10)
+    >>> counted
+    Counters(requests=2, bytes_fetched=10, bytes_from_cache=0, packets_decoded=0, frames=0)
+    """
+    counted = Counters()
+    token = _counting.set((*_counting.get(), counted))
+    try:
+        yield counted
+    finally:
+        _counting.reset(token)
+
+
+def count(**amounts: int) -> None:
+    """Count some of what :class:`Counters` holds."""
+    for counted in (_total, *_counting.get()):
+        counted.add(**amounts)
+
+
+def in_this_context(function: Callable[P, T]) -> Callable[P, T]:
+    """Return the function such that another thread counts for the blocks of this one; once for each call."""
+    context = copy_context()
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return context.run(function, *args, **kwargs)
+
+    return run

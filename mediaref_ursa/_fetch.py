@@ -1,0 +1,253 @@
+"""Packets of runs: read where they lie, or fetched ahead of the decoders where that is far away."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from mediaref_ursa._counting import in_this_context
+from mediaref_ursa._decode_plan import DecodePlan
+from mediaref_ursa._errors import CorruptMediaError
+from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._frame_table import UNKNOWN, EncodedPacket, SegmentTable
+from mediaref_ursa._ranges import merge_ranges
+from mediaref_ursa._reads import FetchOptions, ReadPlan, RunReads
+from mediaref_ursa._scan_uri import reader_of
+from mediaref_ursa._sources import VideoSource, is_guarded
+from mediaref_ursa._time import Int64Array
+from mediaref_ursa.store import ObjectInfo, ObjectStore
+from mediaref_ursa.store._cached import CachedStore
+
+with needs_extra("video"):
+    from mediaref_ursa._pyav._demuxed import demuxed_packets
+
+
+class Fetcher:
+    """Gives the packets of a plan's runs.
+
+    What is not on this machine is asked for before the decoders need it, in the order of the runs: several
+    requests at once, and no more bytes than the plan's options allow. A run's packets come as soon as
+    their own bytes are there. Threads may share one.
+
+    Args:
+        plan: What is read.
+        sources: The video of each of the plan's segments.
+        order: The runs, in the order in which they will be asked for.
+    """
+
+    def __init__(self, plan: DecodePlan, sources: Sequence[VideoSource], order: Sequence[int]) -> None:
+        self._plan = plan
+        self._sources = sources
+        far = [run for run in order if isinstance(sources[plan.runs[run].segment].store, CachedStore)]
+        far = [run for run in far if plan.segments[plan.runs[run].segment].info.addressable]
+        self._ahead = _ReadAhead(plan, sources, far) if far else None
+        self._far = frozenset(far)
+
+    def __enter__(self) -> Fetcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def packets_of_run(self, run: int) -> Iterator[EncodedPacket]:
+        """Yield the packets of one of the plan's runs, each run once.
+
+        Raises:
+            CorruptMediaError: The bytes are not those that were indexed, or the file holds part of them.
+            StoreError: They cannot be read.
+        """
+        planned = self._plan.runs[run]
+        source, table = self._sources[planned.segment], self._plan.segments[planned.segment]
+        if self._ahead is None or run not in self._far:
+            yield from packets_of(source, table, planned.packets, self._plan.fetch)
+            return
+        whole, damaged = _whole_packets(table, planned.packets)
+        yield from self._ahead.packets(run, table, planned.packets[:whole])
+        _raise_if_damaged(table, damaged)
+
+
+class _ReadAhead:
+    """The reads of far runs, in the order in which they are needed.
+
+    A read is let go when all runs that it serves have passed it. Reads are sent while they fit into the
+    bytes that may be in flight; one that a decoder waits for is sent at once, so that nobody waits for
+    bytes that wait for him.
+    """
+
+    def __init__(self, plan: DecodePlan, sources: Sequence[VideoSource], runs: Sequence[int]) -> None:
+        self._reads: ReadPlan = plan.read_plan
+        self._tables, self._sources = plan.segments, sources
+        self._limit_bytes = plan.fetch.max_bytes_in_flight
+        self._users: dict[int, int] = {}
+        for run in runs:
+            for read in dict.fromkeys(self._of_run(run).read_of.tolist()):
+                self._users[read] = self._users.get(read, 0) + 1
+        self._waiting = iter(list(self._users))  # a dict keeps the order of first use
+        self._next = next(self._waiting, None)
+        self._sent: dict[int, Future[bytes]] = {}
+        self._bytes_in_flight = 0
+        self._lock = threading.Lock()
+        workers = min(plan.fetch.max_requests, len(self._users))
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="mediaref-fetch")
+        with self._lock:
+            self._send_what_fits()
+
+    def close(self) -> None:
+        """Send nothing more. What is under way ends by itself."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def packets(self, run: int, table: SegmentTable, rows: Int64Array) -> Iterator[EncodedPacket]:
+        """Yield a run's packets, waiting for each read as it is needed."""
+        reads = self._of_run(run)
+        last_use = {read: place for place, read in enumerate(reads.read_of[: len(rows)].tolist())}
+        unused = set(reads.read_of.tolist())
+        blobs: dict[int, memoryview] = {}
+        columns = (
+            rows,
+            table.packets.size[rows],
+            reads.read_of[: len(rows)],
+            reads.start_in_read[: len(rows)],
+            table.packets.is_keyframe[rows],
+        )
+        packets = zip(*(column.tolist() for column in columns), strict=True)
+        try:
+            for place, (row, size, read, start, key) in enumerate(packets):
+                if read not in blobs:
+                    blobs[read] = memoryview(self._wait_for(read))
+                data = bytes(blobs[read][start : start + size])
+                if last_use[read] == place:
+                    del blobs[read]
+                    unused.remove(read)
+                    self._let_go(read)
+                check_crc(table, row, data)
+                yield EncodedPacket(row, data, key)
+        finally:
+            blobs.clear()
+            for read in unused:
+                self._let_go(read)
+
+    def _of_run(self, run: int) -> RunReads:
+        reads = self._reads.of_run[run]
+        assert reads is not None  # only runs whose packets can be addressed are far
+        return reads
+
+    def _wait_for(self, read: int) -> bytes:
+        with self._lock:
+            while read not in self._sent and self._next is not None:
+                self._send_next()
+            future = self._sent[read]
+        return future.result()
+
+    def _let_go(self, read: int) -> None:
+        with self._lock:
+            self._users[read] -= 1
+            if not self._users[read] and read in self._sent:
+                del self._sent[read]
+                self._bytes_in_flight -= self._reads.reads[read].length
+            self._send_what_fits()
+
+    def _send_what_fits(self) -> None:
+        while self._next is not None:
+            more = self._reads.reads[self._next].length
+            if self._users[self._next] and self._sent and self._bytes_in_flight + more > self._limit_bytes:
+                return
+            self._send_next()
+
+    def _send_next(self) -> None:
+        assert self._next is not None
+        read, self._next = self._next, next(self._waiting, None)
+        if not self._users[read]:  # those who wanted it have given up
+            return
+        self._bytes_in_flight += self._reads.reads[read].length
+        self._sent[read] = self._pool.submit(in_this_context(self._fetch), read)
+
+    def _fetch(self, read: int) -> bytes:
+        wanted = self._reads.reads[read]
+        table, store = self._tables[wanted.segment], self._sources[wanted.segment].store
+        place = [(wanted.offset, wanted.length)]
+        return ranges_of(store, table, place)[0]
+
+
+def packets_of(
+    source: VideoSource, table: SegmentTable, rows: Int64Array, options: FetchOptions
+) -> Iterator[EncodedPacket]:
+    """Yield packets of ascending numbers, each checked against the index.
+
+    Raises:
+        CorruptMediaError: The bytes are not those that were indexed, or the file holds part of them.
+        StoreError: They cannot be read.
+    """
+    whole, damaged = _whole_packets(table, rows)
+    rows = rows[:whole]
+    if table.info.addressable:
+        yield from _ranged_packets(source.store, table, rows, options)
+    elif len(rows):
+        info = source.store.head(table.info.uri)
+        yield from demuxed_packets(reader_of(table.info.uri, source.store, info), table, rows)
+    _raise_if_damaged(table, damaged)
+
+
+def _whole_packets(table: SegmentTable, rows: Int64Array) -> tuple[int, int | None]:
+    """Return how many packets come before the first that the file does not hold whole, and that one."""
+    damaged = np.flatnonzero(table.packets.is_corrupt[rows])
+    return (int(damaged[0]), int(rows[damaged[0]])) if len(damaged) else (len(rows), None)
+
+
+def _raise_if_damaged(table: SegmentTable, packet: int | None) -> None:
+    if packet is not None:
+        raise CorruptMediaError(
+            f"packet {packet} is incomplete: the file is cut short, or its container says so",
+            uri=table.info.uri,
+        )
+
+
+def _ranged_packets(
+    store: ObjectStore, table: SegmentTable, rows: Int64Array, options: FetchOptions
+) -> Iterator[EncodedPacket]:
+    """Read packets in decode order, a bounded number of bytes at a time."""
+    sizes = table.packets.size[rows]
+    chunk_of = np.cumsum(sizes) // options.max_read_bytes
+    for chunk in np.split(rows, np.flatnonzero(np.diff(chunk_of)) + 1) if len(rows) else []:
+        offsets, sizes = table.packets.offset[chunk], table.packets.size[chunk]
+        merged = merge_ranges(
+            offsets,
+            sizes,
+            max_gap_bytes=options.max_gap_bytes,
+            max_read_bytes=2 * options.max_read_bytes,
+        )
+        blobs = [memoryview(blob) for blob in ranges_of(store, table, merged.ranges)]
+        columns = (chunk, sizes, merged.read_of, merged.start_in_read, table.packets.is_keyframe[chunk])
+        for row, size, read, start, key in zip(*(column.tolist() for column in columns), strict=True):
+            data = bytes(blobs[read][start : start + size])
+            check_crc(table, row, data)
+            yield EncodedPacket(row, data, key)
+
+
+def ranges_of(store: ObjectStore, table: SegmentTable, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Return byte ranges of a segment, of the very object that its index describes if the store can tell."""
+    info = table.info
+    if is_guarded(store, table):
+        assert isinstance(store, CachedStore)
+        return store.get_ranges_of(info.uri, ObjectInfo(info.length, info.etag, None), ranges)
+    return store.get_ranges(info.uri, ranges)
+
+
+def check_crc(table: SegmentTable, row: int, data: bytes) -> None:
+    """Hold a packet's bytes against the index.
+
+    Raises:
+        CorruptMediaError: They differ.
+    """
+    expected = int(table.packets.crc32[row])
+    if expected != UNKNOWN and zlib.crc32(data) != expected:
+        raise CorruptMediaError(
+            f"packet {row} (offset {table.packets.offset[row]}, {len(data)} bytes) is not what was indexed: "
+            f"expected CRC-32 {expected:08x}, found {zlib.crc32(data):08x}; the file was changed or damaged. "
+            "If it was changed, write its index anew with: mediaref-ursa index --overwrite",
+            uri=table.info.uri,
+        )

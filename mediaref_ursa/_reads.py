@@ -1,0 +1,120 @@
+"""Which bytes a plan reads: few ranges that cover the packets of all its runs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._plan import Run
+from mediaref_ursa._ranges import merge_ranges
+from mediaref_ursa._time import Int64Array
+
+
+@dataclass(frozen=True)
+class FetchOptions:
+    """How bytes are fetched from a store that is not on this machine.
+
+    Attributes:
+        max_gap_bytes: Bytes between two packets that nobody needs and that are read all the same, since
+            another request would cost more.
+        max_read_bytes: A request asks for no more, unless one packet alone is larger.
+        max_requests: Requests at once.
+        max_bytes_in_flight: Bytes that are asked for, or read and not decoded yet.
+
+    Raises:
+        ValueError: A number that is too small.
+    """
+
+    max_gap_bytes: int = 64 << 10
+    max_read_bytes: int = 8 << 20
+    max_requests: int = 16
+    max_bytes_in_flight: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("max_gap_bytes", 0),
+            ("max_read_bytes", 1),
+            ("max_requests", 1),
+            ("max_bytes_in_flight", 1),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(f"expected {name} of {least} or more, found {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Read:
+    """One byte range of one segment.
+
+    Attributes:
+        segment: Which of the plan's segments.
+        offset: Where it begins, in bytes.
+        length: Its bytes.
+    """
+
+    segment: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class RunReads:
+    """Where the packets of a run are found.
+
+    Attributes:
+        read_of: int64 ``(m,)``, the read that holds each packet, a place in ``ReadPlan.reads``.
+        start_in_read: int64 ``(m,)``, where the packet begins in it, in bytes.
+    """
+
+    read_of: Int64Array
+    start_in_read: Int64Array
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """All reads of a plan.
+
+    Attributes:
+        reads: Each is one request where the store is far away.
+        of_run: Of each run, None where its segment's packets cannot be addressed.
+    """
+
+    reads: tuple[Read, ...]
+    of_run: tuple[RunReads | None, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all reads."""
+        return sum(read.length for read in self.reads)
+
+
+def plan_reads(segments: Sequence[SegmentTable], runs: Sequence[Run], options: FetchOptions) -> ReadPlan:
+    """Return the reads that cover the packets of all runs, neighbours merged, across runs too."""
+    reads: list[Read] = []
+    of_run: list[RunReads | None] = [None] * len(runs)
+    numbers = np.array([run.segment for run in runs], dtype=np.int64)
+    for segment in np.unique(numbers).tolist():
+        table = segments[segment]
+        if not table.info.addressable:
+            continue
+        mine = np.flatnonzero(numbers == segment).tolist()
+        rows = np.concatenate([runs[run].packets for run in mine])
+        merged = merge_ranges(
+            table.packets.offset[rows],
+            table.packets.size[rows],
+            max_gap_bytes=options.max_gap_bytes,
+            max_read_bytes=options.max_read_bytes,
+        )
+        ends = np.cumsum([len(runs[run].packets) for run in mine])
+        parts = zip(
+            mine,
+            np.split(merged.read_of + len(reads), ends[:-1]),
+            np.split(merged.start_in_read, ends[:-1]),
+            strict=True,
+        )
+        for run, read_of, start_in_read in parts:
+            of_run[run] = RunReads(read_of, start_in_read)
+        reads += [Read(segment, offset, length) for offset, length in merged.ranges]
+    return ReadPlan(tuple(reads), tuple(of_run))
