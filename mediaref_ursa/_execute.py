@@ -17,7 +17,7 @@ from mediaref_ursa._errors import CorruptMediaError, MediaRefError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._fetch import Fetcher, packets_of
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import Run
 from mediaref_ursa._sources import VideoSource
@@ -32,14 +32,14 @@ ENGINES = ("pyav", "torchcodec")
 
 
 class Engine(Protocol):
-    """What turns a run's packets into pixels. Threads may share one.
+    """What turns a run's packets into pixels. Threads may share one."""
 
-    Attributes:
-        may_need_earlier_start: Some of its decoders hold frames back that follow a random access point, so
-            that frames which did not come out are tried again from an earlier one.
-    """
+    def may_need_earlier_start(self, info: SegmentInfo) -> bool:
+        """Whether frames that did not come out may come out from an earlier random access point.
 
-    may_need_earlier_start: bool
+        Some decoders hold back frames that follow one.
+        """
+        ...
 
     def decode(self, table: SegmentTable, run: Run, feed: PacketFeed) -> Iterator[tuple[int, Any]]:
         """Yield the packet and the pixels, uint8, of each frame wanted.
@@ -227,7 +227,7 @@ class _Task:
         finally:
             count(packets_decoded=feed.count)
             feed.close()
-        if missing and not (error or feed.error) and self.engine.may_need_earlier_start:
+        if missing and not (error or feed.error) and self.engine.may_need_earlier_start(table.info):
             start = run.earlier_start(table)
             if start is not None:
                 return run.only(list(missing.values()), table, start=start)

@@ -43,7 +43,7 @@ _TAGS = {
 
 _UNSPECIFIED = 2  # AVColorPrimaries, AVColorTransferCharacteristic and AVColorSpace alike
 _FULL_RANGE = 2  # AVColorRange
-_MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)  # neither turned nor scaled
+_QUARTER_TURNS = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}  # cosine and sine
 _RESOLUTION = 72 << 16  # pixels an inch, 16.16
 _MDAT_HEADER_BYTES = 16
 
@@ -54,13 +54,15 @@ class RunMovie:
     Args:
         out: Where it is written to, from its start: a file open for reading and writing.
         info: What the samples are.
+        rotation: Degrees counter-clockwise by which players turn the picture: 0, 90, 180 or 270.
 
     Raises:
         UnsupportedMediaError: A codec that QuickTime files have no name for.
     """
 
-    def __init__(self, out: BinaryIO, info: SegmentInfo) -> None:
+    def __init__(self, out: BinaryIO, info: SegmentInfo, rotation: int = 0) -> None:
         self._out = out
+        self._rotation = rotation
         self._info = info
         self._tag = _tag(info)
         self._sizes: list[int] = []
@@ -95,7 +97,7 @@ class RunMovie:
         header = _full_box(
             b"mvhd",
             struct.pack(">4xIIIIH10x", 0, TICKS_PER_SECOND, ticks, 0x10000, 0x100),
-            _MATRIX,
+            _matrix(0),
             bytes(24),
             struct.pack(">I", 2),
         )
@@ -103,7 +105,8 @@ class RunMovie:
 
     def _track(self, places: Int64Array, ticks: int) -> bytes:
         size = struct.pack(">II", self._info.width << 16 & 0xFFFFFFFF, self._info.height << 16 & 0xFFFFFFFF)
-        header = _full_box(b"tkhd", struct.pack(">4xII4xI16x", 0, 1, ticks), _MATRIX, size, flags=3)
+        turned = _matrix(self._rotation)
+        header = _full_box(b"tkhd", struct.pack(">4xII4xI16x", 0, 1, ticks), turned, size, flags=3)
         media_header = _full_box(b"mdhd", struct.pack(">4xIIIHH", 0, TICKS_PER_SECOND, ticks, 0x55C4, 0))
         handler = _full_box(b"hdlr", b"mhlrvide", bytes(13))
         own_file = _full_box(b"dref", struct.pack(">I", 1), _full_box(b"url ", flags=1))
@@ -158,6 +161,12 @@ def presentation_places(table: SegmentTable, packets: Int64Array) -> Int64Array:
     places = np.empty(len(packets), dtype=np.int64)
     places[order] = np.arange(len(packets))
     return places
+
+
+def _matrix(rotation: int) -> bytes:
+    """Return the matrix that turns a picture counter-clockwise, 16.16 and in its last column 2.30."""
+    cosine, sine = (part << 16 for part in _QUARTER_TURNS[rotation])
+    return struct.pack(">9i", cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30)
 
 
 def _tag(info: SegmentInfo) -> bytes:

@@ -8,6 +8,7 @@ TorchCodec neither opens a path nor a URL.
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 import tempfile
@@ -24,6 +25,7 @@ from mediaref_ursa._errors import (
     LimitExceededError,
     MediaRefError,
     MissingExtraError,
+    StoreError,
     UnsupportedMediaError,
 )
 from mediaref_ursa._extras import needs_extra
@@ -36,6 +38,8 @@ from mediaref_ursa._time import Int64Array
 
 _IN_MEMORY_BYTES = 64 << 20
 _FRAMES_AT_ONCE = 32
+_BYTES_AT_ONCE = 256 << 20
+_NO_MORE_FRAMES = "no more frames left to decode"  # as TorchCodec says it
 _OPTIONS = ("device", "num_ffmpeg_threads", "transforms")
 _ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "pal8")
 _SOURCE_PLACE = re.compile(r"^\w+, \S+:\d+, ")
@@ -68,7 +72,7 @@ def load_torchcodec() -> _Torch:
     except (ImportError, OSError, RuntimeError) as error:
         raise MissingExtraError(
             "TorchCodec is installed but cannot load FFmpeg's shared libraries; install FFmpeg 4 to 8 "
-            f"(apt-get install ffmpeg), or a TorchCodec that fits the installed PyTorch: {_first_line(error)}"
+            "(apt-get install ffmpeg), or the TorchCodec that goes with the installed PyTorch"
         ) from error
     _survive_forks(torch)
     return _Torch(torch, VideoDecoder)
@@ -98,28 +102,35 @@ class TorchCodecEngine:
         ValueError: A device that is not there.
     """
 
-    # FFmpeg before 7 drops frames of H.264 that are decoded after a recovery point and before it is shown.
-    may_need_earlier_start = True
-
     def __init__(self, spec: PixelSpec, options: Mapping[str, Any] | None = None, *, tensors: bool) -> None:
         given = dict(options or {})
         if unknown := sorted(set(given) - set(_OPTIONS)):
             raise TypeError(
                 f"expected decoder_options among {', '.join(_OPTIONS)}, found {', '.join(unknown)}"
             )
+        if operator.index(given.get("num_ffmpeg_threads", 1)) < 0:
+            raise ValueError(f"expected num_ffmpeg_threads of 0 or more, found {given['num_ffmpeg_threads']}")
         self._spec = spec
         self._modules = load_torchcodec()
         self._tensors = tensors
         self._options = {"num_ffmpeg_threads": 1, **given}
-        self._options["device"] = self._checked_device(given.get("device") or "cpu")
+        self._options["device"] = checked_device(given.get("device") or "cpu")
+
+    def may_need_earlier_start(self, info: SegmentInfo) -> bool:
+        """Whether frames that did not come out may come out from an earlier random access point.
+
+        FFmpeg before 7 drops frames of H.264 that are decoded after a recovery point and before it is shown.
+        """
+        return info.codec == "h264"
 
     def decode(self, table: SegmentTable, run: Run, feed: PacketFeed) -> Iterator[tuple[int, Any]]:
         """Yield the packet and the pixels of each frame wanted, in presentation order.
 
         Raises:
-            CorruptMediaError: TorchCodec refuses the run.
+            CorruptMediaError: TorchCodec refuses the run, or a packet of it; other frames were yielded.
             UnsupportedMediaError: A codec that it cannot be given.
             LimitExceededError: A frame has more pixels than are allowed.
+            StoreError: There is no room for the run among temporary files.
         """
         info = table.info
         self._check_size(info, info.height, info.width)
@@ -129,27 +140,59 @@ class TorchCodecEngine:
                 "use decoder='pyav'",
                 uri=info.uri,
             )
+        # With transforms, which come after it, turning is TorchCodec's.
+        rotation = info.rotation if self._spec.apply_rotation and self._options.get("transforms") else 0
         with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
-            movie = _Movie.write(cast("BinaryIO", file), table, feed)
+            with _temporary_file_errors(info):
+                movie = _Movie.write(cast("BinaryIO", file), table, feed, rotation)
             fed = [packet for packet in run.targets.tolist() if packet <= feed.last]
             for packet, picture in self._pictures(movie, fed):
-                yield packet, self._handed_out(picture, info)
+                yield packet, self._handed_out(picture, info, turned=bool(rotation))
 
     def _pictures(self, movie: _Movie, packets: list[int]) -> Iterator[tuple[int, Any]]:
         """Yield a tensor ``(H, W, 3)`` for each of the packets that a frame comes out for."""
+        if not packets:
+            return
         packets = sorted(packets, key=movie.place_of)
+        decoder = self._open(movie)
+        at_once = self._frames_at_once(movie.table.info)
         alone: list[int] = []
-        decoder = self._open(movie) if packets else None
-        for first in range(0, len(packets), _FRAMES_AT_ONCE):
-            wanted = packets[first : first + _FRAMES_AT_ONCE]
-            found = self._frames_at(decoder, movie, wanted)
+        refused: CorruptMediaError | None = None
+        for first in range(0, len(packets), at_once):
+            wanted = packets[first : first + at_once]
+            try:
+                found = self._frames_at(decoder, movie, wanted)
+            except CorruptMediaError:
+                found, why = self._frames_in_parts(movie, wanted)
+                refused = refused or why
+                decoder = self._open(movie)  # one that has failed may go on past what it could not read
             for packet in wanted:
-                if packet in found:
-                    yield packet, found[packet]
-                else:
+                picture = found.get(packet)
+                if picture is not None:
+                    yield packet, picture
+                elif packet in found:
                     alone.append(packet)
         for packet in alone:
             yield from self._picture_alone(movie, packet)
+        if refused is not None:
+            raise refused
+
+    def _frames_in_parts(
+        self, movie: _Movie, packets: list[int]
+    ) -> tuple[dict[int, Any], CorruptMediaError | None]:
+        """Return what comes out where asking for all packets failed, and why the rest does not.
+
+        Each part is asked of a decoder of its own. Frames that merely never come out are no error.
+        """
+        try:
+            return self._frames_at(self._open(movie), movie, packets), None
+        except CorruptMediaError as error:
+            if len(packets) == 1:
+                return {}, None if _NO_MORE_FRAMES in error.message else error
+        half = len(packets) // 2
+        found, why = self._frames_in_parts(movie, packets[:half])
+        more, later = self._frames_in_parts(movie, packets[half:])
+        return {**found, **more}, why or later
 
     def _picture_alone(self, movie: _Movie, packet: int) -> Iterator[tuple[int, Any]]:
         """Decode one frame of a run whose frames come out in another order than they are shown in.
@@ -157,37 +200,55 @@ class TorchCodecEngine:
         Its time is made the last of all, so that TorchCodec passes by all others on the way to it.
         """
         movie.put_last(packet)
-        yield from self._frames_at(self._open(movie), movie, [packet]).items()
+        found, error = self._frames_in_parts(movie, [packet])
+        if error is not None:
+            raise error
+        if found.get(packet) is not None:
+            yield packet, found[packet]
 
     def _open(self, movie: _Movie) -> Any:
         info = movie.table.info
-        with _torchcodec_errors(info):
+        movie.file.seek(0)
+        with self._errors(info):
             decoder = self._modules.video_decoder(movie.file, dimension_order="NHWC", **self._options)
         self._check_size(info, decoder.metadata.height, decoder.metadata.width)
         return decoder
 
     def _frames_at(self, decoder: Any, movie: _Movie, packets: Sequence[int]) -> dict[int, Any]:
-        """Return the tensors of those packets whose own frames came out."""
+        """Return the tensors of the packets, None for those in whose place another's frame came out.
+
+        Raises:
+            CorruptMediaError: TorchCodec gave up. The decoder is not to be used again.
+        """
         places = [movie.place_of(packet) for packet in packets]
-        try:
+        with self._errors(movie.table.info):
             batch = decoder.get_frames_at(places)
-        except (RuntimeError, IndexError, ValueError):  # one of them never comes out: find out which
-            if len(packets) == 1:
-                return {}
-            parts = (self._frames_at(decoder, movie, [packet]) for packet in packets)
-            return {packet: picture for part in parts for packet, picture in part.items()}
         times = np.rint(batch.pts_seconds.numpy() * TICKS_PER_SECOND).astype(np.int64)
         expected = [movie.movie.time_of(place) for place in places]
         return {
-            packet: picture
+            packet: picture if time == own else None
             for packet, picture, time, own in zip(packets, batch.data, times.tolist(), expected, strict=True)
-            if time == own
         }
 
-    def _handed_out(self, picture: Any, info: SegmentInfo) -> Any:
+    def _frames_at_once(self, info: SegmentInfo) -> int:
+        return max(1, min(_FRAMES_AT_ONCE, _BYTES_AT_ONCE // max(1, info.width * info.height * 3)))
+
+    @contextmanager
+    def _errors(self, info: SegmentInfo) -> Iterator[None]:
+        """Map what TorchCodec raises of a file; what it raises of options or memory is the caller's."""
+        try:
+            yield
+        except (RuntimeError, IndexError) as error:
+            if isinstance(error, (MediaRefError, self._modules.torch.OutOfMemoryError)):
+                raise
+            raise CorruptMediaError(
+                f"TorchCodec cannot decode the run: {_reason(error)}", uri=info.uri
+            ) from None
+
+    def _handed_out(self, picture: Any, info: SegmentInfo, *, turned: bool) -> Any:
         """Turn, resize and recolour a tensor ``(H, W, 3)`` as the spec says, into memory of its own."""
         spec, torch = self._spec, self._modules.torch
-        if spec.apply_rotation and info.rotation:
+        if spec.apply_rotation and info.rotation and not turned:
             picture = torch.rot90(picture, info.rotation // 90, (0, 1))
         if spec.resize is not None and tuple(picture.shape[:2]) != spec.resize:
             picture = self._resized(picture, spec.resize)
@@ -229,18 +290,6 @@ class TorchCodecEngine:
                 uri=info.uri,
             )
 
-    def _checked_device(self, device: Any) -> str:
-        torch = self._modules.torch
-        try:
-            kind = torch.device(device).type
-        except RuntimeError as error:
-            raise ValueError(f"expected a device of torch, found {device!r}") from error
-        if kind not in ("cpu", "cuda"):
-            raise ValueError(f"expected a cpu or cuda device, found {device!r}")
-        if kind == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f"expected a CUDA device for {device!r}, found none that torch can use")
-        return str(device)
-
 
 @dataclass
 class _Movie:
@@ -253,9 +302,9 @@ class _Movie:
     _places: Int64Array = field(init=False)
 
     @classmethod
-    def write(cls, file: BinaryIO, table: SegmentTable, feed: PacketFeed) -> _Movie:
-        """Write the packets of a feed."""
-        movie = RunMovie(file, table.info)
+    def write(cls, file: BinaryIO, table: SegmentTable, feed: PacketFeed, rotation: int) -> _Movie:
+        """Write the packets of a feed, to be turned by so many degrees counter-clockwise."""
+        movie = RunMovie(file, table.info, rotation)
         numbers = []
         for packet in feed:
             movie.add(packet.data)
@@ -281,6 +330,26 @@ class _Movie:
         self.movie.finish(places)
 
 
+def checked_device(device: Any) -> str:
+    """Return the name of a device that is there.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        ValueError: It is none, or not there.
+    """
+    with needs_extra("torchcodec"):
+        import torch
+    try:
+        kind = torch.device(device).type
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"expected a device of torch, found {device!r}") from error
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"expected a cpu or cuda device, found {device!r}")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"expected a CUDA device for {str(device)!r}, found none that torch can use")
+    return str(device)
+
+
 def to_device(frame: Any, device: Any) -> Any:
     """Return an array or a tensor as a tensor on a device.
 
@@ -293,18 +362,21 @@ def to_device(frame: Any, device: Any) -> Any:
 
 
 @contextmanager
-def _torchcodec_errors(info: SegmentInfo) -> Iterator[None]:
+def _temporary_file_errors(info: SegmentInfo) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, ValueError) as error:
+    except OSError as error:
         if isinstance(error, MediaRefError):
             raise
-        raise CorruptMediaError(
-            f"TorchCodec cannot read the run: {_first_line(error)}", uri=info.uri
-        ) from None
+        raise StoreError(
+            f"a run cannot be written to a temporary file ({error.strerror or error}); is there room in "
+            f"{tempfile.gettempdir()}?",
+            uri=info.uri,
+        ) from error
 
 
-def _first_line(error: BaseException) -> str:
-    """Return what an error of TorchCodec says, without where in its sources."""
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return _SOURCE_PLACE.sub("", line)[:200]
+def _reason(error: BaseException) -> str:
+    """Return what an error of TorchCodec says, without where in its sources, and no heading."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.endswith(":")]
+    return _SOURCE_PLACE.sub("", told[0])[:200] if told else type(error).__name__

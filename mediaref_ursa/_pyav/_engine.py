@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._feed import PacketFeed
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._plan import Run
 from mediaref_ursa._pyav._convert import FrameConverter
@@ -25,11 +25,13 @@ class PyAVEngine:
         spec: How pixels are handed out.
     """
 
-    may_need_earlier_start = False
-
     def __init__(self, spec: PixelSpec) -> None:
         self._spec = spec
         self._of_thread = threading.local()
+
+    def may_need_earlier_start(self, info: SegmentInfo) -> bool:
+        """Whether frames that did not come out may come out from an earlier random access point: no."""
+        return False
 
     def decode(self, table: SegmentTable, run: Run, feed: PacketFeed) -> Iterator[tuple[int, UInt8Array]]:
         """Yield the packet and the pixels of each frame wanted, in the order of the decoder's output.

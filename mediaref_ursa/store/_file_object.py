@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
 
+from mediaref_ursa._cache._forks import forget_after_fork
 from mediaref_ursa._errors import StoreError
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
 
@@ -14,8 +16,8 @@ from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end,
 class FileObjectStore:
     """A store of one object, whatever it is called: the bytes that a file object gives.
 
-    The file's position is shared, so that one thread reads at a time. It stays the caller's: nothing
-    here closes it.
+    Files of the system are read at offsets that nothing else can move. Of other objects the position is
+    shared: one thread reads at a time. The file stays the caller's: nothing here closes it.
 
     Args:
         file: Has ``read(size)`` and ``seek(offset, whence)``.
@@ -26,6 +28,12 @@ class FileObjectStore:
 
     def __init__(self, file: Any) -> None:
         self._file = file
+        self._descriptor = file.fileno() if isinstance(file, io.FileIO | io.BufferedReader) else None
+        self.forget()
+        forget_after_fork(self)
+
+    def forget(self) -> None:
+        """Begin with a lock of its own, as a forked child does: another thread of its parent may hold it."""
         self._lock = threading.Lock()
 
     def head(self, uri: str) -> ObjectInfo:
@@ -52,6 +60,8 @@ class FileObjectStore:
 
     def _size(self, uri: str) -> int:
         try:
+            if self._descriptor is not None:
+                return os.fstat(self._descriptor).st_size
             end = self._file.seek(0, io.SEEK_END)
             return int(self._file.tell() if end is None else end)
         except (OSError, ValueError) as error:  # a file that is closed raises ValueError
@@ -61,8 +71,9 @@ class FileObjectStore:
         parts: list[bytes] = []
         missing = length
         try:
-            self._file.seek(offset, io.SEEK_SET)
-            while missing and (part := self._file.read(missing)):  # raw files may give less than asked for
+            if self._descriptor is None:
+                self._file.seek(offset, io.SEEK_SET)
+            while missing and (part := self._next_part(offset + length - missing, missing)):
                 parts.append(part)
                 missing -= len(part)
         except (OSError, ValueError) as error:
@@ -70,3 +81,9 @@ class FileObjectStore:
         if missing:
             raise past_the_end(uri, offset, length, self._size(uri))
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _next_part(self, offset: int, length: int) -> bytes:
+        """Return some of the bytes at ``offset``, where the file stands already if it has a position."""
+        if self._descriptor is None:
+            return bytes(self._file.read(length))
+        return os.pread(self._descriptor, length, offset)

@@ -70,8 +70,11 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         self._options = options
         self._spec = _checked_spec(dimension_order, resize, colorspace)
         self._engine = engine(self._spec)
-        self._max_workers = checked_workers(max_workers)
+        checked_workers(max_workers)
+        self._max_workers = max_workers  # without it, as many as where it decodes: in a worker, say
         self._open_video: VideoSource | None = _video_of(source, frame_index, stream_index, storage_options)
+
+    _iteration_strategy = BatchDecodingStrategy.SEQUENTIAL
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **self._options), (self.source,)
@@ -82,13 +85,11 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             return f"{name}(closed)"
         return f"{name}({redact(self._open_video.uri)!r}, frames={len(self)})"
 
-    @cached_property
+    @property
     def metadata(self) -> VideoStreamMetadata:
         """What the video is, exact."""
-        tables = self._video.segments
-        info, frames = tables[0].info, sum(len(table) for table in tables)
-        begin = tables[0].span_seconds[0]
-        end = tables[-1].span_seconds[1] + self._offsets[-1]
+        info, frames = self._video.segments[0].info, len(self)
+        begin, end = self._span
         height, width = info.display_size
         return VideoStreamMetadata(
             num_frames=frames,
@@ -121,7 +122,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         self, seconds: Any, *, strategy: BatchDecodingStrategy | str | None = None
     ) -> FrameBatch:
         """Return the frame that is shown at each time; see :class:`BaseVideoDecoder`."""
-        return self._batch(self._frames_shown_at([_exact(t) for t in _times(seconds)]), strategy)
+        return self._batch(self._frames_shown_at([_exact(t) for t in _each(seconds)]), strategy)
 
     def get_frames_played_in_range(
         self, start_seconds: float, stop_seconds: float, fps: float | None = None
@@ -129,9 +130,9 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         """Return the frames that are shown in a range of times; see :class:`BaseVideoDecoder`."""
         start, stop = _exact(start_seconds), _exact(stop_seconds)
         self._check_range(start, stop)
-        end = self.metadata.end_stream_seconds
-        assert end is not None
-        before = min(stop, end) - _TOLERANCE_SECONDS  # a float of 0.08 may be above it, and means it
+        before = (
+            min(stop, self._span[1]) - _TOLERANCE_SECONDS
+        )  # a float of 0.08 may be more, and means it
         if fps is not None:
             step = 1 / _exact_rate(fps)
             count = math.floor((stop - start) / step + Fraction(1, 2))  # as many as TorchCodec gives
@@ -147,7 +148,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the pixels of each frame in order, holding few of them at a time."""
-        plan = self._plan(np.arange(self._firsts[-1]), BatchDecodingStrategy.SEQUENTIAL)
+        plan = self._plan(np.arange(self._firsts[-1]), self._iteration_strategy)
         sources = [self._video] * len(plan.segments)
         yield from in_slot_order(execute(plan, sources, self._engine))
 
@@ -160,6 +161,15 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         if self._open_video is None:
             raise ValueError("expected an open decoder, found one that is closed")
         return self._open_video
+
+    def __len__(self) -> int:
+        return int(self._firsts[-1])
+
+    @cached_property
+    def _span(self) -> tuple[Fraction, Fraction]:
+        """When the first frame is shown, and the last one no more, in seconds."""
+        tables = self._video.segments
+        return tables[0].span_seconds[0], tables[-1].span_seconds[1] + self._offsets[-1]
 
     @cached_property
     def _offsets(self) -> list[Fraction]:
@@ -203,8 +213,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         return pts * table.info.time_base + self._offsets[segment] >= seconds
 
     def _check_range(self, start: Fraction, stop: Fraction) -> None:
-        begin, end = self.metadata.begin_stream_seconds, self.metadata.end_stream_seconds
-        assert end is not None
+        begin, end = self._span
         if start > stop:
             raise ValueError(f"expected a range that ends after it begins, found {_range(start, stop)}")
         if not (begin <= start + _TOLERANCE_SECONDS and start < end and stop <= end + _TOLERANCE_SECONDS):
@@ -223,8 +232,9 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         pts, durations = self._times
         plan = self._plan(frames, BatchDecodingStrategy(strategy or "sequential_per_keyframe_block"))
         sources = [self._video] * len(plan.segments)
+        workers = checked_workers(self._max_workers)
         data: Any = None
-        for decoded in execute(plan, sources, self._engine, max_workers=self._max_workers):
+        for decoded in execute(plan, sources, self._engine, max_workers=workers):
             if decoded.error is not None:
                 raise decoded.error
             assert decoded.pixels is not None
@@ -297,13 +307,18 @@ def _scanned(uri: str, store: ObjectStore, stream_index: int | None) -> VideoSou
 
 def _numbers(indices: Any) -> Int64Array:
     """Return int64 ``(n,)`` of what a caller names frames by: one number or many."""
-    if not isinstance(indices, Iterable):
-        return np.array([operator.index(indices)], dtype=np.int64)
-    return np.array([operator.index(index) for index in indices], dtype=np.int64)
+    numbers = [operator.index(index) for index in _each(indices)]
+    try:
+        return np.array(numbers, dtype=np.int64)
+    except OverflowError:
+        raise IndexError(f"expected numbers of frames, found {max(numbers, key=abs)}") from None
 
 
-def _times(seconds: Any) -> list[Any]:
-    return list(seconds) if isinstance(seconds, Iterable) else [seconds]
+def _each(values: Any) -> list[Any]:
+    """Return the values of a sequence, or the one value of what is none: a number, an array without axes."""
+    if not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
+        return [values]
+    return list(values)
 
 
 def _exact(seconds: Any) -> Fraction:
@@ -323,7 +338,7 @@ def _exact(seconds: Any) -> Fraction:
 def _exact_rate(fps: Any) -> Fraction:
     if not 0 < fps < math.inf:
         raise ValueError(f"expected fps above 0, found {fps}")
-    return Fraction(fps)
+    return fps if isinstance(fps, Fraction) else Fraction(float(fps))
 
 
 def _nanoseconds(seconds: Fraction) -> int:

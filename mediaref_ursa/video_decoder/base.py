@@ -6,11 +6,13 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from mediaref_ursa._plan import BatchDecodingStrategy
 from mediaref_ursa.video_decoder.frame_batch import Frame, FrameBatch
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
+
+Self = TypeVar("Self", bound="BaseVideoDecoder")
 
 
 class BaseVideoDecoder(ABC):
@@ -137,11 +139,10 @@ class BaseVideoDecoder(ABC):
         if fps is None:
             return self.get_frames_at(range(len(self)))
         metadata = self.metadata
-        assert metadata.end_stream_seconds is not None
         begin, end = metadata.begin_stream_seconds, metadata.end_stream_seconds
-        return self.get_frames_played_in_range(begin, end, fps)  # type: ignore[arg-type]
+        return self.get_frames_played_in_range(float(begin), float(end or 0), fps)
 
-    def __enter__(self) -> BaseVideoDecoder:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(

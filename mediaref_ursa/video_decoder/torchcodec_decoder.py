@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._plan import BatchDecodingStrategy
 from mediaref_ursa._torchcodec import TorchCodecEngine, load_torchcodec
 from mediaref_ursa.video_decoder._indexed import IndexedVideoDecoder
+from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 
 _SEEK_MODES = ("exact", "approximate")
 
@@ -84,6 +87,21 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
             engine=lambda spec: TorchCodecEngine(spec, theirs, tensors=True),
             options={**ours, **theirs},
             **ours,
+        )
+
+    # A run goes through a movie of its own: not that of the whole video.
+    _iteration_strategy = BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK
+
+    @property
+    def metadata(self) -> VideoStreamMetadata:
+        """What the video is; times are floats, as TorchCodec has them, nearest to the exact ones."""
+        exact = super().metadata
+        return replace(
+            exact,
+            duration_seconds=float(exact.duration_seconds),
+            average_rate=float(exact.average_rate),
+            begin_stream_seconds=float(exact.begin_stream_seconds),
+            end_stream_seconds=float(exact.end_stream_seconds or 0),
         )
 
     def _empty(self, shape: tuple[int, ...]) -> Any:

@@ -14,6 +14,8 @@ __all__ = ["BatchDecodingStrategy", "VideoStreamMetadata"]
 class VideoStreamMetadata:
     """A video stream. Times are exact, from the pts and durations of its frames.
 
+    They are fractions, and floats from a ``TorchCodecVideoDecoder``, as TorchCodec has them.
+
     Attributes:
         num_frames: Frames that are shown.
         duration_seconds: From the first frame to the end of the last.
@@ -32,12 +34,12 @@ class VideoStreamMetadata:
     """
 
     num_frames: int
-    duration_seconds: Fraction
-    average_rate: Fraction
+    duration_seconds: Fraction | float
+    average_rate: Fraction | float
     width: int
     height: int
-    begin_stream_seconds: Fraction = Fraction(0)
-    end_stream_seconds: Fraction | None = None
+    begin_stream_seconds: Fraction | float = Fraction(0)
+    end_stream_seconds: Fraction | float | None = None
     codec: str = ""
     pixel_format: str = ""
     rotation: int = 0
@@ -48,5 +50,20 @@ class VideoStreamMetadata:
 
     @property
     def average_fps(self) -> float:
-        """``average_rate`` as TorchCodec gives it."""
+        """``average_rate`` as TorchCodec calls it."""
         return float(self.average_rate)
+
+    @property
+    def num_frames_from_content(self) -> int:
+        """``num_frames`` as TorchCodec calls it."""
+        return self.num_frames
+
+    @property
+    def begin_stream_seconds_from_content(self) -> float:
+        """``begin_stream_seconds`` as TorchCodec calls it."""
+        return float(self.begin_stream_seconds)
+
+    @property
+    def end_stream_seconds_from_content(self) -> float:
+        """``end_stream_seconds`` as TorchCodec calls it."""
+        return float(self.end_stream_seconds or 0)
