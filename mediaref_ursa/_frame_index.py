@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,18 +12,29 @@ import numpy as np
 import numpy.typing as npt
 from loguru import logger
 
-from mediaref_ursa._errors import FrameIndexExistsError, FrameIndexInvalidError, FrameIndexStaleError
+from mediaref_ursa._errors import (
+    FrameIndexInvalidError,
+    FrameIndexMissingError,
+    FrameIndexStaleError,
+    MediaRefError,
+)
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
+from mediaref_ursa._index_metadata import recorded_uri
+from mediaref_ursa._index_place import check_index_folder, index_elsewhere, info_of
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._scan_uri import Progress, scan_uri
 from mediaref_ursa._time import Int64Array, running_offsets
-from mediaref_ursa._uris import absolute_place, without_query
+from mediaref_ursa._uri_text import redact
+from mediaref_ursa._uris import absolute_place, is_remote, without_query
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 
 with needs_extra("video"):
-    from mediaref_ursa._lance import LanceIndexFile, index_exists, write_index
+    from mediaref_ursa._index_writing import IndexTarget
+    from mediaref_ursa._lance import LanceIndexFile
+
+_SUFFIX = ".lance"
 
 
 class LanceFrameIndex:
@@ -38,24 +50,39 @@ class LanceFrameIndex:
     def __init__(self, uri: str, *, file: LanceIndexFile | None, tables: Sequence[SegmentTable] = ()) -> None:
         """Use :meth:`open` or :func:`write_frame_index` instead."""
         self.uri = uri
+        self._place: str | None = None
         self._file = file
         self._tables: dict[int, SegmentTable] = dict(enumerate(tables))
         self._base: tuple[Int64Array, Int64Array, npt.NDArray[np.float64]] | None = None
 
     @classmethod
     def open(
-        cls, uri: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None
+        cls,
+        uri: str | os.PathLike[str],
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        store: ObjectStore | None = None,
+        index_dir: str | os.PathLike[str] | None = None,
+        info: ObjectInfo | None = None,
     ) -> LanceFrameIndex:
-        """Open the index that stands beside a video.
+        """Open the index of a video: the one beside it, else the one in this user's cache directory.
+
+        An index that stands beside a video is opened as it is. One in a directory for many is found by the
+        version of the video that stands there now, which costs a request, and fits it.
 
         Args:
             uri: The video, or the index itself (``<uri>.lance``).
             storage_options: For cloud stores, as fsspec or as Lance spell them.
+            store: Where the video's bytes are; chosen by the URI's scheme without it.
+            index_dir: Look in this directory only, where ``write_frame_index(index_dir=)`` put it.
+            info: What stands at ``uri``, where the caller has asked the store already.
 
         Raises:
             FrameIndexMissingError: There is none.
             FrameIndexInvalidError: It is damaged, or no frame index.
+            FrameIndexStaleError: The one in a directory for many describes another file.
             FrameIndexVersionError: A newer version of this library wrote it.
+            StoreError: Nothing can be read where the video is.
 
         Example:
             >>> from mediaref_ursa import LanceFrameIndex, write_frame_index
@@ -64,8 +91,57 @@ class LanceFrameIndex:
             >>> len(index), index.segment_frame_counts().tolist()
             (60, [60])
         """
-        video = absolute_place(uri).removesuffix(".lance")
-        return cls(video, file=LanceIndexFile(lance_frame_index_uri(video), storage_options))
+        place = absolute_place(uri) if store is None else os.fspath(uri)
+        video = place.removesuffix(_SUFFIX)
+        if index_dir is not None:
+            return cls._open_elsewhere(video, store, storage_options, info, index_dir)
+        try:
+            return cls(video, file=LanceIndexFile(lance_frame_index_uri(video), storage_options))
+        except FrameIndexMissingError:
+            if place != video:
+                raise
+            # Of a video that cannot be reached either, the missing index is the news.
+            with contextlib.suppress(FrameIndexMissingError, *(() if is_remote(video) else (MediaRefError,))):
+                return cls._open_elsewhere(video, store, storage_options, info)
+            raise
+
+    @classmethod
+    def open_elsewhere(
+        cls,
+        uri: str | os.PathLike[str],
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        store: ObjectStore | None = None,
+        info: ObjectInfo | None = None,
+    ) -> LanceFrameIndex:
+        """Open the index in this user's cache directory, also where another stands beside the video.
+
+        Arguments and errors are those of :meth:`open`.
+        """
+        video = absolute_place(uri) if store is None else os.fspath(uri)
+        return cls._open_elsewhere(video, store, storage_options, info)
+
+    @classmethod
+    def _open_elsewhere(
+        cls,
+        video: str,
+        store: ObjectStore | None,
+        storage_options: Mapping[str, Any] | None,
+        info: ObjectInfo | None,
+        index_dir: str | os.PathLike[str] | None = None,
+    ) -> LanceFrameIndex:
+        if index_dir is None:
+            check_index_folder()
+        info = info or info_of(video, store, storage_options)
+        found = cls(video, file=LanceIndexFile(index_elsewhere(video, info, index_dir), storage_options))
+        if info is not None and len(found.segments) == 1 and found.segments[0].uri == video:
+            found.check_fresh(0, info)
+        return found
+
+    @property
+    def place(self) -> str | None:
+        """Where the table is: a path or a URI; None where the index was built in memory."""
+        return self._place if self._file is None else self._file.uri
 
     def __len__(self) -> int:
         return int(self.segment_frame_counts().sum())
@@ -84,7 +160,7 @@ class LanceFrameIndex:
         """What each segment is; empty where the table has only the four base columns."""
         if self._file is None:
             return tuple(table.info for table in self._tables.values())
-        return tuple(entry.info for entry in self._file.segments or ())
+        return tuple(self._own(entry.info) for entry in self._file.segments or ())
 
     def segment_frame_counts(self) -> Int64Array:
         """Return int64 ``(n_segments,)``: how many frames each segment shows."""
@@ -129,7 +205,8 @@ class LanceFrameIndex:
                     "expected packets in the frame index, found the four base columns only", uri=self.uri
                 )
             # Two threads may both read it; the first to be done is kept, and no lock is held at a fork.
-            table = self._tables.setdefault(segment_idx, self._file.segment_table(segment_idx))
+            read = self._file.segment_table(segment_idx)
+            table = self._tables.setdefault(segment_idx, replace(read, info=self._own(read.info)))
         return table
 
     def check_fresh(self, segment_idx: int, found: ObjectInfo) -> None:
@@ -153,6 +230,10 @@ class LanceFrameIndex:
             uri=info.uri,
         )
 
+    def _own(self, info: SegmentInfo) -> SegmentInfo:
+        """Give the video its own URI back, with the signature that no index records."""
+        return replace(info, uri=self.uri) if info.uri == recorded_uri(self.uri) else info
+
     def _base_columns(self) -> tuple[Int64Array, Int64Array, npt.NDArray[np.float64]]:
         if self._base is None:
             assert self._file is not None
@@ -173,12 +254,23 @@ def scan_frame_index(
     store: ObjectStore | None = None,
     storage_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    full: bool | None = None,
+    stream_index: int | None = None,
 ) -> LanceFrameIndex:
     """Build the index of a video in memory: as :func:`write_frame_index`, without writing."""
     place = absolute_place if store is None else os.fspath
     uri = place(uri)
     uris = [place(segment) for segment in segment_uris] or [uri]
-    scanned = [scan_uri(part, open_store(part, store, storage_options), progress) for part in uris]
+    scanned = [
+        scan_uri(
+            part,
+            open_store(part, store, storage_options),
+            progress,
+            full=full,
+            stream_index=stream_index,
+        )
+        for part in uris
+    ]
     return LanceFrameIndex(uri, file=None, tables=_with_timestamps(scanned, timestamps, uri))
 
 
@@ -191,8 +283,14 @@ def write_frame_index(
     storage_options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    full: bool | None = None,
+    index_dir: str | os.PathLike[str] | None = None,
+    stream_index: int | None = None,
 ) -> LanceFrameIndex:
     """Scan a video once and write its frame index to ``<uri>.lance``.
+
+    Where nothing can be written beside the video (an http server, a read-only bucket or directory), the index
+    goes to this user's cache directory, and :meth:`LanceFrameIndex.open` finds it there.
 
     The write is one commit: a writer that is killed leaves the old index, or none.
 
@@ -207,9 +305,17 @@ def write_frame_index(
         storage_options: For cloud stores, of the video and of the index, as fsspec or as Lance spell them.
         overwrite: Replace an index that stands there already.
         progress: Called now and then with bytes done and bytes in all, of each segment in turn.
+        full: Whether every byte of the video is read. Without a word, of a remote MP4 or MOV file little more
+            is read than what describes its samples, if that is enough to find every frame. The checksums of
+            packets then stay unknown, and which frames others refer to: bytes that were changed without a
+            new length or entity tag are not found out, and a few packets more are read for each frame.
+        index_dir: Write the index to this directory, under a name made from the URI and the version of the
+            video, and not beside the video.
+        stream_index: The video stream of each file, counted across all kinds of streams as FFmpeg does;
+            FFmpeg's best without it.
 
     Returns:
-        The index, its columns in memory.
+        The index, its columns in memory; ``place`` says where it was written.
 
     Raises:
         FrameIndexExistsError: There is an index and ``overwrite`` is False.
@@ -223,12 +329,10 @@ def write_frame_index(
         >>> index.pts_table(0)[:3].tolist()
         [0, 512, 1024]
     """
-    index_uri = lance_frame_index_uri(absolute_place(uri))
-    if not overwrite and index_exists(index_uri, storage_options):
-        raise FrameIndexExistsError(
-            "there is a frame index already; replace it with overwrite=True (index --overwrite)",
-            uri=index_uri,
-        )
+    video = absolute_place(uri) if store is None else os.fspath(uri)
+    target = IndexTarget(video, store, storage_options, index_dir)
+    if not overwrite:
+        target.refuse_existing()
     index = scan_frame_index(
         uri,
         segment_uris=segment_uris,
@@ -236,10 +340,12 @@ def write_frame_index(
         store=store,
         storage_options=storage_options,
         progress=progress,
+        full=full,
+        stream_index=stream_index,
     )
     tables = [index.segment_table(i) for i in range(len(index.segments))]
-    write_index(index_uri, tables, storage_options=storage_options)
-    logger.info("wrote the frame index of {} ({} frames)", without_query(index.uri), len(index))
+    index._place = target.write(tables, overwrite=overwrite)
+    logger.info("wrote the frame index of {} ({} frames)", redact(index.uri), len(index))
     return index
 
 

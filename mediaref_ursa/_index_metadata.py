@@ -6,18 +6,21 @@ import base64
 import binascii
 import json
 import posixpath
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from mediaref_ursa._errors import FrameIndexInvalidError, FrameIndexVersionError
-from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
+from mediaref_ursa._frame_table import FULL, SPARSE, SegmentInfo, SegmentTable
 from mediaref_ursa._uris import scheme_of, without_query
 
 METADATA_KEY = "mediaref_ursa"
 VERSION = (1, 0)
 _SUFFIX = ".lance"
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#]*@")
 _TOO_LARGE = 2**62
+_TOO_MANY_STREAMS = 2**31
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
         info = table.info
         segments.append(
             {
-                "uri": _relative(without_query(info.uri), index_uri),
+                "uri": _relative(recorded_uri(info.uri), index_uri),
                 "length": info.length,
                 "etag": info.etag,
                 "container": info.container,
@@ -63,12 +66,23 @@ def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
                 "bits_per_coded_sample": info.bits_per_coded_sample,
                 "reorder_depth": info.reorder_depth,
                 "cut_short": info.cut_short,
+                "stream_index": info.stream_index,
+                "verified": info.verified,
                 "frames": len(table),
                 "packets": len(table.packets),
                 "columns_crc32": table.columns_crc32,
             }
         )
     return json.dumps({"version": "{}.{}".format(*VERSION), "segments": segments})
+
+
+def recorded_uri(uri: str) -> str:
+    """Return a URI as an index records it: no signature and no credentials.
+
+    >>> recorded_uri("https://me:secret@host/a.mp4?signature=1")
+    'https://host/a.mp4'
+    """
+    return _CREDENTIALS.sub("", without_query(uri))
 
 
 def decode_metadata(text: str, index_uri: str) -> tuple[SegmentEntry, ...]:
@@ -128,9 +142,20 @@ def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
         bits_per_coded_sample=_small(segment.get("bits_per_coded_sample", 0)),
         cut_short=bool(segment.get("cut_short", False)),
         reorder_depth=min(_small(segment.get("reorder_depth", 0)), 16),
+        stream_index=_stream_index(segment.get("stream_index")),
+        verified=SPARSE if segment.get("verified") == SPARSE else FULL,
     )
     crc = segment.get("columns_crc32")
     return SegmentEntry(info, sizes[3], sizes[4], None if crc is None else int(crc))
+
+
+def _stream_index(value: Any) -> int | None:
+    if value is None:
+        return None
+    number = int(value)
+    if not 0 <= number < _TOO_MANY_STREAMS:
+        raise ValueError(f"stream_index {number}")
+    return number
 
 
 def _small(value: Any) -> int:

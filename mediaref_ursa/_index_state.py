@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +18,11 @@ from mediaref_ursa._errors import (
     MediaNotFoundError,
 )
 from mediaref_ursa._frame_index import LanceFrameIndex
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._frame_table import SPARSE, SegmentTable
 from mediaref_ursa._inspect import BASE_COLUMNS, DAMAGED, FRESH, NEWER, NO_INDEX, STALE
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import is_data, is_remote
-from mediaref_ursa.store import store_for
+from mediaref_ursa.store import ObjectInfo, store_for
 
 _SAME_SECONDS = 1e-6
 
@@ -57,14 +59,23 @@ class FoundIndex:
         )
 
     @property
+    def is_sparse(self) -> bool:
+        """Whether parts of the media were not read when it was written, so that checksums are unknown."""
+        return self.index is not None and any(info.verified == SPARSE for info in self.index.segments)
+
+    @property
     def segment_uris(self) -> tuple[str, ...]:
         """The files of a video of several, for an index that takes this one's place; else empty."""
         infos = () if self.index is None else self.index.segments
         return tuple(info.uri for info in infos) if len(infos) > 1 else ()
 
 
-def find_index(uri: str) -> FoundIndex:
-    """Look for the index beside a video and compare it with the video.
+def find_index(uri: str, index_dir: str | os.PathLike[str] | None = None) -> FoundIndex:
+    """Look for the index of a video, beside it and in the cache directory, and compare it with the video.
+
+    Args:
+        uri: The video.
+        index_dir: Look in this directory only, and not beside the video nor in the cache directory.
 
     Raises:
         MissingExtraError: Lance or PyAV is not installed.
@@ -73,16 +84,23 @@ def find_index(uri: str) -> FoundIndex:
     """
     if is_data(uri):
         raise InvalidReferenceError("expected a path or URL of a video, found a data URI", uri=uri)
-    store_for(uri).head(uri)
-    if is_remote(uri):  # Lance reads no index over plain HTTP
-        return FoundIndex(NO_INDEX)
+    info = store_for(uri).head(uri)
+    found = _state_of(info, lambda: LanceFrameIndex.open(uri, index_dir=index_dir, info=info))
+    if found.state in (FRESH, NO_INDEX) or index_dir is not None:
+        return found
+    elsewhere = _state_of(info, lambda: LanceFrameIndex.open_elsewhere(uri, info=info))
+    return elsewhere if elsewhere.state == FRESH else found
+
+
+def _state_of(video: ObjectInfo, open_index: Callable[[], LanceFrameIndex]) -> FoundIndex:
     index: LanceFrameIndex | None = None
     try:
-        index = LanceFrameIndex.open(uri)
+        index = open_index()
         if not index.has_packets:
             return FoundIndex(BASE_COLUMNS, index)
         for number, info in enumerate(index.segments):
-            index.check_fresh(number, store_for(info.uri).head(info.uri))
+            is_video = info.uri == index.uri
+            index.check_fresh(number, video if is_video else store_for(info.uri).head(info.uri))
         tables = tuple(index.segment_table(number) for number in range(len(index.segments)))
         if not tables or not all(len(table) for table in tables):
             raise FrameIndexInvalidError("expected frames in every segment of the index, found none")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mediaref_ursa._errors import CorruptMediaError
-from mediaref_ursa._frame_table import UNKNOWN, SegmentTable
+from mediaref_ursa._frame_table import FULL, SPARSE, UNKNOWN, SegmentTable
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uri_text import redact
 
@@ -71,6 +71,7 @@ class VideoReport:
         gop_frames_max: The same.
         packets: All packets, shown or not.
         hidden_packets: Packets that are decoded but never shown.
+        verified: ``full`` where every packet was read for the index; ``sparse`` where checksums are unknown.
         droppable_share: Share of packets that no other frame needs, 0 to 1; None where that is not known.
         packets_per_random_frame: Packets decoded for one frame by itself, on average over all frames.
         is_addressable: Whether packets are read by their byte ranges, without a demuxer.
@@ -106,6 +107,7 @@ class VideoReport:
     gop_frames_max: int
     packets: int
     hidden_packets: int
+    verified: str
     droppable_share: float | None
     packets_per_random_frame: float
     is_addressable: bool
@@ -170,6 +172,7 @@ def report_on(uri: str, tables: Sequence[SegmentTable], index: str) -> VideoRepo
         gop_frames_max=int(gops.max()),
         packets=packets,
         hidden_packets=packets - frames,
+        verified=SPARSE if any(table.info.verified == SPARSE for table in tables) else FULL,
         droppable_share=_droppable_share(tables),
         packets_per_random_frame=sum(int(packets_for_each_frame(table).sum()) for table in tables) / frames,
         is_addressable=all(table.info.addressable for table in tables),
@@ -268,6 +271,7 @@ def _text_rows(report: VideoReport) -> list[tuple[str, str]]:
         ("random access points", str(report.random_access_points)),
         ("GOP length", _gop_text(report)),
         ("packets", f"{report.packets}, {report.hidden_packets} never shown"),
+        ("packets verified", _verified_text(report.verified)),
         ("droppable packets", _share_text(report.droppable_share)),
         ("packets per random frame", f"{report.packets_per_random_frame:.2f} on average"),
         ("packets addressable", "yes" if report.is_addressable else "no, read through a demuxer"),
@@ -296,6 +300,12 @@ def _gop_text(report: VideoReport) -> str:
         f"{report.gop_frames_min} / {report.gop_frames_median:g} / {report.gop_frames_max} "
         "frames (shortest / median / longest)"
     )
+
+
+def _verified_text(verified: str) -> str:
+    if verified == SPARSE:
+        return "those that decoding begins at; checksums are not known (index --full reads everything)"
+    return "all"
 
 
 def _share_text(share: float | None) -> str:

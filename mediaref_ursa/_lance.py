@@ -30,6 +30,12 @@ from mediaref_ursa._uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
 _TOO_MUCH = (ArithmeticError, MemoryError, RecursionError)
 # What Lance says when the way to a table is at fault rather than the table.
 _STORE_REFUSES = re.compile(r"Error performing|error sending request|privileges|credentials", re.IGNORECASE)
+_IS_READ_ONLY = re.compile(
+    r"permission denied|read-only file system|not permitted|no space left|os error (1|13|28|30)\b",
+    re.IGNORECASE,
+)
+_OPENING = "open it"
+_NO_BUCKET = re.compile(r"404 Not Found|NoSuchBucket")
 _REQUEST_DETAILS = re.compile(r"\?list-type\S*|: <\?xml.*")
 
 BASE_COLUMNS = ("segment_idx", "local_frame_idx", "pts", "timestamp")
@@ -160,18 +166,42 @@ def write_index(
     """Write the index of a video in one commit: a writer that is killed leaves the old one or none.
 
     Raises:
+        StoreError: Nothing may be written there.
         FrameIndexError: Lance cannot write there.
     """
     options = dict(storage_options or {})
+    _check_writable(uri)
     schema = SCHEMA.with_metadata({METADATA_KEY: encode_metadata(tables, uri)})
     table = pa.concat_tables(_arrow_table(number, segment) for number, segment in enumerate(tables))
     damaged = _set_damaged_aside(uri, options)
     exists = index_exists(uri, options)
     place, own_options = _lance_place(uri, options)
-    with _lance_errors("write it", uri):
+    with _lance_errors("write it", uri), _refusals(uri):
         write(place, own_options, table.replace_schema_metadata(schema.metadata), exists=exists)
     if damaged is not None:
         shutil.rmtree(damaged, ignore_errors=True)
+
+
+def _check_writable(uri: str) -> None:
+    """Refuse a directory that may not be written to, before Lance tries it several times."""
+    if not is_local(uri):
+        return
+    folder = Path(local_path(uri)).absolute().parent
+    while not folder.exists():  # Lance makes what is missing
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
+        raise StoreError(f"the frame index cannot be written here: {folder} is read-only", uri=uri)
+
+
+@contextmanager
+def _refusals(uri: str) -> Iterator[None]:
+    """Tell a place that takes no files from a table that is damaged."""
+    try:
+        yield
+    except (LanceCallError, OSError) as error:
+        if _IS_READ_ONLY.search(str(error)):
+            raise StoreError(f"the frame index cannot be written here: {error}", uri=uri) from error
+        raise
 
 
 def _set_damaged_aside(uri: str, options: StorageOptions) -> Path | None:
@@ -207,7 +237,7 @@ def _describe(uri: str, options: StorageOptions) -> tuple[int, int, pa.Schema]:
     if is_local(uri) and not Path(local_path(uri)).exists():
         raise _missing(uri)
     place, own_options = _lance_place(uri, options)
-    with _lance_errors("open it", uri):
+    with _lance_errors(_OPENING, uri):
         return describe(place, own_options)
 
 
@@ -242,9 +272,9 @@ def _lance_errors(doing: str, uri: str) -> Iterator[None]:
         OSError,
         *_TOO_MUCH,
     ) as error:
-        if isinstance(error, FrameIndexError):
+        if isinstance(error, FrameIndexError | StoreError):
             raise
-        if "was not found" in str(error):
+        if "was not found" in str(error) or (doing == _OPENING and _NO_BUCKET.search(str(error))):
             raise _missing(uri) from error
         if not is_local(uri) and _STORE_REFUSES.search(str(error)):
             reason = _REQUEST_DETAILS.sub("", str(error))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 ReadRange = Callable[[int, int], bytes]
+ReadRanges = Callable[[Sequence[tuple[int, int]]], list[bytes]]
 
 _BLOCK_BYTES = 1 << 20
 _BLOCKS_KEPT = 8
@@ -15,17 +17,37 @@ _BLOCKS_KEPT = 8
 class RangeReader:
     """A read-only binary file of known length; blocks are kept so that going back a little is free.
 
-    Belongs to one thread.
+    Belongs to one thread, and holds ``blocks_kept`` MiB at most, and what one read asks for.
 
     Args:
         read_range: Returns ``length`` bytes from ``offset`` on; asked for ranges inside the file only.
         length: Size of the file in bytes.
+        read_ranges: Returns the bytes of several ranges, where a store reads them faster than one by one.
+        blocks_kept: How many blocks of 1 MiB are kept.
+        most_blocks_ahead: How many blocks one request may read where the file is streamed; each request
+            is as expensive as a megabyte or so where it goes to another machine.
+
+    Attributes:
+        bytes_read: Bytes that were asked for.
     """
 
-    def __init__(self, read_range: ReadRange, length: int) -> None:
+    def __init__(
+        self,
+        read_range: ReadRange,
+        length: int,
+        *,
+        read_ranges: ReadRanges | None = None,
+        blocks_kept: int | None = None,
+        most_blocks_ahead: int = 1,
+    ) -> None:
         self.length = length
         self.bytes_read = 0
         self._read_range = read_range
+        self._read_ranges = read_ranges
+        self._blocks_kept = _BLOCKS_KEPT if blocks_kept is None else blocks_kept
+        self._most_ahead = most_blocks_ahead
+        self._streams = False
+        self._ahead = 1
         self._position = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
 
@@ -48,6 +70,22 @@ class RangeReader:
             return self._block(first)[inside : inside + end - offset]
         joined = b"".join(self._block(number) for number in range(first, last + 1))
         return joined[inside : inside + end - offset]
+
+    def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each ``(offset, length)`` inside the file, in order; none of them are kept."""
+        self.bytes_read += sum(length for _, length in ranges)
+        if self._read_ranges is not None:
+            return self._read_ranges(ranges)
+        return [self._read_range(offset, length) for offset, length in ranges]
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Read ahead, in growing requests, where blocks are asked for one after another."""
+        self._streams, self._ahead = True, 1
+        try:
+            yield
+        finally:
+            self._streams = False
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move to ``offset`` bytes from the start, the current position or the end."""
@@ -72,12 +110,27 @@ class RangeReader:
     def _block(self, number: int) -> bytes:
         block = self._blocks.get(number)
         if block is None:
-            offset = number * _BLOCK_BYTES
-            block = self._read_range(offset, min(_BLOCK_BYTES, self.length - offset))
-            self.bytes_read += len(block)
-            self._blocks[number] = block
-            if len(self._blocks) > _BLOCKS_KEPT:
-                self._blocks.popitem(last=False)
-        else:
-            self._blocks.move_to_end(number)
+            return self._fetch(number, self._blocks_ahead(number))
+        self._blocks.move_to_end(number)
         return block
+
+    def _blocks_ahead(self, number: int) -> int:
+        """Return how many blocks to read from this one on: twice as many as before if it goes straight on."""
+        goes_on = self._streams and number - 1 in self._blocks
+        self._ahead = min(2 * self._ahead, self._most_ahead) if goes_on else 1
+        count = 1
+        while count < self._ahead and number + count not in self._blocks:
+            count += 1
+        return count
+
+    def _fetch(self, first: int, count: int) -> bytes:
+        """Read blocks in one request, keep them, and return the first."""
+        offset = first * _BLOCK_BYTES
+        data = self._read_range(offset, min(count * _BLOCK_BYTES, self.length - offset))
+        self.bytes_read += len(data)
+        blocks = [data[at : at + _BLOCK_BYTES] for at in range(0, len(data), _BLOCK_BYTES)]
+        for number, block in enumerate(blocks, start=first):
+            self._blocks[number] = block
+        while len(self._blocks) > max(self._blocks_kept, count):
+            self._blocks.popitem(last=False)
+        return blocks[0]

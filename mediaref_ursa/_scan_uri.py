@@ -2,28 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._reader import RangeReader
-from mediaref_ursa.store import ObjectInfo, ObjectStore
+from mediaref_ursa.store import LocalStore, MemoryStore, ObjectInfo, ObjectStore
+from mediaref_ursa.store._protocol import ReadsOneVersion
 
 with needs_extra("video"):
     from mediaref_ursa._pyav._scan import Progress, scan_segment
 
+_REMOTE_BLOCKS_KEPT = 32  # of 1 MiB: what probing read, and a window that streams through the file
+_REMOTE_BLOCKS_AHEAD = 8
+
 
 def reader_of(uri: str, store: ObjectStore, info: ObjectInfo) -> RangeReader:
-    """Return a file over the byte ranges of an object."""
-    return RangeReader(lambda offset, length: store.get_range(uri, offset, length), info.size)
+    """Return a file over the byte ranges of an object; one that is elsewhere is read in large requests.
+
+    Where the store can, it reads the version that ``info`` describes and no other.
+    """
+    if is_at_hand(store):
+        return RangeReader(lambda offset, length: store.get_range(uri, offset, length), info.size)
+
+    def read_ranges(ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        if isinstance(store, ReadsOneVersion):
+            return store.get_ranges_of(uri, info, ranges)
+        return store.get_ranges(uri, ranges)
+
+    return RangeReader(
+        lambda offset, length: read_ranges([(offset, length)])[0],
+        info.size,
+        read_ranges=read_ranges,
+        blocks_kept=_REMOTE_BLOCKS_KEPT,
+        most_blocks_ahead=_REMOTE_BLOCKS_AHEAD,
+    )
 
 
-def scan_uri(uri: str, store: ObjectStore, progress: Progress | None = None) -> SegmentTable:
-    """Scan the video at ``uri`` once, from its first byte to its last.
+def is_at_hand(store: ObjectStore) -> bool:
+    """Say whether a store's bytes are on this machine, so that reading all of them costs little."""
+    return isinstance(store, LocalStore | MemoryStore)
+
+
+def scan_uri(
+    uri: str,
+    store: ObjectStore,
+    progress: Progress | None = None,
+    *,
+    stream_index: int | None = None,
+    full: bool | None = None,
+) -> SegmentTable:
+    """Scan the video at ``uri`` once.
+
+    Args:
+        uri: The video.
+        store: Where it is.
+        progress: Called now and then with bytes done and bytes in all.
+        stream_index: The video stream, counted across all kinds of streams as FFmpeg does; None is
+            FFmpeg's best.
+        full: Whether to read all of the file, from its first byte to its last. Without a word: a file of
+            this machine, and any that must be. Else of an MP4 or MOV file little more is read than what
+            describes its samples; what only the media can tell then stays unknown.
 
     Raises:
         MediaRefError: As :func:`mediaref_ursa._pyav._scan.scan_segment`, and the store's errors.
     """
     info = store.head(uri)
-    return scan_segment(reader_of(uri, store, info), uri=uri, etag=info.etag, progress=progress)
+    return scan_segment(
+        reader_of(uri, store, info),
+        uri=uri,
+        etag=info.etag,
+        progress=progress,
+        stream_index=stream_index,
+        full=True if full is None and is_at_hand(store) else full,
+    )
 
 
-__all__ = ["Progress", "reader_of", "scan_uri"]
+__all__ = ["Progress", "is_at_hand", "reader_of", "scan_uri"]

@@ -32,7 +32,7 @@ from mediaref_ursa._scan_uri import scan_uri
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place, is_local, local_path
 from mediaref_ursa.layout import lance_frame_index_uri
-from mediaref_ursa.store import ObjectStore
+from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._local import check_under_base
 
@@ -106,9 +106,10 @@ def open_source(
         )
         if guarded.segments:
             return guarded
+    info = found_in.head(place)
     source = _cache.get(
-        (*key, found_in.head(place), _local_identity(place)),
-        lambda: _find(place, found_in, storage_options, base_dir),
+        (*key, info, _local_identity(place)),
+        lambda: _find(place, found_in, storage_options, base_dir, info),
     )
     if source.segments and all(is_guarded(found_in, table) for table in source.segments):
         _cache.put(key, source)  # from now on its entity tag is known
@@ -130,7 +131,7 @@ def _guarded_by_index(
 ) -> VideoSource | None:
     """Return the video as the index beside it has it, if that says the entity tag of each segment."""
     try:
-        index = LanceFrameIndex.open(uri, storage_options=storage_options)
+        index = LanceFrameIndex.open(uri, storage_options=storage_options, store=store)
         infos = _segments_of(uri, index, base_dir) if index.has_packets else ()
         if infos and all(has_strong_etag(info) for info in infos):
             return _with_index(uri, store, index, base_dir, ask_store=False)
@@ -162,14 +163,17 @@ def _find(
     store: ObjectStore,
     storage_options: Mapping[str, Any] | None,
     base_dir: str | os.PathLike[str] | None,
+    info: ObjectInfo,
 ) -> VideoSource:
-    try:
-        index = LanceFrameIndex.open(uri, storage_options=storage_options)
-        return _with_index(uri, store, index, base_dir, ask_store=True)
-    except FrameIndexMissingError:
-        pass
-    except (FrameIndexError, MediaNotFoundError) as error:
-        logger.warning("the frame index is not used, the video is scanned instead: {}", error)
+    """Return the video with the index beside it, else the one in the cache directory, else scanned."""
+    for find in (LanceFrameIndex.open, LanceFrameIndex.open_elsewhere):
+        try:
+            index = find(uri, storage_options=storage_options, store=store, info=info)
+            return _with_index(uri, store, index, base_dir, ask_store=True)
+        except FrameIndexMissingError:
+            pass
+        except (FrameIndexError, MediaNotFoundError) as error:
+            logger.warning("the frame index is not used: {}", error)
     return VideoSource(uri, store, (scan_uri(uri, store),))
 
 

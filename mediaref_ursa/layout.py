@@ -1,10 +1,20 @@
-"""Where the files of this library stand beside the media they describe."""
+"""Where the files of this library stand: beside the media they describe, or in a directory for many."""
 
 from __future__ import annotations
 
-from mediaref_ursa._uris import is_data, without_query
+import hashlib
+import json
+import posixpath
+import re
 
-__all__ = ["lance_frame_index_uri"]
+from mediaref_ursa._uris import is_data, is_local, without_query
+
+__all__ = ["frame_index_name", "lance_frame_index_uri"]
+
+_ODD_LETTERS = re.compile(r"[^A-Za-z0-9._-]+")
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#]*@")
+_SHOWN_CHARACTERS = 60
+_DIGEST_CHARACTERS = 32
 
 
 def lance_frame_index_uri(uri: str) -> str:
@@ -27,3 +37,40 @@ def lance_frame_index_uri(uri: str) -> str:
     if is_data(uri):
         raise ValueError("expected a path or URL, found a data URI: nothing can stand beside it")
     return f"{without_query(uri)}.lance"
+
+
+def frame_index_name(
+    uri: str, *, length: int | None = None, etag: str | None = None, modified: float | None = None
+) -> str:
+    """Return the name of a video's frame index in a directory that holds those of many videos.
+
+    Two versions of one object have two names. The entity tag tells them apart where the store gives a strong
+    one; else the length, the time of change and a weak tag do, and the query counts, since it may be what
+    chooses the object. Of a local file, which may be copied together with its index, only the length counts.
+    No name shows a query or credentials.
+
+    Args:
+        uri: An absolute path, or a URI that is no data URI.
+        length: Bytes of the object, None where ``uri`` is no object but the name of a video of several.
+        etag: The store's entity tag.
+        modified: Seconds since the epoch of the object's last change.
+
+    Raises:
+        ValueError: A data URI is the video itself, and has no index.
+
+    >>> frame_index_name("https://host/videos/a.mp4?signature=1", length=5, etag='"abc"')
+    'a.mp4-83ce600a441db739cf264203519e50c4.lance'
+    """
+    if is_data(uri):
+        raise ValueError("expected a path or URL, found a data URI, which has no frame index")
+    place = _CREDENTIALS.sub("", without_query(uri))
+    version: list[object] = [length]
+    if is_local(uri):
+        pass
+    elif etag is not None and not etag.startswith("W/"):
+        version.append(etag)
+    else:
+        version += [etag, None if modified is None else repr(modified), uri if place != uri else None]
+    digest = hashlib.sha256(json.dumps([place, *version]).encode("utf-8", "surrogatepass")).hexdigest()
+    shown = _ODD_LETTERS.sub("_", posixpath.basename(place))[-_SHOWN_CHARACTERS:].lstrip(".")
+    return f"{shown}-{digest[:_DIGEST_CHARACTERS]}.lance"

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import av
 
 _EBML, _SEGMENT, _INFO, _TRACKS, _CLUSTER, _ATTACHMENTS = (
     "1A45DFA3",
@@ -190,3 +192,49 @@ def _lace(packets: Sequence[bytes]) -> bytes:
         return packets[0]
     sizes = b"".join(b"\xff" * (len(p) // 255) + bytes([len(p) % 255]) for p in packets[:-1])
     return bytes([len(packets) - 1]) + sizes + b"".join(packets)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One packet on its way into another file."""
+
+    number: int
+    data: bytes
+    is_keyframe: bool
+
+
+def remux(source: Path, target: Path, change: Callable[[Sample], tuple[bytes, bool]]) -> Path:
+    """Copy the best video stream into a new file whose packets or keyframe flags differ.
+
+    Args:
+        source: A video.
+        target: The file to write; its suffix chooses the container.
+        change: Returns the bytes and the flag that a packet has in the new file.
+    """
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = old.streams.best("video")
+        assert isinstance(stream, av.VideoStream)
+        copy = new.add_stream_from_template(stream)
+        packets = (packet for packet in old.demux(stream) if packet.size)
+        for number, packet in enumerate(packets):
+            data, is_keyframe = change(Sample(number, bytes(packet), packet.is_keyframe))
+            changed = av.Packet(data)
+            changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
+            changed.duration, changed.is_keyframe, changed.stream = packet.duration, is_keyframe, copy
+            new.mux(changed)
+    return target
+
+
+def length_prefixed(*nals: bytes) -> bytes:
+    """Return NAL units as MP4 has them, each after its length in four bytes."""
+    return b"".join(len(nal).to_bytes(4, "big") + nal for nal in nals)
+
+
+def padded(source: Path, target: Path, size: int) -> Path:
+    """Pad every H.264 packet with filler data, so that a small video is a large file."""
+
+    def change(sample: Sample) -> tuple[bytes, bool]:
+        filler = b"\x0c" + bytes(max(size - len(sample.data) - 5, 1))
+        return sample.data + length_prefixed(filler), sample.is_keyframe
+
+    return remux(source, target, change)

@@ -160,10 +160,10 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             return 404, {"Content-Length": "0"}, b""
         headers = {"ETag": f'"{hashlib.md5(data).hexdigest()}"', "Last-Modified": LAST_MODIFIED}
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if wanted is None or fault.ignore_range:
             return 200, {**headers, "Content-Length": str(len(data))}, data
-        begin, end = int(wanted[1]), min(int(wanted[2]) + 1, len(data))
+        begin, end = int(wanted[1]), min(int(wanted[2] or len(data)) + 1, len(data))
         if begin >= len(data):
             return 416, {"Content-Range": f"bytes */{len(data)}", "Content-Length": "0"}, b""
         headers["Content-Range"] = f"bytes {begin}-{end - 1}/{len(data)}"

@@ -13,7 +13,13 @@ import pytest
 from _http_server import Fault, ObjectServer
 from test_store_contract import Place, TestContract
 
-from mediaref_ursa import LimitExceededError, MediaNotFoundError, StoreError, _segment_cache
+from mediaref_ursa import (
+    LimitExceededError,
+    MediaChangedError,
+    MediaNotFoundError,
+    StoreError,
+    _segment_cache,
+)
 from mediaref_ursa._segment_cache import SegmentCache
 from mediaref_ursa.store import HttpStore, LocalStore, MemoryStore, ObjectInfo, ObjectStore, _cached
 from mediaref_ursa.store._cached import CachedStore, cached, segment_key
@@ -52,6 +58,16 @@ class RecordingStore:
     def since(self) -> list[str]:
         calls, self.calls = self.calls, []
         return calls
+
+
+class OneVersionStore(RecordingStore):
+    """As above, and it reads one version of an object and no other."""
+
+    def get_ranges_of(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        self.calls.append(f"ranges of {info.etag} {list(ranges)}")
+        if self.memory.head(uri) != info:
+            raise MediaChangedError("replaced", uri=uri)
+        return self.memory.get_ranges(uri, ranges)
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +114,7 @@ def test_a_second_epoch_asks_for_nothing(store: CachedStore, inner: RecordingSto
     expected = [DATA[10:110], DATA[5000:5001]]
 
     assert store.get_ranges(URI, ranges) == expected
-    assert inner.since() == ["head", "ranges [(10, 100), (5000, 1)]"]
+    assert inner.since() == ["head", "ranges [(10, 100), (5000, 1)]", "head"]
     assert store.get_ranges(URI, ranges) == expected
     assert store.get_range(URI, 20, 5) == DATA[20:25]
     assert inner.since() == []
@@ -127,7 +143,7 @@ def test_a_forked_child_asks_for_the_tag_anew(store: CachedStore, inner: Recordi
 
 def test_the_whole_object_is_kept(store: CachedStore, inner: RecordingStore) -> None:
     assert store.get(URI) == DATA
-    assert inner.since() == ["head", "get"]
+    assert inner.since() == ["head", "get", "head"]
     assert store.get(URI, max_bytes=len(DATA)) == DATA
     assert store.get_range(URI, 70_000, 100) == DATA[70_000:70_100]
     assert inner.since() == []
@@ -138,7 +154,7 @@ def test_the_whole_object_needs_what_is_missing_only(store: CachedStore, inner: 
     inner.since()
 
     assert store.get(URI) == DATA
-    assert inner.since() == [f"ranges [(0, 100), (200, {len(DATA) - 200})]"]
+    assert inner.since() == [f"ranges [(0, 100), (200, {len(DATA) - 200})]", "head"]
 
 
 def test_the_limit_counts_for_what_is_on_disk(store: CachedStore) -> None:
@@ -166,10 +182,11 @@ def test_a_new_tag_is_a_new_entry(store: CachedStore, inner: RecordingStore) -> 
     assert inner.since() == []
 
 
+@pytest.mark.parametrize("inner", [RecordingStore(a=DATA), OneVersionStore(a=DATA)])
 def test_an_object_that_is_replaced_is_not_mixed_with_the_earlier_one(
-    store: CachedStore, inner: RecordingStore, monkeypatch: pytest.MonkeyPatch
+    store: CachedStore, inner: RecordingStore
 ) -> None:
-    monkeypatch.setattr(_cached, "_TRUST_SECONDS", -1.0)
+    inner.put(DATA)
     store.get_range(URI, 0, 100)
     inner.put(DATA[::-1])
 
@@ -183,7 +200,6 @@ def test_an_object_that_is_replaced_is_not_mixed_with_the_earlier_one(
 def test_an_object_that_changes_all_the_time_is_read_without_the_cache(
     store: CachedStore, inner: RecordingStore, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_cached, "_TRUST_SECONDS", -1.0)
     get_ranges = inner.get_ranges
     count = iter(range(100))
 
@@ -200,13 +216,111 @@ def test_an_object_that_changes_all_the_time_is_read_without_the_cache(
 
 def test_an_error_makes_the_tag_be_asked_anew(store: CachedStore, inner: RecordingStore) -> None:
     store.get_range(URI, 0, 10)
-    inner.put(DATA[:20])
-    with pytest.raises(StoreError, match="expected 100 bytes at offset 5000, found 0"):
+    inner.memory.delete(URI)
+    with pytest.raises(StoreError):
         store.get_range(URI, 5000, 100)
+    inner.put(DATA[:20])
     inner.since()
 
     assert store.get_range(URI, 0, 10) == DATA[:10]
-    assert inner.since() == ["head", "ranges [(0, 10)]"]
+    assert inner.since() == ["head", "ranges [(0, 10)]", "head"]
+
+
+def test_an_object_that_became_shorter(store: CachedStore, inner: RecordingStore) -> None:
+    store.get_range(URI, 0, 10)
+    inner.put(DATA[:20])
+
+    with pytest.raises(StoreError, match="expected 100 bytes at offset 5000, found 0"):
+        store.get_range(URI, 5000, 100)
+
+
+class TestOneVersion:
+    """Ranges of the object that an index describes, without asking what stands there."""
+
+    @pytest.fixture(params=[RecordingStore, OneVersionStore])
+    def inner(self, request: pytest.FixtureRequest) -> RecordingStore:
+        return request.param(a=DATA)
+
+    @pytest.fixture
+    def info(self, inner: RecordingStore) -> ObjectInfo:
+        return inner.memory.head(URI)
+
+    def test_no_head_where_the_store_can(self) -> None:
+        inner = OneVersionStore(a=DATA)
+        store, info = CachedStore(inner), inner.memory.head(URI)
+
+        assert store.get_ranges_of(URI, info, [(5, 10), (0, 0), (90, 1)]) == [DATA[5:15], b"", DATA[90:91]]
+        assert inner.since() == [f"ranges of {info.etag} [(5, 10), (90, 1)]"]
+        assert store.get_ranges_of(URI, info, [(7, 3), (90, 1)]) == [DATA[7:10], DATA[90:91]]
+        assert inner.since() == []
+        assert store.get_range(URI, 7, 3) == DATA[7:10]  # kept under the same key
+        assert inner.since() == ["head"]
+
+    def test_any_other_store_is_asked_afterwards(self) -> None:
+        inner = RecordingStore(a=DATA)
+        store, info = CachedStore(inner), inner.memory.head(URI)
+
+        assert store.get_ranges_of(URI, info, [(5, 10)]) == [DATA[5:15]]
+        assert inner.since() == ["ranges [(5, 10)]", "head"]
+        assert store.get_ranges_of(URI, info, [(5, 10)]) == [DATA[5:15]]
+        assert inner.since() == []
+
+    def test_another_version_is_an_error_and_is_not_kept(
+        self, store: CachedStore, inner: RecordingStore, info: ObjectInfo, directory: Path
+    ) -> None:
+        for data in (DATA[::-1], DATA + b"more", DATA[:100]):
+            inner.put(data)
+            with pytest.raises(MediaChangedError) as caught:
+                store.get_ranges_of(URI, info, [(50_000, 10)])
+            assert caught.value.uri == URI
+        assert files(directory) == []
+        inner.put(DATA)
+        assert store.get_ranges_of(URI, info, [(50_000, 10)]) == [DATA[50_000:50_010]]
+
+    def test_a_cached_range_is_of_the_version_asked_for(
+        self, store: CachedStore, inner: RecordingStore, info: ObjectInfo
+    ) -> None:
+        store.get_ranges_of(URI, info, [(0, 10)])
+        inner.put(DATA[::-1])
+        store.head(URI)
+
+        assert store.get_range(URI, 0, 10) == DATA[::-1][:10]
+        assert store.get_ranges_of(URI, info, [(0, 10)]) == [DATA[:10]]
+
+    def test_replaced_between_the_reading_and_the_asking(self, directory: Path) -> None:
+        inner = RecordingStore(a=DATA)
+        store, info = CachedStore(inner), inner.memory.head(URI)
+        inner.put(DATA[::-1])
+        head = inner.head
+        inner.head = lambda uri: (inner.put(DATA), head(uri))[1]  # type: ignore[method-assign]
+
+        # A store that cannot read one version cannot tell a change there and back again.
+        assert store.get_ranges_of(URI, info, [(0, 10)]) == [DATA[::-1][:10]]
+
+    def test_ranges_past_the_end_need_no_request(
+        self, store: CachedStore, inner: RecordingStore, info: ObjectInfo
+    ) -> None:
+        with pytest.raises(StoreError, match=f"expected 2 bytes at offset {len(DATA) - 1}, found 1"):
+            store.get_ranges_of(URI, info, [(len(DATA) - 1, 2)])
+        with pytest.raises(ValueError, match="0 or more"):
+            store.get_ranges_of(URI, info, [(-1, 2)])
+        assert inner.since() == []
+
+    def test_without_a_cache(
+        self, store: CachedStore, inner: RecordingStore, info: ObjectInfo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(_segment_cache, "_DEFAULT_CACHE_QUOTA_GB", 0)
+        assert store.get_ranges_of(URI, info, [(0, 10)]) == [DATA[:10]]
+        inner.put(DATA[::-1])
+        with pytest.raises(MediaChangedError):
+            store.get_ranges_of(URI, info, [(0, 10)])
+
+    def test_nothing_but_a_length_is_known(self, directory: Path) -> None:
+        store = CachedStore(RecordingStore(a=DATA))
+        assert store.get_ranges_of(URI, ObjectInfo(len(DATA), None, None), [(0, 5)]) == [DATA[:5]]
+        assert files(directory) == []
+        with pytest.raises(MediaChangedError, match="bytes in all"):
+            store.get_ranges_of(URI, ObjectInfo(len(DATA) - 1, None, None), [(0, 5)])
 
 
 def test_what_is_gone_is_not_found(store: CachedStore, inner: RecordingStore) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from _cli_runner import run
+from _containers import padded
+from _http_server import ObjectServer
 from _media import Clip
+from _s3 import ACCESS_KEY, SECRET_KEY, Bucket, new_bucket
 
 from mediaref_ursa import LanceFrameIndex, write_frame_index
 from mediaref_ursa._frame_index import scan_frame_index
@@ -46,8 +51,9 @@ def test_index_writes_one_line_a_file(video: Path, other: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     first, second = result.stdout.splitlines()
     assert first.startswith(f"{video}: written, 48 frames, 1 segment, 4 random access points, index of ")
-    assert first.endswith(" ms")
+    assert re.search(r" ms, 1 of 2 files, \d+\.\d KB of \d+\.\d KB$", first)
     assert second.startswith(f"{other}: written, 70 frames, 1 segment, ")
+    assert " ms, 2 of 2 files, " in second
     assert [len(LanceFrameIndex.open(str(path))) for path in (video, other)] == [48, 70]
 
 
@@ -157,12 +163,149 @@ def test_failures_do_not_stop_the_rest(video: Path, other: Path, text: Path, tmp
     assert len(lines) == 5
 
 
-def test_no_index_is_written_to_an_http_server() -> None:
+def test_no_line_shows_a_secret() -> None:
     result = run("index", "https://user:secret@host.invalid/a.mp4?sig=1")
     assert result.exit_code == 1
-    assert "found an HTTP URL" in result.stderr
+    assert "host.invalid/a.mp4" in result.stderr
     assert "secret" not in result.stderr
     assert "sig=1" not in result.stderr
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MEDIAREF_URSA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_the_index_of_a_video_on_a_web_server_goes_to_the_cache(clip: GetClip, own_cache: Path) -> None:
+    with ObjectServer({"/a.mp4": clip("h264_pyramid_mp4").path.read_bytes()}) as server:
+        uri = server.url("/a.mp4?sig=1")
+        first, second = run("index", uri), run("index", server.url("/a.mp4?sig=2"))
+    (place,) = (own_cache / "frame_indexes").iterdir()
+    assert first.stdout.startswith(f"{server.url('/a.mp4')}: written, 48 frames")
+    assert f"at {place}, " in first.stdout
+    assert "fresh, kept, 48 frames" in second.stdout
+    assert "sig" not in first.output + second.output
+
+
+def test_what_was_left_out_is_read_when_asked(clip: GetClip, tmp_path: Path, own_cache: Path) -> None:
+    large = padded(clip("h264_pyramid_mp4").path, tmp_path / "large.mp4", 400_000)
+    with ObjectServer({"/a.mp4": large.read_bytes()}) as server:
+        uri = server.url("/a.mp4")
+        lines = [run("index", *options, uri).stdout for options in ([], [], ["--full"], ["--full"])]
+        assert [("sparse" in line, line.split(", ")[0]) for line in lines] == [
+            (True, f"{uri}: written"),
+            (True, f"{uri}: fresh"),
+            (False, f"{uri}: fresh"),
+            (False, f"{uri}: fresh"),
+        ]
+        assert ["rebuilt" in line for line in lines] == [False, False, True, False]
+
+
+def test_inspect_says_what_was_read(clip: GetClip, tmp_path: Path, own_cache: Path) -> None:
+    large = padded(clip("h264_pyramid_mp4").path, tmp_path / "large.mp4", 400_000)
+    with ObjectServer({"/a.mp4": large.read_bytes()}) as server:
+        uri = server.url("/a.mp4")
+        run("index", uri)
+        report = json.loads(run("inspect", "--json", uri).stdout)
+        assert (report["index"], report["verified"], report["droppable_share"]) == ("fresh", "sparse", None)
+        assert "checksums are not known" in run("inspect", uri).stdout
+        run("index", "--full", uri)
+        report = json.loads(run("inspect", "--json", uri).stdout)
+        assert (report["index"], report["verified"]) == ("fresh", "full")
+        assert report["droppable_share"] > 0
+
+
+def test_a_directory_for_indexes(video: Path, other: Path, tmp_path: Path) -> None:
+    result = run("index", "--index-dir", tmp_path / "indexes", video, other)
+    assert result.exit_code == 0
+    assert not Path(f"{video}.lance").exists()
+    assert len(list((tmp_path / "indexes").iterdir())) == 2
+    again = run("index", "--index-dir", tmp_path / "indexes", video, other)
+    assert again.stdout.count("fresh, kept") == 2
+    assert run("index", video).stdout.startswith(f"{video}: written")
+
+
+def test_patterns_name_local_files(video: Path, other: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    result = run("index", tmp_path / "*.mp4")
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == [str(other), str(video)]
+    odd = video.rename(tmp_path / "[v].mp4")
+    assert run("index", odd).stdout.startswith(f"{odd}: ")
+    nothing = run("index", tmp_path / "*.avi")
+    assert (nothing.exit_code, nothing.stdout) == (1, "")
+    assert "found none" in nothing.stderr
+
+
+def test_a_file_that_is_named_twice_is_indexed_once(video: Path) -> None:
+    result = run("index", video, video, video.parent / "*.mp4")
+    assert len(result.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("jobs", [1, 3, 8])
+def test_several_at_once_come_out_in_their_order(
+    jobs: int, video: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = [Path(shutil.copy(video, tmp_path / f"{number}.mp4")) for number in range(6)]
+    result = run("index", "--jobs", str(jobs), *videos[:3], text, *videos[3:])
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == [str(path) for path in videos]
+    assert result.stderr.splitlines()[-1] == "error: 1 of 7 videos could not be indexed"
+    assert re.search(r", 7 of 7 files, (\d+\.\d) KB of \1 KB$", result.stdout.splitlines()[-1])
+
+
+# --- in a cloud store -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    bucket = new_bucket(monkeypatch)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    return bucket
+
+
+def test_a_pattern_in_a_bucket(bucket: Bucket, clip: GetClip) -> None:
+    data = clip("h264_pyramid_mp4").path.read_bytes()
+    videos = [bucket.put(f"takes/{name}.mp4", data) for name in ("a b", "c", "d/e")]
+    bucket.put("takes/notes.txt", b"not a video")
+    bucket.put("other/f.mp4", data)
+    result = run("index", f"s3://{bucket.name}/takes/*.mp4")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [line.split(": written")[0] for line in result.stdout.splitlines()] == videos[:2]
+    assert f"2 of 2 files, {2 * len(data) / 1000:.1f} KB of {2 * len(data) / 1000:.1f} KB" in result.stdout
+    result = run("index", f"s3://{bucket.name}/takes/**/*.mp4")
+    assert result.stdout.count("fresh, kept, 48 frames") == 2
+    assert f"{videos[2]}: written" in result.stdout
+    assert {len(LanceFrameIndex.open(video, storage_options=bucket.options)) for video in videos} == {48}
+    nothing = run("index", f"s3://{bucket.name}/none/*.mp4")
+    assert nothing.exit_code == 1
+    assert "found none" in nothing.stderr
+
+
+def test_a_bucket_that_is_not_there_is_one_error(bucket: Bucket, video: Path) -> None:
+    result = run("index", f"s3://{bucket.name}-none/*.mp4", video)
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"{video}: written")
+    assert result.stderr.splitlines()[-1] == "error: 1 of 2 videos could not be indexed"
+
+
+def test_a_killed_run_goes_on_where_it_was(bucket: Bucket, clip: GetClip) -> None:
+    """Indexes that were written stay; the next run writes the others."""
+    data = clip("h264_pyramid_mp4").path.read_bytes()
+    videos = [bucket.put(f"takes/{number:02}.mp4", data) for number in range(24)]
+    code = "from mediaref_ursa._cli import main; main()"
+    command = [sys.executable, "-c", code, "index", "--jobs", "2", f"s3://{bucket.name}/takes/*.mp4"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        process.kill()
+    assert all(": written, 48 frames" in line for line in lines)
+    result = run("index", f"s3://{bucket.name}/takes/*.mp4")
+    assert result.exit_code == 0
+    kept, written = result.stdout.count("fresh, kept"), result.stdout.count(": written")
+    assert kept >= 3
+    assert kept + written + result.stdout.count("rebuilt") == len(videos)
+    assert run("index", f"s3://{bucket.name}/takes/*.mp4").stdout.count("fresh, kept") == len(videos)
 
 
 def test_names_that_are_no_utf_8_do(video: Path) -> None:

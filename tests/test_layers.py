@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_frame_table",
         "_feed",
         "_index_metadata",
+        "_mp4_boxes",
     ),
     ("_plan", "_reads", "_decode_plan", "_resolve", "_timeline", "_run_movie"),
     ("store", "_pillow", "_lance", "_arrow", "_pyav", "_torchcodec", "_series"),
@@ -35,6 +36,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_scan_uri",
         "_open_store",
         "_frame_index",
+        "_index_place",
+        "_index_writing",
+        "_listing",
         "_sources",
         "_fetch",
         "_execute",
@@ -54,6 +58,8 @@ PARTS = {
     "_demo_check": "_demo",  # the demo makes videos, pictures and tables of its own
     "_demo_pictures": "_demo",
     "_batch_call": "_batch",
+    "_cli_bar": "_cli",
+    "_cli_index": "_cli",
 }
 """Modules that are one with another, as those of a package are."""
 

@@ -9,11 +9,11 @@ import importlib
 import pickle
 import subprocess
 import sys
-import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import aiohttp
 import botocore.exceptions
@@ -26,13 +26,15 @@ from s3fs.errors import ERROR_CODE_TO_EXCEPTION, translate_boto_error
 import mediaref_ursa.store._filesystems as filesystems
 from mediaref_ursa import (
     InvalidReferenceError,
+    MediaChangedError,
     MediaNotFoundError,
     MediaRefError,
     MissingExtraError,
     StoreError,
 )
 from mediaref_ursa.store import FsspecStore, store_for
-from mediaref_ursa.store._filesystems import mapped_errors
+from mediaref_ursa.store._foreign_errors import mapped_errors
+from mediaref_ursa.store._retry import TransientError
 
 DATA = bytes(range(256)) * 400
 ONCE = {"config_kwargs": {"retries": {"max_attempts": 0}, "connect_timeout": 2, "read_timeout": 2}}
@@ -44,19 +46,35 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 
 class _Recorder:
-    """Stands before a file system and notes what is asked of it."""
+    """Stands before the file system of S3 and notes what is read."""
 
     def __init__(self, filesystem: Any) -> None:
         self.filesystem = filesystem
         self.reads: list[tuple[int, int]] = []
 
-    def cat_file(self, path: str, start: int, end: int) -> bytes:
-        self.reads.append((start, end - start))
-        time.sleep(0.01)
-        return bytes(self.filesystem.cat_file(path, start=start, end=end))
+    async def _call_s3(self, method: str, **asked: Any) -> Any:
+        first, last = asked["Range"].removeprefix("bytes=").split("-")
+        self.reads.append((int(first), int(last) - int(first) + 1))
+        await asyncio.sleep(0.01)
+        return await self.filesystem._call_s3(method, **asked)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.filesystem, name)
+
+
+def _answering(body: bytes) -> Any:
+    """Return what stands for a call of S3 whose answer has another body than its header says."""
+
+    async def call(method: str, **asked: Any) -> dict[str, Any]:
+        chunks = [body[begin : begin + 50_000] for begin in range(0, len(body), 50_000)] + [b""]
+        read = AsyncMock(side_effect=chunks)
+        return {
+            "ResponseMetadata": {"HTTPStatusCode": 206},
+            "ContentRange": f"bytes {asked['Range'].removeprefix('bytes=')}/{len(DATA)}",
+            "Body": SimpleNamespace(read=read, close=lambda: None),
+        }
+
+    return call
 
 
 @pytest.fixture
@@ -191,17 +209,17 @@ class TestS3:
         with pytest.raises(StoreError, match="expected 4 bytes at offset 4, found 2: the object has 6 bytes"):
             FsspecStore("s3", bucket.options).get_ranges(uri, [(0, 2), (4, 4), (1, 1)])
 
+    @pytest.mark.parametrize("body", [b"", b"abc", DATA], ids=len)
     def test_short_and_long_reads(
-        self, bucket: Bucket, recorder: _Recorder, monkeypatch: pytest.MonkeyPatch
+        self, bucket: Bucket, recorder: _Recorder, monkeypatch: pytest.MonkeyPatch, body: bytes
     ) -> None:
-        store, uri = FsspecStore("s3", bucket.options), bucket.put("a.bin", DATA)
-        for body in (b"", b"abc", DATA):
-            monkeypatch.setattr(recorder, "cat_file", lambda *_, body=body, **__: body, raising=False)
-            with pytest.raises(StoreError, match=f"expected 10 bytes at offset 5, found {len(body)}, though"):
-                store.get_range(uri, 5, 10)
-        monkeypatch.setattr(recorder, "cat_file", lambda *_, **__: b"abc")
-        with pytest.raises(StoreError, match=f"expected {len(DATA)} bytes at offset 0, found 3"):
-            store.get(uri)
+        monkeypatch.setattr(recorder, "_call_s3", _answering(body))
+        store, uri = (
+            FsspecStore("s3", bucket.options, attempts=2, backoff_seconds=0.001),
+            bucket.put("a", DATA),
+        )
+        with pytest.raises(StoreError, match=r"expected a body of 10 bytes, found \w+ \(attempt 2"):
+            store.get_range(uri, 5, 10)
 
     def test_eight_threads_share_one_file_system(
         self, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
@@ -266,8 +284,8 @@ class TestErrors:
     def test_nobody_listens(self, monkeypatch: pytest.MonkeyPatch) -> None:
         leave_aws_alone(monkeypatch)
         options = {"endpoint_url": "http://127.0.0.1:9", "key": "a", "secret": "b", **ONCE}
-        with pytest.raises(StoreError, match="cannot be read: EndpointConnectionError") as caught:
-            store_for("s3://b/a", options).head("s3://b/a?sig=hidden")
+        with pytest.raises(StoreError, match="cannot be read: EndpointConnectionError.*attempt 2") as caught:
+            FsspecStore("s3", options, attempts=2, backoff_seconds=0.001).head("s3://b/a?sig=hidden")
         assert "hidden" not in str(caught.value)
         twin = pickle.loads(pickle.dumps(caught.value))
         assert (type(twin), str(twin)) == (type(caught.value), str(caught.value))
@@ -280,10 +298,9 @@ class TestErrors:
     )
     def test_a_server_in_trouble(self, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
         leave_aws_alone(monkeypatch)
-        monkeypatch.setattr("s3fs.core.S3FileSystem.retries", 1)
         with ObjectServer({"/bkt/a": DATA}) as server:
             options = {"endpoint_url": server.url(""), "key": "a", "secret": "b", **ONCE}
-            store = FsspecStore("s3", options)
+            store = FsspecStore("s3", options, backoff_seconds=0.001)
             assert store.get_range("s3://bkt/a", 3, 10) == DATA[3:13]
             server.always = fault
             with pytest.raises(StoreError) as caught:
@@ -334,10 +351,66 @@ FOREIGN = {
 )
 def test_every_error_of_the_libraries_is_one_of_ours(kind: type[Exception]) -> None:
     """Made without their arguments, some can not even print themselves."""
-    with pytest.raises(MediaRefError) as caught, mapped_errors("s3://b/a"):
+    with pytest.raises((StoreError, TransientError)) as caught, mapped_errors("s3://b/a"):
         raise kind.__new__(kind)
-    assert isinstance(caught.value, StoreError)
-    assert caught.value.uri == "s3://b/a"
+    assert getattr(caught.value, "uri", "s3://b/a") == "s3://b/a"
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_transient"),
+    [
+        (ConnectionResetError, True),
+        (TimeoutError, True),
+        (fsspec.exceptions.FSTimeoutError, True),
+        (aiohttp.ClientPayloadError, True),
+        (aiohttp.ServerDisconnectedError, True),
+        (aiohttp.ClientConnectorDNSError, True),
+        (botocore.exceptions.EndpointConnectionError, True),
+        (botocore.exceptions.ReadTimeoutError, True),
+        (botocore.exceptions.IncompleteReadError, True),
+        (botocore.exceptions.SSLError, False),
+        (aiohttp.ServerFingerprintMismatch, False),
+        (aiohttp.ClientConnectorCertificateError, False),
+        (botocore.exceptions.NoCredentialsError, False),
+        (botocore.exceptions.ParamValidationError, False),
+        (PermissionError, False),
+        (FileNotFoundError, False),
+        (ValueError, False),
+    ],
+)
+def test_what_may_go_right_the_next_time(kind: type[Exception], is_transient: bool) -> None:
+    with pytest.raises((MediaRefError, TransientError)) as caught, mapped_errors("s3://b/a"):
+        raise kind.__new__(kind)
+    assert isinstance(caught.value, TransientError) == is_transient
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "headers", "found"),
+    [
+        (500, "InternalError", {}, (TransientError, None)),
+        (503, "SlowDown", {}, (TransientError, None)),
+        (503, "503", {"retry-after": "7"}, (TransientError, 7.0)),
+        (429, "TooManyRequests", {"retry-after": "0"}, (TransientError, 0.0)),
+        (400, "RequestTimeout", {}, (TransientError, None)),
+        (400, "InvalidRequest", {}, (StoreError, None)),
+        (412, "PreconditionFailed", {}, (MediaChangedError, None)),
+        (403, "AccessDenied", {}, (StoreError, None)),
+        (404, "NoSuchKey", {}, (MediaNotFoundError, None)),
+    ],
+)
+def test_what_an_answer_of_s3_means(
+    status: int, code: str, headers: dict[str, str], found: tuple[type[Exception], float | None]
+) -> None:
+    told = {
+        "Error": {"Code": code, "Message": "no"},
+        "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers},
+    }
+    error = botocore.exceptions.ClientError(told, "GetObject")
+    for raised in (error, translate_boto_error(error)):
+        with pytest.raises((MediaRefError, TransientError)) as caught, mapped_errors("s3://b/a"):
+            raise raised
+        if raised is not error or status not in (403, 404):  # those s3fs translates itself
+            assert (type(caught.value), getattr(caught.value, "wait_seconds", None)) == found
 
 
 @pytest.mark.parametrize("code", sorted(ERROR_CODE_TO_EXCEPTION))
@@ -345,7 +418,10 @@ def test_every_code_of_s3_is_one_of_ours(code: str) -> None:
     told = {"Error": {"Code": code, "Message": "see https://h/a?X-Amz-Signature=hidden and s3cr3t"}}
     error = botocore.exceptions.ClientError(told, "GetObject")
     for raised in (error, translate_boto_error(error)):
-        with pytest.raises(StoreError) as caught, mapped_errors("s3://b/a", {"s3cr3t"}):
+        with (
+            pytest.raises((StoreError, TransientError)) as caught,
+            mapped_errors("s3://b/a", {"s3cr3t"}),
+        ):
             raise raised
         assert "hidden" not in str(caught.value)
         assert "s3cr3t" not in str(caught.value)

@@ -24,7 +24,9 @@ from mediaref_ursa._reader import RangeReader
 _CANONICAL_NAMES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}
 
 
-def probe_segment(reader: RangeReader, *, uri: str, etag: str | None) -> tuple[SegmentInfo, bool]:
+def probe_segment(
+    reader: RangeReader, *, uri: str, etag: str | None, stream_index: int | None = None
+) -> tuple[SegmentInfo, bool]:
     """Return what the segment is, and whether its codec has intra frames only.
 
     The first frame is decoded twice, by the container's own decoder and by one made from what is
@@ -35,8 +37,9 @@ def probe_segment(reader: RangeReader, *, uri: str, etag: str | None) -> tuple[S
         CorruptMediaError: No frame can be decoded.
         LimitExceededError: Frames of more than ``MAX_PIXELS`` pixels.
     """
-    with open_video(reader, uri=uri) as (container, stream):
+    with open_video(reader, uri=uri, stream_index=stream_index) as (container, stream):
         info = _describe(stream, container.format.name, reader, uri=uri, etag=etag)
+        info = replace(info, stream_index=stream_index)
         theirs, ours = _first_frames(container, stream, info)
     if not _same_picture(theirs, ours, uri):
         raise UnsupportedMediaError(

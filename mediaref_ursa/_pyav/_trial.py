@@ -107,7 +107,7 @@ def _gives(
 
 
 def _numbered_packets(reader: RangeReader, info: SegmentInfo, hidden: set[int]) -> Iterator[EncodedPacket]:
-    with open_video(reader, uri=info.uri) as (container, stream):
+    with open_video(reader, uri=info.uri, stream_index=info.stream_index) as (container, stream):
         for number, packet in enumerate(packets(container, stream, uri=info.uri)):
             if packet.is_discard:
                 hidden.add(number)
@@ -118,7 +118,7 @@ def _reported(
     reader: RangeReader, info: SegmentInfo, *, with_pixels: bool
 ) -> Iterator[tuple[int, int | None]]:
     """Yield the time, and the checksum if asked for, of each frame that the container's decoder gives."""
-    with open_video(reader, uri=info.uri) as (container, stream):
+    with open_video(reader, uri=info.uri, stream_index=info.stream_index) as (container, stream):
         use_one_thread(stream.codec_context)
         for packet in chain(packets(container, stream, uri=info.uri), [None]):
             with foreign_errors("decode a packet", uri=info.uri):

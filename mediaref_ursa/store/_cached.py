@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
 from mediaref_ursa._cache._forks import forget_after_fork
-from mediaref_ursa._errors import StoreError
+from mediaref_ursa._errors import LimitExceededError, MediaChangedError, MediaNotFoundError, StoreError
 from mediaref_ursa._segment_cache import SegmentCache, SegmentKey, segment_cache
 from mediaref_ursa._uris import is_local, without_query
 from mediaref_ursa.store._local import LocalStore
 from mediaref_ursa.store._memory import MemoryStore
-from mediaref_ursa.store._protocol import ObjectInfo, ObjectStore, check_range
+from mediaref_ursa.store._parts import ObjectVersion, marks_of
+from mediaref_ursa.store._protocol import ObjectInfo, ObjectStore, ReadsOneVersion, check_range, check_within
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/?#]*@")
 _MAX_REMEMBERED = 4096
 _ATTEMPTS = 3
-_TRUST_SECONDS = 10.0
-
-
-class _ChangedError(Exception):
-    """The object is no longer the one whose ranges were asked for."""
 
 
 class CachedStore:
     """A store whose bytes are kept on disk, so that a second epoch reads the network no more.
 
     Ranges are kept under the object's entity tag, which is asked for once and remembered; ``head`` always
-    asks anew. Where bytes are fetched and the tag was asked for some time ago, it is asked for again before
-    they are kept: an object that was replaced meanwhile is not mixed with the earlier one.
+    asks anew. What is fetched is of the version with that tag, or is not kept: the inner store reads one
+    version (``get_ranges_of``), or else is asked for the tag again afterwards.
 
     Objects without an entity tag are kept under their length and time of change if the store tells both.
     Other objects, and local files, are read as if there were no cache. Threads may share a store.
@@ -58,15 +53,14 @@ class CachedStore:
     def forget(self) -> None:
         """Forget all entity tags, as a forked child and a pickled copy do."""
         self._lock = threading.Lock()
-        self._heads: OrderedDict[str, tuple[ObjectInfo, float]] = OrderedDict()
+        self._heads: OrderedDict[str, ObjectInfo] = OrderedDict()
 
     def head(self, uri: str) -> ObjectInfo:
         """Ask the store itself, and remember the answer."""
-        asked_seconds = time.monotonic()
         with self._forgetting(uri):
             info = self.inner.head(uri)
         with self._lock:
-            self._heads[uri] = info, asked_seconds
+            self._heads[uri] = info
             self._heads.move_to_end(uri)
             while len(self._heads) > _MAX_REMEMBERED:
                 self._heads.popitem(last=False)
@@ -80,17 +74,31 @@ class CachedStore:
         """Return the bytes of each ``(offset, length)``, in order; only what is not on disk is fetched."""
         for offset, length in ranges:
             check_range(offset, length)
-        cache = self._cache_for(uri)
-        if cache is None or not any(length for _, length in ranges):
+        if self._cache_for(uri) is None or not any(length for _, length in ranges):
             return self.inner.get_ranges(uri, ranges)
         for _ in range(_ATTEMPTS):
             info = self._remembered(uri)
-            key = segment_key(uri, info)
-            if key is None or any(offset + length > info.size for offset, length in ranges):
+            if segment_key(uri, info) is None or any(sum(pair) > info.size for pair in ranges):
                 break
-            with suppress(_ChangedError):
-                return cache.get_ranges(key, ranges, partial(self._fetched, uri, key))
+            with suppress(MediaChangedError):
+                return self.get_ranges_of(uri, info, ranges)
         return self.inner.get_ranges(uri, ranges)
+
+    def get_ranges_of(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each range of the very object that ``info`` describes.
+
+        The store is not asked for the object's tag: what is on disk under the tag of ``info`` is of that
+        object, and what is fetched is held against it.
+
+        Raises:
+            MediaChangedError: Another one stands there; nothing of that is kept.
+        """
+        check_within(uri, info, ranges)
+        cache, key = self._cache_for(uri), segment_key(uri, info)
+        fetch = partial(self._fetched, uri, info)
+        if cache is None or key is None or not any(length for _, length in ranges):
+            return fetch(ranges)
+        return cache.get_ranges(key, ranges, fetch)
 
     def get(self, uri: str, max_bytes: int | None = None) -> bytes:
         """Return the whole object, unless it is larger than ``max_bytes``."""
@@ -100,10 +108,9 @@ class CachedStore:
             key = segment_key(uri, info)
             if key is None or info.size == 0 or (max_bytes is not None and info.size > max_bytes):
                 break
-            fetch = partial(self._fetched_whole, uri, key, info.size, max_bytes)
-            with suppress(_ChangedError):
-                assert cache is not None
-                return cache.get_ranges(key, [(0, info.size)], fetch)[0]
+            assert cache is not None
+            with suppress(MediaChangedError):
+                return cache.get_ranges(key, [(0, info.size)], partial(self._fetched_whole, uri, info))[0]
         return self.inner.get(uri, max_bytes)
 
     def _cache_for(self, uri: str) -> SegmentCache | None:
@@ -113,44 +120,43 @@ class CachedStore:
         cache = self._cache if self._cache is not None else segment_cache()
         return cache if cache.quota_bytes else None
 
-    def _fetched(self, uri: str, key: SegmentKey, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Fetch ranges of the object that ``key`` stands for, and of no other."""
+    def _fetched(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Fetch ranges of the object that ``info`` describes, and of no other."""
         with self._forgetting(uri):
-            data = self.inner.get_ranges(uri, ranges)
-        self._check_current(uri, key)
-        return data
+            if isinstance(self.inner, ReadsOneVersion):
+                return self.inner.get_ranges_of(uri, info, ranges)
+            return self._checked(uri, info, lambda: self.inner.get_ranges(uri, ranges))
 
-    def _fetched_whole(
-        self, uri: str, key: SegmentKey, size: int, max_bytes: int | None, ranges: Sequence[tuple[int, int]]
-    ) -> list[bytes]:
+    def _fetched_whole(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Fetch ranges, or the object in one request where nothing of it is on disk."""
-        if list(ranges) != [(0, size)]:
-            try:
-                return self._fetched(uri, key, ranges)
-            except StoreError:  # the length was remembered; perhaps the object is a shorter one by now
-                raise _ChangedError from None
+        if isinstance(self.inner, ReadsOneVersion) or list(ranges) != [(0, info.size)]:
+            return self._fetched(uri, info, ranges)
         with self._forgetting(uri):
-            data = self.inner.get(uri, max_bytes)
-        if len(data) != size:
-            self._forget(uri)
-            raise _ChangedError
-        self._check_current(uri, key)
-        return [data]
+            return self._checked(uri, info, lambda: [self.inner.get(uri, info.size)])
 
-    def _check_current(self, uri: str, key: SegmentKey) -> None:
-        with self._lock:
-            info, asked_seconds = self._heads.get(uri, (None, 0.0))
-        if info is None or time.monotonic() - asked_seconds > _TRUST_SECONDS:
-            info = self.head(uri)
-        if segment_key(uri, info) != key:
-            raise _ChangedError
+    def _checked(self, uri: str, info: ObjectInfo, read: Callable[[], list[bytes]]) -> list[bytes]:
+        """Read, then ask for what stands there: only bytes of the object that ``info`` describes come back.
+
+        Raises:
+            MediaChangedError: Another one stands there, also where reading failed for that.
+        """
+        version = ObjectVersion(uri, info)
+        try:
+            data = read()
+        except MediaNotFoundError:
+            raise
+        except (StoreError, LimitExceededError):  # perhaps the object is a shorter or a longer one by now
+            version.admit(marks_of(self.inner.head(uri)))
+            raise
+        version.admit(marks_of(self.head(uri)))
+        return data
 
     def _remembered(self, uri: str) -> ObjectInfo:
         with self._lock:
             known = self._heads.get(uri)
             if known is not None:
                 self._heads.move_to_end(uri)
-                return known[0]
+                return known
         return self.head(uri)
 
     @contextmanager
@@ -158,7 +164,7 @@ class CachedStore:
         """Forget an object's tag if reading it fails: it may have been replaced."""
         try:
             yield
-        except StoreError:
+        except (StoreError, LimitExceededError):
             self._forget(uri)
             raise
 

@@ -1,34 +1,24 @@
-"""fsspec's file systems, one of each kind a process, and their errors in our words."""
+"""fsspec's file systems, one of each kind a process."""
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import errno
 import os
-import re
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
-from mediaref_ursa._errors import (
-    InvalidReferenceError,
-    MediaNotFoundError,
-    MediaRefError,
-    MissingExtraError,
-    StoreError,
-)
+from mediaref_ursa._errors import InvalidReferenceError, MissingExtraError
 from mediaref_ursa._extras import needs_extra
 
 with needs_extra("cloud"):
     import fsspec
     import fsspec.asyn
 
+T = TypeVar("T")
+
 _MAX_FILESYSTEMS = 32
-_SHOWN_CHARACTERS = 300
 _PACKAGE_OF = {
     "s3": "s3fs",
     "gs": "gcsfs",
@@ -38,14 +28,7 @@ _PACKAGE_OF = {
     "oss": "ossfs",
 }
 _IN_THE_EXTRA = frozenset({"s3fs"})
-# Whose exceptions are errors of a store, though many are no OSError.
-_LIBRARIES = (
-    *("adlfs", "aiobotocore", "aiohttp", "azure", "boto3", "botocore", "fsspec", "gcsfs", "google"),
-    *("httpcore", "httpx", "huggingface_hub", "oss2", "ossfs", "requests", "s3fs", "urllib3"),
-)
 _ENVIRONMENT = ("AWS_", "AZURE_", "GOOGLE_", "R2_", "HF_", "OSS_")
-_QUERY = re.compile(r"(\?|%3F)[^\s\"'<>]*", re.IGNORECASE)
-_TIMEOUTS = (TimeoutError, asyncio.TimeoutError, concurrent.futures.TimeoutError)  # one class since 3.11
 
 
 class Frozen(tuple[tuple[str, Any], ...]):
@@ -98,6 +81,8 @@ class _Filesystems:
             if found is None:
                 # fsspec has a cache of its own, which a forked process would share connections by
                 found = fsspec.filesystem(protocol, **options, skip_instance_cache=True)
+                if hasattr(found, "_call_s3"):
+                    found.retries = 1  # they are one for all stores, in _retry
                 self._known[key] = found
                 if len(self._known) > _MAX_FILESYSTEMS:
                     self._known.popitem(last=False)
@@ -130,6 +115,41 @@ def shared_filesystem(protocol: str, options: dict[str, Any]) -> Any:
     return _filesystems.get(protocol, options)
 
 
+def with_limits(
+    options: Mapping[str, Any], connect_timeout_seconds: float, read_timeout_seconds: float
+) -> dict[str, Any]:
+    """Add to the options of S3 what they leave open: time-outs, and that botocore sends nothing twice.
+
+    >>> with_limits({"config_kwargs": {"read_timeout": 5}}, 10, 30)["config_kwargs"]
+    {'connect_timeout': 10, 'read_timeout': 5, 'retries': {'max_attempts': 0}}
+    """
+    limits = {
+        "connect_timeout": connect_timeout_seconds,
+        "read_timeout": read_timeout_seconds,
+        "retries": {"max_attempts": 0},
+    }
+    return {**options, "config_kwargs": {**limits, **(options.get("config_kwargs") or {})}}
+
+
+def call(filesystem: Any, name: str, seconds: float, *args: Any, **options: Any) -> Any:
+    """Call a method of a file system, for so many seconds if it is one that can be ended."""
+    if getattr(filesystem, "async_impl", False):
+        return timed(filesystem, getattr(filesystem, f"_{name}"), seconds, *args, **options)
+    return getattr(filesystem, name)(*args, **options)
+
+
+def timed(
+    filesystem: Any,
+    function: Callable[..., Coroutine[Any, Any, T]],
+    seconds: float,
+    *args: Any,
+    **options: Any,
+) -> T:
+    """Run a coroutine in the event loop of a file system, for so many seconds."""
+    found: T = fsspec.asyn.sync(filesystem.loop, function, *args, timeout=max(seconds, 0.001), **options)
+    return found
+
+
 def filesystem_class(protocol: str) -> Any:
     """Return fsspec's class for a protocol.
 
@@ -148,70 +168,3 @@ def filesystem_class(protocol: str) -> Any:
         ) from error
     except ValueError:
         raise InvalidReferenceError(f"fsspec knows no file system for {protocol}://") from None
-
-
-@contextmanager
-def mapped_errors(uri: str, secrets: Collection[str] = ()) -> Iterator[None]:
-    """Turn what fsspec and the libraries below it raise into errors of this library.
-
-    Their own texts are shortened, without queries of URLs and without ``secrets`` (read when there is an
-    error); and their tracebacks are left out, since those would show them.
-
-    Raises:
-        MediaNotFoundError: There is no such object, or no such bucket.
-        StoreError: Anything else that a store or the way to it objects to.
-    """
-    final: MediaRefError
-    try:
-        yield
-        return
-    except MediaRefError as error:
-        error.uri = error.uri or uri
-        raise
-    except FileNotFoundError:
-        final = MediaNotFoundError("the store has no such object, or no such bucket", uri=uri)
-    except PermissionError as error:
-        final = StoreError(f"the store refuses access ({_reason(error, secrets)}); {_HINT}", uri=uri)
-    except Exception as error:
-        if not _is_of_a_store(error):
-            raise
-        hint = f"; {_HINT}" if "Credentials" in type(error).__name__ else ""
-        final = StoreError(f"the store cannot be read: {_reason(error, secrets)}{hint}", uri=uri)
-    raise final from None
-
-
-_HINT = "are the credentials in storage_options or in the environment right?"
-
-
-def _is_of_a_store(error: Exception) -> bool:
-    """Say whether the world is to blame; mistakes of the caller and of this library are not hidden."""
-    # NotImplementedError and RuntimeError are how fsspec says that a thread or an event loop is not right.
-    if isinstance(error, (OSError, EOFError, ValueError, RuntimeError, *_TIMEOUTS)):
-        return True
-    return any(base.__module__.partition(".")[0] in _LIBRARIES for base in type(error).__mro__)
-
-
-def is_past_the_end(error: BaseException) -> bool:
-    """Say whether a store refused a range because it begins past the object's end."""
-    link: BaseException | None = error
-    while link is not None:
-        response = getattr(link, "response", None)
-        details = response.get("Error", {}) if isinstance(response, Mapping) else {}
-        codes = {str(getattr(link, name, "")) for name in ("code", "error_code", "status", "status_code")}
-        if codes & {"416", "InvalidRange"} or details.get("Code") in ("416", "InvalidRange"):
-            return True
-        link = link.__cause__
-    return isinstance(error, OSError) and error.errno == errno.EINVAL and "range" in str(error).lower()
-
-
-def _reason(error: BaseException, secrets: Collection[str]) -> str:
-    """Return an error's class and the first line of its text, fit to be shown."""
-    name = type(error).__name__
-    try:
-        text = getattr(error, "strerror", None) or str(error)
-    except Exception:  # some classes cannot print themselves without what they were made with
-        return name
-    first = _QUERY.sub("", str(text).strip().partition("\n")[0])
-    for secret in secrets:
-        first = first.replace(secret, "***")
-    return f"{name}: {first[:_SHOWN_CHARACTERS]}" if first else name

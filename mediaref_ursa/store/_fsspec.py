@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,14 +18,21 @@ from mediaref_ursa._ranges import merge_ranges
 from mediaref_ursa._storage_options import StorageOptions, family_of, fsspec_options, fsspec_uri, secrets_of
 from mediaref_ursa._uris import scheme_of
 from mediaref_ursa.store._filesystems import (
+    call,
     filesystem_class,
     freeze,
-    is_past_the_end,
-    mapped_errors,
     shared_filesystem,
     thaw,
+    timed,
+    with_limits,
 )
-from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
+from mediaref_ursa.store._foreign_errors import is_past_the_end, mapped_errors
+from mediaref_ursa.store._parts import ObjectEndsError, ObjectVersion, Part, in_one_version, marks_of
+from mediaref_ursa.store._protocol import ObjectInfo, check_range, check_within, past_the_end, too_large
+from mediaref_ursa.store._retry import Clock, Pace, RetryPolicy, each_at_once, retried
+from mediaref_ursa.store._s3_reads import ReadLimits, read_part
+
+T = TypeVar("T")
 
 _ETAG_KEYS = ("ETag", "etag", "e_tag", "blob_id")
 _MODIFIED_KEYS = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
@@ -44,7 +53,16 @@ class FsspecStore:
         options: In the spelling of fsspec or of object_store; kept as a sorted tuple.
         max_requests: How many ranges are fetched at once.
         max_gap_bytes: Unwanted bytes between two ranges that are read rather than skipped.
-        max_read_bytes: Ranges are merged, and objects read whole, in reads of at most so many bytes.
+        max_read_bytes: Ranges are merged, and long ones read, in reads of at most so many bytes.
+        connect_timeout_seconds: For the connection to stand; on S3, where ``config_kwargs`` does not say.
+        read_timeout_seconds: For the next bytes to come; on S3, as above.
+        attempts: How often a request is sent before it is given up; on S3, the only retries there are,
+            unless ``config_kwargs`` asks botocore for more.
+        backoff_seconds: The pause after the first failure, as ``HttpStore`` has it.
+        max_wait_seconds: The longest such pause. A server that asks for a longer one (Retry-After)
+            gets it, unless it would pass the deadline.
+        deadline_seconds: For each read or head: all attempts, pauses and slow bodies together. A file
+            system that is not asynchronous is not interrupted.
 
     >>> FsspecStore("s3", {"key": "AKIA", "secret": "hidden"})
     FsspecStore('s3', options of the names: key, secret)
@@ -55,6 +73,12 @@ class FsspecStore:
     max_requests: int = 8
     max_gap_bytes: int = 64 << 10
     max_read_bytes: int = 16 << 20
+    connect_timeout_seconds: float = 10.0
+    read_timeout_seconds: float = 30.0
+    attempts: int = 5
+    backoff_seconds: float = 0.3
+    max_wait_seconds: float = 30.0
+    deadline_seconds: float = 120.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "protocol", self.protocol.lower())
@@ -66,21 +90,61 @@ class FsspecStore:
 
     def head(self, uri: str) -> ObjectInfo:
         """Return the object's length, entity tag and time of change, as they are now."""
-        with self._opened(uri) as (filesystem, path):
-            filesystem.invalidate_cache(path)
-            found = filesystem.info(path)
-            if found.get("type") == "directory":
-                raise MediaNotFoundError("expected an object, found a folder", uri=uri)
-            return _object_info(uri, found)
+        return self._retried(uri, partial(self._told, uri))
 
     def get_range(self, uri: str, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from ``offset`` on."""
         return self.get_ranges(uri, [(offset, length)])[0]
 
     def get_ranges(self, uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Return the bytes of each ``(offset, length)``, in order; neighbours are one request."""
+        """Return the bytes of each ``(offset, length)``, in order; neighbours are one request.
+
+        On S3 they are all of one version of the object.
+        """
         for offset, length in ranges:
             check_range(offset, length)
+        return in_one_version(uri, lambda version: self._ranges(version, ranges))
+
+    def get_ranges_of(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each range of the very object that ``info`` describes.
+
+        On S3 each request is conditional (If-Match); elsewhere the object is asked for afterwards.
+
+        Raises:
+            MediaChangedError: Another one stands there.
+        """
+        check_within(uri, info, ranges)
+        version = ObjectVersion(uri, info)
+        found = self._ranges(version, ranges)
+        if not self._is_conditional and any(length for _, length in ranges):
+            version.admit(marks_of(self.head(uri)))
+        return found
+
+    def get(self, uri: str, max_bytes: int | None = None) -> bytes:
+        """Return the whole object, unless it is larger than ``max_bytes``; its length is asked for first."""
+        return in_one_version(uri, lambda _: self._whole(uri, max_bytes))
+
+    def _whole(self, uri: str, max_bytes: int | None) -> bytes:
+        info = self.head(uri)
+        if max_bytes is not None and info.size > max_bytes:
+            raise too_large(uri, info.size, max_bytes)
+        version = ObjectVersion(uri, info)
+        found = self._read_all(version, [(0, info.size)] if info.size else [])
+        if not self._is_conditional and info.size > self.max_read_bytes:
+            version.admit(marks_of(self.head(uri)))
+        return found[0] if found else b""
+
+    @property
+    def _is_conditional(self) -> bool:
+        """Whether a request can name the version that it wants."""
+        return family_of(self.protocol) == "s3"
+
+    @property
+    def _answer_seconds(self) -> float:
+        """How long an answer may take that has no body, or up to its body."""
+        return self.connect_timeout_seconds + self.read_timeout_seconds
+
+    def _ranges(self, version: ObjectVersion, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         wanted = [pair for pair in ranges if pair[1]]
         merged = merge_ranges(
             np.array([offset for offset, _ in wanted], dtype=np.int64),
@@ -88,52 +152,85 @@ class FsspecStore:
             max_gap_bytes=self.max_gap_bytes,
             max_read_bytes=self.max_read_bytes,
         )
-        blobs = self._read_all(uri, merged.ranges)
-        for (offset, length), blob in zip(merged.ranges, blobs, strict=True):
-            if len(blob) != length:
-                raise self._not_as_asked(uri, wanted, offset, length, len(blob))
+        try:
+            blobs = self._read_all(version, merged.ranges)
+        except ObjectEndsError as error:
+            over = next((pair for pair in wanted if sum(pair) > error.size), wanted[-1])
+            raise past_the_end(version.uri, *over, error.size) from None
         pieces = zip(merged.read_of.tolist(), merged.start_in_read.tolist(), wanted, strict=True)
         cut = (blobs[read][start : start + length] for read, start, (_, length) in pieces)
         return [next(cut) if length else b"" for _, length in ranges]
 
-    def get(self, uri: str, max_bytes: int | None = None) -> bytes:
-        """Return the whole object, unless it is larger than ``max_bytes``; its length is asked for first."""
-        size = self.head(uri).size
-        if max_bytes is not None and size > max_bytes:
-            raise too_large(uri, size, max_bytes)
-        starts = range(0, size, self.max_read_bytes)
-        ranges = [(start, min(self.max_read_bytes, size - start)) for start in starts]
-        blobs = self._read_all(uri, ranges)
-        for (offset, length), blob in zip(ranges, blobs, strict=True):
-            if len(blob) != length:
-                raise self._not_as_asked(uri, ranges, offset, length, len(blob))
-        return b"".join(blobs) if len(blobs) != 1 else blobs[0]
-
-    def _read_all(self, uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Read each range; one that begins past the end gives no bytes."""
-        if not ranges:
-            return []
-        with self._opened(uri) as (filesystem, path):
-            workers = min(self.max_requests, len(ranges))
-            if workers == 1:
-                return [_read(filesystem, path, pair) for pair in ranges]
-            with ThreadPoolExecutor(workers, thread_name_prefix="mediaref-fsspec") as pool:
-                # map cancels what has not begun as soon as one range fails
-                return list(pool.map(lambda pair: _read(filesystem, path, pair), ranges))
-
-    def _not_as_asked(
-        self, uri: str, wanted: Sequence[tuple[int, int]], offset: int, length: int, found: int
-    ) -> StoreError:
-        """Return the error for a read of another length; the object's length tells which range is wrong."""
-        size = self.head(uri).size
-        for one_offset, one_length in wanted:
-            if one_offset + one_length > size:
-                return past_the_end(uri, one_offset, one_length, size)
-        return StoreError(
-            f"expected {length} bytes at offset {offset}, found {found}, though the object has {size} bytes;"
-            " was it replaced just now?",
-            uri=uri,
+    def _read_all(self, version: ObjectVersion, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Read each range, long ones in several reads, once it is known that the object is that long."""
+        if version.size is None and any(length > self.max_read_bytes for _, length in ranges):
+            version.admit(marks_of(self.head(version.uri)))
+        for offset, length in ranges:
+            if version.size is not None and offset + length > version.size:
+                raise ObjectEndsError(version.size)
+        parts = [
+            [
+                (start, min(self.max_read_bytes, offset + length - start))
+                for start in range(offset, offset + length, self.max_read_bytes)
+            ]
+            for offset, length in ranges
+        ]
+        reads = [pair for pairs in parts for pair in pairs]
+        blobs = iter(
+            each_at_once(reads, partial(self._one_read, version), self.max_requests, "mediaref-fsspec")
         )
+        return [next(blobs) if len(pairs) == 1 else b"".join(islice(blobs, len(pairs))) for pairs in parts]
+
+    def _one_read(self, version: ObjectVersion, place: tuple[int, int], stop: threading.Event) -> bytes:
+        part = Part(*place)
+        return self._retried(version.uri, partial(self._read_part, version, part), part, stop)
+
+    def _read_part(self, version: ObjectVersion, part: Part, clock: Clock) -> bytes:
+        """Read what a range still lacks."""
+        uri = version.uri
+        if not version.can_be_recognised:
+            part.begin_again()
+        is_past = False
+        with self._opened(uri) as (filesystem, path):
+            try:
+                if self._is_conditional:
+                    limits = ReadLimits(self._answer_seconds, Pace(self.read_timeout_seconds))
+                    read = partial(read_part, filesystem, path, version, part, limits)
+                    timed(filesystem, read, clock.left_seconds())
+                else:
+                    _read_at_once(filesystem, path, part, clock)
+            except Exception as error:
+                is_past = is_past_the_end(error)
+                if not is_past:
+                    raise
+        if is_past or (part.missing_bytes and not self._is_conditional):
+            size = self._told(uri, clock).size
+            if size < part.offset + part.length:
+                raise ObjectEndsError(size)
+        return part.joined()
+
+    def _told(self, uri: str, clock: Clock) -> ObjectInfo:
+        with self._opened(uri) as (filesystem, path):
+            filesystem.invalidate_cache(path)
+            try:
+                found = call(filesystem, "info", min(clock.left_seconds(), self._answer_seconds), path)
+            except KeyError:  # of an answer that does not tell it
+                raise StoreError("expected the object's length, found none", uri=uri) from None
+            if found.get("type") == "directory":
+                raise MediaNotFoundError("expected an object, found a folder", uri=uri)
+            return _object_info(uri, found)
+
+    def _retried(
+        self,
+        uri: str,
+        attempt: Callable[[Clock], T],
+        part: Part | None = None,
+        stop: threading.Event | None = None,
+    ) -> T:
+        policy = RetryPolicy(
+            self.attempts, self.backoff_seconds, self.max_wait_seconds, self.deadline_seconds
+        )
+        return retried(uri, policy, attempt, stop=stop, reached_bytes=lambda: part.held_bytes if part else 0)
 
     @contextmanager
     def _opened(self, uri: str) -> Iterator[tuple[Any, str]]:
@@ -145,20 +242,18 @@ class FsspecStore:
         with mapped_errors(uri, secrets):
             options = fsspec_options(self.protocol, dict(thaw(self.options)))
             secrets |= secrets_of(options)
+            if self._is_conditional:
+                options = with_limits(options, self.connect_timeout_seconds, self.read_timeout_seconds)
             kind = filesystem_class(protocol)
             # Some URIs name more than a place: abfss://container@account.dfs.core.windows.net/path
             options = {**kind._get_kwargs_from_urls(known_uri), **options}
             yield shared_filesystem(protocol, options), kind._strip_protocol(known_uri)
 
 
-def _read(filesystem: Any, path: str, place: tuple[int, int]) -> bytes:
-    offset, length = place
-    try:
-        return bytes(filesystem.cat_file(path, start=offset, end=offset + length))
-    except Exception as error:
-        if is_past_the_end(error):
-            return b""
-        raise
+def _read_at_once(filesystem: Any, path: str, part: Part, clock: Clock) -> None:
+    part.begin_again()
+    end = part.offset + part.length
+    part.add(bytes(call(filesystem, "cat_file", clock.left_seconds(), path, start=part.offset, end=end)))
 
 
 def _object_info(uri: str, found: Mapping[str, Any]) -> ObjectInfo:

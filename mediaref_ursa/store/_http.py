@@ -2,40 +2,46 @@
 
 One exchange is: send, follow redirects by hand, check the
 status, check what the reply says of itself, read its body with a limit. What a repetition may cure
-(connections, time-outs, 429, 5xx, a body cut short) is repeated after a pause; all else is an error
-at once. No message holds a query string, since that is where signatures stand.
+(connections, time-outs, 429, 5xx, a body cut short) is repeated after a pause, from the byte that was
+reached; all else is an error at once. No message holds a query string, since that is where signatures stand.
 """
 
 from __future__ import annotations
 
-import random
+import os
 import re
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from loguru import logger
+from requests.utils import get_auth_from_url, get_environ_proxies
 
-from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, MediaNotFoundError, StoreError
-from mediaref_ursa._uri_text import redact
+from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, StoreError
 from mediaref_ursa._uris import REMOTE_SCHEMES, scheme_of
-from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
-from mediaref_ursa.store._sessions import TransientError, borrowed_session, mapped_errors
+from mediaref_ursa.store._connections import within
+from mediaref_ursa.store._parts import ObjectEndsError, ObjectVersion, Part, in_one_version, total_of
+from mediaref_ursa.store._protocol import ObjectInfo, check_range, check_within, past_the_end, too_large
+from mediaref_ursa.store._replies import (
+    check_status,
+    chunks_of,
+    content_length,
+    content_range,
+    has_no_end,
+    marks_of_reply,
+)
+from mediaref_ursa.store._retry import Clock, RetryPolicy, TransientError, each_at_once, retried
+from mediaref_ursa.store._sessions import borrowed_session, mapped_errors
 
 T = TypeVar("T")
 
-_CHUNK_BYTES = 2**20
-_CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d+)-(\d+)|\*)/(\d+|\*)\s*", re.IGNORECASE)
-_GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 _REDIRECTS = (301, 302, 303, 307, 308)
-# Signed URLs are often signed for GET alone, and small servers know no HEAD.
-_HEAD_REFUSED = (400, 403, 405, 501)
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#]*@")
 
 
 class _RangeIgnoredError(Exception):
@@ -47,20 +53,28 @@ class HttpStore:
     """``http://`` and ``https://`` URLs.
 
     Threads may share a store: connections are kept for the whole process, each used by one thread
-    at a time, and forgotten after a fork.
+    at a time, and forgotten after a fork. Proxies and certificates are those of the environment; passwords
+    of a ``.netrc`` are not used.
 
     Attributes:
         connect_timeout_seconds: For the connection to stand.
         read_timeout_seconds: For the next bytes to come.
-        attempts: How often a request is sent before it is given up.
+        attempts: How often a request is sent before it is given up; an attempt that brought a
+            mebibyte or more does not count.
         backoff_seconds: The pause after the first failure; it doubles with each, and a random half of
             it is left out, so that many workers do not come back at once.
-        max_wait_seconds: The longest pause. A server that asks for more (Retry-After) is given up.
+        max_wait_seconds: The longest such pause. A server that asks for a longer one (Retry-After)
+            gets it, unless it would pass the deadline.
+        deadline_seconds: For each range, head or whole object: all attempts, pauses and slow bodies together.
         max_redirects: How many redirects are followed.
         max_requests: How many ranges are fetched at once.
         max_whole_body_bytes: The largest object that is fetched whole to cut a range out of it, from a
             server that knows no ranges.
-        headers: Sent to the origin of the URL only, never to where a redirect leads.
+        allow_private_hosts: Whether hosts outside the public network may be read: private, loopback,
+            link-local and reserved addresses. Without, each address is checked and connected to as it was
+            checked, at each redirect too, and no proxy is used.
+        headers: Sent to the origin of the URL only, never to where a redirect leads; so are user name and
+            password of a URL.
     """
 
     connect_timeout_seconds: float = 10.0
@@ -72,120 +86,190 @@ class HttpStore:
     max_requests: int = 8
     max_whole_body_bytes: int = 64 * 2**20
     headers: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
+    deadline_seconds: float = 120.0
+    allow_private_hosts: bool = True
 
     def head(self, uri: str) -> ObjectInfo:
         """Return length, entity tag and time of change; by a ranged GET where HEAD is refused."""
-        info = self._exchange("HEAD", uri, {}, _info_of_head)
-        if info is not None:
-            return info
-        return self._exchange("GET", uri, {"Range": "bytes=0-0"}, _info_of_range)
+        info = self._retried(uri, partial(self._head_if_told, uri))
+        if info is None:
+            raise StoreError(
+                "expected a Content-Length or Content-Range, found none: the length is unknown", uri=uri
+            )
+        return info
 
     def get_range(self, uri: str, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from ``offset`` on."""
         return self.get_ranges(uri, [(offset, length)])[0]
 
     def get_ranges(self, uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Return the bytes of each ``(offset, length)``, in order; several requests run at once."""
+        """Return the bytes of each ``(offset, length)``, in order; several requests run at once.
+
+        They are all of one version of the object, as far as the server tells its versions apart.
+        """
         for offset, length in ranges:
             check_range(offset, length)
-        try:
-            return self._each_range(uri, ranges)
-        except _RangeIgnoredError:
-            return self._cut_from_whole(uri, ranges)
+        return in_one_version(uri, lambda version: self._ranges(version, ranges))
+
+    def get_ranges_of(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each range of the very object that ``info`` describes.
+
+        Raises:
+            MediaChangedError: Another one stands there.
+        """
+        check_within(uri, info, ranges)
+        return self._ranges(ObjectVersion(uri, info), ranges)
 
     def get(self, uri: str, max_bytes: int | None = None) -> bytes:
         """Return the whole object; reading stops as soon as it turns out larger than ``max_bytes``."""
-        return self._exchange("GET", uri, {}, lambda response: _whole_body(uri, response, max_bytes))
+        return in_one_version(uri, lambda version: self._whole(version, max_bytes))
 
-    def _each_range(self, uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        workers = min(self.max_requests, len(ranges))
-        if workers <= 1:
-            return [self._one_range(uri, offset, length) for offset, length in ranges]
-        with ThreadPoolExecutor(workers, thread_name_prefix="mediaref-http") as pool:
-            # map cancels what has not begun as soon as one range fails
-            return list(pool.map(lambda pair: self._one_range(uri, *pair), ranges))
+    def _head_if_told(self, uri: str, clock: Clock) -> ObjectInfo | None:
+        found = self._told("HEAD", uri, {}, clock)
+        return found or self._told("GET", uri, {"Range": "bytes=0-0"}, clock)
 
-    def _one_range(self, uri: str, offset: int, length: int) -> bytes:
-        if length == 0:
+    def _ranges(self, version: ObjectVersion, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        try:
+            return each_at_once(ranges, partial(self._one_range, version), self.max_requests, "mediaref-http")
+        except _RangeIgnoredError:
+            return self._cut_from_whole(version, ranges)
+
+    def _one_range(self, version: ObjectVersion, place: tuple[int, int], stop: threading.Event) -> bytes:
+        part = Part(*place)
+        if part.length == 0:
             return b""
-        wanted = {"Range": f"bytes={offset}-{offset + length - 1}"}
-        return self._exchange(
-            "GET", uri, wanted, lambda response: _ranged_body(uri, response, offset, length)
+        try:
+            return self._retried(version.uri, partial(self._read_range, version, part), part, stop)
+        except ObjectEndsError as error:
+            raise past_the_end(version.uri, part.offset, part.length, error.size) from None
+
+    def _read_range(self, version: ObjectVersion, part: Part, clock: Clock) -> bytes:
+        """Read what a range still lacks."""
+        if not version.can_be_recognised:
+            part.begin_again()
+        headers = {"Range": part.range_header, **_condition(version, part)}
+        with self._reply("GET", version.uri, headers, clock) as response:
+            version.admit(marks_of_reply(response))
+            if response.status_code != HTTPStatus.OK:
+                part.check_reply(response.status_code, content_range(response), content_length(response))
+            elif part.offset == 0 and content_length(response) == part.length:
+                part.begin_again()  # the range is the whole object, and that is what has come
+            else:
+                self._give_up_on_ranges(response)
+            for chunk in chunks_of(response, clock):
+                part.add(chunk)
+            return part.joined()
+
+    def _whole(self, version: ObjectVersion, max_bytes: int | None) -> bytes:
+        part = Part(0, None)
+        return self._retried(version.uri, partial(self._read_whole, version, part, max_bytes), part)
+
+    def _read_whole(self, version: ObjectVersion, part: Part, max_bytes: int | None, clock: Clock) -> bytes:
+        """Read what of the whole object has not come yet.
+
+        It is asked for as a range, since the answer to that says twice how long the object is.
+        """
+        if not (part.has_length and version.can_be_recognised):
+            part.begin_again()
+        wanted = part.range_header if part.held_bytes else "bytes=0-"
+        headers = {"Range": wanted, **_condition(version, part)}
+        with self._reply("GET", version.uri, headers, clock) as response:
+            if response.status_code == 416 and total_of(content_range(response)) == 0:
+                return b""
+            version.admit(marks_of_reply(response))
+            is_whole = response.status_code == HTTPStatus.OK
+            if is_whole:
+                part.begin_again()
+            part.end_at(content_length(response) if is_whole else _told_total(response))
+            if max_bytes is not None and part.length > max_bytes:
+                raise too_large(version.uri, part.length, max_bytes)
+            if not is_whole:
+                part.check_reply(response.status_code, content_range(response), content_length(response))
+            for chunk in chunks_of(response, clock):
+                part.add(chunk)
+                if max_bytes is not None and part.held_bytes > max_bytes:
+                    raise too_large(version.uri, part.held_bytes, max_bytes)
+            is_open_ended = has_no_end(response)
+        if is_open_ended and not part.has_length:
+            info = self._head_if_told(version.uri, clock)
+            part.end_at(None if info is None else info.size)
+        return part.joined()
+
+    def _give_up_on_ranges(self, response: requests.Response) -> NoReturn:
+        """Raise: such an object is read whole if it is small enough, else the range is asked for again."""
+        if (content_length(response) or 0) > self.max_whole_body_bytes:
+            raise TransientError(self._too_large_to_be_cut)
+        raise _RangeIgnoredError
+
+    @property
+    def _too_large_to_be_cut(self) -> str:
+        return (
+            "expected a server that serves byte ranges, found one that sends the whole object, and"
+            f" that is larger than {self.max_whole_body_bytes} bytes (max_whole_body_bytes)"
         )
 
-    def _cut_from_whole(self, uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    def _cut_from_whole(self, version: ObjectVersion, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         try:
-            whole = self.get(uri, max_bytes=self.max_whole_body_bytes)
+            whole = self._whole(version, self.max_whole_body_bytes)
         except LimitExceededError as error:
-            raise StoreError(
-                "expected a server that serves byte ranges, found one that sends the whole object, and"
-                f" that is larger than {self.max_whole_body_bytes} bytes (max_whole_body_bytes)",
-                uri=uri,
-            ) from error
+            raise StoreError(self._too_large_to_be_cut, uri=version.uri) from error
         for offset, length in ranges:
             if offset + length > len(whole):
-                raise past_the_end(uri, offset, length, len(whole))
+                raise past_the_end(version.uri, offset, length, len(whole))
         return [whole[offset : offset + length] for offset, length in ranges]
 
-    def _exchange(
-        self, method: str, uri: str, headers: Mapping[str, str], read: Callable[[requests.Response], T]
+    def _told(self, method: str, uri: str, headers: Mapping[str, str], clock: Clock) -> ObjectInfo | None:
+        """Return what an answer tells of the object, None if not its length."""
+        with self._reply(method, uri, headers, clock) as response:
+            if method == "HEAD" and response.status_code != HTTPStatus.OK:
+                return None
+            marks = marks_of_reply(response)
+            return None if marks.size is None else ObjectInfo(marks.size, marks.etag, marks.modified)
+
+    def _retried(
+        self,
+        uri: str,
+        attempt: Callable[[Clock], T],
+        part: Part | None = None,
+        stop: threading.Event | None = None,
     ) -> T:
-        """Send a request until ``read`` has a value, an error is final or the attempts are used up."""
         if scheme_of(uri) not in REMOTE_SCHEMES:
             raise InvalidReferenceError("expected an http:// or https:// URL", uri=uri)
-        failures = 0
-        while True:
+        policy = RetryPolicy(
+            self.attempts, self.backoff_seconds, self.max_wait_seconds, self.deadline_seconds
+        )
+        return retried(uri, policy, attempt, stop=stop, reached_bytes=lambda: part.held_bytes if part else 0)
+
+    @contextmanager
+    def _reply(
+        self, method: str, uri: str, headers: Mapping[str, str], clock: Clock
+    ) -> Iterator[requests.Response]:
+        """Send a request and give the answer, once its status is one of an object."""
+        is_guarded = not self.allow_private_hosts
+        with borrowed_session(is_guarded=is_guarded) as session, mapped_errors(uri), within(clock):
+            response = self._follow(session, method, uri, headers, clock)
             try:
-                with borrowed_session() as session, mapped_errors(uri):
-                    return self._one_attempt(session, method, uri, headers, read)
-            except TransientError as error:
-                failures += 1
-                wait_seconds = self._wait_seconds(uri, failures, error)
-                logger.info("{}: {}; again in {:.1f} s", redact(uri), error.reason, wait_seconds)
-            time.sleep(wait_seconds)
-
-    def _wait_seconds(self, uri: str, failures: int, error: TransientError) -> float:
-        """Return the pause before the next attempt; raise where there is to be none."""
-        if failures >= self.attempts:
-            raise StoreError(f"{error.reason} (attempt {failures}, the last)", uri=uri) from None
-        if error.wait_seconds is None:
-            pause = min(self.backoff_seconds * float(2 ** (failures - 1)), self.max_wait_seconds)
-            return pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
-        if error.wait_seconds > self.max_wait_seconds:
-            raise StoreError(
-                f"{error.reason}; the server asks to wait {error.wait_seconds:.0f} s,"
-                f" longer than {self.max_wait_seconds:.0f} s (max_wait_seconds)",
-                uri=uri,
-            ) from None
-        return error.wait_seconds
-
-    def _one_attempt(
-        self,
-        session: requests.Session,
-        method: str,
-        uri: str,
-        headers: Mapping[str, str],
-        read: Callable[[requests.Response], T],
-    ) -> T:
-        response = self._follow(session, method, uri, headers)
-        try:
-            _check_status(uri, response, method)
-            return read(response)
-        finally:
-            response.close()
+                check_status(uri, response, method)
+                yield response
+            finally:
+                response.close()
 
     def _follow(
-        self, session: requests.Session, method: str, uri: str, headers: Mapping[str, str]
+        self, session: requests.Session, method: str, uri: str, headers: Mapping[str, str], clock: Clock
     ) -> requests.Response:
-        """Send to ``uri`` and to where it redirects; the caller's headers stay at their origin."""
-        url = uri
+        """Send to ``uri`` and to where it redirects; what is the caller's stays at their origin."""
+        url, own, auth = uri, self.headers, _credentials(uri)
         for _ in range(self.max_redirects + 1):
-            own = self.headers if _origin(url) == _origin(uri) else {}
+            clock.check()
+            connect_seconds = max(0.001, min(self.connect_timeout_seconds, clock.left_seconds()))
             response = session.request(
                 method,
-                url,
+                _CREDENTIALS.sub("", url, count=1),
                 headers={**own, **headers, "Accept-Encoding": "identity"},
-                timeout=(self.connect_timeout_seconds, self.read_timeout_seconds),
+                auth=auth,
+                proxies=get_environ_proxies(url, no_proxy=None) if self.allow_private_hosts else {},
+                verify=_certificates(),
+                timeout=(connect_seconds, self.read_timeout_seconds),
                 allow_redirects=False,
                 stream=True,
             )
@@ -196,110 +280,41 @@ class HttpStore:
             url = urljoin(url, target)
             if scheme_of(url) not in REMOTE_SCHEMES:
                 raise StoreError(f"a redirect leads to the scheme '{scheme_of(url)}'", uri=uri)
+            if _origin(url) != _origin(uri):  # and a redirect back does not bring them back
+                own, auth = {}, None
         raise StoreError(f"expected at most {self.max_redirects} redirects, found more", uri=uri)
+
+
+def _condition(version: ObjectVersion, part: Part) -> dict[str, str]:
+    """Ask for one version: the one that the caller wants, or the one whose first bytes have come."""
+    if version.strong_etag is None or not (version.is_given or part.held_bytes):
+        return {}
+    return {"If-Match": version.strong_etag}
+
+
+def _told_total(response: requests.Response) -> int:
+    """Return how long the object is by an answer that says which part of it has come."""
+    found = total_of(content_range(response))
+    if found is None:
+        raise TransientError(
+            f"expected the length of the whole object, found Content-Range"
+            f" '{content_range(response)[:80]}' (HTTP {response.status_code})"
+        )
+    return found
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
-    return parts.scheme.lower(), parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    scheme = parts.scheme.lower()
+    return scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(scheme)
 
 
-def _check_status(uri: str, response: requests.Response, method: str) -> None:
-    status = response.status_code
-    if status in _GONE:
-        raise MediaNotFoundError(f"the server has no such object (HTTP {status})", uri=uri)
-    if method == "HEAD" and status in _HEAD_REFUSED:
-        return
-    if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or status >= 500:
-        raise TransientError(f"the server answered HTTP {status}", _retry_after_seconds(response))
-    if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE):
-        raise StoreError(f"the server answered HTTP {status}", uri=uri)
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise StoreError(f"expected the bytes as they are, found Content-Encoding '{encoding}'", uri=uri)
+def _credentials(url: str) -> tuple[str, str] | None:
+    """Return user name and password that stand in a URL."""
+    user, password = get_auth_from_url(url)
+    return (user, password) if user or password else None
 
 
-def _retry_after_seconds(response: requests.Response) -> float | None:
-    """Read Retry-After (RFC 9110, 10.2.3): seconds, or a date."""
-    value = response.headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value)
-    moment = _timestamp(value)
-    return None if moment is None else max(0.0, moment - time.time())
-
-
-def _timestamp(value: str | None) -> float | None:
-    try:
-        return parsedate_to_datetime(value).timestamp() if value else None
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _content_length(response: requests.Response) -> int | None:
-    value = response.headers.get("Content-Length", "").strip()
-    return int(value) if value.isascii() and value.isdigit() else None
-
-
-def _info(response: requests.Response, size: int) -> ObjectInfo:
-    headers = response.headers
-    return ObjectInfo(size, headers.get("ETag"), _timestamp(headers.get("Last-Modified")))
-
-
-def _info_of_head(response: requests.Response) -> ObjectInfo | None:
-    """Return None where the reply does not answer the question."""
-    size = _content_length(response)
-    return _info(response, size) if response.status_code == HTTPStatus.OK and size is not None else None
-
-
-def _info_of_range(response: requests.Response) -> ObjectInfo:
-    if response.status_code == HTTPStatus.OK:
-        size = _content_length(response)
-    else:
-        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        size = int(match[3]) if match and match[3] != "*" else None
-    if size is None:
-        raise StoreError("expected a Content-Length or Content-Range, found none: the length is unknown")
-    return _info(response, size)
-
-
-def _ranged_body(uri: str, response: requests.Response, offset: int, length: int) -> bytes:
-    if response.status_code == HTTPStatus.OK:
-        raise _RangeIgnoredError
-    found = response.headers.get("Content-Range", "")
-    match = _CONTENT_RANGE.fullmatch(found)
-    if match and match[3] != "*" and int(match[3]) < offset + length:
-        raise past_the_end(uri, offset, length, int(match[3]))
-    if match is None or (match[1], match[2]) != (str(offset), str(offset + length - 1)):
-        raise StoreError(
-            f"expected the bytes {offset}-{offset + length - 1}, found Content-Range '{found[:80]}'"
-            f" (HTTP {response.status_code})",
-            uri=uri,
-        )
-    body = _body(uri, response, max_bytes=length)
-    if len(body) != length:
-        raise TransientError(f"expected a body of {length} bytes, found {len(body)}")
-    return body
-
-
-def _whole_body(uri: str, response: requests.Response, max_bytes: int | None) -> bytes:
-    if response.status_code != HTTPStatus.OK:
-        raise StoreError(f"expected HTTP 200, found {response.status_code}", uri=uri)
-    expected = _content_length(response)
-    if expected is not None and max_bytes is not None and expected > max_bytes:
-        raise too_large(uri, expected, max_bytes)
-    body = _body(uri, response, max_bytes)
-    if expected is not None and len(body) != expected:
-        raise TransientError(f"expected a body of {expected} bytes, found {len(body)}")
-    return body
-
-
-def _body(uri: str, response: requests.Response, max_bytes: int | None) -> bytes:
-    """Read the body, and never more than one chunk past ``max_bytes``."""
-    chunks: list[bytes] = []
-    size = 0
-    for chunk in response.iter_content(_CHUNK_BYTES):
-        size += len(chunk)
-        if max_bytes is not None and size > max_bytes:
-            raise too_large(uri, size, max_bytes)
-        chunks.append(chunk)
-    return b"".join(chunks)
+def _certificates() -> str | bool:
+    """Return what to hold certificates against: what the environment names, or what comes along."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True

@@ -1,4 +1,4 @@
-"""What a store is: four methods over URIs, the same words and errors in each."""
+"""What a store is: four methods over URIs, and a fifth that it may have; with the same words and errors."""
 
 from __future__ import annotations
 
@@ -68,6 +68,32 @@ def check_range(offset: int, length: int) -> None:
     """Raise a ValueError unless ``offset`` and ``length`` are counts of bytes."""
     if offset < 0 or length < 0:
         raise ValueError(f"expected an offset and a length of 0 or more, found {offset} and {length}")
+
+
+@runtime_checkable
+class ReadsOneVersion(Protocol):
+    """What a store may have besides: reading one version of an object and no other.
+
+    Stores that lack it are read and then asked for what stands there now.
+    """
+
+    def get_ranges_of(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return the bytes of each ``(offset, length)`` of the very object that ``info`` describes.
+
+        Raises:
+            ValueError: A negative offset or length.
+            MediaChangedError: Another object stands there, by its entity tag or its length.
+            StoreError: The object ends before one of the ranges does.
+        """
+        ...
+
+
+def check_within(uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> None:
+    """Raise unless the object of that description holds all of the ranges."""
+    for offset, length in ranges:
+        check_range(offset, length)
+        if offset + length > info.size:
+            raise past_the_end(uri, offset, length, info.size)
 
 
 def past_the_end(uri: str, offset: int, length: int, size: int) -> StoreError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,17 +13,17 @@ import requests
 import urllib3
 
 from mediaref_ursa._errors import InvalidReferenceError, MediaRefError, StoreError
+from mediaref_ursa.store._connections import TimedAdapter
+from mediaref_ursa.store._retry import TransientError
 
 _MAX_IDLE_SESSIONS = 16
 
 
-class TransientError(Exception):
-    """What went wrong may go right the next time; ``wait_seconds`` is what the server asked for."""
-
-    def __init__(self, reason: str, wait_seconds: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.wait_seconds = wait_seconds
+_IN_WORDS = {
+    "IncompleteRead": "the body ends early",
+    "RemoteDisconnected": "the connection ended without an answer",
+    "TimeoutError": "no bytes came in time",
+}
 
 
 class _SessionPool:
@@ -34,29 +35,39 @@ class _SessionPool:
     def forget(self) -> None:
         """Begin anew: in a forked child the connections, and a lock that was held, are the parent's."""
         self._lock = threading.Lock()
-        self._idle: list[requests.Session] = []
+        self._idle: dict[bool, list[requests.Session]] = {False: [], True: []}
 
-    def take(self) -> requests.Session:
+    def take(self, *, is_guarded: bool) -> requests.Session:
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        session = requests.Session()
-        # What one server sets is not for another reference's request.
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        return session
+            if self._idle[is_guarded]:
+                return self._idle[is_guarded].pop()
+        return _new_session(is_guarded=is_guarded)
 
-    def give(self, session: requests.Session) -> None:
+    def give(self, session: requests.Session, *, is_guarded: bool) -> None:
         with self._lock:
-            if len(self._idle) < _MAX_IDLE_SESSIONS:
-                self._idle.append(session)
+            if len(self._idle[is_guarded]) < _MAX_IDLE_SESSIONS:
+                self._idle[is_guarded].append(session)
                 return
         session.close()
 
     def close_idle(self) -> None:
         with self._lock:
-            idle, self._idle = self._idle, []
+            idle = [session for sessions in self._idle.values() for session in sessions]
+            self._idle = {False: [], True: []}
         for session in idle:
             session.close()
+
+
+def _new_session(*, is_guarded: bool) -> requests.Session:
+    session = requests.Session()
+    # What one server sets is not for another reference's request.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    # A .netrc would give its passwords to whatever host a redirect leads to. Of the rest that the
+    # environment says, proxies and certificates, HttpStore takes account.
+    session.trust_env = False
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, TimedAdapter(is_guarded=is_guarded))
+    return session
 
 
 _POOL = _SessionPool()
@@ -69,13 +80,13 @@ def close_idle_sessions() -> None:
 
 
 @contextmanager
-def borrowed_session() -> Iterator[requests.Session]:
-    """Lend a session of this process to one thread."""
-    session = _POOL.take()
+def borrowed_session(*, is_guarded: bool = False) -> Iterator[requests.Session]:
+    """Lend a session of this process to one thread; a guarded one reaches the public network only."""
+    session = _POOL.take(is_guarded=is_guarded)
     try:
         yield session
     finally:
-        _POOL.give(session)
+        _POOL.give(session, is_guarded=is_guarded)
 
 
 @contextmanager
@@ -94,7 +105,11 @@ def mapped_errors(uri: str) -> Iterator[None]:
     except MediaRefError as error:
         error.uri = error.uri or uri
         raise
-    except (requests.exceptions.SSLError, requests.exceptions.InvalidHeader) as error:
+    except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
+        if _is_cut_off(error):
+            raise TransientError(_reason(error)) from None
+        final = StoreError(f"the request failed: {_reason(error)}", uri=uri)
+    except requests.exceptions.InvalidHeader as error:
         final = StoreError(f"the request failed: {_reason(error)}", uri=uri)
     except (
         requests.ConnectionError,
@@ -113,9 +128,20 @@ def mapped_errors(uri: str) -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     """Name a network error by its class and by what the system said, which never holds the URL."""
     name = type(error).__name__
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _chain(error):
         if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException) and cause.strerror:
             return f"{name}: {cause.strerror}"
-        cause = cause.__cause__ or cause.__context__
-    return name
+    kinds = {kind.__name__ for cause in _chain(error) for kind in type(cause).__mro__}
+    return next((f"{name}: {words}" for kind, words in _IN_WORDS.items() if kind in kinds), name)
+
+
+def _is_cut_off(error: BaseException) -> bool:
+    """Say whether a connection broke off under TLS; that a certificate is wrong stays so."""
+    return any(isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) for cause in _chain(error))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__

@@ -1,0 +1,251 @@
+"""``mediaref-ursa index``: the frame indexes of many videos, several at once."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mediaref_ursa._cli_bar import Bar, progress_bar, say_error, size_text
+from mediaref_ursa._errors import (
+    FrameIndexInvalidError,
+    FrameIndexStaleError,
+    FrameIndexVersionError,
+    MediaRefError,
+    MissingExtraError,
+)
+from mediaref_ursa._uri_text import redact
+from mediaref_ursa._uris import absolute_place, is_local
+from mediaref_ursa.layout import lance_frame_index_uri
+
+if TYPE_CHECKING:
+    from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._listing import Listed
+
+_JOBS = min(4, os.cpu_count() or 1)
+_DRAW_SECONDS = 0.1
+
+
+class _StoppedError(Exception):
+    """Raised inside a scan that nobody waits for any more."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What the options ask for, for every video."""
+
+    overwrite: bool
+    full: bool
+    index_dir: str | None
+
+
+@click.command()
+@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
+@click.option("--overwrite", is_flag=True, help="Replace an index, whatever stands there.")
+@click.option("--full", is_flag=True, help="Read every byte of remote videos; rebuild indexes that did not.")
+@click.option("--index-dir", metavar="DIR", help="Write indexes to DIR, a directory or the URI of one.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=_JOBS, show_default=True, help="Videos indexed at once."
+)
+@click.pass_context
+def index(
+    ctx: click.Context,
+    videos: tuple[str, ...],
+    overwrite: bool,
+    full: bool,
+    index_dir: str | None,
+    jobs: int,
+) -> None:
+    """Write the frame index of each VIDEO to VIDEO.lance.
+
+    A VIDEO is a path, a URL, or a pattern in quotes such as 's3://bucket/takes/*.mp4'. Where nothing can be
+    written beside a video, its index goes to the cache directory, or to --index-dir.
+
+    An index that is fresh is kept, so that a command that was stopped goes on where it was; one that is stale
+    is written anew.
+    """
+    failures: list[MediaRefError] = []
+    listed = _listed(videos, failures)
+    wanted = _Wanted(overwrite, full, index_dir)
+    total = len(listed) + len(failures)
+    try:
+        _index_all(listed, wanted, jobs, failures)
+    finally:
+        for failure in failures:
+            say_error(str(failure))
+    if failures:
+        say_error(f"{len(failures)} of {total} videos could not be indexed")
+        ctx.exit(1)
+
+
+def _listed(patterns: Sequence[str], failures: list[MediaRefError]) -> list[Listed]:
+    from mediaref_ursa._listing import videos_named
+
+    found: dict[str, Listed] = {}
+    for pattern in patterns:
+        try:
+            found.update((video.uri, video) for video in videos_named(pattern))
+        except MissingExtraError:  # no other pattern would fare better
+            raise
+        except MediaRefError as error:
+            failures.append(error)
+    return list(found.values())
+
+
+class _Progress:
+    """Files and bytes done, of all videos. Told by many threads, shown by one."""
+
+    def __init__(self, listed: Sequence[Listed]) -> None:
+        self._sizes = [video.size_bytes or _size_bytes(video.uri) for video in listed]
+        self._done = [0] * len(listed)
+        self._files = 0
+        self._stopped = threading.Event()
+
+    def callback(self, number: int) -> Callable[[int, int], None]:
+        """Return what one video's scan calls with bytes done and bytes in all."""
+
+        def advance(done: int, total: int) -> None:
+            if self._stopped.is_set():
+                raise _StoppedError
+            self._sizes[number], self._done[number] = total, done
+
+        return advance
+
+    def finish(self, number: int) -> None:
+        """Count a video as done, whether it was scanned, kept or given up."""
+        self._done[number] = self._sizes[number]
+        self._files += 1
+
+    def stop(self) -> None:
+        """End all scans at their next step."""
+        self._stopped.set()
+
+    def show(self, bar: Bar) -> None:
+        """Move the bar."""
+        label = f"indexing {self._files}/{len(self._sizes)} files"
+        bar.move_to(sum(self._done), sum(self._sizes), label)
+
+    def text(self) -> str:
+        """Return a line's end such as ``, 3 of 10 files, 1.2 GB of 5.0 GB``; nothing for a single video."""
+        if len(self._sizes) < 2:
+            return ""
+        done, in_all = size_text(sum(self._done)), size_text(sum(self._sizes))
+        return f", {self._files} of {len(self._sizes)} files, {done} of {in_all}"
+
+
+def _index_all(listed: Sequence[Listed], wanted: _Wanted, jobs: int, failures: list[MediaRefError]) -> None:
+    """Index videos on threads; say of each, in their order, what was done."""
+    import mediaref_ursa._frame_index  # noqa: F401 - what is not installed is told once, here
+
+    progress = _Progress(listed)
+    pool = ThreadPoolExecutor(jobs, thread_name_prefix="mediaref-index")
+    with progress_bar("indexing", 1) as bar:
+        try:
+            tasks = [
+                pool.submit(_index_one, video.uri, wanted, progress.callback(number))
+                for number, video in enumerate(listed)
+            ]
+            for number, task in enumerate(tasks):
+                _wait(task, progress, bar)
+                progress.finish(number)
+                _note(task, progress, bar, failures)
+            progress.show(bar)
+        finally:
+            progress.stop()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _wait(task: Future[str], progress: _Progress, bar: Bar) -> None:
+    """Wait for a video, drawing the bar meanwhile."""
+    while bar.is_shown and not task.done():
+        progress.show(bar)
+        threading.Event().wait(_DRAW_SECONDS)
+    task.exception()
+
+
+def _note(task: Future[str], progress: _Progress, bar: Bar, failures: list[MediaRefError]) -> None:
+    try:
+        line = task.result()
+    except MissingExtraError:  # no other file would fare better
+        raise
+    except MediaRefError as error:
+        failures.append(error)
+    else:
+        bar.say(line + ("" if bar.is_shown else progress.text()))
+
+
+def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]) -> str:
+    """Write the index of one video, unless one that is of use stands there; say what was done."""
+    from mediaref_ursa import _frame_index
+    from mediaref_ursa._index_state import find_index
+    from mediaref_ursa._inspect import BASE_COLUMNS, DAMAGED, FRESH, NEWER, NO_INDEX, STALE
+
+    found = find_index(video, wanted.index_dir)
+    began = time.perf_counter()
+    is_enough = not wanted.overwrite and not (wanted.full and found.is_sparse)
+    if found.state in (FRESH, BASE_COLUMNS) and found.index is not None and is_enough:
+        return _index_line(video, f"{found.state}, kept", found.index)
+    if found.state in (NEWER, DAMAGED) and not wanted.overwrite:
+        kind = FrameIndexVersionError if found.state == NEWER else FrameIndexInvalidError
+        raise kind(f"{found.reason}; --overwrite replaces what stands there", uri=video)
+    if found.state == STALE and found.has_own_timestamps and not wanted.overwrite:
+        raise FrameIndexStaleError(
+            "the frame index is stale, and its timestamps were given by its writer: a new one would lose "
+            "them; give them to write_frame_index again, or drop them with --overwrite",
+            uri=video,
+        )
+    written = _frame_index.write_frame_index(
+        video,
+        segment_uris=found.segment_uris,
+        overwrite=found.state != NO_INDEX,
+        progress=progress,
+        full=wanted.full or None,
+        index_dir=wanted.index_dir,
+    )
+    milliseconds = (time.perf_counter() - began) * 1e3
+    what = "written" if found.state == NO_INDEX else f"{found.state}, rebuilt"
+    return _index_line(video, what, written) + f", {milliseconds:.0f} ms"
+
+
+def _index_line(video: str, what: str, found: LanceFrameIndex) -> str:
+    counts = found.segment_frame_counts()
+    frames, segments = int(counts.sum()), len(counts)
+    facts = [f"{redact(video)}: {what}", _count(frames, "frame"), _count(segments, "segment")]
+    if found.has_packets:
+        points = sum(len(found.segment_table(i).random_access_points) for i in range(segments))
+        facts.append(_count(points, "random access point"))
+    if any(info.verified == "sparse" for info in found.segments):
+        facts.append("sparse")
+    return ", ".join([*facts, *_place_facts(video, found.place)])
+
+
+def _place_facts(video: str, place: str | None) -> list[str]:
+    """Say what the index takes on disk, older versions included, and where it is if not beside the video."""
+    facts = []
+    if place is not None and is_local(place):
+        size = sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())
+        facts.append(f"index of {size} bytes")
+    if place is not None and place != lance_frame_index_uri(absolute_place(video)):
+        facts.append(f"at {redact(place)}")
+    return facts
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _size_bytes(video: str) -> int:
+    """Return a file's size for the progress bar; what is wrong with it is said when its turn comes."""
+    from mediaref_ursa.store import store_for
+
+    try:
+        return store_for(video).head(video).size if is_local(video) else 0
+    except MediaRefError:
+        return 0

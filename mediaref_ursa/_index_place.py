@@ -1,0 +1,111 @@
+"""Where the frame index of a video goes that cannot stand beside it: a directory of this user's."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mediaref_ursa._cache._folder import CacheFolder
+from mediaref_ursa._errors import MediaNotFoundError, StoreError
+from mediaref_ursa._open_store import open_store
+from mediaref_ursa._segment_cache import cache_directory
+from mediaref_ursa._uris import absolute_place, is_local
+from mediaref_ursa.layout import frame_index_name
+from mediaref_ursa.store import ObjectInfo, ObjectStore
+
+_FOLDER_NAME = "frame_indexes"
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def index_folder() -> Path:
+    """Return where indexes are kept for this user: a folder in the cache directory."""
+    return cache_directory() / _FOLDER_NAME
+
+
+def index_elsewhere(
+    video: str, info: ObjectInfo | None, index_dir: str | os.PathLike[str] | None = None
+) -> str:
+    """Return where the index of a video is that does not stand beside it.
+
+    Args:
+        video: An absolute path or a URI.
+        info: What stands there; None where that is only the name of a video of several files.
+        index_dir: A directory, or the URI of one in a cloud store; this user's own without it.
+    """
+    folder = absolute_place(index_dir if index_dir is not None else index_folder())
+    if info is None:
+        name = frame_index_name(video)
+    else:
+        name = frame_index_name(video, length=info.size, etag=info.etag, modified=info.modified)
+    return f"{folder.rstrip('/')}/{name}"
+
+
+def info_of(
+    video: str, store: ObjectStore | None, storage_options: Mapping[str, Any] | None
+) -> ObjectInfo | None:
+    """Return what stands at a URI, None where it is only the name of a video of several files.
+
+    Raises:
+        StoreError: That cannot be told.
+    """
+    try:
+        return open_store(video, store, storage_options).head(video)
+    except MediaNotFoundError:
+        return None
+
+
+def make_index_folder(index_dir: str | os.PathLike[str] | None = None) -> None:
+    """Make the directory of :func:`index_elsewhere`; this user's own is made for this user alone.
+
+    Raises:
+        StoreError: It cannot be made, belongs to somebody else, or others may write in it.
+    """
+    if index_dir is not None:
+        if is_local(os.fspath(index_dir)):
+            _make(Path(absolute_place(index_dir)))
+        return
+    folder = index_folder()
+    try:
+        CacheFolder(folder.parent).make()
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise _cannot_make(folder, error) from error
+    _make(folder, mode=0o700)
+    check_index_folder()
+
+
+def check_index_folder() -> None:
+    """Refuse this user's folder where others may write in it: what they write would be believed.
+
+    Raises:
+        StoreError: It belongs to somebody else, or others may write in it.
+    """
+    folder = index_folder()
+    try:
+        found = folder.lstat()
+    except OSError:
+        return
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _OTHERS_MAY_WRITE:
+        raise StoreError(
+            f"expected a directory that only you (user {os.geteuid()}) may write in, found one of user "
+            f"{found.st_uid} with mode {stat.S_IMODE(found.st_mode):04o}: {folder}; remove it, or name "
+            "another place for indexes with index_dir="
+        )
+
+
+def _make(folder: Path, mode: int = 0o777) -> None:
+    try:
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_make(folder, error) from error
+
+
+def _cannot_make(folder: Path, error: OSError) -> StoreError:
+    reason = error.strerror or str(error)
+    return StoreError(
+        f"cannot make the directory for frame indexes {folder}: {reason}; name another with index_dir="
+    )

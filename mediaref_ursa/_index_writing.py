@@ -1,0 +1,90 @@
+"""Writing the frame index of a video to the first place that takes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from loguru import logger
+
+from mediaref_ursa._errors import FrameIndexExistsError, StoreError
+from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._index_place import index_elsewhere, info_of, make_index_folder
+from mediaref_ursa._uris import absolute_place, is_remote
+from mediaref_ursa.layout import lance_frame_index_uri
+from mediaref_ursa.store import ObjectStore
+
+with needs_extra("video"):
+    from mediaref_ursa._lance import index_exists, write_index
+
+
+@dataclass(frozen=True)
+class IndexTarget:
+    """Where the index of one video may go: beside it, else to a directory of indexes.
+
+    Attributes:
+        video: An absolute path or a URI.
+        store: Where its bytes are; chosen by the URI's scheme without it.
+        storage_options: For cloud stores, of the video and of the index.
+        index_dir: The directory that the caller names; then the index goes nowhere else.
+    """
+
+    video: str
+    store: ObjectStore | None
+    storage_options: Mapping[str, Any] | None
+    index_dir: str | os.PathLike[str] | None
+
+    @property
+    def goes_beside(self) -> bool:
+        """Whether the place beside the video is tried."""
+        return self.index_dir is None and not is_remote(self.video)
+
+    def refuse_existing(self) -> None:
+        """Refuse to replace an index, before the video is scanned in vain.
+
+        Raises:
+            FrameIndexExistsError: One stands in the place that is tried first.
+        """
+        self._refuse(self._beside if self.goes_beside else self._elsewhere)
+
+    def write(self, tables: list[SegmentTable], *, overwrite: bool) -> str:
+        """Write the index, and return where.
+
+        Raises:
+            FrameIndexExistsError: One stands in this user's directory, and ``overwrite`` is False.
+            StoreError: Nothing can be written in either place.
+        """
+        if self.goes_beside:
+            place = self._beside
+            try:
+                write_index(place, tables, storage_options=self.storage_options)
+            except StoreError as error:
+                logger.info("the frame index goes to the cache directory: {}", error)
+            else:
+                return place
+        place = self._elsewhere
+        if not overwrite:
+            self._refuse(place)
+        make_index_folder(self.index_dir)
+        write_index(place, tables, storage_options=self.storage_options)
+        return place
+
+    @property
+    def _beside(self) -> str:
+        return lance_frame_index_uri(absolute_place(self.video))
+
+    @cached_property
+    def _elsewhere(self) -> str:
+        info = info_of(self.video, self.store, self.storage_options)
+        return index_elsewhere(self.video, info, self.index_dir)
+
+    def _refuse(self, place: str) -> None:
+        if index_exists(place, self.storage_options):
+            raise FrameIndexExistsError(
+                "there is a frame index already; replace it with overwrite=True (index --overwrite)",
+                uri=place,
+            )

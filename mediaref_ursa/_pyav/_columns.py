@@ -1,0 +1,197 @@
+"""The columns of a scan: what is known of each packet, and the table that they make."""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from mediaref_ursa._bitstream import Inspector, Traits
+from mediaref_ursa._errors import CorruptMediaError
+from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentInfo, SegmentTable
+from mediaref_ursa._time import Int64Array
+
+NO_PTS = int(np.iinfo(np.int64).min)
+_INT64_MAX = int(np.iinfo(np.int64).max)
+_LARGEST_REORDER_DEPTH = 16
+
+
+@dataclass
+class Columns:
+    """What is known of each packet, in decode order; arrays grow by eight bytes a value."""
+
+    pts: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))
+    duration: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))
+    shown: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    random_access: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    is_reference: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
+    raw_pts: array[int] = field(default_factory=lambda: array("q"))
+    raw_duration: array[int] = field(default_factory=lambda: array("q"))
+    offset: array[int] = field(default_factory=lambda: array("q"))
+    size: array[int] = field(default_factory=lambda: array("q"))
+    crc32: array[int] = field(default_factory=lambda: array("q"))
+    keyframe: bytearray = field(default_factory=bytearray)
+    corrupt: bytearray = field(default_factory=bytearray)
+    access: bytearray = field(default_factory=bytearray)
+    visible: bytearray = field(default_factory=bytearray)
+    discardable: array[int] = field(default_factory=lambda: array("b"))
+    recent_dts: int | None = None
+    last_sure_pts: int = _INT64_MAX
+    highest_layer: int = 0
+    uncertain: bool = False
+    lone_fields: bool = False
+    lossy: bool = False
+    addressable: bool = True
+
+    def __len__(self) -> int:
+        return len(self.size)
+
+    def add(self, packet: Packet[VideoStream], data: bytes, inspector: Inspector | None) -> None:
+        """Append one packet."""
+        pts = packet.pts
+        self.raw_pts.append(NO_PTS if pts is None else pts)
+        self.recent_dts = packet.dts
+        self.raw_duration.append(packet.duration or 0)
+        self.size.append(len(data))
+        self.crc32.append(zlib.crc32(data))
+        self.keyframe.append(packet.is_keyframe)
+        self.corrupt.append(packet.is_corrupt)
+        self.lossy |= packet.is_corrupt
+        if inspector is None:
+            self.access.append(packet.is_keyframe)
+            self.visible.append(not packet.is_discard)
+            self.discardable.append(UNKNOWN)
+            return
+        traits = inspector.inspect(memoryview(data))
+        self.access.append(traits.random_access)
+        self.visible.append(traits.shown and not packet.is_discard)
+        self.highest_layer = max(self.highest_layer, traits.layer)
+        # 0: others need it; n > 0: nobody of layer n - 1 or below does; -1: not known
+        needed = UNKNOWN if traits.discardable is None else (traits.layer + 1) * traits.discardable
+        self.discardable.append(needed)
+        self.uncertain |= traits.uncertain or traits.lone_field or (traits.shown and pts is None)
+        self.lone_fields |= traits.lone_field
+        self.lossy |= traits.lossy
+
+    def add_unread(
+        self, packet: Packet[VideoStream], offset: int, traits: Traits, *, is_keyframe: bool
+    ) -> None:
+        """Append one packet whose bytes were not read, or only the first of them."""
+        assert packet.pts is not None
+        self.raw_pts.append(packet.pts)
+        self.recent_dts = packet.dts
+        self.raw_duration.append(packet.duration or 0)
+        self.offset.append(offset)
+        self.size.append(packet.size)
+        self.crc32.append(UNKNOWN)
+        self.keyframe.append(is_keyframe)
+        self.corrupt.append(packet.is_corrupt)
+        self.access.append(traits.random_access)
+        self.visible.append(traits.shown and not packet.is_discard)
+        self.discardable.append(UNKNOWN)
+
+    def finish(self, info: SegmentInfo) -> None:
+        """Turn what was gathered into arrays."""
+        self.pts = np.array(self.raw_pts, dtype=np.int64)
+        self.duration = np.array(self.raw_duration, dtype=np.int64)
+        self.shown = np.frombuffer(bytes(self.visible), dtype=np.bool_).copy()
+        self.random_access = np.frombuffer(bytes(self.access), dtype=np.bool_).copy()
+        discardable = np.array(self.discardable, dtype=np.int64)
+        # Where packets are lost, a decoder conceals by what it decoded last: it must be fed all of them.
+        spare = (discardable == self.highest_layer + 1) & (not self.lone_fields) & (not self.lossy)
+        if info.container == "mpegts":
+            self.corrupt = bytearray(len(self))  # a jump of its counters, at a joint too; the bytes are there
+        if info.cut_short:
+            self._forget_the_end()
+        self.is_reference = np.where(discardable == UNKNOWN, UNKNOWN, ~spare).astype(np.int8)
+
+    def _forget_the_end(self) -> None:
+        """Of a file that is cut short, keep only what no lost packet can come before.
+
+        The last packet may be a part of one. A packet that is lost is decoded, hence shown, after
+        the last packet's dts, so that no frame is lost before that.
+        """
+        self.corrupt[-1] = True
+        shown = self.pts[-_LARGEST_REORDER_DEPTH - 1 :]
+        self.last_sure_pts = int(shown.min()) if self.recent_dts is None else self.recent_dts
+
+
+def segment_table(info: SegmentInfo, columns: Columns) -> SegmentTable:
+    shown = _presentation_order(columns)
+    if not len(shown):
+        raise CorruptMediaError("expected a video, found packets but no frame to show", uri=info.uri)
+    count = len(columns)
+    pts = columns.pts[shown]
+    offsets = np.array(columns.offset, dtype=np.int64) if info.addressable else np.full(count, -1, np.int64)
+    return SegmentTable(
+        info=info,
+        pts=pts,
+        duration=_durations(pts, columns.duration[shown], info.time_base),
+        timestamp=pts * info.time_base.numerator / info.time_base.denominator,
+        packet=shown.astype(np.int64),
+        start=_starts(columns, shown),
+        packets=PacketTable(
+            offset=offsets,
+            size=np.array(columns.size, dtype=np.int64),
+            crc32=np.array(columns.crc32, dtype=np.int64),
+            is_reference=columns.is_reference,
+            is_corrupt=np.frombuffer(bytes(columns.corrupt), dtype=np.bool_),
+            is_keyframe=np.frombuffer(bytes(columns.keyframe), dtype=np.bool_),
+        ),
+    )
+
+
+def _presentation_order(columns: Columns) -> Int64Array:
+    """Return the shown packets by pts; of several with one pts the last in decode order is shown."""
+    shown = np.flatnonzero(columns.shown & (columns.pts != NO_PTS) & (columns.pts <= columns.last_sure_pts))
+    ordered = shown[np.argsort(columns.pts[shown], kind="stable")]
+    pts = columns.pts[ordered]
+    return ordered[np.append(pts[1:] != pts[:-1], True)] if len(ordered) else ordered
+
+
+def _starts(columns: Columns, shown: Int64Array) -> Int64Array:
+    """Return the packet at which decoding must begin for each shown packet.
+
+    It is the last random access point, in decode order, that is neither decoded nor shown after the
+    frame: pictures that are decoded after an open GOP's first picture but shown before it refer to
+    the GOP before. Without one, decoding begins at the first packet.
+    """
+    points = np.flatnonzero(columns.random_access)
+    step = np.searchsorted(points, shown, side="right") - 1
+    while True:
+        early = np.flatnonzero(step >= 0)
+        late = early[columns.pts[points[step[early]]] > columns.pts[shown[early]]]
+        if not len(late):
+            break
+        step[late] -= 1
+    if not len(points):
+        return np.zeros(len(shown), dtype=np.int64)
+    return np.where(step >= 0, points[np.maximum(step, 0)], 0).astype(np.int64)
+
+
+def _durations(pts: Int64Array, duration: Int64Array, time_base: Fraction) -> Int64Array:
+    """Fill in what the container leaves out: a frame lasts until the next, the last as the one before."""
+    gaps = np.diff(pts)
+    lasting = np.append(gaps, gaps[-1] if len(gaps) else 1)
+    return np.where(duration > 0, duration, lasting).astype(np.int64)
+
+
+def uncertain_head(columns: Columns) -> int | None:
+    """Return how many packets to decode to learn which of the first are shown, or None.
+
+    A stream that does not begin at a random access point, or whose first one is followed by pictures
+    that are shown before it, loses some of them in every decoder.
+    """
+    starts = np.flatnonzero(columns.random_access)
+    if not len(starts):
+        return len(columns)
+    first = int(starts[0])
+    second = int(starts[1]) if len(starts) > 1 else len(columns)
+    leading = columns.shown[first:second] & (columns.pts[first:second] < columns.pts[first])
+    return second if first > 0 or leading.any() else None

@@ -1,0 +1,201 @@
+"""Connections of urllib3 that keep a deadline, and those that lead to checked addresses only.
+
+A time-out of a socket counts from one byte to the next, so that a server which sends a byte now and then
+could hold a reader for ever, in the header as well as in the body. Here each wait ends at the deadline of
+the operation that the thread is in.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.util.connection import create_connection
+
+from mediaref_ursa.store import _addresses
+from mediaref_ursa.store._retry import Clock, Pace
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_operation = threading.local()
+
+
+@contextmanager
+def within(clock: Clock) -> Iterator[None]:
+    """End each wait of this thread for bytes when the clock does."""
+    before = getattr(_operation, "clock", None)
+    _operation.clock = clock
+    try:
+        yield
+    finally:
+        _operation.clock = before
+
+
+class _TimedReader(io.RawIOBase):
+    """The bytes of a socket, whose time-out is cut to what the operation has left."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._limit_seconds = sock.gettimeout()
+        self._pace = Pace(self._limit_seconds)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        clock: Clock | None = getattr(_operation, "clock", None)
+        left_seconds = float("inf") if clock is None else clock.left_seconds()
+        if left_seconds <= 0:
+            raise TimeoutError("the deadline has passed")
+        if self._limit_seconds is not None and self._limit_seconds <= left_seconds:
+            found = self._raw.readinto(buffer)
+        else:
+            found = self._read_for(left_seconds, buffer)
+        if found and self._pace.is_too_slow(found):
+            raise TimeoutError("the bytes come too slowly")
+        return found
+
+    def _read_for(self, seconds: float, buffer: WriteableBuffer) -> int | None:
+        """Read with a shorter time-out; the next request finds the longer one."""
+        self._socket.settimeout(None if seconds == float("inf") else seconds)
+        try:
+            return self._raw.readinto(buffer)
+        finally:
+            self._socket.settimeout(self._limit_seconds)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedSocket:
+    """What ``http.client`` wants of a socket to read an answer from."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        assert mode == "rb"
+        return io.BufferedReader(_TimedReader(self._socket))
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(_TimedSocket(sock), *args, **options)  # type: ignore[arg-type]
+
+
+class _TimedConnection(HTTPConnection):
+    response_class = _TimedResponse
+
+
+class _TimedSecureConnection(HTTPSConnection):
+    response_class = _TimedResponse
+
+
+class _GuardedConnection(_TimedConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect_to_checked(self)
+
+
+class _GuardedSecureConnection(_TimedSecureConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect_to_checked(self)
+
+
+def _connect_to_checked(connection: HTTPConnection) -> socket.socket:
+    """Connect to an address that was checked.
+
+    The host's name stays what its certificate and its answer are for.
+
+    Raises:
+        InvalidReferenceError: An address of the host is not in the public network.
+    """
+    try:
+        addresses = _addresses.checked_addresses(connection.host.strip("[]"), connection.port)
+        found = _first_that_answers(connection, addresses)
+    except TimeoutError as error:
+        raise ConnectTimeoutError(connection, "no connection in time") from error
+    except OSError as error:
+        raise NewConnectionError(connection, f"no connection: {error}") from error
+    sys.audit("http.client.connect", connection, connection.host, connection.port)
+    return found
+
+
+def _first_that_answers(connection: HTTPConnection, addresses: list[str]) -> socket.socket:
+    last = len(addresses) - 1
+    for number, address in enumerate(addresses):
+        try:
+            return open_socket(
+                address,
+                connection.port,
+                timeout=connection.timeout,
+                source_address=connection.source_address,
+                socket_options=connection.socket_options,
+            )
+        except OSError:
+            if number == last:
+                raise
+    raise OSError("the host has no address")
+
+
+def open_socket(address: str, port: int, **options: Any) -> socket.socket:
+    """Connect to an IP address; as it is none of a name, nothing is looked up again."""
+    return create_connection((address, port), **options)
+
+
+class _TimedPool(HTTPConnectionPool):
+    ConnectionCls = _TimedConnection
+
+
+class _TimedSecurePool(HTTPSConnectionPool):
+    ConnectionCls = _TimedSecureConnection
+
+
+class _GuardedPool(HTTPConnectionPool):
+    ConnectionCls = _GuardedConnection
+
+
+class _GuardedSecurePool(HTTPSConnectionPool):
+    ConnectionCls = _GuardedSecureConnection
+
+
+_TIMED = {"http": _TimedPool, "https": _TimedSecurePool}
+_GUARDED = {"http": _GuardedPool, "https": _GuardedSecurePool}
+
+
+class TimedAdapter(HTTPAdapter):
+    """Carries requests over connections that keep a deadline.
+
+    Args:
+        is_guarded: Whether they lead to checked addresses only. No proxy may be used then: it would do the
+            looking up.
+    """
+
+    def __init__(self, *, is_guarded: bool) -> None:
+        self._pools = _GUARDED if is_guarded else _TIMED
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Make the connections of this adapter ours."""
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Make the connections through a proxy ours, those through SOCKS are of another kind."""
+        assert self._pools is _TIMED
+        manager = super().proxy_manager_for(proxy, **options)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = self._pools
+        return manager

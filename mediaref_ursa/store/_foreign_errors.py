@@ -1,0 +1,204 @@
+"""What fsspec and the libraries below it raise, in our words."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import errno
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from mediaref_ursa._errors import MediaNotFoundError, MediaRefError, StoreError
+from mediaref_ursa.store._parts import changed
+from mediaref_ursa.store._retry import TransientError, retry_after_seconds
+
+_SHOWN_CHARACTERS = 300
+# Whose exceptions are errors of a store, though many are no OSError.
+_LIBRARIES = (
+    *("adlfs", "aiobotocore", "aiohttp", "azure", "boto3", "botocore", "fsspec", "gcsfs", "google"),
+    *("httpcore", "httpx", "huggingface_hub", "oss2", "ossfs", "requests", "s3fs", "urllib3"),
+)
+_QUERY = re.compile(r"(\?|%3F)[^\s\"'<>]*", re.IGNORECASE)
+_TRANSIENT_STATUS = (408, 425, 429)
+_TRANSIENT_CODES = frozenset(
+    {"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
+)
+_TRANSIENT_ERRNO = (errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO), errno.ETIMEDOUT)
+# By name, since the libraries are many and few of them are here. A library's own base class stands for all
+# that derive from it.
+_TRANSIENT_KINDS = frozenset(
+    {
+        *("ChunkedEncodingError", "ClientConnectionError", "ClientPayloadError", "ConnectionError"),
+        *(
+            "FlexibleChecksumError",
+            "HTTPClientError",
+            "IncompleteRead",
+            "IncompleteReadError",
+            "ProtocolError",
+            "ResponseParserError",
+        ),
+        *("ResponseStreamingError", "ServiceRequestError", "ServiceResponseError", "Timeout"),
+        *("TimeoutError", "TimeoutException", "TransportError"),
+    }
+)
+_FINAL_KINDS = frozenset(
+    {
+        *("ClientConnectorCertificateError", "ClientSSLError", "InvalidProxiesConfigError", "InvalidURL"),
+        *("SSLCertVerificationError", "SSLError", "ServerFingerprintMismatch", "TooManyRedirects"),
+        "UnsupportedProtocol",
+    }
+)
+_TIMEOUTS = (TimeoutError, asyncio.TimeoutError, concurrent.futures.TimeoutError)  # one class since 3.11
+
+
+@contextmanager
+def mapped_errors(uri: str, secrets: Collection[str] = ()) -> Iterator[None]:
+    """Turn what fsspec and the libraries below it raise into errors of this library.
+
+    Their own texts are shortened, without queries of URLs and without ``secrets`` (read when there is an
+    error); and their tracebacks are left out, since those would show them.
+
+    Raises:
+        MediaNotFoundError: There is no such object, or no such bucket.
+        MediaChangedError: Another one than was asked for (If-Match).
+        TransientError: What may go right the next time.
+        StoreError: Anything else that a store or the way to it objects to.
+    """
+    final: MediaRefError
+    try:
+        yield
+        return
+    except MediaRefError as error:
+        error.uri = error.uri or uri
+        raise
+    except TransientError:
+        raise
+    except FileNotFoundError:
+        final = MediaNotFoundError("the store has no such object, or no such bucket", uri=uri)
+    except PermissionError as error:
+        final = StoreError(f"the store refuses access ({_reason(error, secrets)}); {_HINT}", uri=uri)
+    except Exception as error:
+        if not _is_of_a_store(error):
+            raise
+        if _status_of(error) == 412:
+            raise changed(
+                uri, "the store has another version than the one asked for (PreconditionFailed)"
+            ) from None
+        if _is_transient(error):
+            reason = f"the store cannot be read: {_reason(error, secrets)}"
+            raise TransientError(reason, _asked_wait_seconds(error)) from None
+        hint = f"; {_HINT}" if "Credentials" in type(error).__name__ else ""
+        final = StoreError(f"the store cannot be read: {_reason(error, secrets)}{hint}", uri=uri)
+    raise final from None
+
+
+_HINT = "are the credentials in storage_options or in the environment right?"
+
+
+def _is_of_a_store(error: Exception) -> bool:
+    """Say whether the world is to blame; mistakes of the caller and of this library are not hidden."""
+    # NotImplementedError and RuntimeError are how fsspec says that a thread or an event loop is not right.
+    if isinstance(error, (OSError, EOFError, ValueError, RuntimeError, *_TIMEOUTS)):
+        return True
+    return any(base.__module__.partition(".")[0] in _LIBRARIES for base in type(error).__mro__)
+
+
+def is_past_the_end(error: BaseException) -> bool:
+    """Say whether a store refused a range because it begins past the object's end."""
+    if _status_of(error) == 416 or "InvalidRange" in _codes_of(error):
+        return True
+    if _status_of(error) is not None:
+        return False
+    return isinstance(error, OSError) and error.errno == errno.EINVAL and "range" in str(error).lower()
+
+
+def _is_transient(error: BaseException) -> bool:
+    """Say whether the same request may go right the next time; the outermost error that tells is believed."""
+    kinds = [{kind.__name__ for kind in type(link).__mro__} for link in _chain(error)]
+    if not _FINAL_KINDS.isdisjoint(set().union(*kinds)) and "SSLEOFError" not in set().union(*kinds):
+        return False
+    for link, names in zip(_chain(error), kinds, strict=True):
+        status = _status_of_link(link)
+        if status is not None:
+            is_busy = status in _TRANSIENT_STATUS or status >= 500
+            return is_busy or not _TRANSIENT_CODES.isdisjoint(_codes_of_link(link))
+        if not _TRANSIENT_KINDS.isdisjoint(names):
+            return True
+    return isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNO
+
+
+def _asked_wait_seconds(error: BaseException) -> float | None:
+    """Return what the header Retry-After said, where the library hands it on."""
+    for link in _chain(error):
+        response = getattr(link, "response", None)
+        if isinstance(response, Mapping):
+            headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        else:
+            headers = getattr(link, "headers", None) or getattr(response, "headers", None)
+        if isinstance(headers, Mapping):
+            found = {str(name).lower(): value for name, value in headers.items()}.get("retry-after")
+            if found is not None:
+                return retry_after_seconds(str(found))
+    return None
+
+
+def _status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that an error of one of many libraries stands for."""
+    found = (_status_of_link(link) for link in _chain(error))
+    return next((status for status in found if status is not None), None)
+
+
+def _status_of_link(link: BaseException) -> int | None:
+    if type(link).__module__.startswith("aiohttp.http"):  # a broken answer, which these call 400
+        return None
+    response = getattr(link, "response", None)
+    if isinstance(response, Mapping):
+        found = [response.get("ResponseMetadata", {}).get("HTTPStatusCode")]
+    else:
+        found = [getattr(response, "status_code", None)]
+    found += [_plain(link, name) for name in ("status_code", "status", "code", "error_code")]
+    for value in map(str, (*found, *_codes_of_link(link))):
+        if value.isascii() and value.isdigit() and 400 <= int(value) < 600:
+            return int(value)
+    return None
+
+
+def _codes_of(error: BaseException) -> set[str]:
+    """Return the names by which services call what went wrong, ``SlowDown`` for instance."""
+    return set().union(*map(_codes_of_link, _chain(error)))
+
+
+def _codes_of_link(link: BaseException) -> set[str]:
+    response = getattr(link, "response", None)
+    codes = {str(_plain(link, name)) for name in ("code", "error_code")}
+    if isinstance(response, Mapping):
+        codes.add(str(response.get("Error", {}).get("Code", "")))
+    return codes
+
+
+def _plain(error: BaseException, name: str) -> Any:
+    """Return an attribute; no property, since some of those warn or raise."""
+    is_property = isinstance(getattr(type(error), name, None), property)
+    return None if is_property else getattr(error, name, None)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _reason(error: BaseException, secrets: Collection[str]) -> str:
+    """Return an error's class and the first line of its text, fit to be shown."""
+    name = type(error).__name__
+    try:
+        text = getattr(error, "strerror", None) or str(error)
+    except Exception:  # some classes cannot print themselves without what they were made with
+        return name
+    first = _QUERY.sub("", str(text).strip().partition("\n")[0])
+    for secret in secrets:
+        first = first.replace(secret, "***")
+    return f"{name}: {first[:_SHOWN_CHARACTERS]}" if first else name

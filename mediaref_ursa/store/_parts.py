@@ -1,0 +1,251 @@
+"""The bytes of one range as they come, in one answer or several, and the one object they must all be of."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mediaref_ursa._errors import MediaChangedError
+from mediaref_ursa.store._protocol import ObjectInfo
+from mediaref_ursa.store._retry import TransientError
+
+T = TypeVar("T")
+
+CHUNK_BYTES = 64 << 10
+_CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d+)-(\d+)|\*)/(\d+|\*)\s*", re.IGNORECASE)
+_VERSIONS_TRIED = 3
+_SHOWN_CHARACTERS = 80
+
+
+class ObjectEndsError(Exception):
+    """The object has only ``size`` bytes and ends before the range does."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What tells one version of an object from the next; None is what an answer does not say.
+
+    Attributes:
+        size: The object's length in bytes.
+        etag: The entity tag, quotes included.
+        modified: Seconds since the epoch of its last change.
+    """
+
+    size: int | None = None
+    etag: str | None = None
+    modified: float | None = None
+
+
+def difference(expected: Marks, found: Marks) -> str | None:
+    """Say how two versions differ, None if nothing tells them apart.
+
+    Two strong tags that agree settle it. A weak tag stays the same for bytes that mean the same
+    (RFC 9110, 8.8.1), so that length and time of change have to agree too.
+
+    >>> difference(Marks(5, '"a"'), Marks(5, '"b"'))
+    'expected the ETag "a", found "b"'
+    >>> difference(Marks(5, '"a"', 1.0), Marks(None, 'W/"a"', 2.0))
+    'expected the time of change 1.0, found 2.0'
+    >>> difference(Marks(5, '"a"', 1.0), Marks(5, '"a"', 2.0)) is None
+    True
+    """
+    if expected.size is not None and found.size is not None and expected.size != found.size:
+        return f"expected {expected.size} bytes in all, found {found.size}"
+    if expected.etag and found.etag:
+        if expected.etag.removeprefix("W/") != found.etag.removeprefix("W/"):
+            return (
+                f"expected the ETag {expected.etag[:_SHOWN_CHARACTERS]},"
+                f" found {found.etag[:_SHOWN_CHARACTERS]}"
+            )
+        if is_strong(expected.etag) and is_strong(found.etag):
+            return None
+    if None not in (expected.modified, found.modified) and expected.modified != found.modified:
+        return f"expected the time of change {expected.modified}, found {found.modified}"
+    return None
+
+
+def is_strong(etag: str | None) -> bool:
+    """Say whether a tag stands for the very bytes."""
+    return bool(etag) and not str(etag).startswith("W/")
+
+
+def changed(uri: str, how: str) -> MediaChangedError:
+    """Return the error for an object that is not the one that was to be read."""
+    return MediaChangedError(
+        f"the object was replaced: {how}; read it anew, and if a frame index describes the earlier one,"
+        " write it anew too, with: mediaref-ursa index --overwrite",
+        uri=uri,
+    )
+
+
+class ObjectVersion:
+    """The one version of an object that a call reads. Threads may share it.
+
+    Args:
+        uri: Where the object is.
+        expected: The version that the caller wants; without it, the one that the first answer tells of.
+    """
+
+    def __init__(self, uri: str, expected: ObjectInfo | None = None) -> None:
+        self.uri = uri
+        self.is_given = expected is not None
+        self._lock = threading.Lock()
+        self._marks = Marks() if expected is None else marks_of(expected)
+
+    @property
+    def size(self) -> int | None:
+        """The object's length, once it is known."""
+        return self._marks.size
+
+    @property
+    def strong_etag(self) -> str | None:
+        """The tag that a condition (If-Match) can name."""
+        return self._marks.etag if is_strong(self._marks.etag) else None
+
+    @property
+    def can_be_recognised(self) -> bool:
+        """Whether a second answer can be told to be of the same version."""
+        return self.strong_etag is not None or self._marks.modified is not None
+
+    def admit(self, found: Marks) -> None:
+        """Take note of what an answer tells of its object.
+
+        Raises:
+            MediaChangedError: It is another one.
+        """
+        with self._lock:
+            known = self._marks
+            how = difference(known, found)
+            self._marks = Marks(
+                known.size if known.size is not None else found.size,
+                known.etag or found.etag,
+                known.modified if known.modified is not None else found.modified,
+            )
+        if how is not None:
+            raise changed(self.uri, how)
+
+
+def marks_of(info: ObjectInfo) -> Marks:
+    """Return what a store told of an object."""
+    return Marks(info.size, info.etag or None, info.modified)
+
+
+def in_one_version(uri: str, read: Callable[[ObjectVersion], T]) -> T:
+    """Read whatever version there is, but only one: begin anew where the object is replaced meanwhile.
+
+    Raises:
+        MediaChangedError: It is replaced each time.
+    """
+    for _ in range(_VERSIONS_TRIED - 1):
+        try:
+            return read(ObjectVersion(uri))
+        except MediaChangedError:
+            continue
+    return read(ObjectVersion(uri))
+
+
+class Part:
+    """A range, and what has come of it so far; a later attempt goes on where an earlier one broke off.
+
+    Args:
+        offset: Where it begins in the object.
+        length: How many bytes it has; None for as many as come, as long as an answer does not say.
+    """
+
+    def __init__(self, offset: int, length: int | None) -> None:
+        self.offset = offset
+        self._length = length
+        self.held_bytes = 0
+        self._chunks: list[bytes] = []
+
+    @property
+    def has_length(self) -> bool:
+        """Whether it is known how many bytes there are."""
+        return self._length is not None
+
+    @property
+    def length(self) -> int:
+        """How many bytes there are, as far as is known."""
+        return self.held_bytes if self._length is None else self._length
+
+    @property
+    def range_header(self) -> str:
+        """What is missing, as the header Range says it."""
+        return f"bytes={self._first}-{self._last}"
+
+    @property
+    def missing_bytes(self) -> int:
+        """How many bytes have not come yet."""
+        return self.length - self.held_bytes
+
+    @property
+    def _first(self) -> int:
+        return self.offset + self.held_bytes
+
+    @property
+    def _last(self) -> int:
+        return self.offset + self.length - 1
+
+    def begin_again(self) -> None:
+        """Drop what has come."""
+        self.held_bytes = 0
+        self._chunks.clear()
+
+    def end_at(self, length: int | None) -> None:
+        """Take note of how many bytes there are, where that is told late."""
+        self._length = length
+        if length is not None and self.held_bytes > length:
+            self.begin_again()
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next bytes; more than asked for are a failed attempt, of which none are kept."""
+        self._chunks.append(chunk)
+        self.held_bytes += len(chunk)
+        if self._length is not None and self.held_bytes > self._length:
+            self.begin_again()
+            raise TransientError(f"expected a body of {self._length} bytes, found more")
+
+    def joined(self) -> bytes:
+        """Return the bytes, all of them.
+
+        Raises:
+            TransientError: Some are missing.
+        """
+        if self.missing_bytes:
+            raise TransientError(f"expected a body of {self.length} bytes, found {self.held_bytes}")
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+    def check_reply(self, status: int, content_range: str, content_length: int | None) -> None:
+        """Hold an answer against what was asked for, before its body is read.
+
+        Raises:
+            ObjectEndsError: The object ends before the range does.
+            TransientError: It is another range, or says that its body has another length.
+        """
+        match = _CONTENT_RANGE.fullmatch(content_range)
+        if match and match[3] != "*" and int(match[3]) <= self._last:
+            raise ObjectEndsError(int(match[3]))
+        if status != 206 or match is None or (match[1], match[2]) != (str(self._first), str(self._last)):
+            raise TransientError(
+                f"expected the bytes {self._first}-{self._last}, found Content-Range"
+                f" '{content_range[:_SHOWN_CHARACTERS]}' (HTTP {status})"
+            )
+        if content_length not in (None, self.missing_bytes):
+            raise TransientError(f"expected a body of {self.missing_bytes} bytes, found {content_length}")
+
+
+def total_of(content_range: str) -> int | None:
+    """Return the object's length that a Content-Range tells, None where it tells none.
+
+    >>> total_of("bytes 0-9/120"), total_of("bytes */120"), total_of("bytes 0-9/*")
+    (120, 120, None)
+    """
+    match = _CONTENT_RANGE.fullmatch(content_range)
+    return int(match[3]) if match and match[3] != "*" else None

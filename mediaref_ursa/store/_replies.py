@@ -1,0 +1,77 @@
+"""What answers over HTTP say of themselves, checked before their bodies are believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+
+import requests
+
+from mediaref_ursa._errors import MediaNotFoundError, StoreError
+from mediaref_ursa.store._parts import CHUNK_BYTES, Marks, changed, total_of
+from mediaref_ursa.store._retry import Clock, TransientError, retry_after_seconds, timestamp
+
+_GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+_EXPECTED = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+_TRANSIENT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+# Signed URLs are often signed for GET alone, and small servers know no HEAD.
+_HEAD_REFUSED = (400, 403, 405, 501)
+
+
+def check_status(uri: str, response: requests.Response, method: str) -> None:
+    """Raise unless the answer is one of an object.
+
+    Raises:
+        MediaNotFoundError: There is none.
+        MediaChangedError: Not the one that was asked for (If-Match).
+        TransientError: The server is in trouble, or busy.
+        StoreError: Anything else, or the body would be a compressed one.
+    """
+    status = response.status_code
+    if status in _GONE:
+        raise MediaNotFoundError(f"the server has no such object (HTTP {status})", uri=uri)
+    if status == HTTPStatus.PRECONDITION_FAILED:
+        raise changed(uri, "the server has another version than the one asked for (HTTP 412)")
+    if method == "HEAD" and status in _HEAD_REFUSED:
+        return
+    if status in _TRANSIENT or status >= 500:
+        wait_seconds = retry_after_seconds(response.headers.get("Retry-After"))
+        raise TransientError(f"the server answered HTTP {status}", wait_seconds)
+    if status not in _EXPECTED:
+        raise StoreError(f"the server answered HTTP {status}", uri=uri)
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise StoreError(f"expected the bytes as they are, found Content-Encoding '{encoding[:80]}'", uri=uri)
+
+
+def content_length(response: requests.Response) -> int | None:
+    """Return the length that the answer announces for its body."""
+    value = response.headers.get("Content-Length", "").strip()
+    return int(value) if value.isascii() and value.isdigit() else None
+
+
+def content_range(response: requests.Response) -> str:
+    """Return which range the answer says it holds."""
+    return response.headers.get("Content-Range", "")
+
+
+def marks_of_reply(response: requests.Response) -> Marks:
+    """Return what the answer tells of the whole object."""
+    is_whole = response.status_code == HTTPStatus.OK
+    size = content_length(response) if is_whole else total_of(content_range(response))
+    etag = response.headers.get("ETag", "").strip()
+    return Marks(size, etag or None, timestamp(response.headers.get("Last-Modified")))
+
+
+def has_no_end(response: requests.Response) -> bool:
+    """Say whether only the end of the connection ends the body, so that one cut short looks whole."""
+    is_chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+    return content_length(response) is None and not is_chunked
+
+
+def chunks_of(response: requests.Response, clock: Clock) -> Iterator[bytes]:
+    """Yield the body as it comes, for as long as there is time: all that came before it breaks off."""
+    read = getattr(response.raw, "read1", response.raw.read)  # urllib3 1.26 waits for whole chunks
+    while chunk := read(CHUNK_BYTES, decode_content=False):
+        yield chunk
+        clock.check()

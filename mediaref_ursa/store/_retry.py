@@ -1,0 +1,203 @@
+"""Doing again what may go right the next time, for as long as one operation may take.
+
+All stores that reach over a network share this: pauses that double and vary, a number of attempts, and
+a deadline that covers attempts, pauses and slow bodies.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from loguru import logger
+
+from mediaref_ursa._errors import StoreError
+from mediaref_ursa._uri_text import redact
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+# An attempt that brought so many bytes was no failure: the count of attempts begins anew.
+_GOOD_PROGRESS_BYTES = 2**20
+_SLOWEST_BYTES_PER_SECOND = 1024
+
+
+class TransientError(Exception):
+    """What went wrong may go right the next time; ``wait_seconds`` is what the server asked for."""
+
+    def __init__(self, reason: str, wait_seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait_seconds = wait_seconds
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how long an operation is tried.
+
+    Attributes:
+        attempts: How often in all.
+        backoff_seconds: The pause after the first failure; it doubles with each, and a random half of it
+            is left out, so that many workers do not come back at once.
+        max_wait_seconds: The longest pause, unless the server asks for a longer one.
+        deadline_seconds: When it is given up, whatever has been reached.
+    """
+
+    attempts: int
+    backoff_seconds: float
+    max_wait_seconds: float
+    deadline_seconds: float
+
+
+class Clock:
+    """The time that one operation has left. It ends early where nobody waits for the result any more."""
+
+    def __init__(self, seconds: float, stop: threading.Event | None = None) -> None:
+        self._ends_seconds = time.monotonic() + seconds
+        self._stop = stop or threading.Event()
+
+    def left_seconds(self) -> float:
+        """Return how long the operation may go on, 0 if no longer."""
+        return 0.0 if self._stop.is_set() else max(0.0, self._ends_seconds - time.monotonic())
+
+    def check(self) -> None:
+        """Raise a TransientError where there is no time left: the retries know what to say then."""
+        if self.left_seconds() <= 0:
+            raise TransientError("the answer did not come to an end")
+
+    def pause(self, seconds: float) -> None:
+        """Wait, unless the result is not wanted any more."""
+        self._stop.wait(seconds)
+
+
+class Pace:
+    """How fast a body comes: one that comes by drops is given up, so that another attempt has time left.
+
+    Args:
+        window_seconds: Over which the pace is taken, from the first bytes on; None for any pace.
+    """
+
+    def __init__(self, window_seconds: float | None) -> None:
+        self._window_seconds = window_seconds
+        self._began_seconds = 0.0
+        self._seen_bytes = 0
+
+    def is_too_slow(self, new_bytes: int) -> bool:
+        """Take note of bytes that came; say whether too few have come in the window."""
+        now = time.monotonic()
+        if self._window_seconds is None or not self._began_seconds:
+            self._began_seconds = now
+            return False
+        self._seen_bytes += new_bytes
+        if now - self._began_seconds < self._window_seconds:
+            return False
+        is_slow = self._seen_bytes < _SLOWEST_BYTES_PER_SECOND * (now - self._began_seconds)
+        self._began_seconds, self._seen_bytes = now, 0
+        return is_slow
+
+
+def retried(
+    uri: str,
+    policy: RetryPolicy,
+    attempt: Callable[[Clock], T],
+    *,
+    stop: threading.Event | None = None,
+    reached_bytes: Callable[[], int] = lambda: 0,
+) -> T:
+    """Return what ``attempt`` returns, once it does.
+
+    Args:
+        uri: What is read, for messages.
+        policy: How often and how long.
+        attempt: Does it once, within the time of the clock; a TransientError asks for another attempt.
+        stop: Set where the result is not wanted any more.
+        reached_bytes: How much the attempts have brought so far.
+
+    Raises:
+        StoreError: The attempts are used up, or the deadline has passed or would pass in the next pause.
+        Exception: As ``attempt`` raises.
+    """
+    clock = Clock(policy.deadline_seconds, stop)
+    failures = counted_bytes = 0
+    while True:
+        try:
+            return attempt(clock)
+        except TransientError as error:
+            if reached_bytes() - counted_bytes >= _GOOD_PROGRESS_BYTES:
+                failures, counted_bytes = 0, reached_bytes()
+            failures += 1
+            wait_seconds = _wait_seconds(uri, policy, clock, failures, error)
+            logger.info("{}: {}; again in {:.1f} s", redact(uri), error.reason, wait_seconds)
+        clock.pause(wait_seconds)
+
+
+def _wait_seconds(uri: str, policy: RetryPolicy, clock: Clock, failures: int, error: TransientError) -> float:
+    """Return the pause before the next attempt; raise where there is to be none."""
+    if failures >= policy.attempts:
+        raise StoreError(f"{error.reason} (attempt {failures}, the last)", uri=uri) from None
+    left_seconds, limit = clock.left_seconds(), f"{policy.deadline_seconds:g} s (deadline_seconds)"
+    if error.wait_seconds is not None:
+        if error.wait_seconds >= left_seconds:
+            raise StoreError(
+                f"{error.reason}; the server asks to wait {error.wait_seconds:.0f} s, and"
+                f" {left_seconds:.0f} s are left of {limit}; come back later, or raise the deadline",
+                uri=uri,
+            ) from None
+        return error.wait_seconds
+    pause = min(policy.backoff_seconds * 2.0 ** (failures - 1), policy.max_wait_seconds)
+    pause *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+    if pause >= left_seconds:
+        raise StoreError(f"{error.reason}; not done within {limit}, attempt {failures}", uri=uri) from None
+    return pause
+
+
+def retry_after_seconds(value: str | None) -> float | None:
+    """Read the header Retry-After (RFC 9110, 10.2.3): seconds, or a date.
+
+    >>> retry_after_seconds("7"), retry_after_seconds("Wed, 21 Oct 2015 07:28:00 GMT")
+    (7.0, 0.0)
+    >>> retry_after_seconds("soon") is None
+    True
+    """
+    value = (value or "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    moment = timestamp(value)
+    return None if moment is None else max(0.0, moment - time.time())
+
+
+def timestamp(value: str | None) -> float | None:
+    """Return a date of a header in seconds since the epoch, None where it is no date."""
+    try:
+        return parsedate_to_datetime(value).timestamp() if value else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def each_at_once(
+    items: Sequence[Item], read: Callable[[Item, threading.Event], T], max_workers: int, thread_name: str
+) -> list[T]:
+    """Read several items at once, and return what was read in their order.
+
+    The first error, in the order of the items, ends what has not begun, and tells what has begun, by the
+    event that ``read`` is given.
+    """
+    stop = threading.Event()
+    workers = min(max_workers, len(items))
+    if workers <= 1:
+        return [read(item, stop) for item in items]
+    with ThreadPoolExecutor(workers, thread_name_prefix=thread_name) as pool:
+        futures = [pool.submit(read, item, stop) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            stop.set()
+            for future in futures:
+                future.cancel()
+            raise
