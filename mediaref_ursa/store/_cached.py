@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
+from mediaref_ursa._cache._flights import Fetch
 from mediaref_ursa._cache._forks import forget_after_fork
+from mediaref_ursa._counting import count
 from mediaref_ursa._errors import LimitExceededError, MediaChangedError, MediaNotFoundError, StoreError
 from mediaref_ursa._segment_cache import SegmentCache, SegmentKey, segment_cache
 from mediaref_ursa._uris import is_local, without_query
@@ -98,7 +100,7 @@ class CachedStore:
         fetch = partial(self._fetched, uri, info)
         if cache is None or key is None or not any(length for _, length in ranges):
             return fetch(ranges)
-        return cache.get_ranges(key, ranges, fetch)
+        return _through(cache, key, ranges, fetch)
 
     def get(self, uri: str, max_bytes: int | None = None) -> bytes:
         """Return the whole object, unless it is larger than ``max_bytes``."""
@@ -110,7 +112,8 @@ class CachedStore:
                 break
             assert cache is not None
             with suppress(MediaChangedError):
-                return cache.get_ranges(key, [(0, info.size)], partial(self._fetched_whole, uri, info))[0]
+                fetch = partial(self._fetched_whole, uri, info)
+                return _through(cache, key, [(0, info.size)], fetch)[0]
         return self.inner.get(uri, max_bytes)
 
     def _cache_for(self, uri: str) -> SegmentCache | None:
@@ -173,13 +176,34 @@ class CachedStore:
             self._heads.pop(uri, None)
 
 
-def cached(store: ObjectStore) -> ObjectStore:
+def _through(
+    cache: SegmentCache, key: SegmentKey, ranges: Sequence[tuple[int, int]], fetch: Fetch
+) -> list[bytes]:
+    """Read ranges through the cache, and count what it held."""
+    fetched_bytes = 0
+
+    def counted(missing: Sequence[tuple[int, int]]) -> list[bytes]:
+        nonlocal fetched_bytes
+        blobs = list(fetch(missing))
+        fetched_bytes += sum(len(blob) for blob in blobs)
+        return blobs
+
+    blobs = cache.get_ranges(key, ranges, counted)
+    count(bytes_from_cache=max(0, sum(len(blob) for blob in blobs) - fetched_bytes))
+    return blobs
+
+
+def cached(store: ObjectStore, cache: SegmentCache | None = None) -> ObjectStore:
     """Return a store that reads through the segment cache; one that reads this machine comes back as it is.
+
+    Args:
+        store: Where the bytes come from.
+        cache: Where they are kept; the cache of this user without it.
 
     >>> cached(LocalStore())
     LocalStore()
     """
-    return store if isinstance(store, LocalStore | MemoryStore | CachedStore) else CachedStore(store)
+    return store if isinstance(store, LocalStore | MemoryStore | CachedStore) else CachedStore(store, cache)
 
 
 def segment_key(uri: str, info: ObjectInfo) -> SegmentKey | None:

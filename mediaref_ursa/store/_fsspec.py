@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from mediaref_ursa._counting import count
 from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError, StoreError
 from mediaref_ursa._ranges import merge_ranges
 from mediaref_ursa._storage_options import StorageOptions, family_of, fsspec_options, fsspec_uri, secrets_of
@@ -191,6 +192,8 @@ class FsspecStore:
         if not version.can_be_recognised:
             part.begin_again()
         is_past = False
+        held_bytes = part.held_bytes
+        count(requests=1)
         with self._opened(uri) as (filesystem, path):
             try:
                 if self._is_conditional:
@@ -203,6 +206,8 @@ class FsspecStore:
                 is_past = is_past_the_end(error)
                 if not is_past:
                     raise
+            finally:
+                count(bytes_fetched=max(0, part.held_bytes - held_bytes))
         if is_past or (part.missing_bytes and not self._is_conditional):
             size = self._told(uri, clock).size
             if size < part.offset + part.length:
@@ -212,6 +217,7 @@ class FsspecStore:
     def _told(self, uri: str, clock: Clock) -> ObjectInfo:
         with self._opened(uri) as (filesystem, path):
             filesystem.invalidate_cache(path)
+            count(requests=1)
             try:
                 found = call(filesystem, "info", min(clock.left_seconds(), self._answer_seconds), path)
             except KeyError:  # of an answer that does not tell it

@@ -22,6 +22,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests.utils import get_auth_from_url, get_environ_proxies
 
+from mediaref_ursa._counting import count
 from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, StoreError
 from mediaref_ursa._uris import REMOTE_SCHEMES, scheme_of
 from mediaref_ursa.store._connections import within
@@ -262,6 +263,7 @@ class HttpStore:
         for _ in range(self.max_redirects + 1):
             clock.check()
             connect_seconds = max(0.001, min(self.connect_timeout_seconds, clock.left_seconds()))
+            count(requests=1)
             response = session.request(
                 method,
                 _CREDENTIALS.sub("", url, count=1),

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 import requests
 
+from mediaref_ursa._counting import count
 from mediaref_ursa._errors import MediaNotFoundError, StoreError
 from mediaref_ursa.store._parts import CHUNK_BYTES, Marks, changed, total_of
 from mediaref_ursa.store._retry import Clock, TransientError, retry_after_seconds, timestamp
@@ -73,5 +74,6 @@ def chunks_of(response: requests.Response, clock: Clock) -> Iterator[bytes]:
     """Yield the body as it comes, for as long as there is time: all that came before it breaks off."""
     read = getattr(response.raw, "read1", response.raw.read)  # urllib3 1.26 waits for whole chunks
     while chunk := read(CHUNK_BYTES, decode_content=False):
+        count(bytes_fetched=len(chunk))
         yield chunk
         clock.check()

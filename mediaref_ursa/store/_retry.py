@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from loguru import logger
 
+from mediaref_ursa._counting import in_this_context
 from mediaref_ursa._errors import StoreError
 from mediaref_ursa._uri_text import redact
 
@@ -193,7 +194,7 @@ def each_at_once(
     if workers <= 1:
         return [read(item, stop) for item in items]
     with ThreadPoolExecutor(workers, thread_name_prefix=thread_name) as pool:
-        futures = [pool.submit(read, item, stop) for item in items]
+        futures = [pool.submit(in_this_context(read), item, stop) for item in items]
         try:
             return [future.result() for future in futures]
         except BaseException:
