@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from mediaref_ursa._bitstream._bits import BitReader
 from mediaref_ursa._bitstream._traits import Traits
 
 _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
-_KEY_FRAME = 0
+_KEY_FRAME, _INTRA_ONLY_FRAME, _SWITCH_FRAME = 0, 2, 3
+_SELECT = 2  # SELECT_SCREEN_CONTENT_TOOLS and SELECT_INTEGER_MV: each frame says it
+_HEADER_BYTES = 24  # more than any frame header takes up to refresh_frame_flags
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """What a sequence header says that is needed to read frame headers.
+
+    Attributes:
+        reduced: Still pictures with short headers.
+        timed: Frame headers hold what a decoder model needs.
+        frame_id_bits: 0 where frames have no ids.
+        screen_content: seq_force_screen_content_tools.
+        integer_mv: seq_force_integer_mv.
+        order_hint_bits: 0 where frames have no order hints.
+    """
+
+    reduced: bool = False
+    timed: bool = False
+    frame_id_bits: int = 0
+    screen_content: int = _SELECT
+    integer_mv: int = _SELECT
+    order_hint_bits: int = 0
 
 
 class Av1Inspector:
@@ -23,34 +47,113 @@ class Av1Inspector:
         configuration = extradata[4:] if extradata[:1] == b"\x81" else extradata
         self._configured = _sequence_header(memoryview(configuration))
         self._in_force = self._configured
+        self._sequence = _read_sequence(self._configured)
 
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
         found = b""
-        headers: list[tuple[bool, bool]] = []
+        headers: list[_Header] = []
         for kind, payload in _obus(data):
             if kind == _SEQUENCE_HEADER:
-                found = self._in_force = bytes(payload)
+                found = bytes(payload)
+                self._force(found)
             elif kind in (_FRAME_HEADER, _FRAME):
-                headers.append(self._frame_header(payload))
+                headers.append(_frame_header(payload, self._sequence))
         knows_sequence = (found or self._configured) == self._in_force
-        key = bool(headers) and headers[0] == (True, True)
-        return Traits(random_access=key and knows_sequence, shown=any(shown for _, shown in headers))
+        key = bool(headers) and headers[0].is_key and headers[0].is_shown
+        return Traits(
+            random_access=key and knows_sequence,
+            shown=any(header.is_shown for header in headers),
+            discardable=_all_discardable(headers),
+        )
 
-    def _frame_header(self, payload: memoryview) -> tuple[bool, bool]:
-        """Return whether the frame is a key frame that is coded here, and whether it is shown."""
-        if _is_reduced_still_picture(self._in_force):
-            return True, True
-        reader = BitReader(bytes(payload[:1]))
-        if reader.bits(1):  # show_existing_frame
-            return False, True
-        return reader.bits(2) == _KEY_FRAME, bool(reader.bits(1))
+    def _force(self, header: bytes) -> None:
+        if header != self._in_force:
+            self._in_force, self._sequence = header, _read_sequence(header)
 
 
-def _is_reduced_still_picture(sequence_header: bytes) -> bool:
-    reader = BitReader(sequence_header[:1])
+@dataclass(frozen=True)
+class _Header:
+    """What a frame header says; ``refreshes`` is None where it was not read so far.
+
+    Attributes:
+        is_key: A key frame that is coded here.
+        is_shown: The frame is shown.
+        refreshes: It is kept for other frames to refer to.
+    """
+
+    is_key: bool
+    is_shown: bool
+    refreshes: bool | None
+
+
+def _all_discardable(headers: list[_Header]) -> bool | None:
+    if any(header.refreshes is None for header in headers):
+        return None
+    return bool(headers) and not any(header.refreshes for header in headers)
+
+
+def _frame_header(payload: memoryview, sequence: _Sequence) -> _Header:
+    """Read a frame header up to refresh_frame_flags (5.9.2).
+
+    All that a frame leaves to others lies in the slots that it refreshes (7.20): entropy contexts, motion
+    vectors and segments too. So a frame that refreshes none may be left out.
+    """
+    if sequence.reduced:
+        return _Header(is_key=True, is_shown=True, refreshes=True)
+    reader = BitReader(bytes(payload[:_HEADER_BYTES]))
+    if reader.bits(1):  # show_existing_frame: of a key frame, it refreshes all slots
+        return _Header(is_key=False, is_shown=True, refreshes=True)
+    kind, shown = reader.bits(2), bool(reader.bits(1))
+    is_key = kind == _KEY_FRAME
+    if is_key and shown:
+        return _Header(is_key, shown, refreshes=True)
+    if sequence.timed:
+        return _Header(is_key, shown, refreshes=None)
+    if not shown:
+        reader.bits(1)  # showable_frame
+    resilient = kind == _SWITCH_FRAME or bool(reader.bits(1))
+    reader.bits(1)  # disable_cdf_update
+    screen_content = reader.bits(1) if sequence.screen_content == _SELECT else sequence.screen_content
+    if screen_content and sequence.integer_mv == _SELECT:
+        reader.bits(1)
+    reader.bits(sequence.frame_id_bits)
+    if kind != _SWITCH_FRAME:
+        reader.bits(1)  # frame_size_override_flag
+    reader.bits(sequence.order_hint_bits)
+    if not (resilient or kind in (_KEY_FRAME, _INTRA_ONLY_FRAME)):
+        reader.bits(3)  # primary_ref_frame
+    return _Header(is_key, shown, kind == _SWITCH_FRAME or reader.bits(8) != 0)
+
+
+def _read_sequence(header: bytes) -> _Sequence:
+    """Read a sequence header (5.5.1)."""
+    reader = BitReader(header)
     reader.bits(4)  # seq_profile, still_picture
-    return bool(reader.bits(1))
+    if reader.bits(1):
+        return _Sequence(reduced=True)
+    if reader.bits(1):  # timing_info_present_flag: what a frame header holds then is not read
+        return _Sequence(timed=True)
+    delays_told = reader.bits(1)
+    for _ in range(reader.bits(5) + 1):  # operating points
+        reader.bits(12)
+        if reader.bits(5) > 7:
+            reader.bits(1)
+        if delays_told and reader.bits(1):
+            reader.bits(4)
+    width_bits, height_bits = reader.bits(4) + 1, reader.bits(4) + 1
+    reader.bits(width_bits + height_bits)
+    frame_id_bits = reader.bits(4) + 2 + reader.bits(3) + 1 if reader.bits(1) else 0
+    reader.bits(3 + 4)  # of blocks and intra prediction; of compound modes, warped motion and filters
+    has_order_hints = reader.bits(1)
+    if has_order_hints:
+        reader.bits(2)
+    screen_content = _SELECT if reader.bits(1) else reader.bits(1)
+    integer_mv = _SELECT
+    if screen_content:
+        integer_mv = _SELECT if reader.bits(1) else reader.bits(1)
+    order_hint_bits = reader.bits(3) + 1 if has_order_hints else 0
+    return _Sequence(False, False, frame_id_bits, screen_content, integer_mv, order_hint_bits)
 
 
 def _sequence_header(data: memoryview) -> bytes:
