@@ -135,7 +135,9 @@ def execute(
     """
     order = list(range(len(plan.runs)))
     workers = min(max_workers, len(order))
-    if workers > 1:  # the longest run goes first: the others then fill the time that it takes
+    if workers > 1 and plan.bytes_read <= plan.fetch.max_bytes_in_flight:
+        # The longest run goes first: the others then fill the time that it takes. Of many bytes, runs that
+        # share reads stay together instead, so that reads can be let go.
         order.sort(key=lambda number: len(plan.runs[number].packets), reverse=True)
     with Fetcher(plan, sources, order) as fetcher:
         tasks = [_Task(plan, sources, number, engine, fetcher) for number in order]

@@ -31,7 +31,7 @@ class FetchOptions:
     max_gap_bytes: int = 64 << 10
     max_read_bytes: int = 8 << 20
     max_requests: int = 16
-    max_bytes_in_flight: int = 64 << 20
+    max_bytes_in_flight: int = 32 << 20
 
     def __post_init__(self) -> None:
         for name, least in (

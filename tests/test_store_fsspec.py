@@ -293,7 +293,7 @@ class TestErrors:
     @pytest.mark.timeout(60)
     @pytest.mark.parametrize(
         "fault",
-        [Fault(hang_up=True), Fault(status=500), Fault(status=503), Fault(status=403), Fault(body_bytes=3)],
+        [Fault(hang_up=True), Fault(status=500), Fault(status=503), Fault(status=403), Fault(body_bytes=0)],
         ids=["hangs up", "500", "503", "403", "breaks off"],
     )
     def test_a_server_in_trouble(self, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,8 @@ class FsspecStore:
         max_gap_bytes: Unwanted bytes between two ranges that are read rather than skipped.
         max_read_bytes: Ranges are merged, and long ones read, in reads of at most so many bytes.
         connect_timeout_seconds: For the connection to stand; on S3, where ``config_kwargs`` does not say.
-        read_timeout_seconds: For the next bytes to come; on S3, as above.
+        read_timeout_seconds: For the next bytes to come; on S3, as above. An answer that brings less than a
+            kibibyte a second for so long is given up too.
         attempts: How often a request is sent before it is given up; on S3, the only retries there are,
             unless ``config_kwargs`` asks botocore for more.
         backoff_seconds: The pause after the first failure, as ``HttpStore`` has it.
@@ -104,7 +105,7 @@ class FsspecStore:
         """
         for offset, length in ranges:
             check_range(offset, length)
-        return in_one_version(uri, lambda version: self._ranges(version, ranges))
+        return in_one_version(uri, lambda version: self._ranges(version, ranges), self.deadline_seconds)
 
     def get_ranges_of(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the bytes of each range of the very object that ``info`` describes.
@@ -123,7 +124,7 @@ class FsspecStore:
 
     def get(self, uri: str, max_bytes: int | None = None) -> bytes:
         """Return the whole object, unless it is larger than ``max_bytes``; its length is asked for first."""
-        return in_one_version(uri, lambda _: self._whole(uri, max_bytes))
+        return in_one_version(uri, lambda _: self._whole(uri, max_bytes), self.deadline_seconds)
 
     def _whole(self, uri: str, max_bytes: int | None) -> bytes:
         info = self.head(uri)
@@ -209,9 +210,11 @@ class FsspecStore:
             finally:
                 count(bytes_fetched=max(0, part.held_bytes - held_bytes))
         if is_past or (part.missing_bytes and not self._is_conditional):
-            size = self._told(uri, clock).size
-            if size < part.offset + part.length:
-                raise ObjectEndsError(size)
+            info = self._told(uri, clock)
+            if version.is_given:
+                version.admit(marks_of(info))
+            if info.size < part.offset + part.length:
+                raise ObjectEndsError(info.size)
         return part.joined()
 
     def _told(self, uri: str, clock: Clock) -> ObjectInfo:

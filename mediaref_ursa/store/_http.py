@@ -59,7 +59,8 @@ class HttpStore:
 
     Attributes:
         connect_timeout_seconds: For the connection to stand.
-        read_timeout_seconds: For the next bytes to come.
+        read_timeout_seconds: For the next bytes to come; an answer that brings less than a kibibyte a second
+            for so long is given up too.
         attempts: How often a request is sent before it is given up; an attempt that brought a
             mebibyte or more does not count.
         backoff_seconds: The pause after the first failure; it doubles with each, and a random half of
@@ -110,7 +111,7 @@ class HttpStore:
         """
         for offset, length in ranges:
             check_range(offset, length)
-        return in_one_version(uri, lambda version: self._ranges(version, ranges))
+        return in_one_version(uri, lambda version: self._ranges(version, ranges), self.deadline_seconds)
 
     def get_ranges_of(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the bytes of each range of the very object that ``info`` describes.
@@ -123,7 +124,7 @@ class HttpStore:
 
     def get(self, uri: str, max_bytes: int | None = None) -> bytes:
         """Return the whole object; reading stops as soon as it turns out larger than ``max_bytes``."""
-        return in_one_version(uri, lambda version: self._whole(version, max_bytes))
+        return in_one_version(uri, lambda version: self._whole(version, max_bytes), self.deadline_seconds)
 
     def _head_if_told(self, uri: str, clock: Clock) -> ObjectInfo | None:
         found = self._told("HEAD", uri, {}, clock)

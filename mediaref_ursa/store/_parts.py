@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -137,17 +138,24 @@ def marks_of(info: ObjectInfo) -> Marks:
     return Marks(info.size, info.etag or None, info.modified)
 
 
-def in_one_version(uri: str, read: Callable[[ObjectVersion], T]) -> T:
+def in_one_version(uri: str, read: Callable[[ObjectVersion], T], within_seconds: float) -> T:
     """Read whatever version there is, but only one: begin anew where the object is replaced meanwhile.
+
+    Args:
+        uri: What is read.
+        read: Reads it, all of one version.
+        within_seconds: It is not begun anew after so long.
 
     Raises:
         MediaChangedError: It is replaced each time.
     """
+    ends_seconds = time.monotonic() + within_seconds
     for _ in range(_VERSIONS_TRIED - 1):
         try:
             return read(ObjectVersion(uri))
         except MediaChangedError:
-            continue
+            if time.monotonic() >= ends_seconds:
+                raise
     return read(ObjectVersion(uri))
 
 
