@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 if TYPE_CHECKING:
+    from mediaref_ursa._access import IndexLimits
     from mediaref_ursa._batch import DecodedBatch, batch_decode, cleanup_cache, plan_decode
     from mediaref_ursa._counting import Counters, counters, counting
     from mediaref_ursa._data_uri import DataURI
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "_access": ("IndexLimits",),
     "_batch": ("DecodedBatch", "batch_decode", "cleanup_cache", "plan_decode"),
     "_data_uri": ("DataURI",),
     "_errors": (
@@ -85,6 +87,7 @@ __all__ = [
     "FrameIndexStaleError",
     "FrameIndexVersionError",
     "FrameOutsideVideoError",
+    "IndexLimits",
     "InvalidReferenceError",
     "LanceFrameIndex",
     "LazyVideo",

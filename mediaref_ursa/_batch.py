@@ -72,7 +72,8 @@ def batch_decode(
         on_error: ``"raise"`` raises the error of the first reference that fails; ``"none"`` puts
             None in its place and decodes the rest, with the errors in ``.errors`` of the list.
         tolerance_ns: Nanoseconds by which a reference may lie before its frame.
-        base_dir: Where relative references begin; none may lead out of it.
+        base_dir: Where relative references begin. No reference to a file, relative or not, may lead out of
+            it, by ``..``, an absolute path or a symbolic link.
         frame_index: A ``LanceFrameIndex`` of the one video that is referred to, or a mapping from
             URIs to them; found beside each video, or built in memory, without it.
         device: A torch device: the frames are torch tensors there instead of NumPy arrays. Frames for
@@ -82,9 +83,13 @@ def batch_decode(
         max_workers: How many runs are decoded at once; as many as there are cores for this process, one in
             a worker of torch's data loader.
         **kwargs: ``apply_rotation`` (True) turns frames by the container's display matrix;
-            ``max_pixels`` (8K) and ``max_data_uri_bytes`` (64 MiB) bound what is decoded;
             ``store`` is where bytes are read from, and ``storage_options`` what the store of a
             cloud scheme takes; ``fetch``, a ``FetchOptions``, is how they are read from afar.
+            ``untrusted`` (False) says that somebody else wrote the references: hosts outside the public
+            network are refused, videos without an index are scanned in a process of its own.
+            Options that open what is refused: ``allow_schemes``, ``allow_private_hosts``,
+            ``max_redirects`` (5), ``allow_outside_base``, ``max_data_uri_bytes`` (64 MiB),
+            ``max_pixels`` (8K), ``index_limits``, ``allow_shared_cache_dir``; see ``docs/security.md``.
             ``allow_images``, ``allow_multi_video`` and ``allow_gap`` (with ``gap_threshold`` in
             seconds) are MediaRef's: False makes an image, a second video or a gap a ValueError.
             ``keep_av_open`` is accepted and means nothing.
@@ -109,10 +114,10 @@ def batch_decode(
     backend = Backend.of(decoder, device, decoder_options)
     if on_error not in ("raise", "none"):
         raise ValueError(f"expected on_error to be 'raise' or 'none', found {on_error!r}")
-    options = BatchOptions.of(kwargs)
-    spec = PixelSpec(resize, colorspace, channel_format, options.apply_rotation, options.max_pixels)
+    options = BatchOptions.of(kwargs, base_dir)
+    spec = PixelSpec(resize, colorspace, channel_format, options.apply_rotation, options.access.max_pixels)
     with counting() as counted:
-        batch = Batch(refs, tolerance_ns, base_dir, frame_index, options)
+        batch = Batch(refs, tolerance_ns, frame_index, options)
         batch.load_images(spec)
         if batch.has_videos or backend.decoder != "pyav":  # a missing TorchCodec is told, whatever they are
             from mediaref_ursa._execute import checked_workers, make_engine
@@ -144,7 +149,7 @@ def plan_decode(
         >>> plan.frames, plan.packets
         (1, 1)
     """
-    batch = Batch(refs, tolerance_ns, base_dir, frame_index, BatchOptions.of(kwargs))
+    batch = Batch(refs, tolerance_ns, frame_index, BatchOptions.of(kwargs, base_dir))
     plan = batch.plan(_strategy(strategy))
     batch.raise_first()
     return plan

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._access import OPTION_NAMES, TRUSTED, Access
 from mediaref_ursa._counting import in_this_context
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import MediaChangedError, MediaRefError
@@ -23,8 +24,8 @@ from mediaref_ursa._references import ReferenceColumns, reference_columns
 from mediaref_ursa._resolve import outside_error, resolve
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import MAX_DATA_URI_BYTES, is_local
-from mediaref_ursa.store._local import under_base
+from mediaref_ursa._uris import is_local
+from mediaref_ursa.store._local import place_of
 
 if TYPE_CHECKING:
     from mediaref_ursa._execute import DecodedFrame, Engine
@@ -53,8 +54,6 @@ class BatchOptions:
     """The options that are taken by name only and rarely."""
 
     apply_rotation: bool = True
-    max_pixels: int = PixelSpec.max_pixels
-    max_data_uri_bytes: int = MAX_DATA_URI_BYTES
     store: ObjectStore | None = None
     storage_options: Mapping[str, Any] | None = None
     fetch: FetchOptions = field(default_factory=FetchOptions)
@@ -64,13 +63,20 @@ class BatchOptions:
     allow_gap: bool = True
     gap_threshold: float = 2.0
 
+    access: Access = TRUSTED
+
     @classmethod
-    def of(cls, given: dict[str, Any]) -> BatchOptions:
-        known = cls.__dataclass_fields__
-        unknown = sorted(set(given) - set(known))
+    def of(cls, given: dict[str, Any], base_dir: str | os.PathLike[str] | None = None) -> BatchOptions:
+        """Return the options of one call, those of access made one value."""
+        left = {"base_dir": base_dir, **given}
+        access = Access.taken_from(left)
+        known = [name for name in cls.__dataclass_fields__ if name != "access"]
+        unknown = sorted(set(left) - set(known))
         if unknown:
-            raise TypeError(f"expected only the options {', '.join(known)}, found {', '.join(unknown)}")
-        return cls(**given)
+            raise TypeError(
+                f"expected only the options {', '.join([*known, *OPTION_NAMES])}, found {', '.join(unknown)}"
+            )
+        return cls(**left, access=access)
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class Backend:
     @classmethod
     def of(cls, decoder: str | None, device: Any, options: Mapping[str, Any] | None) -> Backend:
         on_gpu = device is not None and str(device).startswith("cuda")
-        decoder = decoder or ("torchcodec" if on_gpu else "pyav")
+        decoder = decoder or ("torchcodec" if on_gpu or options else "pyav")
         if decoder not in DECODERS:
             raise ValueError(f"Unknown decoder backend {decoder!r}: expected one of {', '.join(DECODERS)}")
         if on_gpu and decoder != "torchcodec":
@@ -99,8 +105,12 @@ class Backend:
                 "into host memory; leave decoder out, or move its frames yourself"
             )
         chosen = dict(options or {})
-        if device is not None and decoder == "torchcodec":
-            chosen.setdefault("device", device)
+        if device is not None:
+            from mediaref_ursa._torchcodec import checked_device
+
+            device = checked_device(device)  # told now, and not after all is decoded
+            if decoder == "torchcodec":
+                chosen.setdefault("device", device)
         return cls(decoder, chosen, device)
 
     def moved(self, frames: Iterable[Any]) -> Iterable[Any]:
@@ -118,7 +128,6 @@ class Batch:
 
     refs: Any
     tolerance_ns: int
-    base_dir: str | os.PathLike[str] | None
     frame_index: Any
     options: BatchOptions
     outputs: dict[int, Any] = field(default_factory=dict)
@@ -216,7 +225,7 @@ class Batch:
         for slot in np.flatnonzero(self.columns.is_image).tolist():
             uri = self.columns.uris[slot]
             try:
-                self.outputs[slot] = _image(under_base(uri, self.base_dir), spec, self.options)
+                self.outputs[slot] = _image(uri, spec, self.options)
             except MediaRefError as error:
                 self.fail(slot, error)
 
@@ -246,15 +255,20 @@ class Batch:
     def _open(self, uri: str, ask_store: bool) -> VideoSource:
         from mediaref_ursa._sources import open_source
 
-        place = under_base(uri, self.base_dir)
-        return open_source(
+        access, store = self.options.access, self.options.store
+        access.check_video_uri(uri)
+        place = place_of(uri, access, has_own_store=store is not None)
+        source = open_source(
             place,
             self._index_for(uri, place),
-            store=self.options.store,
+            store=store,
             storage_options=self.options.storage_options,
-            base_dir=None if place == uri else self.base_dir,
+            access=access,
             ask_store=ask_store,
         )
+        for table in source.segments:
+            access.check_pixels(table.info.width, table.info.height, uri)
+        return source
 
     def _check_indexes(self) -> None:
         one = self.frame_index is not None and not isinstance(self.frame_index, Mapping)
@@ -307,8 +321,7 @@ def _image(uri: str, spec: PixelSpec, options: BatchOptions) -> UInt8Array:
         uri,
         _IMAGE_FORMATS[spec.colorspace],
         resize=spec.resize,
-        max_pixels=spec.max_pixels,
-        max_data_uri_bytes=options.max_data_uri_bytes,
+        access=options.access,
         store=options.store,
         storage_options=options.storage_options,
     )

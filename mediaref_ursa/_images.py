@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
+from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._pillow import Array, PixelFormat, check_pixel_format, open_image, resize_array, to_array
 from mediaref_ursa._pixels import MAX_PIXELS
-from mediaref_ursa._uris import MAX_DATA_URI_BYTES, decode_data_payload, is_data, parse_data_uri
+from mediaref_ursa._uris import decode_data_payload, is_data, parse_data_uri
 from mediaref_ursa.store import ObjectStore
-from mediaref_ursa.store._local import under_base
+from mediaref_ursa.store._local import place_of
 
 MAX_IMAGE_BYTES = 256 * 2**20
 
@@ -21,11 +21,9 @@ def load_image(
     uri: str,
     format: PixelFormat = "rgb",
     *,
-    base_dir: str | os.PathLike[str] | None = None,
+    access: Access = TRUSTED,
     resize: tuple[int, int] | None = None,
-    max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_IMAGE_BYTES,
-    max_data_uri_bytes: int = MAX_DATA_URI_BYTES,
     store: ObjectStore | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Array:
@@ -34,11 +32,9 @@ def load_image(
     Args:
         uri: A path, ``file://``, http(s) URL or data URI.
         format: The order of channels.
-        base_dir: Where relative paths begin; they cannot leave it.
+        access: What may be read, and the largest picture and data URI.
         resize: ``(height, width)`` in pixels, bilinear.
-        max_pixels: The most pixels, by the header.
         max_bytes: The largest file.
-        max_data_uri_bytes: The largest payload of a data URI.
         store: Where the file is; chosen by the URI's scheme without it.
         storage_options: For the store of a cloud scheme.
 
@@ -47,7 +43,8 @@ def load_image(
 
     Raises:
         ValueError: An unknown format or a size that is none.
-        InvalidReferenceError: No store serves the URI, or a malformed data URI.
+        InvalidReferenceError: No store serves the URI, it leads out of the base directory, or a malformed
+            data URI.
         MediaNotFoundError: Nothing stands at the URI.
         StoreError: Its bytes cannot be read.
         LimitExceededError: Larger than one of the limits.
@@ -56,11 +53,12 @@ def load_image(
     """
     check_pixel_format(format)
     if is_data(uri):
-        data = data_uri_image_bytes(uri, max_data_uri_bytes)
+        access.check_scheme(uri)
+        data = data_uri_image_bytes(uri, access.max_data_uri_bytes)
     else:
-        place = under_base(uri, base_dir)
-        data = open_store(place, store, storage_options).get(place, max_bytes=max_bytes)
-    return decode_image(data, format, uri=uri, resize=resize, max_pixels=max_pixels)
+        place = place_of(uri, access, has_own_store=store is not None)
+        data = open_store(place, store, storage_options, access).get(place, max_bytes=max_bytes)
+    return decode_image(data, format, uri=uri, resize=resize, max_pixels=access.max_pixels)
 
 
 def decode_image(

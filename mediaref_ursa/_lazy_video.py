@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._access import Access
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import FrameIndexMissingError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
-from mediaref_ursa._recording import Recording
+from mediaref_ursa._reads import FetchOptions
+from mediaref_ursa._recording import Recording, open_index_of, video_place
 from mediaref_ursa._references import reference_columns
 from mediaref_ursa._time import Int64Array, running_offsets
 from mediaref_ursa._timeline import Float64Array
@@ -28,7 +30,8 @@ from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
     from mediaref_ursa._execute import default_workers, execute, in_slot_order, make_engine
-    from mediaref_ursa._frame_index import LanceFrameIndex, scan_frame_index
+    from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._guarded_scan import scan_video_index
 
 if TYPE_CHECKING:
     from temporaldata import IrregularTimeSeries
@@ -59,6 +62,10 @@ class LazyVideo:
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
         channel_format: ``NCHW`` for frames ``(C, H, W)``, ``NHWC`` for ``(H, W, C)``.
         storage_options: For cloud stores, as fsspec and Lance take them.
+        fetch: How bytes are read from afar; a ``FetchOptions``.
+        **access: What may be read, as ``batch_decode`` takes it: ``untrusted``, ``base_dir``,
+            ``allow_schemes``, ``allow_private_hosts``, ``max_redirects``, ``allow_outside_base``,
+            ``max_pixels``, ``index_limits`` and ``allow_shared_cache_dir``; see ``docs/security.md``.
 
     Raises:
         ValueError: An option that is none of its values.
@@ -85,19 +92,20 @@ class LazyVideo:
         colorspace: str = "RGB",
         channel_format: str = "NCHW",
         storage_options: Mapping[str, Any] | None = None,
+        fetch: FetchOptions | None = None,
+        **access: Any,
     ) -> None:
         self.metadata = metadata
-        self._spec = PixelSpec(resize, colorspace, channel_format)
+        self._fetch = fetch or FetchOptions()
+        allowed = Access.of("LazyVideo", access)
+        self._spec = PixelSpec(resize, colorspace, channel_format, max_pixels=allowed.max_pixels)
         self._scanned = frame_index is None
-        uri = os.fspath(uri)
-        parts = [os.fspath(segment) for segment in segment_uris or ()]
+        uri, *parts = (video_place(part, store, allowed) for part in (uri, *(segment_uris or ())))
         if isinstance(frame_index, (str, os.PathLike)):
             frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options)
         if frame_index is None:
-            frame_index = scan_frame_index(
-                uri, segment_uris=parts, store=store, storage_options=storage_options
-            )
-        self._recording = Recording(uri, frame_index, parts, store, storage_options)
+            frame_index = scan_video_index(uri, parts, store, storage_options, allowed)
+        self._recording = Recording(uri, frame_index, parts, store, storage_options, allowed)
         self._start, self._stop = 0, self._recording.frame_count
 
     @classmethod
@@ -117,14 +125,16 @@ class LazyVideo:
             store: Where its bytes are; chosen by the URI's scheme without it.
             metadata: Kept as it is.
             storage_options: For cloud stores, as fsspec and Lance take them.
-            **options: ``resize``, ``colorspace``, ``channel_format`` and ``segment_uris``.
+            **options: ``resize``, ``colorspace``, ``channel_format``, ``segment_uris``, ``fetch``, and what
+                may be read.
 
         Raises:
             FrameIndexError: There is an index, and it is damaged or of a newer version.
         """
         index: LanceFrameIndex | None = None
         with contextlib.suppress(FrameIndexMissingError):
-            index = LanceFrameIndex.open(uri, storage_options=storage_options)
+            access = Access.taken_from(dict(options))
+            index = open_index_of(os.fspath(uri), store, storage_options, access)
         return cls(
             uri,
             store=store,
@@ -207,6 +217,7 @@ class LazyVideo:
             [table.info.uri for table in tables],
             first._recording.store,
             first._recording.storage_options,
+            first._recording.access,
         )
         joined._start, joined._stop = 0, joined._recording.frame_count
         return joined
@@ -340,7 +351,7 @@ class LazyVideo:
         numbers, which = np.unique(segment, return_inverse=True)
         tables = [self._recording.segment(number) for number in numbers.tolist()]
         runs = plan_runs(tables, which.astype(np.int64), frame, np.arange(len(places)), strategy)
-        return DecodePlan(tuple(tables), runs, references=len(places), images=0, strategy=strategy)
+        return DecodePlan(tuple(tables), runs, len(places), 0, strategy, self._fetch)
 
     def _decode(self, places: Int64Array) -> UInt8Array:
         plan = self._plan(places, BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK)

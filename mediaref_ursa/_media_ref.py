@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from mediaref_ursa._access import Access
 from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import is_cloud, is_data, is_relative_path, is_remote, local_path, scheme_of
 from mediaref_ursa.store import store_for
+from mediaref_ursa.store._local import place_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,7 +32,10 @@ _INT64 = np.iinfo(np.int64)
 _SHOWN_CHARACTERS = 200
 _COLORSPACES = {"rgb": "RGB", "bgr": "BGR", "rgba": "RGBA", "bgra": "BGRA", "gray": "G"}
 # Options that choose how a video is decoded; an image is decoded in one way.
-_VIDEO_OPTIONS = frozenset({"strategy", "decoder", "tolerance_ns", "frame_index", "apply_rotation"})
+_VIDEO_OPTIONS = frozenset(
+    {"strategy", "decoder", "decoder_options", "tolerance_ns", "frame_index", "apply_rotation"}
+    | {"fetch", "max_workers"}
+)
 
 
 def _uri_text(value: object) -> str:
@@ -165,8 +170,8 @@ class MediaRef(BaseModel):
         Args:
             format: The order of channels: ``"rgb"``, ``"bgr"``, ``"rgba"``, ``"bgra"`` or ``"gray"``.
             **options: Those of ``batch_decode`` that are not about the output's layout, such as
-                ``base_dir``, ``resize``, ``max_pixels``, ``tolerance_ns``. What only concerns videos
-                does nothing for an image. ``keep_av_open`` is taken and does nothing: no decoder
+                ``base_dir``, ``untrusted``, ``resize``, ``max_pixels``, ``tolerance_ns``. What only concerns
+                videos does nothing for an image. ``keep_av_open`` is taken and does nothing: no decoder
                 outlives a call.
 
         Returns:
@@ -181,12 +186,15 @@ class MediaRef(BaseModel):
         for name in ("channel_format", "colorspace"):
             if name in options:
                 raise TypeError(f"to_ndarray takes format instead of {name}")
+        if "device" in options:
+            raise TypeError("to_ndarray gives an array; for a tensor on a device, use batch_decode")
         if self.is_video:
             return self._frame(format, options)
         from mediaref_ursa._images import load_image
 
         ours = {name: value for name, value in options.items() if name not in _VIDEO_OPTIONS}
-        return load_image(self.uri, format, **ours)
+        access = Access.taken_from(ours)
+        return load_image(self.uri, format, access=access, **ours)
 
     def _frame(self, format: PixelFormat, options: dict[str, Any]) -> Array:
         from mediaref_ursa._pillow import check_pixel_format
@@ -207,8 +215,11 @@ class MediaRef(BaseModel):
 
         return to_pil(self.to_ndarray(check_pil_format(format), **options))
 
-    def validate_uri(self) -> bool:
+    def validate_uri(self, **access: Any) -> bool:
         """Ask the store whether anything stands at the URI; what is embedded is always there.
+
+        Args:
+            **access: What may be asked for, as ``batch_decode`` takes it, such as ``untrusted``.
 
         Returns:
             True if a file or object can be read there, False if nothing is there.
@@ -217,10 +228,12 @@ class MediaRef(BaseModel):
             InvalidReferenceError: No store serves the URI.
             StoreError: There is something that is no file, or the store does not answer.
         """
+        allowed = Access.of("validate_uri", access)
+        place = place_of(self.uri, allowed)
         if self.is_embedded:
             return True
         try:
-            store_for(self.uri).head(self.uri)
+            store_for(place, access=allowed).head(place)
         except MediaNotFoundError:
             return False
         return True

@@ -6,12 +6,14 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from mediaref_ursa._uris import scheme_of
+from mediaref_ursa._access import TRUSTED, Access
+from mediaref_ursa._segment_cache import SegmentCache, segment_cache
+from mediaref_ursa._uris import is_local, scheme_of
 from mediaref_ursa.store import ObjectStore, store_for
 from mediaref_ursa.store._cached import cached
 
 _STORES_KEPT = 64
-_stores: OrderedDict[tuple[str, str], ObjectStore] = OrderedDict()
+_stores: OrderedDict[tuple[object, ...], ObjectStore] = OrderedDict()
 
 
 def forget_stores() -> None:
@@ -20,7 +22,10 @@ def forget_stores() -> None:
 
 
 def open_store(
-    uri: str, store: ObjectStore | None = None, storage_options: Mapping[str, Any] | None = None
+    uri: str,
+    store: ObjectStore | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    access: Access = TRUSTED,
 ) -> ObjectStore:
     """Return where the bytes of ``uri`` come from.
 
@@ -31,14 +36,28 @@ def open_store(
         uri: What is to be read.
         store: The caller's own.
         storage_options: For the store of a cloud scheme.
+        access: Which schemes and hosts are served.
+
+    Raises:
+        InvalidReferenceError: The scheme is not served.
+        StoreError: Others may write in the directory of the segment cache.
     """
+    access.check_scheme(uri, has_own_store=store is not None)
     if store is not None:
-        return cached(store)
-    key = scheme_of(uri), repr(sorted((storage_options or {}).items(), key=repr))
+        return cached(store, _shared_cache(access))
+    given = repr(sorted((storage_options or {}).items(), key=repr))
+    cache = None if is_local(uri) else _shared_cache(access)
+    schemes = None if access.allow_schemes is None else tuple(sorted(access.allow_schemes))
+    key = scheme_of(uri), given, access.private_hosts, access.max_redirects, schemes, cache
     found = _stores.get(key)
     if found is None:
-        found = cached(store_for(uri, storage_options))
+        found = cached(store_for(uri, storage_options, access), cache)
         _stores[key] = found
         while len(_stores) > _STORES_KEPT:
             _stores.popitem(last=False)
     return found
+
+
+def _shared_cache(access: Access) -> SegmentCache | None:
+    """Return the cache in a directory that others may write in, None for the usual one."""
+    return segment_cache(allow_shared_dir=True) if access.allow_shared_cache_dir else None

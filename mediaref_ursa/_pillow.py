@@ -72,7 +72,7 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS, uri: str | None = N
         if pixels > max_pixels:
             raise LimitExceededError(
                 f"expected at most {max_pixels} pixels, found {image.width}x{image.height};"
-                " raise max_pixels to read it",
+                " allow more with max_pixels=",
                 uri=uri,
             )
         image.load()
@@ -115,7 +115,11 @@ def _mapped_errors(uri: str | None, data: bytes) -> Iterator[None]:
     except MediaRefError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise LimitExceededError(f"more pixels than Pillow takes: {error}", uri=uri) from error
+        raise LimitExceededError(
+            f"more pixels than Pillow takes, whatever max_pixels= is: {error}; "
+            "raise PIL.Image.MAX_IMAGE_PIXELS",
+            uri=uri,
+        ) from error
     except UnidentifiedImageError as error:
         raise UnsupportedMediaError(
             f"expected an image ({', '.join(_formats())}), found {len(data)} bytes that begin {data[:8]!r};"

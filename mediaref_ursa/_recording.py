@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from loguru import logger
 
+from mediaref_ursa._access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._open_store import open_store
@@ -17,12 +19,13 @@ from mediaref_ursa._resolve import outside_error, resolve
 from mediaref_ursa._time import BEFORE_FIRST, TOLERANCE_NS, Int64Array
 from mediaref_ursa._timeline import Timeline
 from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import absolute_place
+from mediaref_ursa._uris import absolute_place, scheme_of
 from mediaref_ursa.store import ObjectStore
+from mediaref_ursa.store._local import place_of
 
 with needs_extra("video"):
     from mediaref_ursa._frame_index import LanceFrameIndex
-    from mediaref_ursa._sources import VideoSource, complete_base_index, is_guarded
+    from mediaref_ursa._sources import VideoSource, check_segment, complete_base_index, is_guarded
 
 
 class Recording:
@@ -36,8 +39,10 @@ class Recording:
         segment_uris: Where its segments are, in place of what the index says.
         store: Where their bytes are; chosen by each URI's scheme without it.
         storage_options: For cloud stores.
+        access: What may be read.
 
     Raises:
+        InvalidReferenceError: The index names a segment where references may not lead.
         ValueError: Another number of segments than the index has.
     """
 
@@ -48,11 +53,13 @@ class Recording:
         segment_uris: Sequence[str] | None,
         store: ObjectStore | None,
         storage_options: Mapping[str, Any] | None,
+        access: Access = TRUSTED,
     ) -> None:
         self.uri = uri
         self.index = index
         self.store = store
-        self._own_store = None if store is None else open_store(uri, store)
+        self.access = access
+        self._own_store = None if store is None else open_store(uri, store, None, access)
         self.storage_options = dict(storage_options or {})
         self._segments: dict[int, SegmentTable] = {}
         count = len(index.segment_frame_counts())
@@ -62,6 +69,8 @@ class Recording:
                 f"expected the URIs of {count} segments, as the frame index has, found {len(named)}; "
                 "pass segment_uris="
             )
+        for part in named if not segment_uris else ():
+            check_segment(self._place(uri), self._place(part), access)
         self._is_one_file = count == 1 and self._place(named[0]) == self._place(uri)
         self._segment_uris = [uri] if self._is_one_file else named
 
@@ -123,7 +132,7 @@ class Recording:
             ValueError: The URI names neither the video nor one of its segments.
             FrameOutsideVideoError: A time at which no frame of the video is shown.
         """
-        place = self._place(uri)
+        place = self._place(place_of(uri, self.access, has_own_store=self.store is not None))
         numbers = [i for i, part in enumerate(self._segment_uris) if self._place(part) == place]
         groups = [[number] for number in numbers]
         if not groups and place == self._place(self.uri):
@@ -155,17 +164,51 @@ class Recording:
         place = self._place(self._segment_uris[number])
         store = self._store(place)
         if not self.index.has_packets:
-            return complete_base_index(place, store, self.index, number)
+            return complete_base_index(place, store, self.index, number, self.access)
+        self.access.check_frame_count(
+            int(self.index.segment_frame_counts()[number]), self.index.segments[number].length, place
+        )
         table = self.indexed_segment(number)
+        self.access.check_pixels(table.info.width, table.info.height, place)
         if not is_guarded(store, table):
             self.index.check_fresh(number, store.head(place))
         return table
 
     def _store(self, place: str) -> ObjectStore:
-        return self._own_store or open_store(place, None, self.storage_options)
+        return self._own_store or open_store(place, None, self.storage_options, self.access)
 
     def _place(self, uri: str) -> str:
         return absolute_place(uri) if self.store is None else uri
+
+
+def video_place(uri: str | os.PathLike[str], store: ObjectStore | None, access: Access) -> str:
+    """Return where a video is, if it may be read.
+
+    Raises:
+        InvalidReferenceError: References may not lead there.
+        UnsupportedMediaError: A data URI.
+    """
+    access.check_video_uri(os.fspath(uri))
+    return place_of(os.fspath(uri), access, has_own_store=store is not None)
+
+
+def open_index_of(
+    uri: str, store: ObjectStore | None, storage_options: Mapping[str, Any] | None, access: Access
+) -> LanceFrameIndex:
+    """Open the index that stands beside a video, where references may lead there.
+
+    Raises:
+        InvalidReferenceError: They may not.
+        FrameIndexError: There is none, or it is damaged.
+    """
+    place = video_place(uri, store, access)
+    if store is None:
+        place = absolute_place(place)
+    found_in = open_store(place, store, storage_options, access)
+    # Lance knows no other schemes; there an index stands in the cache directory, if anywhere.
+    beside = (scheme_of(place) or "file") in DEFAULT_SCHEMES
+    find = LanceFrameIndex.open if beside else LanceFrameIndex.open_elsewhere
+    return find(place, storage_options=storage_options, store=found_in)
 
 
 def _own_segments(index: LanceFrameIndex, uri: str) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._reader import RangeReader
 from mediaref_ursa.store import LocalStore, MemoryStore, ObjectInfo, ObjectStore
 from mediaref_ursa.store._protocol import ReadsOneVersion
@@ -51,6 +52,7 @@ def scan_uri(
     *,
     stream_index: int | None = None,
     full: bool | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> SegmentTable:
     """Scan the video at ``uri`` once.
 
@@ -63,6 +65,7 @@ def scan_uri(
         full: Whether to read all of the file, from its first byte to its last. Without a word: a file of
             this machine, and any that must be. Else of an MP4 or MOV file little more is read than what
             describes its samples; what only the media can tell then stays unknown.
+        max_pixels: The largest picture, width times height.
 
     Raises:
         MediaRefError: As :func:`mediaref_ursa._pyav._scan.scan_segment`, and the store's errors.
@@ -75,6 +78,7 @@ def scan_uri(
         progress=progress,
         stream_index=stream_index,
         full=True if full is None and is_at_hand(store) else full,
+        max_pixels=max_pixels,
     )
 
 

@@ -100,7 +100,7 @@ class _Current:
     """The cache that was used last, and the lock of whoever makes it."""
 
     def __init__(self) -> None:
-        self.cache: SegmentCache | None = None
+        self.caches: dict[bool, SegmentCache] = {}
         self.forget()
 
     def forget(self) -> None:
@@ -112,22 +112,26 @@ _current = _Current()
 forget_after_fork(_current)
 
 
-def segment_cache() -> SegmentCache:
+def segment_cache(*, allow_shared_dir: bool = False) -> SegmentCache:
     """Return the cache that all stores of this process share, for the settings as they are now.
+
+    Args:
+        allow_shared_dir: Also where the directory is one that others own or may write in.
 
     Raises:
         StoreError: ``MEDIAREF_URSA_CACHE_LIMIT`` is no size.
     """
     directory, quota_bytes = cache_directory(), cache_quota_bytes()
     with _current.lock:
-        cache = _current.cache
+        cache = _current.caches.get(allow_shared_dir)
         if cache is None or (cache.directory, cache.quota_bytes) != (directory, quota_bytes):
-            cache = _current.cache = SegmentCache(directory, quota_bytes)
+            cache = SegmentCache(directory, quota_bytes, allow_shared_dir)
+            _current.caches[allow_shared_dir] = cache
         return cache
 
 
 def _reset_cache_for_tests() -> None:
     """Forget what this process knows of the cache, as if it had just started; files stay."""
     with _current.lock:
-        _current.cache = None
+        _current.caches.clear()
     forget_warning()

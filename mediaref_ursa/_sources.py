@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from loguru import logger
 
+from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._errors import (
     FrameIndexError,
     FrameIndexInvalidError,
@@ -27,8 +28,8 @@ from mediaref_ursa._errors import (
 )
 from mediaref_ursa._frame_index import LanceFrameIndex
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
+from mediaref_ursa._guarded_scan import scan_video
 from mediaref_ursa._open_store import open_store
-from mediaref_ursa._scan_uri import scan_uri
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place, is_local, local_path
 from mediaref_ursa.layout import lance_frame_index_uri
@@ -65,7 +66,7 @@ def open_source(
     *,
     store: ObjectStore | None = None,
     storage_options: Mapping[str, Any] | None = None,
-    base_dir: str | os.PathLike[str] | None = None,
+    access: Access = TRUSTED,
     ask_store: bool = False,
 ) -> VideoSource:
     """Return the video at ``uri`` with an index that is fresh.
@@ -81,7 +82,7 @@ def open_source(
         frame_index: The caller's own index.
         store: Where its bytes are; chosen by the URI's scheme without it.
         storage_options: For cloud stores.
-        base_dir: A directory that no segment which an index names may lie outside of.
+        access: What may be read. No segment which an index names may lie outside its base directory.
         ask_store: Ask all the same, and forget what is in memory: for another try after that error.
 
     Raises:
@@ -90,18 +91,18 @@ def open_source(
         MediaRefError: As stores and the scan raise.
     """
     place = absolute_place(uri) if store is None else uri
-    found_in = open_store(place, store, storage_options)
+    found_in = open_store(place, store, storage_options, access)
     if frame_index is not None:
-        return _with_index(place, found_in, frame_index, base_dir, ask_store)
+        return _with_index(place, found_in, frame_index, access, ask_store)
     options = tuple(sorted((storage_options or {}).items(), key=repr))
     # A source keeps its store, so that no other can have its identity as long as the entry stands.
-    key = (place, id(store), repr(options), str(base_dir))
+    key = (place, id(store), repr(options), access)
 
     if isinstance(found_in, CachedStore) and not ask_store:
         guarded = _cache.get(
             key,
             lambda: (
-                _guarded_by_index(place, found_in, storage_options, base_dir) or _ask_first(place, found_in)
+                _guarded_by_index(place, found_in, storage_options, access) or _ask_first(place, found_in)
             ),
         )
         if guarded.segments:
@@ -109,7 +110,7 @@ def open_source(
     info = found_in.head(place)
     source = _cache.get(
         (*key, info, _local_identity(place)),
-        lambda: _find(place, found_in, storage_options, base_dir, info),
+        lambda: _find(place, found_in, storage_options, access, info),
     )
     if source.segments and all(is_guarded(found_in, table) for table in source.segments):
         _cache.put(key, source)  # from now on its entity tag is known
@@ -127,14 +128,14 @@ def _guarded_by_index(
     uri: str,
     store: CachedStore,
     storage_options: Mapping[str, Any] | None,
-    base_dir: str | os.PathLike[str] | None,
+    access: Access,
 ) -> VideoSource | None:
     """Return the video as the index beside it has it, if that says the entity tag of each segment."""
     try:
         index = LanceFrameIndex.open(uri, storage_options=storage_options, store=store)
-        infos = _segments_of(uri, index, base_dir) if index.has_packets else ()
+        infos = _segments_of(uri, index, access) if index.has_packets else ()
         if infos and all(has_strong_etag(info) for info in infos):
-            return _with_index(uri, store, index, base_dir, ask_store=False)
+            return _with_index(uri, store, index, access, ask_store=False)
     except (FrameIndexError, MediaNotFoundError):
         pass  # the store is asked, and then told of it
     return None
@@ -162,26 +163,26 @@ def _find(
     uri: str,
     store: ObjectStore,
     storage_options: Mapping[str, Any] | None,
-    base_dir: str | os.PathLike[str] | None,
+    access: Access,
     info: ObjectInfo,
 ) -> VideoSource:
     """Return the video with the index beside it, else the one in the cache directory, else scanned."""
     for find in (LanceFrameIndex.open, LanceFrameIndex.open_elsewhere):
         try:
             index = find(uri, storage_options=storage_options, store=store, info=info)
-            return _with_index(uri, store, index, base_dir, ask_store=True)
+            return _with_index(uri, store, index, access, ask_store=True)
         except FrameIndexMissingError:
             pass
         except (FrameIndexError, MediaNotFoundError) as error:
             logger.warning("the frame index is not used: {}", error)
-    return VideoSource(uri, store, (scan_uri(uri, store),))
+    return VideoSource(uri, store, (scan_video(uri, store, access),))
 
 
 def _with_index(
     uri: str,
     store: ObjectStore,
     index: LanceFrameIndex,
-    base_dir: str | os.PathLike[str] | None,
+    access: Access,
     ask_store: bool,
 ) -> VideoSource:
     if not index.has_packets:
@@ -191,9 +192,9 @@ def _with_index(
                 "read it with LazyVideo(..., segment_uris=)",
                 uri=uri,
             )
-        return VideoSource(uri, store, (complete_base_index(uri, store, index, 0),))
+        return VideoSource(uri, store, (complete_base_index(uri, store, index, 0, access),))
     tables = []
-    for number, info in enumerate(_segments_of(uri, index, base_dir)):
+    for number, info in enumerate(_segments_of(uri, index, access)):
         table = replace(index.segment_table(number), info=info)
         if ask_store or not is_guarded(store, table):
             index.check_fresh(number, store.head(info.uri))
@@ -201,18 +202,19 @@ def _with_index(
     return VideoSource(uri, store, tuple(tables))
 
 
-def _segments_of(
-    uri: str, index: LanceFrameIndex, base_dir: str | os.PathLike[str] | None
-) -> tuple[SegmentInfo, ...]:
+def _segments_of(uri: str, index: LanceFrameIndex, access: Access) -> tuple[SegmentInfo, ...]:
     """Return the segments that an index stands for when it is used for the video at ``uri``.
 
     The index of one file may have been written for the same file elsewhere.
 
     Raises:
         FrameIndexStaleError: It describes several files of another video.
-        InvalidReferenceError: It leads out of the base directory.
+        InvalidReferenceError: It leads out of the base directory, or to where the access does not reach.
+        LimitExceededError: It has more frames than its file can hold.
     """
     infos = index.segments
+    for info, count in zip(infos, index.segment_frame_counts().tolist(), strict=True):
+        access.check_frame_count(count, info.length, uri)
     if index.uri != uri:
         if len(infos) != 1:
             raise FrameIndexStaleError(
@@ -220,19 +222,36 @@ def _segments_of(
                 uri=uri,
             )
         return (replace(infos[0], uri=uri),)
-    if base_dir is not None:
-        for info in infos:
-            check_under_base(info.uri, base_dir)
+    for info in infos:
+        check_segment(uri, info.uri, access)
     return infos
 
 
-def complete_base_index(uri: str, store: ObjectStore, index: LanceFrameIndex, segment: int) -> SegmentTable:
+def check_segment(video: str, segment: str, access: Access) -> None:
+    """Refuse a segment that an index names, where references may not lead there.
+
+    Raises:
+        InvalidReferenceError: They may not.
+    """
+    access.check_segment(video, segment)
+    if segment == video or not is_local(video):
+        return
+    if access.guards_base:
+        assert access.base_dir is not None
+        check_under_base(segment, access.base_dir)
+    elif access.untrusted and not access.allow_outside_base:
+        check_under_base(segment, str(Path(local_path(video)).parent))
+
+
+def complete_base_index(
+    uri: str, store: ObjectStore, index: LanceFrameIndex, segment: int, access: Access = TRUSTED
+) -> SegmentTable:
     """Complete a segment of an index with base columns only by scanning what it describes.
 
     Raises:
         FrameIndexStaleError: The file at ``uri`` has other frames.
     """
-    table = scan_uri(uri, store)
+    table = scan_video(uri, store, access)
     counts = index.segment_frame_counts()
     if not np.array_equal(index.pts_table(segment), table.pts):
         raise FrameIndexStaleError(

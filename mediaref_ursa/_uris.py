@@ -216,7 +216,7 @@ def _check_size(uri: str, comma: int, is_base64: bool, max_bytes: int | None) ->
     if size > max_bytes:
         raise LimitExceededError(
             f"expected at most {max_bytes} bytes in a data URI, found {size};"
-            " store the media as a file or raise the limit",
+            " store the media as a file, or allow more with max_data_uri_bytes=",
             uri=uri,
         )
 

@@ -83,18 +83,21 @@ def open_modality(
         row: The row; it becomes the ``metadata`` of the video.
         store: Where the bytes are; chosen by the URI's scheme without it.
         storage_options: For cloud stores, as fsspec and Lance take them.
-        **options: ``resize``, ``colorspace`` and ``channel_format`` of :class:`LazyVideo`.
+        **options: ``resize``, ``colorspace``, ``channel_format``, and what may be read, of
+            :class:`LazyVideo`: ``untrusted=True`` for a catalog that somebody else wrote.
 
     Raises:
         FrameIndexMissingError: The format says that there is an index, and there is none.
         MediaRefError: As :class:`LazyVideo` raises.
     """
-    from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._access import Access
     from mediaref_ursa._lazy_video import LazyVideo
+    from mediaref_ursa._recording import open_index_of
 
     index = None
     if row.format is StorageFormat.MP4_INDEX:
-        index = LanceFrameIndex.open(row.uri, storage_options=storage_options)
+        access = Access.taken_from(dict(options))
+        index = open_index_of(row.uri, store, storage_options, access)
     video = LazyVideo(
         row.uri,
         store=store,

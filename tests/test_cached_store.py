@@ -6,12 +6,14 @@ import copy
 import os
 import pickle
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from _http_server import Fault, ObjectServer
 from test_store_contract import Place, TestContract
+from test_store_contract import TestOneVersion as TestOneVersionContract
 
 from mediaref_ursa import (
     LimitExceededError,
@@ -24,7 +26,7 @@ from mediaref_ursa._segment_cache import SegmentCache
 from mediaref_ursa.store import HttpStore, LocalStore, MemoryStore, ObjectInfo, ObjectStore, _cached
 from mediaref_ursa.store._cached import CachedStore, cached, segment_key
 
-__all__ = ["TestContract"]  # run here on a store behind the cache
+__all__ = ["TestContract", "TestOneVersionContract"]  # run here on a store behind the cache
 
 DATA = bytes(range(256)) * 1000
 URI = "remote://host/a.mp4"
@@ -88,10 +90,9 @@ def store(inner: RecordingStore) -> CachedStore:
     return CachedStore(inner)
 
 
-@pytest.fixture(params=["http", "memory"])
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """The stores of the contract suite, behind the cache."""
-    if request.param == "memory":
+@contextmanager
+def _place(kind: str) -> Iterator[Place]:
+    if kind == "memory":
         memory = MemoryStore()
 
         def put(name: str, data: bytes) -> str:
@@ -103,6 +104,20 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     with ObjectServer() as server:
         http = CachedStore(HttpStore(backoff_seconds=0.001))
         yield Place(http, lambda name, data: server.put(f"/{quote(name)}", data))
+
+
+@pytest.fixture(params=["http", "memory"])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """The stores of the contract suite, behind the cache."""
+    with _place(request.param) as place:
+        yield place
+
+
+@pytest.fixture(params=["http", "memory"])
+def versioned(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """The same: behind the cache, any store reads one version."""
+    with _place(request.param) as place:
+        yield place
 
 
 def files(directory: Path) -> list[Path]:

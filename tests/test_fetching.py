@@ -298,3 +298,25 @@ def test_an_index_beside_a_local_copy_needs_no_tag(path: Path, data: bytes, tmp_
     found = batch_decode(refs, store=far(store, tmp_path), frame_index=index)
     assert np.array_equal(found[0], expected[0])
     assert store.heads == 1, "the index says no tag: the length is compared"
+
+
+def test_bytes_that_were_spoilt_on_their_way_are_fetched_again(
+    path: Path, data: bytes, index: LanceFrameIndex, tmp_path: Path
+) -> None:
+    refs, expected = references(path, range(48))
+    spoilt = bytearray(data)
+    table = index.segment_table(0)
+    for packet in (5, 17):
+        spoilt[int(table.packets.offset[packet]) + 9] ^= 0xFF
+    store, true = FarStore(data), MemoryStore({URI: data})
+    store.inner._objects[URI] = (bytes(spoilt), true.head(URI).etag or "")
+    through = far(store, tmp_path)
+    found = batch_decode(refs, store=through, frame_index=index, on_error="none")
+    assert found.errors
+    store.inner = true
+    for _ in range(2):  # the cache let go of what was wrong
+        found = batch_decode(refs, store=through, frame_index=index)
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    asked = len(store.ranges)
+    batch_decode(refs, store=through, frame_index=index)
+    assert len(store.ranges) == asked

@@ -28,6 +28,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_feed",
         "_index_metadata",
         "_mp4_boxes",
+        "_access",
+        "_container_counts",
     ),
     ("_plan", "_reads", "_decode_plan", "_resolve", "_timeline", "_run_movie"),
     ("store", "_pillow", "_lance", "_arrow", "_pyav", "_torchcodec", "_series"),
@@ -36,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_scan_uri",
         "_open_store",
         "_frame_index",
+        "_guarded_scan",
         "_index_place",
         "_index_writing",
         "_listing",
@@ -58,6 +61,7 @@ PARTS = {
     "_demo_check": "_demo",  # the demo makes videos, pictures and tables of its own
     "_demo_pictures": "_demo",
     "_batch_call": "_batch",
+    "_scan_child": "_guarded_scan",
     "_cli_bar": "_cli",
     "_cli_index": "_cli",
 }

@@ -7,7 +7,8 @@ import pickle
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,8 +17,16 @@ import pytest
 from _http_server import ObjectServer
 from _s3 import new_bucket
 
-from mediaref_ursa import LimitExceededError, MediaNotFoundError, MediaRefError, StoreError
+from mediaref_ursa import (
+    LimitExceededError,
+    MediaChangedError,
+    MediaNotFoundError,
+    MediaRefError,
+    StoreError,
+)
 from mediaref_ursa.store import FsspecStore, HttpStore, LocalStore, MemoryStore, ObjectInfo, ObjectStore
+from mediaref_ursa.store._cached import CachedStore
+from mediaref_ursa.store._protocol import ReadsOneVersion
 
 DATA = bytes(range(256)) * 40
 
@@ -58,20 +67,32 @@ def _fsspec_memory() -> Place:
     return Place(FsspecStore("memory"), put)
 
 
-@pytest.fixture(params=["local", "memory", "http", "s3", "fsspec-memory"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    if request.param == "s3":
-        bucket = new_bucket(monkeypatch)
-        yield Place(FsspecStore("s3", bucket.options), bucket.put)
-    elif request.param == "fsspec-memory":
-        yield _fsspec_memory()
-    elif request.param == "http":
+@contextmanager
+def _place(kind: str, folder: Path) -> Iterator[Place]:
+    if kind == "s3":
+        with pytest.MonkeyPatch.context() as patch:
+            bucket = new_bucket(patch)
+            yield Place(FsspecStore("s3", bucket.options), bucket.put)
+    elif kind == "http":
         with ObjectServer() as server:
             yield Place(
                 HttpStore(backoff_seconds=0.001), lambda name, data: server.put(f"/{quote(name)}", data)
             )
     else:
-        yield _local(tmp_path) if request.param == "local" else _memory()
+        yield {"local": lambda: _local(folder), "memory": _memory, "fsspec-memory": _fsspec_memory}[kind]()
+
+
+@pytest.fixture(params=["local", "memory", "http", "s3", "fsspec-memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    with _place(request.param, tmp_path) as place:
+        yield place
+
+
+@pytest.fixture(params=["http", "s3", "fsspec-memory"])
+def versioned(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """The stores that can read one version of an object and no other."""
+    with _place(request.param, tmp_path) as place:
+        yield place
 
 
 class TestContract:
@@ -165,6 +186,63 @@ class TestContract:
             place.store.get_range(uri, len(DATA), 1)
         twin = pickle.loads(pickle.dumps(caught.value))
         assert (type(twin), str(twin)) == (type(caught.value), str(caught.value))
+
+
+def one_version(place: Place) -> Callable[..., list[bytes]]:
+    assert isinstance(place.store, ReadsOneVersion)
+    return place.store.get_ranges_of
+
+
+class TestOneVersion:
+    """What a store may have besides: reading the object that a description is of, and no other."""
+
+    def test_gives_exactly_the_bytes_in_the_order_asked_for(self, versioned: Place) -> None:
+        uri = versioned.put("a.bin", DATA)
+        ranges = [(i * 97 % 10_000, i % 13 + 1) for i in range(20)] + [(0, 0), (0, len(DATA))]
+        found = one_version(versioned)(uri, versioned.store.head(uri), ranges)
+        assert found == [DATA[offset : offset + length] for offset, length in ranges]
+
+    def test_an_index_knows_no_time_of_change(self, versioned: Place) -> None:
+        uri = versioned.put("a.bin", DATA)
+        info = replace(versioned.store.head(uri), modified=None)
+        assert one_version(versioned)(uri, info, [(5, 4)]) == [DATA[5:9]]
+
+    @pytest.mark.parametrize("other", [DATA[::-1], DATA[:100], DATA + b"more", b""], ids=len)
+    def test_never_gives_bytes_of_another(self, versioned: Place, other: bytes) -> None:
+        info = versioned.store.head(versioned.put("a.bin", DATA))
+        uri = versioned.put("a.bin", other)
+        if len(other) == info.size and versioned.store.head(uri).etag is None:
+            return  # fsspec's memory knows no tags: nothing tells the one from the other
+        with pytest.raises(MediaChangedError) as caught:
+            one_version(versioned)(uri, info, [(50, 40), (7000, 10)])
+        assert caught.value.uri == uri
+        assert "mediaref-ursa index --overwrite" in str(caught.value)
+
+    @pytest.mark.parametrize(("offset", "length"), [(len(DATA) - 1, 2), (10**15, 1), (0, 10**15)])
+    def test_a_range_past_the_end(self, versioned: Place, offset: int, length: int) -> None:
+        uri = versioned.put("a.bin", DATA)
+        info = versioned.store.head(uri)
+        with pytest.raises(StoreError, match=f"expected {length} bytes at offset {offset}, found"):
+            one_version(versioned)(uri, info, [(0, 1), (offset, length)])
+
+    def test_what_is_missing_is_not_found(self, versioned: Place) -> None:
+        uri = versioned.put("a.bin", DATA)
+        info = versioned.store.head(uri)
+        with pytest.raises(MediaNotFoundError):
+            one_version(versioned)(uri + ".gone", info, [(0, 1)])
+
+    @pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, -1)])
+    def test_negative_ranges_are_misuse(self, versioned: Place, offset: int, length: int) -> None:
+        uri = versioned.put("a.bin", DATA)
+        with pytest.raises(ValueError, match="0 or more"):
+            one_version(versioned)(uri, versioned.store.head(uri), [(offset, length)])
+
+
+def test_which_stores_read_one_version() -> None:
+    assert isinstance(HttpStore(), ReadsOneVersion)
+    assert isinstance(FsspecStore("memory"), ReadsOneVersion)
+    assert isinstance(CachedStore(MemoryStore()), ReadsOneVersion)
+    assert not isinstance(LocalStore(), ReadsOneVersion)
 
 
 def test_every_public_name_is_there() -> None:

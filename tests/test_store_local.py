@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mediaref_ursa import InvalidReferenceError, LimitExceededError, MediaNotFoundError, StoreError
+from mediaref_ursa._access import Access
 from mediaref_ursa.store import LocalStore, store_for
-from mediaref_ursa.store._local import under_base
+from mediaref_ursa.store._local import place_of
 
 STORE = LocalStore()
 
@@ -162,34 +163,50 @@ class TestStoreFor:
             store_for(uri)
 
 
-class TestUnderBase:
-    def test_relative_paths_begin_at_the_base(self, tmp_path: Path) -> None:
-        assert under_base("clips/a.mp4", tmp_path) == str(tmp_path / "clips/a.mp4")
-        assert under_base("clips/a.mp4", f"file://{tmp_path}") == str(tmp_path / "clips/a.mp4")
-        assert under_base("clips/../a.mp4", tmp_path) == str(tmp_path / "clips/../a.mp4")
+def place(uri: str, base: object, **options: bool) -> str:
+    return place_of(uri, Access(base_dir=base, **options))  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("uri", ["/a.mp4", "http://h/a.mp4", "data:,x", "file:///a.mp4"])
+
+class TestPlaces:
+    def test_relative_paths_begin_at_the_base(self, tmp_path: Path) -> None:
+        assert place("clips/a.mp4", tmp_path) == str(tmp_path / "clips/a.mp4")
+        assert place("clips/a.mp4", f"file://{tmp_path}") == str(tmp_path / "clips/a.mp4")
+        assert place("clips/../a.mp4", tmp_path) == str(tmp_path / "clips/../a.mp4")
+
+    def test_what_lies_below_the_base_may_be_named_in_full(self, tmp_path: Path) -> None:
+        for uri in (str(tmp_path / "a.mp4"), (tmp_path / "a.mp4").as_uri()):
+            assert place(uri, tmp_path) == uri
+
+    @pytest.mark.parametrize("uri", ["http://h/a.mp4", "data:,x", "s3://bucket/a.mp4"])
     def test_other_uris_are_left_alone(self, tmp_path: Path, uri: str) -> None:
-        assert under_base(uri, tmp_path) == uri
+        assert place(uri, tmp_path) == uri
 
     def test_without_a_base_nothing_changes(self) -> None:
-        assert under_base("../a.mp4", None) == "../a.mp4"
+        for uri in ("../a.mp4", "/a.mp4", "file:///a.mp4"):
+            assert place(uri, None) == uri
 
-    @pytest.mark.parametrize("uri", ["../a.mp4", "clips/../../a.mp4", "link/a.mp4", "file.mp4"])
+    @pytest.mark.parametrize(
+        "uri", ["../a.mp4", "clips/../../a.mp4", "link/a.mp4", "file.mp4", "/etc/a.mp4", "file:///etc/a.mp4"]
+    )
     def test_nothing_leads_out_of_the_base(self, tmp_path: Path, uri: str) -> None:
         base = tmp_path / "base"
         base.mkdir()
         (tmp_path / "secret.mp4").touch()
         (base / "link").symlink_to(tmp_path)
         (base / "file.mp4").symlink_to(tmp_path / "secret.mp4")
+        with pytest.raises(InvalidReferenceError, match=r"within base_dir.*allow_outside_base=True"):
+            place(uri, base)
+        assert place(uri, base, allow_outside_base=True).endswith(uri)
+
+    def test_a_folder_whose_name_begins_like_the_base_lies_outside(self, tmp_path: Path) -> None:
         with pytest.raises(InvalidReferenceError, match="within base_dir"):
-            under_base(uri, base)
+            place("../base2/a.mp4", tmp_path / "base")
 
     def test_links_in_a_circle_lead_nowhere(self, tmp_path: Path) -> None:
         (tmp_path / "loop").symlink_to(tmp_path / "loop")
         with pytest.raises(StoreError, match="cannot be read"):
-            STORE.get(under_base("loop", tmp_path))
+            STORE.get(place("loop", tmp_path))
 
     def test_a_base_elsewhere_is_refused(self) -> None:
         with pytest.raises(InvalidReferenceError, match="expected a path or a file"):
-            under_base("a.mp4", "s3://bucket")
+            place("a.mp4", "s3://bucket")

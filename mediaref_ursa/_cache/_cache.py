@@ -62,14 +62,18 @@ class SegmentCache:
     Args:
         directory: Where the ranges are kept; made when first used, for this user alone.
         quota_bytes: What they may take on disk; 0 for no cache.
+        allow_shared_dir: Use a directory that others own or may write in: what they write there is served.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], quota_bytes: int) -> None:
+    def __init__(
+        self, directory: str | os.PathLike[str], quota_bytes: int, allow_shared_dir: bool = False
+    ) -> None:
         if quota_bytes < 0:
             raise ValueError(f"expected a quota of 0 bytes or more, found {quota_bytes}")
         self.directory = Path(directory).expanduser().absolute()
         self.quota_bytes = quota_bytes
-        self._folder = CacheFolder(self.directory)
+        self.allow_shared_dir = allow_shared_dir
+        self._folder = CacheFolder(self.directory, allow_shared_dir)
         self._ledger = Ledger(self._folder, quota_bytes)
         self._listings = Listings()
         self._flights = Flights()
@@ -79,8 +83,8 @@ class SegmentCache:
     def __repr__(self) -> str:
         return f"SegmentCache({str(self.directory)!r}, quota_bytes={self.quota_bytes})"
 
-    def __reduce__(self) -> tuple[type[SegmentCache], tuple[Path, int]]:
-        return SegmentCache, (self.directory, self.quota_bytes)
+    def __reduce__(self) -> tuple[type[SegmentCache], tuple[Path, int, bool]]:
+        return SegmentCache, (self.directory, self.quota_bytes, self.allow_shared_dir)
 
     def forget(self) -> None:
         """Begin anew, as after a fork: no lock held, nothing known of the directory."""
@@ -112,6 +116,17 @@ class SegmentCache:
             self._flights.fetch(key, gaps, fetch, lambda *range_: self._keep(key, *range_)) if gaps else {}
         )
         return [_joined(found, gaps, fetched) for found in pieces]
+
+    def discard(self, key: SegmentKey, ranges: Sequence[tuple[int, int]]) -> None:
+        """Remove what is kept of some ranges: its reader found that it is not what it should be."""
+        if not self._is_open():
+            return
+        home = self._folder.of_object(key.digest)
+        listing = self._listings.of(home)
+        for offset, length in ranges:
+            for _, held in listing.cover(Span(offset, offset + length)):
+                if held is not None:
+                    self._ledger.discard(home / held.file_name)
 
     def info(self) -> CacheInfo:
         """Return what the cache holds; nothing is made or changed.

@@ -19,9 +19,11 @@ class CacheFolder:
 
     Attributes:
         root: The directory as the operator names it.
+        allow_shared: Take a directory that belongs to somebody else, or in which others may write.
     """
 
     root: Path
+    allow_shared: bool = False
 
     @property
     def objects(self) -> Path:
@@ -53,10 +55,13 @@ class CacheFolder:
             found = folder.stat()
             if not stat.S_ISDIR(found.st_mode):
                 raise NotADirectoryError(f"not a directory: {folder}")
+            if self.allow_shared:
+                continue
             if found.st_uid != os.geteuid():
                 raise StoreError(
                     f"expected a cache directory of your own (user {os.geteuid()}), found one of user "
-                    f"{found.st_uid}: {folder}; name another in MEDIAREF_URSA_CACHE"
+                    f"{found.st_uid}: {folder}; name another in MEDIAREF_URSA_CACHE, or if you trust "
+                    "them with what is decoded, allow it with allow_shared_cache_dir=True"
                 )
             if found.st_mode & _OTHERS_MAY_WRITE:
                 raise StoreError(
@@ -73,7 +78,8 @@ class CacheFolder:
         """
         for folder in (*reversed(self.root.parents), self.root):
             _make_private(folder)
-        if self.root.stat().st_mode & _OTHERS_MAY_WRITE or self.root.stat().st_uid != os.geteuid():
+        found = self.root.stat()
+        if not self.allow_shared and (found.st_mode & _OTHERS_MAY_WRITE or found.st_uid != os.geteuid()):
             self.check()  # nothing is put where others may write
         for folder in (self.objects, self.writing):
             _make_private(folder)
@@ -84,7 +90,10 @@ def _remedy(folder: Path, mode: int) -> str:
     if mode & stat.S_ISVTX:  # such as /tmp: others are meant to write there
         return "name a directory of its own within it in MEDIAREF_URSA_CACHE"
     command = f"chmod go-w {shlex.quote(str(folder))}"
-    return f"mend it with: {command}, or name another in MEDIAREF_URSA_CACHE"
+    return (
+        f"mend it with: {command}, or name another in MEDIAREF_URSA_CACHE, or if you trust "
+        "who may write there, allow it with allow_shared_cache_dir=True"
+    )
 
 
 def _make_private(folder: Path) -> None:

@@ -20,8 +20,20 @@ _DECODERS = {"av1": "libdav1d"}
 """Decoders to use where FFmpeg's own of that name needs hardware."""
 
 
-def open_context(info: SegmentInfo, *, max_pixels: int = MAX_PIXELS) -> VideoCodecContext:
+def largest_decoded(max_pixels: int) -> int:
+    """Return how many pixels a decoder may take memory for, where so many may be given out.
+
+    It takes some more: rows and columns are filled up to whole blocks.
+    """
+    return max(MAX_PIXELS, max_pixels) * 9 // 8
+
+
+def open_context(info: SegmentInfo, *, max_pixels: int | None = None) -> VideoCodecContext:
     """Make the decoder of a segment: one thread, for the thread that calls this.
+
+    Args:
+        info: What the segment is.
+        max_pixels: The largest picture; 8K, or the segment's own size where that is larger and was checked.
 
     Raises:
         UnsupportedMediaError: This FFmpeg has no decoder for the codec.
@@ -43,7 +55,7 @@ def open_context(info: SegmentInfo, *, max_pixels: int = MAX_PIXELS) -> VideoCod
             context.pix_fmt = info.pixel_format
         if len(info.codec_tag) == 4 and info.codec_tag.isprintable():
             context.codec_tag = info.codec_tag
-        context.options = {"max_pixels": str(max_pixels)}
+        context.options = {"max_pixels": str(largest_decoded(max_pixels or info.width * info.height))}
     return context
 
 

@@ -12,9 +12,11 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from mediaref_ursa._container_counts import CheckedReader
 from mediaref_ursa._containers import SNIFF_BYTES, sniff_container
 from mediaref_ursa._errors import UnsupportedMediaError
 from mediaref_ursa._frame_table import SegmentInfo
+from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._pyav._foreign import foreign_errors
 from mediaref_ursa._reader import RangeReader
 
@@ -33,7 +35,11 @@ _DECODER_SIDE_DATA: tuple[Literal["new_extradata", "param_change", "palette"], .
 
 @contextmanager
 def open_video(
-    reader: RangeReader, *, uri: str, stream_index: int | None = None
+    reader: RangeReader,
+    *,
+    uri: str,
+    stream_index: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[tuple[av.container.InputContainer, VideoStream]]:
     """Open a container and yield it with a video stream, never an attached picture.
 
@@ -42,18 +48,21 @@ def open_video(
         uri: Named in errors.
         stream_index: Which stream, counted across all kinds of streams as FFmpeg does; None is FFmpeg's
             best video stream.
+        max_pixels: The largest picture that FFmpeg may decode to learn what the streams are.
 
     Raises:
         UnsupportedMediaError: Not a video container, or one without such a video stream.
         CorruptMediaError: A container that FFmpeg cannot read.
+        LimitExceededError: It announces more samples than the file can hold.
     """
     name = sniff_container(reader.read_at(0, SNIFF_BYTES), uri=uri)
     reader.seek(0)
     with foreign_errors(f"open the {name} container", uri=uri):
         container = av.open(
-            reader,
+            CheckedReader(reader, name, uri),
             "r",
             format=name,
+            options={"max_pixels": str(max_pixels)},
             container_options={"format_whitelist": _whitelist(name)},
             **_LENIENT_METADATA,
             buffer_size=_BUFFER_BYTES,

@@ -16,7 +16,7 @@ from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, Unsuppo
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._pyav._convert import FrameConverter
-from mediaref_ursa._pyav._decode import numbered_packet, open_context, use_one_thread
+from mediaref_ursa._pyav._decode import largest_decoded, numbered_packet, open_context, use_one_thread
 from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
 from mediaref_ursa._reader import RangeReader
@@ -25,7 +25,12 @@ _CANONICAL_NAMES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "li
 
 
 def probe_segment(
-    reader: RangeReader, *, uri: str, etag: str | None, stream_index: int | None = None
+    reader: RangeReader,
+    *,
+    uri: str,
+    etag: str | None,
+    stream_index: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[SegmentInfo, bool]:
     """Return what the segment is, and whether its codec has intra frames only.
 
@@ -35,12 +40,23 @@ def probe_segment(
     Raises:
         UnsupportedMediaError: No video, or a codec that cannot be decoded packet by packet.
         CorruptMediaError: No frame can be decoded.
-        LimitExceededError: Frames of more than ``MAX_PIXELS`` pixels.
+        LimitExceededError: Frames of more than ``max_pixels`` pixels.
     """
-    with open_video(reader, uri=uri, stream_index=stream_index) as (container, stream):
+    largest = largest_decoded(max_pixels)
+    with open_video(reader, uri=uri, stream_index=stream_index, max_pixels=largest) as (container, stream):
+        _check_pixels(stream, max_pixels, uri)
         info = _describe(stream, container.format.name, reader, uri=uri, etag=etag)
         info = replace(info, stream_index=stream_index)
-        theirs, ours = _first_frames(container, stream, info)
+        try:
+            theirs, ours = _first_frames(container, stream, info)
+        except CorruptMediaError as error:
+            if info.width * info.height:
+                raise
+            raise LimitExceededError(
+                f"expected frames of at most {max_pixels} pixels, found none of a known size: they are "
+                "larger, or damaged; allow more with max_pixels=",
+                uri=uri,
+            ) from error
     if not _same_picture(theirs, ours, uri):
         raise UnsupportedMediaError(
             f"{info.codec} in {info.container} cannot be decoded packet by packet here: "
@@ -50,6 +66,20 @@ def probe_segment(
     return _with_first_frame(info, theirs), bool(stream.codec.intra_only)
 
 
+def _check_pixels(stream: VideoStream, max_pixels: int, uri: str) -> None:
+    """Refuse frames that are too large, and let the container's decoder refuse those that come later."""
+    context = stream.codec_context
+    if context is None:
+        return
+    if context.width * context.height > max_pixels:
+        raise LimitExceededError(
+            f"expected at most {max_pixels} pixels, found {context.width}x{context.height}; "
+            "allow more with max_pixels=",
+            uri=uri,
+        )
+    context.options = {**context.options, "max_pixels": str(largest_decoded(max_pixels))}
+
+
 def _describe(
     stream: VideoStream, container: str, reader: RangeReader, *, uri: str, etag: str | None
 ) -> SegmentInfo:
@@ -57,10 +87,6 @@ def _describe(
     if context is None or context.codec is None:
         raise UnsupportedMediaError(
             "expected a codec that this FFmpeg decodes, found one it does not", uri=uri
-        )
-    if context.width * context.height > MAX_PIXELS:
-        raise LimitExceededError(
-            f"expected at most {MAX_PIXELS} pixels, found {context.width}x{context.height}", uri=uri
         )
     time_base = stream.time_base
     if time_base is None or time_base <= 0:
@@ -121,7 +147,9 @@ def _first_frames(
 def _same_picture(first: VideoFrame, second: VideoFrame, uri: str) -> bool:
     if (first.width, first.height, first.format.name) != (second.width, second.height, second.format.name):
         return False
-    convert = FrameConverter(PixelSpec()).convert  # not to_ndarray, whose threads do not survive a fork
+    convert = FrameConverter(
+        PixelSpec(max_pixels=first.width * first.height)
+    ).convert  # not to_ndarray, whose threads do not survive a fork
     return bool(np.array_equal(convert(first, 0, uri=uri), convert(second, 0, uri=uri)))
 
 

@@ -11,6 +11,7 @@ from loguru import logger
 from mediaref_ursa._bitstream import Inspector, inspector_for
 from mediaref_ursa._errors import CorruptMediaError
 from mediaref_ursa._frame_table import SPARSE, UNKNOWN, SegmentInfo, SegmentTable
+from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._pyav._claims import DeclinedError
 from mediaref_ursa._pyav._columns import NO_PTS, Columns, segment_table, uncertain_head
 from mediaref_ursa._pyav._demux import open_video, packets, refuse_changes
@@ -24,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 _OFFSET_GUESSES = (0, 4)  # MP4, MOV and AVI; then the block header of Matroska
 _OFFSET_SEARCH_BYTES = 256
-_PROGRESS_EVERY_PACKETS = 256
+PROGRESS_EVERY_PACKETS = 256
 _FIELD_LOOKAHEAD_PACKETS = 40
 
 
@@ -36,6 +37,7 @@ def scan_segment(
     progress: Progress | None = None,
     stream_index: int | None = None,
     full: bool | None = True,
+    max_pixels: int = MAX_PIXELS,
 ) -> SegmentTable:
     """Read one video file once and return its frames and packets.
 
@@ -52,6 +54,7 @@ def scan_segment(
         full: True reads all of the file. False reads of an MP4 or MOV file what describes its samples and
             little more, where that tells the same frames: checksums and reference flags stay unknown.
             None does so where it saves at least half of the file.
+        max_pixels: The largest picture, width times height.
 
     Returns:
         The table; its ``timestamp`` column is ``pts * time_base``.
@@ -59,8 +62,11 @@ def scan_segment(
     Raises:
         UnsupportedMediaError: Not a video, or one whose codec cannot be decoded here.
         CorruptMediaError: A video without frames, or one that FFmpeg cannot read.
+        LimitExceededError: More samples than the file can hold, or more pixels than ``max_pixels``.
     """
-    info, intra_only = probe_segment(reader, uri=uri, etag=etag, stream_index=stream_index)
+    info, intra_only = probe_segment(
+        reader, uri=uri, etag=etag, stream_index=stream_index, max_pixels=max_pixels
+    )
     if full is not True:
         try:
             return _sparse_table(reader, info, intra_only, progress, whatever_it_costs=full is False)
@@ -129,7 +135,7 @@ def _read_packets(
                 columns.offset.append(UNKNOWN if offset is None else offset)
                 guess = guess if offset is None else offset - int(packet.pos or 0)
             columns.add(packet, data, inspector)
-            if progress is not None and len(columns) % _PROGRESS_EVERY_PACKETS == 0:
+            if progress is not None and len(columns) % PROGRESS_EVERY_PACKETS == 0:
                 progress(min(reader.tell(), reader.length), reader.length)
     if progress is not None:
         progress(reader.length, reader.length)

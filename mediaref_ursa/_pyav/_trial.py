@@ -131,4 +131,5 @@ def _reported(
 
 
 def _pixel_crc(frame: VideoFrame) -> int:
-    return zlib.crc32(FrameConverter(PixelSpec()).convert(frame, 0, uri="").tobytes())
+    converter = FrameConverter(PixelSpec(max_pixels=frame.width * frame.height))
+    return zlib.crc32(converter.convert(frame, 0, uri="").tobytes())

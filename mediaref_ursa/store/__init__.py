@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._errors import InvalidReferenceError, MissingExtraError
-from mediaref_ursa._storage_options import FSSPEC_SCHEMES, StorageOptions, fsspec_options
-from mediaref_ursa._uris import REMOTE_SCHEMES, scheme_of
+from mediaref_ursa._storage_options import StorageOptions, fsspec_options
+from mediaref_ursa._uris import REMOTE_SCHEMES, is_data, scheme_of
 from mediaref_ursa.store._local import LocalStore
 from mediaref_ursa.store._memory import MemoryStore
 from mediaref_ursa.store._protocol import ObjectInfo, ObjectStore
@@ -30,7 +31,9 @@ __all__ = [
 ]
 
 
-def store_for(uri: str, storage_options: StorageOptions | None = None) -> ObjectStore:
+def store_for(
+    uri: str, storage_options: StorageOptions | None = None, access: Access = TRUSTED
+) -> ObjectStore:
     """Return the store that serves ``uri``, by its scheme.
 
     Args:
@@ -41,6 +44,8 @@ def store_for(uri: str, storage_options: StorageOptions | None = None) -> Object
             object_store, Lance and Polars spell them (``aws_access_key_id``, ``aws_endpoint``, ...); what is
             not given comes from the environment. ``r2://`` takes ``account_id`` or ``endpoint_url``,
             or the environment's ``R2_ACCOUNT_ID``, ``R2_ACCESS_KEY_ID`` and ``R2_SECRET_ACCESS_KEY``.
+        access: Which schemes and hosts are served. One that ``allow_schemes`` names is served by the file
+            system that fsspec knows by it.
 
     Raises:
         InvalidReferenceError: Another scheme, the message names those that are served; or ``r2://``
@@ -51,19 +56,21 @@ def store_for(uri: str, storage_options: StorageOptions | None = None) -> Object
     >>> store_for("clips/a.mp4")
     LocalStore()
     """
+    access.check_scheme(uri)
     scheme = scheme_of(uri)
     if scheme in ("", "file"):
         return LocalStore()
     if scheme in REMOTE_SCHEMES:
         from mediaref_ursa.store._http import HttpStore
 
-        return HttpStore()
-    if scheme not in FSSPEC_SCHEMES:
-        raise InvalidReferenceError(
-            f"expected a path or one of file://, http://, https://, {_listed(FSSPEC_SCHEMES)};"
-            f" no store serves the scheme '{scheme}'",
-            uri=uri,
+        allowed = REMOTE_SCHEMES if access.allow_schemes is None else access.allow_schemes
+        return HttpStore(
+            max_redirects=access.max_redirects,
+            allow_private_hosts=access.private_hosts,
+            redirect_schemes=frozenset(REMOTE_SCHEMES) & frozenset(allowed),
         )
+    if is_data(uri):
+        raise access.no_store(uri)
     try:
         fsspec_options(scheme, storage_options)  # what is missing is told now, not at the first read
         from mediaref_ursa.store._fsspec import FsspecStore
@@ -72,10 +79,6 @@ def store_for(uri: str, storage_options: StorageOptions | None = None) -> Object
     except (InvalidReferenceError, MissingExtraError) as error:
         error.uri = uri
         raise
-
-
-def _listed(schemes: frozenset[str]) -> str:
-    return ", ".join(f"{scheme}://" for scheme in sorted(schemes))
 
 
 def __getattr__(name: str) -> object:

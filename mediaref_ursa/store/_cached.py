@@ -102,6 +102,12 @@ class CachedStore:
             return fetch(ranges)
         return _through(cache, key, ranges, fetch)
 
+    def discard(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> None:
+        """Let go of what is on disk of some ranges of an object, so that they are fetched again."""
+        cache, key = self._cache_for(uri), segment_key(uri, info)
+        if cache is not None and key is not None:
+            cache.discard(key, ranges)
+
     def get(self, uri: str, max_bytes: int | None = None) -> bytes:
         """Return the whole object, unless it is larger than ``max_bytes``."""
         cache = self._cache_for(uri)

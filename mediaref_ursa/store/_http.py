@@ -75,6 +75,7 @@ class HttpStore:
         allow_private_hosts: Whether hosts outside the public network may be read: private, loopback,
             link-local and reserved addresses. Without, each address is checked and connected to as it was
             checked, at each redirect too, and no proxy is used.
+        redirect_schemes: Where redirects may lead: ``https`` alone keeps them from leading to http.
         headers: Sent to the origin of the URL only, never to where a redirect leads; so are user name and
             password of a URL.
     """
@@ -90,6 +91,7 @@ class HttpStore:
     headers: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
     deadline_seconds: float = 120.0
     allow_private_hosts: bool = True
+    redirect_schemes: frozenset[str] = frozenset(REMOTE_SCHEMES)
 
     def head(self, uri: str) -> ObjectInfo:
         """Return length, entity tag and time of change; by a ranged GET where HEAD is refused."""
@@ -281,7 +283,7 @@ class HttpStore:
                 return response
             response.close()
             url = urljoin(url, target)
-            if scheme_of(url) not in REMOTE_SCHEMES:
+            if scheme_of(url) not in self.redirect_schemes:
                 raise StoreError(f"a redirect leads to the scheme '{scheme_of(url)}'", uri=uri)
             if _origin(url) != _origin(uri):  # and a redirect back does not bring them back
                 own, auth = {}, None

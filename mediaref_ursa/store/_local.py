@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mediaref_ursa._access import Access
 from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError, StoreError
 from mediaref_ursa._uris import is_local, is_relative_path, local_path
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
@@ -111,32 +112,45 @@ def _read(uri: str, descriptor: int, offset: int, length: int, size: int) -> byt
     return b"".join(parts)
 
 
-def under_base(uri: str, base_dir: str | os.PathLike[str] | None) -> str:
-    """Return where a reference points if relative paths begin at ``base_dir``.
+def place_of(uri: str, access: Access, *, has_own_store: bool = False) -> str:
+    """Return where a reference points, if it may point there.
 
-    References come from data sets, so a relative one cannot leave the folder: neither by ``..`` nor
-    by a symbolic link. Absolute paths and URIs come back as they are, and so does everything if there
-    is no base.
+    Relative paths begin at the base directory. What is local stays below it, seen through symbolic
+    links, unless ``allow_outside_base``; what is not local has no base.
+
+    Args:
+        uri: As the reference has it.
+        access: What references may lead to.
+        has_own_store: The caller says where bytes come from.
 
     Raises:
-        InvalidReferenceError: The path leaves ``base_dir``, or ``base_dir`` is no local folder.
+        InvalidReferenceError: It leads elsewhere, its scheme is not served, or the base is no local folder.
+
+    >>> from mediaref_ursa._access import TRUSTED
+    >>> place_of("clips/a.mp4", TRUSTED), place_of("https://host/a.mp4", TRUSTED)
+    ('clips/a.mp4', 'https://host/a.mp4')
     """
-    if base_dir is None or not is_relative_path(uri):
+    access.check_scheme(uri, has_own_store=has_own_store)
+    if access.base_dir is None or not is_local(uri):
         return uri
-    path = str(Path(local_path(os.fspath(base_dir))) / local_path(uri))
-    check_under_base(path, base_dir)
-    return path
+    base = local_path(access.base_dir)
+    place = str(Path(base) / local_path(uri)) if is_relative_path(uri) else uri
+    if access.guards_base:
+        check_under_base(place, base)
+    return place
 
 
-def check_under_base(uri: str, base_dir: str | os.PathLike[str]) -> None:
+def check_under_base(uri: str, base_dir: str) -> None:
     """Refuse what is no local file below ``base_dir``, seen through symbolic links.
 
     Raises:
         InvalidReferenceError: It lies elsewhere.
     """
     # realpath takes links in a circle as they are in every version of Python; reading them fails.
-    base = os.path.realpath(local_path(os.fspath(base_dir)))
+    base = os.path.realpath(local_path(base_dir))
     if not is_local(uri) or not Path(os.path.realpath(local_path(uri))).is_relative_to(base):
         raise InvalidReferenceError(
-            "expected a path within base_dir, found one that leads out of it", uri=uri
+            "expected a path within base_dir, found one that leads out of it; "
+            "if you trust the reference, allow it with allow_outside_base=True",
+            uri=uri,
         )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._access import Access
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._pixels import PixelSpec
@@ -23,6 +24,7 @@ from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place
 from mediaref_ursa.store import MemoryStore, ObjectStore
 from mediaref_ursa.store._file_object import FileObjectStore
+from mediaref_ursa.store._local import place_of
 from mediaref_ursa.video_decoder.base import BaseVideoDecoder
 from mediaref_ursa.video_decoder.frame_batch import FrameBatch
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
@@ -30,8 +32,8 @@ from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 with needs_extra("video"):
     from mediaref_ursa._execute import Engine, checked_workers, execute, in_slot_order
     from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._guarded_scan import scan_video
     from mediaref_ursa._open_store import open_store
-    from mediaref_ursa._scan_uri import scan_uri
     from mediaref_ursa._sources import VideoSource, open_source
 
 Float64Array = npt.NDArray[np.float64]
@@ -49,6 +51,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         engine: Makes the engine that decodes, of what pixels should look like.
         options: The arguments that a copy is made with, when the decoder is pickled.
         frame_index: As the decoders take it, and the rest too.
+        access: What may be read.
     """
 
     def __init__(
@@ -64,15 +67,19 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         colorspace: str,
         max_workers: int | None,
         storage_options: Mapping[str, Any] | None,
+        access: Access,
     ) -> None:
         super().__init__(source)
         self.stream_index = stream_index
         self._options = options
-        self._spec = _checked_spec(dimension_order, resize, colorspace)
+        self._spec = _checked_spec(dimension_order, resize, colorspace, access)
         self._engine = engine(self._spec)
         checked_workers(max_workers)
         self._max_workers = max_workers  # without it, as many as where it decodes: in a worker, say
-        self._open_video: VideoSource | None = _video_of(source, frame_index, stream_index, storage_options)
+        video = _video_of(source, frame_index, stream_index, storage_options, access)
+        for table in video.segments:
+            access.check_pixels(table.info.width, table.info.height, video.uri)
+        self._open_video: VideoSource | None = video
 
     _iteration_strategy = BatchDecodingStrategy.SEQUENTIAL
 
@@ -130,9 +137,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         """Return the frames that are shown in a range of times; see :class:`BaseVideoDecoder`."""
         start, stop = _exact(start_seconds), _exact(stop_seconds)
         self._check_range(start, stop)
-        before = (
-            min(stop, self._span[1]) - _TOLERANCE_SECONDS
-        )  # a float of 0.08 may be more, and means it
+        before = min(stop, self._span[1]) - _TOLERANCE_SECONDS  # a float of 0.08 may be more, and means it
         if fps is not None:
             step = 1 / _exact_rate(fps)
             count = math.floor((stop - start) / step + Fraction(1, 2))  # as many as TorchCodec gives
@@ -260,16 +265,22 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         return values
 
 
-def _checked_spec(dimension_order: str, resize: tuple[int, int] | None, colorspace: str) -> PixelSpec:
+def _checked_spec(
+    dimension_order: str, resize: tuple[int, int] | None, colorspace: str, access: Access
+) -> PixelSpec:
     if dimension_order not in _DIMENSION_ORDERS:
         raise ValueError(
             f"expected dimension_order to be one of {', '.join(_DIMENSION_ORDERS)}, found {dimension_order!r}"
         )
-    return PixelSpec(resize, colorspace, dimension_order)
+    return PixelSpec(resize, colorspace, dimension_order, max_pixels=access.max_pixels)
 
 
 def _video_of(
-    source: Any, frame_index: Any, stream_index: int | None, storage_options: Mapping[str, Any] | None
+    source: Any,
+    frame_index: Any,
+    stream_index: int | None,
+    storage_options: Mapping[str, Any] | None,
+    access: Access,
 ) -> VideoSource:
     """Return the video that a decoder is made of."""
     if isinstance(frame_index, (str, os.PathLike)):
@@ -277,15 +288,16 @@ def _video_of(
     if frame_index is not None and stream_index is not None:
         raise ValueError("expected frame_index or stream_index, found both: an index describes one stream")
     if isinstance(source, (str, os.PathLike)):
-        uri = os.fspath(source)
+        access.check_video_uri(os.fspath(source))
+        uri = place_of(os.fspath(source), access)
         if stream_index is None:
-            return open_source(uri, frame_index, storage_options=storage_options)
+            return open_source(uri, frame_index, storage_options=storage_options, access=access)
         uri = absolute_place(uri)
-        return _scanned(uri, open_store(uri, None, storage_options), stream_index)
+        return _scanned(uri, open_store(uri, None, storage_options, access), stream_index, access)
     uri, store = _store_of(source)
     if frame_index is not None:
         return open_source(uri, frame_index, store=store)
-    return _scanned(uri, store, stream_index)
+    return _scanned(uri, store, stream_index, access)
 
 
 def _store_of(source: Any) -> tuple[str, ObjectStore]:
@@ -301,8 +313,8 @@ def _store_of(source: Any) -> tuple[str, ObjectStore]:
     )
 
 
-def _scanned(uri: str, store: ObjectStore, stream_index: int | None) -> VideoSource:
-    return VideoSource(uri, store, (scan_uri(uri, store, stream_index=stream_index),))
+def _scanned(uri: str, store: ObjectStore, stream_index: int | None, access: Access) -> VideoSource:
+    return VideoSource(uri, store, (scan_video(uri, store, access, stream_index=stream_index),))
 
 
 def _numbers(indices: Any) -> Int64Array:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from mediaref_ursa._access import Access
 from mediaref_ursa._execute import make_engine
 from mediaref_ursa.video_decoder._indexed import IndexedVideoDecoder
 
@@ -26,6 +27,7 @@ class PyAVVideoDecoder(IndexedVideoDecoder):
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
         max_workers: How many runs are decoded at once; as ``batch_decode`` has it.
         storage_options: For cloud stores, as fsspec takes them.
+        **access: What may be read, as ``batch_decode`` takes it, such as ``untrusted`` and ``base_dir``.
 
     Raises:
         MediaNotFoundError: There is no such video.
@@ -51,6 +53,7 @@ class PyAVVideoDecoder(IndexedVideoDecoder):
         colorspace: str = "RGB",
         max_workers: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        **access: Any,
     ) -> None:
         options = {
             "frame_index": frame_index,
@@ -61,4 +64,10 @@ class PyAVVideoDecoder(IndexedVideoDecoder):
             "max_workers": max_workers,
             "storage_options": storage_options,
         }
-        super().__init__(source, engine=partial(make_engine, "pyav"), options=options, **options)
+        super().__init__(
+            source,
+            engine=partial(make_engine, "pyav"),
+            options={**options, **access},
+            access=Access.of(type(self).__name__, access),
+            **options,
+        )

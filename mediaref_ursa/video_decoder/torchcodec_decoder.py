@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._access import Access
 from mediaref_ursa._plan import BatchDecodingStrategy
 from mediaref_ursa._torchcodec import TorchCodecEngine, load_torchcodec
 from mediaref_ursa.video_decoder._indexed import IndexedVideoDecoder
@@ -39,6 +40,7 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
         max_workers: How many runs are decoded at once; as ``batch_decode`` has it.
         storage_options: For cloud stores, as fsspec takes them.
+        **access: What may be read, as ``batch_decode`` takes it, such as ``untrusted`` and ``base_dir``.
 
     Raises:
         MissingExtraError: TorchCodec is not installed, or cannot load FFmpeg; it is an ImportError.
@@ -63,6 +65,7 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
         colorspace: str = "RGB",
         max_workers: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        **access: Any,
     ) -> None:
         if seek_mode not in _SEEK_MODES:
             raise ValueError(f"expected seek_mode to be one of {', '.join(_SEEK_MODES)}, found {seek_mode!r}")
@@ -85,7 +88,8 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
         super().__init__(
             source,
             engine=lambda spec: TorchCodecEngine(spec, theirs, tensors=True),
-            options={**ours, **theirs},
+            options={**ours, **theirs, **access},
+            access=Access.of(type(self).__name__, access),
             **ours,
         )
 

@@ -1,0 +1,291 @@
+"""Scanning in a process of its own, under limits: for videos that nobody vouches for.
+
+A demuxer that reads hostile bytes may take all memory, or never end. So it runs in a fresh process, with
+limits that the system keeps and a deadline that this one keeps. The bytes of the video are read here,
+through the store that serves it, and handed over: the child knows neither URI nor credentials, inherits no
+file but its two pipes, and what it answers is checked like any index.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mediaref_ursa import _errors
+from mediaref_ursa._access import Access, IndexLimits
+from mediaref_ursa._counting import in_this_context
+from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, MediaRefError
+from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._open_store import open_store
+from mediaref_ursa._scan_child import bytes_of_packets, decode_table, receive, send
+from mediaref_ursa._time import running_offsets
+from mediaref_ursa._uris import absolute_place
+from mediaref_ursa.store import ObjectInfo, ObjectStore
+from mediaref_ursa.store._protocol import ReadsOneVersion
+
+with needs_extra("video"):
+    from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._scan_uri import is_at_hand, scan_uri
+
+Ranges = Sequence[tuple[int, int]]
+
+_STOP_SECONDS = 5.0
+_MOST_RANGES = 1 << 16
+_MOST_SHOWN = 2000
+_KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "TMPDIR", "TZ")
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
+    "from mediaref_ursa._scan_child import serve; serve()"
+)
+
+
+def scan_video(
+    uri: str,
+    store: ObjectStore,
+    access: Access,
+    *,
+    stream_index: int | None = None,
+) -> SegmentTable:
+    """Scan the video at ``uri``: here, or where ``access`` sets limits, in a process of its own.
+
+    Args:
+        uri: The video.
+        store: Where it is.
+        access: The limits, and the largest picture.
+        stream_index: The video stream, as ``scan_uri`` takes it.
+
+    Raises:
+        LimitExceededError: It takes more than a limit allows; the message names the option.
+        MediaRefError: As ``scan_uri`` raises.
+    """
+    limits = access.scan_limits
+    if limits is None:
+        return scan_uri(uri, store, stream_index=stream_index, max_pixels=access.max_pixels)
+    info = store.head(uri)
+    request = {
+        "length": info.size,
+        "stream_index": stream_index,
+        "full": True if is_at_hand(store) else None,
+        "max_pixels": access.max_pixels,
+        "max_seconds": limits.max_seconds,
+        "max_memory_bytes": int(limits.max_memory_bytes),
+        "max_packets": int(limits.max_packets),
+    }
+    with _slots.taken():
+        table = _Scan(uri, store, info, limits).answer_to(request)
+    if table.info.length != info.size or len(table.packets) > limits.max_packets:
+        raise CorruptMediaError("the process that scanned the video gave the index of another", uri=uri)
+    return replace(table, info=replace(table.info, uri=uri, etag=info.etag, stream_index=stream_index))
+
+
+def scan_video_index(
+    uri: str | os.PathLike[str],
+    segment_uris: Sequence[str],
+    store: ObjectStore | None,
+    storage_options: Mapping[str, Any] | None,
+    access: Access,
+) -> LanceFrameIndex:
+    """Build the index of a video in memory: as ``scan_frame_index``, under limits."""
+    place = absolute_place if store is None else os.fspath
+    uri = place(uri)
+    tables = []
+    for part in [place(segment) for segment in segment_uris] or [uri]:
+        access.check_video_uri(part)
+        tables.append(scan_video(part, open_store(part, store, storage_options, access), access))
+    offsets = running_offsets(table.span_seconds for table in tables)
+    tables = [table.beginning_at(by) if by else table for table, by in zip(tables, offsets, strict=True)]
+    return LanceFrameIndex(uri, file=None, tables=tables)
+
+
+class _Scan:
+    """One scan: the child, and what it is given to read."""
+
+    def __init__(self, uri: str, store: ObjectStore, info: ObjectInfo, limits: IndexLimits) -> None:
+        self._uri, self._store, self._info, self._limits = uri, store, info, limits
+        self._deadline = time.monotonic() + limits.max_seconds
+        self._is_late = False
+
+    def answer_to(self, request: dict[str, Any]) -> SegmentTable:
+        """Ask the child, hand it what it wants to read, and return its table."""
+        with self._child() as (process, requests, answers):
+            try:
+                send(requests, request)
+                while True:
+                    header, payload = receive(answers, bytes_of_packets(int(self._limits.max_packets)))
+                    if "read" in header:
+                        send(requests, {}, *self._read(header["read"]))
+                    elif "error" in header:
+                        raise self._error_of(header)
+                    else:
+                        return decode_table(header, payload)
+            except MediaRefError as error:
+                if isinstance(error, _errors.FrameIndexError):
+                    raise self._misbehaved(error) from error
+                raise
+            except (OSError, EOFError) as error:
+                raise self._ended(process) from error
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+                raise self._misbehaved(error) from error
+
+    @contextmanager
+    def _child(self) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO, BinaryIO]]:
+        """Start the child, end it at the deadline, and leave nothing of it."""
+        environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+        process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of this package
+            [sys.executable, "-c", _PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            close_fds=True,
+            env={**environment, **_ONE_THREAD},
+        )
+        watch = threading.Timer(max(0.0, self._left_seconds()), self._end, (process,))
+        watch.daemon = True
+        watch.start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            with contextlib.suppress(OSError):  # of a child that is gone, the answer will tell
+                process.stdin.write(json.dumps(_import_path()).encode() + b"\n")
+            yield process, process.stdin, process.stdout  # type: ignore[misc]
+        finally:
+            watch.cancel()
+            process.kill()
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            process.stdout.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_SECONDS)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        self._is_late = True
+        process.kill()
+
+    def _left_seconds(self) -> float:
+        return self._deadline - time.monotonic()
+
+    def _read(self, wanted: Any) -> list[bytes]:
+        """Read what the child asks for, within the file and in bounds."""
+        ranges = [(int(offset), int(length)) for offset, length in wanted]
+        total = sum(length for _, length in ranges)
+        if len(ranges) > _MOST_RANGES or total > self._limits.max_memory_bytes:
+            raise ValueError(f"{len(ranges)} reads of {total} bytes at once")
+        if any(offset < 0 or length < 0 or offset + length > self._info.size for offset, length in ranges):
+            raise ValueError("reads outside the file")
+        if is_at_hand(self._store):
+            return self._store.get_ranges(self._uri, ranges)
+        return self._in_time(lambda: self._read_far(ranges))
+
+    def _read_far(self, ranges: Ranges) -> list[bytes]:
+        if isinstance(self._store, ReadsOneVersion):
+            return self._store.get_ranges_of(self._uri, self._info, ranges)
+        return self._store.get_ranges(self._uri, ranges)
+
+    def _in_time(self, read: Callable[[], list[bytes]]) -> list[bytes]:
+        """Read on another thread, which is left to itself at the deadline: its store has one of its own."""
+        answer: queue.SimpleQueue[list[bytes] | BaseException] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                answer.put(read())
+            except BaseException as error:
+                answer.put(error)
+
+        threading.Thread(target=in_this_context(work), name="mediaref-scan-read", daemon=True).start()
+        try:
+            found = answer.get(timeout=max(0.001, self._left_seconds()))
+        except queue.Empty:
+            raise self._too_late() from None
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def _error_of(self, header: dict[str, Any]) -> MediaRefError:
+        kind = getattr(_errors, str(header["error"]), None)
+        message = str(header["message"])[:_MOST_SHOWN]
+        if not (isinstance(kind, type) and issubclass(kind, MediaRefError)):
+            return CorruptMediaError(message, uri=self._uri)
+        if kind is LimitExceededError and "not enough memory" in message:  # FFmpeg's own words for it
+            return self._too_large()
+        if kind is CorruptMediaError:  # what FFmpeg says of itself where it gets no memory
+            message += f" (scanned with {self._limits.max_memory_bytes} bytes of memory: index_limits=)"
+        return kind(message, uri=self._uri)
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> MediaRefError:
+        """Return the error for a child that went away without an answer."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
+        code = process.returncode
+        if self._is_late or code in (-signal.SIGXCPU, -signal.SIGALRM):
+            return self._too_late()
+        if code == -signal.SIGKILL:  # the system itself, or whoever keeps its memory
+            return self._too_large()
+        return CorruptMediaError(
+            f"the process that scanned the video ended without an answer (status {code}): its bytes crash a "
+            "demuxer or a decoder, or it needs more memory than index_limits=IndexLimits(max_memory_bytes=) "
+            "allows",
+            uri=self._uri,
+        )
+
+    def _too_late(self) -> LimitExceededError:
+        return LimitExceededError(
+            f"scanning the video takes longer than {self._limits.max_seconds} s; write its index once, with: "
+            "mediaref-ursa index, or allow more with index_limits=IndexLimits(max_seconds=)",
+            uri=self._uri,
+        )
+
+    def _too_large(self) -> LimitExceededError:
+        return LimitExceededError(
+            f"scanning the video needs more than {self._limits.max_memory_bytes} bytes of memory; "
+            "allow more with index_limits=IndexLimits(max_memory_bytes=)",
+            uri=self._uri,
+        )
+
+    def _misbehaved(self, error: Exception) -> CorruptMediaError:
+        return CorruptMediaError(
+            f"the process that scanned the video gave an answer that cannot be true: {error!s:.200}",
+            uri=self._uri,
+        )
+
+
+class _Slots:
+    """How many scans run at once: each may take as much memory as one is allowed."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew in a forked child."""
+        self._free = threading.BoundedSemaphore(max(1, math.ceil((os.cpu_count() or 1) / 2)))
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Wait for one."""
+        with self._free:
+            yield
+
+
+def _import_path() -> list[str]:
+    """Return where the child finds the very modules that this process has."""
+    own = str(Path(__file__).resolve().parents[1])
+    found = [str(Path(path or os.curdir).absolute()) for path in sys.path]
+    return found if own in found else [own, *found]
+
+
+_slots = _Slots()
+os.register_at_fork(after_in_child=_slots.forget)

@@ -1,0 +1,239 @@
+"""The process that scans a video which nobody vouches for: limits first, then one scan, then its answer.
+
+It is started with a fresh interpreter and two pipes. It never learns where the video is: it asks for byte
+ranges, and gets bytes. What it says is JSON and the bytes of numpy columns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import resource
+import signal
+import struct
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from mediaref_ursa._errors import LimitExceededError, MediaRefError
+from mediaref_ursa._frame_table import PacketTable, SegmentTable
+from mediaref_ursa._index_metadata import decode_metadata, encode_metadata
+from mediaref_ursa._reader import RangeReader
+
+VIDEO = "video"
+"""What the child calls the video; its URI is the parent's."""
+
+_FRAME_COLUMNS = ("pts", "duration", "timestamp", "packet", "start")
+_PACKET_COLUMNS = ("offset", "size", "crc32", "is_reference", "is_corrupt", "is_keyframe")
+_DTYPES = {
+    **dict.fromkeys((*_FRAME_COLUMNS, *_PACKET_COLUMNS), "<i8"),
+    "timestamp": "<f8",
+    "is_reference": "|i1",
+    "is_corrupt": "|b1",
+    "is_keyframe": "|b1",
+}
+_LENGTHS = struct.Struct("<QQ")
+_MOST_TEXT_BYTES = 64 << 20
+_SPARE_SECONDS = 5
+
+
+def send(pipe: BinaryIO, header: dict[str, Any], *payload: bytes | memoryview) -> None:
+    """Send one message: a JSON value, then bytes."""
+    text = json.dumps(header).encode()
+    pipe.write(_LENGTHS.pack(len(text), sum(len(part) for part in payload)) + text)
+    for part in payload:
+        pipe.write(part)
+    pipe.flush()
+
+
+def receive(pipe: BinaryIO, most_bytes: int) -> tuple[dict[str, Any], bytes]:
+    """Receive one message.
+
+    Args:
+        pipe: Where it comes from.
+        most_bytes: How long its bytes may be; refused before memory is taken.
+
+    Raises:
+        EOFError: The other process is gone.
+        ValueError: No message of :func:`send`, or too long a one.
+    """
+    text_bytes, payload_bytes = _LENGTHS.unpack(_exactly(pipe, _LENGTHS.size))
+    if text_bytes > _MOST_TEXT_BYTES or payload_bytes > most_bytes:
+        raise ValueError(f"a message of {text_bytes} and {payload_bytes} bytes")
+    header = json.loads(_exactly(pipe, text_bytes))
+    if not isinstance(header, dict):
+        raise ValueError("a message that is no JSON object")
+    return header, _exactly(pipe, payload_bytes)
+
+
+def _exactly(pipe: BinaryIO, count: int) -> bytes:
+    data = pipe.read(count)
+    if len(data) < count:
+        raise EOFError("the pipe was closed")
+    return data
+
+
+def encode_table(table: SegmentTable) -> tuple[dict[str, Any], list[bytes]]:
+    """Return a table as a JSON value and the bytes of its columns."""
+    columns: list[npt.NDArray[Any]] = [getattr(table, name) for name in _FRAME_COLUMNS]
+    columns += [getattr(table.packets, name) for name in _PACKET_COLUMNS]
+    names = _FRAME_COLUMNS + _PACKET_COLUMNS
+    parts = [
+        column.astype(_DTYPES[name], copy=False).tobytes()
+        for name, column in zip(names, columns, strict=True)
+    ]
+    return {"metadata": encode_metadata([table], f"{VIDEO}.lance")}, parts
+
+
+def decode_table(header: dict[str, Any], payload: bytes) -> SegmentTable:
+    """Return the table of :func:`encode_table`; it is checked as if anybody had made it.
+
+    Raises:
+        ValueError: It is none.
+        FrameIndexInvalidError: Its columns cannot be true.
+    """
+    entries = decode_metadata(str(header["metadata"]), f"{VIDEO}.lance")
+    if len(entries) != 1:
+        raise ValueError(f"{len(entries)} segments")
+    rows = dict.fromkeys(_FRAME_COLUMNS, entries[0].frames)
+    rows |= dict.fromkeys(_PACKET_COLUMNS, entries[0].packets)
+    if len(payload) != sum(np.dtype(_DTYPES[name]).itemsize * count for name, count in rows.items()):
+        raise ValueError("columns of another length than it says")
+    columns: dict[str, npt.NDArray[Any]] = {}
+    position = 0
+    for name, count in rows.items():
+        column = np.frombuffer(payload, _DTYPES[name], count, position)
+        columns[name] = column.astype(column.dtype.newbyteorder("="))
+        position += column.nbytes
+    packets = PacketTable(**{name: columns[name] for name in _PACKET_COLUMNS})
+    frames = {name: columns[name] for name in _FRAME_COLUMNS}
+    return SegmentTable(info=entries[0].info, packets=packets, **frames)
+
+
+def bytes_of_packets(count: int) -> int:
+    """Return how many bytes the columns of so many packets, all shown, take."""
+    return count * sum(np.dtype(dtype).itemsize for dtype in _DTYPES.values())
+
+
+def serve() -> None:
+    """Scan one video: the request comes on standard input, the answer goes to standard output."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is asked to stop ends this process
+    requests = sys.stdin.buffer
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    with contextlib.suppress(OSError, EOFError):
+        request, _ = receive(requests, 0)
+        try:
+            header, parts = _answer(request, requests, answers)
+        except MemoryError:
+            header, parts = _refusal(_memory_error(request)), []
+        except MediaRefError as error:
+            header, parts = _refusal(error), []
+        send(answers, header, *parts)
+    os._exit(0)  # nothing is left to be tidied up, and libraries may take their time
+
+
+def _answer(
+    request: dict[str, Any], requests: BinaryIO, answers: BinaryIO
+) -> tuple[dict[str, Any], list[bytes]]:
+    from mediaref_ursa._pyav._scan import scan_segment
+
+    _limit_this_process(float(request["max_seconds"]), int(request["max_memory_bytes"]))
+
+    def read_ranges(ranges: Any) -> list[bytes]:
+        send(answers, {"read": [[offset, length] for offset, length in ranges]})
+        _, payload = receive(requests, sum(length for _, length in ranges))
+        view, parts = memoryview(payload), []
+        for _, length in ranges:
+            parts.append(bytes(view[:length]))
+            view = view[length:]
+        return parts
+
+    reader = RangeReader(
+        lambda offset, length: read_ranges([(offset, length)])[0],
+        int(request["length"]),
+        read_ranges=read_ranges,
+        blocks_kept=32,
+        most_blocks_ahead=8,
+    )
+    table = scan_segment(
+        reader,
+        uri=VIDEO,
+        progress=_PacketCount(int(request["max_packets"])),
+        stream_index=request["stream_index"],
+        full=request["full"],
+        max_pixels=int(request["max_pixels"]),
+    )
+    if len(table.packets) > request["max_packets"]:
+        raise _too_many_packets(request["max_packets"])
+    return encode_table(table)
+
+
+class _PacketCount:
+    """Counts packets by how often a scan tells of its progress."""
+
+    def __init__(self, most: int) -> None:
+        from mediaref_ursa._pyav._scan import PROGRESS_EVERY_PACKETS
+
+        self._every, self._most = PROGRESS_EVERY_PACKETS, most
+        self._calls, self._done_bytes = 0, 0
+
+    def __call__(self, done_bytes: int, all_bytes: int) -> None:
+        if done_bytes < self._done_bytes // 2:  # the scan has begun anew
+            self._calls = 0
+        self._done_bytes = done_bytes
+        self._calls += 1
+        if (self._calls - 1) * self._every > self._most:  # the last call only says that it is done
+            raise _too_many_packets(self._most)
+
+
+def _too_many_packets(most: int) -> LimitExceededError:
+    return LimitExceededError(
+        f"expected a video of at most {most} packets, found more; "
+        "allow more with index_limits=IndexLimits(max_packets=)"
+    )
+
+
+def _memory_error(request: dict[str, Any]) -> LimitExceededError:
+    return LimitExceededError(
+        f"scanning the video needs more than {request['max_memory_bytes']} bytes of memory; "
+        "allow more with index_limits=IndexLimits(max_memory_bytes=)"
+    )
+
+
+def _refusal(error: MediaRefError) -> dict[str, Any]:
+    return {"error": type(error).__name__, "message": error.message, "pts_ns": error.pts_ns}
+
+
+def _limit_this_process(max_seconds: float, max_memory_bytes: int) -> None:
+    """Let the system end this process where it takes too much, and keep it from writing files.
+
+    It ends itself a little after its parent should have ended it, if that is no more.
+    """
+    seconds = math.ceil(max_seconds)
+    signal.alarm(seconds + _SPARE_SECONDS)
+    _lower(resource.RLIMIT_CPU, seconds)
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_FSIZE, 0)
+    _lower(resource.RLIMIT_AS, _address_space_bytes() + max_memory_bytes)
+
+
+def _lower(what: int, limit: int) -> None:
+    _, most = resource.getrlimit(what)
+    if most == resource.RLIM_INFINITY or limit < most:
+        with contextlib.suppress(OSError, ValueError):  # macOS knows some of these by name only
+            resource.setrlimit(what, (limit, limit))
+
+
+def _address_space_bytes() -> int:
+    """Return what this process has mapped so far: the interpreter and its libraries."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    except OSError:  # no such file system: macOS
+        return 0
