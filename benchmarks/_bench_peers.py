@@ -37,7 +37,12 @@ def python_of(peer: str, folder: Path) -> Path:
 def run(python: Path, script: Path, arguments: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
     """Run a script and return the JSON of its last line; what it says of a failure otherwise."""
     done = subprocess.run(  # noqa: S603
-        [python, script, *arguments], capture_output=True, text=True, env=environment, timeout=900, check=False
+        [python, script, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=900,
+        check=False,
     )
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:200]}

@@ -53,7 +53,10 @@ class Server:
             return
         size = path.stat().st_size
         first, last, status = 0, size - 1, "200 OK"
-        fields = [f'ETag: "{hashlib.sha256(f"{path.name}{size}".encode()).hexdigest()[:16]}"', "Accept-Ranges: bytes"]
+        fields = [
+            f'ETag: "{hashlib.sha256(f"{path.name}{size}".encode()).hexdigest()[:16]}"',
+            "Accept-Ranges: bytes",
+        ]
         match = re.search(r"(?im)^range:\s*(.*?)\r$", head)
         if match and (wanted := _RANGE.fullmatch(match[1])):
             first, last = int(wanted[1]), min(int(wanted[2] or size - 1), size - 1)
@@ -78,7 +81,9 @@ class Server:
 
 
 async def _main(folder: Path, round_trip_seconds: float) -> None:
-    server = await asyncio.start_server(Server(folder, round_trip_seconds).serve, "127.0.0.1", 0, limit=1 << 16)
+    server = await asyncio.start_server(
+        Server(folder, round_trip_seconds).serve, "127.0.0.1", 0, limit=1 << 16
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

@@ -1,8 +1,8 @@
-"""Sixteen random frames over HTTP, side by side with other readers: ``python benchmarks/remote_frames.py``.
+"""Sixteen random frames over HTTP, with other readers: ``python benchmarks/remote_frames.py``.
 
-The server adds a round trip to each request and counts what it sends. All readers run in turn, each in a process
-of its own, with nothing cached; the frame index is at hand, as the other readers' caches are not. FFmpeg's shared
-libraries must be there for TorchCodec.
+The server adds a round trip to each request and counts what it sends. All readers run in turn, each in a
+process of its own, with nothing cached; this library has its frame index at hand. FFmpeg's shared libraries
+must be there for TorchCodec.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from _bench_media import RECIPES, make
 from _bench_peers import python_of, run
 
-from mediaref_ursa import LanceFrameIndex, MediaRef, plan_decode, write_frame_index
+from mediaref_ursa import MediaRef, plan_decode, write_frame_index
 
 READERS = {
     "ours": ("ours", "ours", ""),
@@ -67,9 +67,7 @@ def measure(path: Path, folder: Path, round_trip_seconds: float, repeats: int) -
             frames = np.random.default_rng(repeat).choice(len(table), 16, replace=False)
             pts_ns = [int(t) for t in table.pts_ns[frames]]
             plan = plan_decode([MediaRef(str(path), t) for t in pts_ns])
-            spans = [
-                int(table.packets.size[run.packets[0] : run.packets[-1] + 1].sum()) for run in plan.runs
-            ]
+            spans = [int(table.packets.size[run.packets[0] : run.packets[-1] + 1].sum()) for run in plan.runs]
             plans.append({"runs": len(plan.runs), "fed": plan.bytes, "span": sum(spans)})
             for name, (peer, reader, option) in READERS.items():
                 _counts(base)
@@ -93,32 +91,32 @@ def _counts(base: str) -> tuple[int, int]:
 def report(path: Path, measured: dict[str, Any]) -> None:
     """Print what was measured."""
     plans = measured["plans"]
-    median = {key: statistics.median(plan[key] for plan in plans) for key in plans[0]}
+    runs, fed, span = (statistics.median(plan[key] for plan in plans) for key in ("runs", "fed", "span"))
     print(f"\n{path.name}, {path.stat().st_size / 1e6:.1f} MB, {len(plans)} repeats, medians")
     print(
-        f"runs {median['runs']:.0f}; packets that are fed {median['fed'] / 1e6:.2f} MB; from each random access"
-        f" point to its last frame {median['span'] / 1e6:.2f} MB"
+        f"runs {runs:.0f}; packets that are fed {fed / 1e6:.2f} MB; from each random access point to its last "
+        f"frame {span / 1e6:.2f} MB"
     )
     print(f"{'reader':32}{'requests':>9}{'MB':>9}{'seconds':>9}  (range)")
     rows = {}
-    for name, runs in measured["readers"].items():
-        good = [run for run in runs if "error" not in run]
+    for name, results in measured["readers"].items():
+        good = [result for result in results if "error" not in result]
         if not good:
-            print(f"{name:32}{runs[0]['error']}")
+            print(f"{name:32}{results[0]['error']}")
             continue
-        seconds = [run["seconds"] for run in good]
-        row = {key: statistics.median(run[key] for run in good) for key in ("server_requests", "server_bytes")}
-        rows[name] = {**row, "seconds": statistics.median(seconds)}
+        keys = ("server_requests", "server_bytes", "seconds")
+        requests, sent, seconds = (statistics.median(result[key] for result in good) for key in keys)
+        rows[name] = sent, seconds
+        times = [result["seconds"] for result in good]
         print(
-            f"{name:32}{row['server_requests']:9.0f}{row['server_bytes'] / 1e6:9.2f}{statistics.median(seconds):9.3f}"
-            f"  ({min(seconds):.3f} to {max(seconds):.3f})"
+            f"{name:32}{requests:9.0f}{sent / 1e6:9.2f}{seconds:9.3f}  ({min(times):.3f} to {max(times):.3f})"
         )
-    ours, others = rows.pop("ours"), rows.values()
-    if others:
+    sent, seconds = rows.pop("ours")
+    if rows:
+        fewest, quickest = (min(row[i] for row in rows.values()) for i in range(2))
         print(
-            f"ours: {ours['server_bytes'] / median['span']:.3f} of the runs' bytes ({ours['server_bytes'] / median['fed']:.3f}"
-            f" of the packets fed); {min(o['server_bytes'] for o in others) / ours['server_bytes']:.1f} times fewer bytes"
-            f" than the best other; {ours['seconds'] / min(o['seconds'] for o in others):.2f} of its time"
+            f"ours: {sent / span:.3f} of the runs' bytes, {sent / fed:.3f} of the packets fed; "
+            f"{fewest / sent:.1f} times fewer bytes than the best other; {seconds / quickest:.2f} of its time"
         )
 
 

@@ -1,7 +1,7 @@
 """Memory for many references to many remote videos: ``python benchmarks/remote_memory.py``.
 
-Ten thousand references to fifty videos on an HTTP server, in one call, each video with its frame index. Prints
-what the process took at most beyond the frames that it gives out.
+Ten thousand references to fifty videos on an HTTP server, in one call, each video with its frame index.
+Prints what the process took at most beyond the frames that it gives out.
 """
 
 from __future__ import annotations
