@@ -94,8 +94,8 @@ def report(path: Path, measured: dict[str, Any]) -> None:
     runs, fed, span = (statistics.median(plan[key] for plan in plans) for key in ("runs", "fed", "span"))
     print(f"\n{path.name}, {path.stat().st_size / 1e6:.1f} MB, {len(plans)} repeats, medians")
     print(
-        f"runs {runs:.0f}; packets that are fed {fed / 1e6:.2f} MB; from each random access point to its last "
-        f"frame {span / 1e6:.2f} MB"
+        f"runs {runs:.0f}; packets that are fed {fed / 1e6:.2f} MB; from each random access point to its "
+        f"last frame {span / 1e6:.2f} MB"
     )
     print(f"{'reader':32}{'requests':>9}{'MB':>9}{'seconds':>9}  (range)")
     rows = {}
