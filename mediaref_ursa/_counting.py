@@ -61,8 +61,10 @@ _counting: ContextVar[tuple[Counters, ...]] = ContextVar("mediaref_ursa_counting
 def counters() -> Counters:
     """Return what this process has done so far.
 
-    >>> counters().requests
-    0
+    >>> before = counters()
+    >>> count(frames=3)
+    >>> counters().frames - before.frames
+    3
     """
     return _total.copy()
 

@@ -141,7 +141,8 @@ def test_requests_are_sent_at_once_and_ahead(
     found = batch_decode(refs, store=far(store, tmp_path), frame_index=index, fetch=fetch)
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     assert store.most_at_once == 5
-    assert threading.active_count() < 20
+    ours = [thread for thread in threading.enumerate() if thread.name.startswith("mediaref-decode")]
+    assert ours == []
 
 
 def test_bytes_in_flight_are_bounded(
@@ -211,20 +212,23 @@ def test_an_index_of_another_version_is_an_error(
         batch_decode(refs, store=far(FarStore(bytes(other)), tmp_path), frame_index=index)
 
 
+def _fetching_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("mediaref-fetch")]
+
+
 def test_abandoned_iteration_leaves_no_threads(
     path: Path, data: bytes, index: LanceFrameIndex, tmp_path: Path
 ) -> None:
     from mediaref_ursa import LazyVideo
 
-    before = threading.active_count()
     video = LazyVideo(URI, store=far(FarStore(data, seconds=0.01), tmp_path), frame_index=index)
     frames = iter(video)
     next(frames)
     frames.close()
     deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
+    while (left := _fetching_threads()) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() <= before
+    assert left == []
 
 
 def test_counts_of_blocks_and_of_the_process(path: Path, data: bytes, tmp_path: Path) -> None:
