@@ -269,7 +269,9 @@ def _is_beside(uri: str, video: str) -> bool:
     ours, other = urlsplit(video), urlsplit(uri)
     if (ours.scheme.lower(), ours.netloc) != (other.scheme.lower(), other.netloc):
         return False
-    if "\\" in other.path or ".." in other.path.replace("%2e", ".").replace("%2E", ".").split("/"):
+    if any(hidden in other.path.lower() for hidden in ("\\", "%5c", "%2f")):
+        return False
+    if ".." in other.path.replace("%2e", ".").replace("%2E", ".").split("/"):
         return False
     return other.path.startswith(posixpath.dirname(ours.path).rstrip("/") + "/")
 

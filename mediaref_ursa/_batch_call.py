@@ -158,9 +158,7 @@ class Batch:
             changed = [slot for slot, error in self.errors.items() if isinstance(error, MediaChangedError)]
             if again or not changed:
                 return
-            self.wanted = np.array(sorted(changed), dtype=np.int64)
-            for slot in changed:
-                del self.errors[slot]
+            self._want_again({self.columns.uris[slot] for slot in changed})
 
     def plan(self, strategy: BatchDecodingStrategy, *, ask_store: bool = False) -> DecodePlan:
         """Resolve the references to video frames and plan their decoding.
@@ -194,6 +192,14 @@ class Batch:
             strategy=strategy,
             fetch=self.options.fetch,
         )
+
+    def _want_again(self, uris: set[str]) -> None:
+        """Forget all that came of some videos: frames of two versions do not mix."""
+        videos = self.columns.videos()
+        self.wanted = np.concatenate([videos[uri] for uri in uris])
+        for slot in self.wanted.tolist():
+            self.outputs.pop(slot, None)
+            self.errors.pop(slot, None)
 
     def _wanted_videos(self) -> dict[str, Int64Array]:
         videos = self.columns.videos()

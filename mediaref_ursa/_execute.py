@@ -142,7 +142,7 @@ def execute(
     with Fetcher(plan, sources, order) as fetcher:
         tasks = [_Task(plan, sources, number, engine, fetcher) for number in order]
         if workers > 1:
-            yield from _on_threads(tasks, workers)
+            yield from _on_threads(tasks, workers, fetcher)
         else:
             for task in tasks:
                 yield from task.frames()
@@ -165,7 +165,7 @@ def in_slot_order(decoded: Iterator[DecodedFrame]) -> Iterator[Any]:
             following += 1
 
 
-def _on_threads(tasks: Sequence[_Task], workers: int) -> Iterator[DecodedFrame]:
+def _on_threads(tasks: Sequence[_Task], workers: int, fetcher: Fetcher) -> Iterator[DecodedFrame]:
     pool = ThreadPoolExecutor(workers, thread_name_prefix="mediaref-decode")
     waiting = iter(tasks)
     running: set[Future[list[DecodedFrame]]] = set()
@@ -179,6 +179,7 @@ def _on_threads(tasks: Sequence[_Task], workers: int) -> Iterator[DecodedFrame]:
             for future in done:
                 yield from future.result()
     finally:
+        fetcher.close()  # first: decoders that wait for bytes are told to wait no more
         pool.shutdown(cancel_futures=True)
 
 
@@ -207,7 +208,10 @@ class _Task:
         run: Run | None = self.plan.runs[self.number]
         packets = self.fetcher.packets_of_run(self.number)
         while run is not None:
-            run = yield from self._frames_until_bad(run, PacketFeed(packets))
+            try:
+                run = yield from self._frames_until_bad(run, PacketFeed(packets))
+            finally:
+                self.fetcher.give_up(self.number)
             if run is not None:  # what was fetched ahead was for the run as it was planned
                 packets = packets_of(self.source, self.table, run.packets, self.plan.fetch)
 
@@ -243,10 +247,10 @@ class _Task:
 
 
 def _bad_packet(run: Run, feed: PacketFeed, error: MediaRefError | None) -> int:
-    """Return the packet that ended a run; one past all packets where going on would not help."""
+    """Return the packet that ended a run, its last one where going on would not help."""
     if isinstance(feed.error, CorruptMediaError):
         return int(run.packets[np.searchsorted(run.packets, feed.last, side="right")])
-    if isinstance(error, CorruptMediaError):
+    if isinstance(error, CorruptMediaError) and feed.count:  # else the decoder could not be made at all
         return feed.last
     return int(run.packets[-1])
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
 from mediaref_ursa._counting import in_this_context
 from mediaref_ursa._decode_plan import DecodePlan
-from mediaref_ursa._errors import CorruptMediaError
+from mediaref_ursa._errors import CorruptMediaError, StoreError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import UNKNOWN, EncodedPacket, SegmentTable
 from mediaref_ursa._ranges import merge_ranges
@@ -24,6 +24,8 @@ from mediaref_ursa.store._cached import CachedStore
 
 with needs_extra("video"):
     from mediaref_ursa._pyav._demuxed import demuxed_packets
+
+_LOOK_SECONDS = 0.2
 
 
 class Fetcher:
@@ -51,8 +53,17 @@ class Fetcher:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Send nothing more, and let nobody wait for what was sent."""
         if self._ahead is not None:
             self._ahead.close()
+
+    def give_up(self, run: int) -> None:
+        """Let go of what was fetched for a run and not taken."""
+        if self._ahead is not None and run in self._far:
+            self._ahead.give_up(run)
 
     def packets_of_run(self, run: int) -> Iterator[EncodedPacket]:
         """Yield the packets of one of the plan's runs, each run once.
@@ -83,10 +94,12 @@ class _ReadAhead:
         self._reads: ReadPlan = plan.read_plan
         self._runs, self._tables, self._sources = plan.runs, plan.segments, sources
         self._limit_bytes = plan.fetch.max_bytes_in_flight
+        self._unused = {run: set(self._of_run(run).read_of.tolist()) for run in runs}
         self._users: dict[int, int] = {}
         for run in runs:
             for read in dict.fromkeys(self._of_run(run).read_of.tolist()):
                 self._users[read] = self._users.get(read, 0) + 1
+        self._is_closed = threading.Event()
         self._waiting = iter(list(self._users))  # a dict keeps the order of first use
         self._next = next(self._waiting, None)
         self._sent: dict[int, Future[bytes]] = {}
@@ -98,7 +111,8 @@ class _ReadAhead:
             self._send_what_fits()
 
     def close(self) -> None:
-        """Send nothing more. What is under way ends by itself."""
+        """Send nothing more, and let nobody wait. What is under way ends by itself."""
+        self._is_closed.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def packets(self, run: int, table: SegmentTable, rows: Int64Array) -> Iterator[EncodedPacket]:
@@ -106,7 +120,6 @@ class _ReadAhead:
         reads = self._of_run(run)
         store = self._sources[self._runs[run].segment].store
         last_use = {read: place for place, read in enumerate(reads.read_of[: len(rows)].tolist())}
-        unused = set(reads.read_of.tolist())
         blobs: dict[int, memoryview] = {}
         columns = (
             rows,
@@ -123,13 +136,17 @@ class _ReadAhead:
                 data = bytes(blobs[read][start : start + size])
                 if last_use[read] == place:
                     del blobs[read]
-                    unused.remove(read)
+                    self._unused[run].remove(read)
                     self._let_go(read)
                 yield EncodedPacket(row, checked_packet(store, table, row, data), key)
         finally:
             blobs.clear()
-            for read in unused:
-                self._let_go(read)
+            self.give_up(run)
+
+    def give_up(self, run: int) -> None:
+        """Let go of the reads of a run that it has not passed."""
+        while self._unused[run]:
+            self._let_go(self._unused[run].pop())
 
     def _of_run(self, run: int) -> RunReads:
         reads = self._reads.of_run[run]
@@ -138,10 +155,13 @@ class _ReadAhead:
 
     def _wait_for(self, read: int) -> bytes:
         with self._lock:
-            while read not in self._sent and self._next is not None:
+            while read not in self._sent and self._next is not None and not self._is_closed.is_set():
                 self._send_next()
-            future = self._sent[read]
-        return future.result()
+            future = self._sent.get(read)
+        while future is not None and not self._is_closed.is_set():
+            if wait([future], timeout=_LOOK_SECONDS).done:
+                return future.result()
+        raise StoreError("the read was given up", uri=self._tables[self._reads.reads[read].segment].info.uri)
 
     def _let_go(self, read: int) -> None:
         with self._lock:
@@ -152,7 +172,7 @@ class _ReadAhead:
             self._send_what_fits()
 
     def _send_what_fits(self) -> None:
-        while self._next is not None:
+        while self._next is not None and not self._is_closed.is_set():
             more = self._reads.reads[self._next].length
             if self._users[self._next] and self._sent and self._bytes_in_flight + more > self._limit_bytes:
                 return

@@ -76,6 +76,7 @@ def scan_video(
     limits = access.scan_limits
     if limits is None:
         return scan_uri(uri, store, stream_index=stream_index, max_pixels=access.max_pixels)
+    deadline = time.monotonic() + limits.max_seconds
     info = store.head(uri)
     request = {
         "length": info.size,
@@ -86,8 +87,9 @@ def scan_video(
         "max_memory_bytes": int(limits.max_memory_bytes),
         "max_packets": int(limits.max_packets),
     }
-    with _slots.taken():
-        table = _Scan(uri, store, info, limits).answer_to(request)
+    scan = _Scan(uri, store, info, limits, deadline)
+    with _slots.taken(scan):
+        table = scan.answer_to(request)
     if table.info.length != info.size or len(table.packets) > limits.max_packets:
         raise CorruptMediaError("the process that scanned the video gave the index of another", uri=uri)
     return replace(table, info=replace(table.info, uri=uri, etag=info.etag, stream_index=stream_index))
@@ -115,9 +117,11 @@ def scan_video_index(
 class _Scan:
     """One scan: the child, and what it is given to read."""
 
-    def __init__(self, uri: str, store: ObjectStore, info: ObjectInfo, limits: IndexLimits) -> None:
+    def __init__(
+        self, uri: str, store: ObjectStore, info: ObjectInfo, limits: IndexLimits, deadline: float
+    ) -> None:
         self._uri, self._store, self._info, self._limits = uri, store, info, limits
-        self._deadline = time.monotonic() + limits.max_seconds
+        self._deadline = deadline
         self._is_late = False
 
     def answer_to(self, request: dict[str, Any]) -> SegmentTable:
@@ -147,7 +151,7 @@ class _Scan:
         """Start the child, end it at the deadline, and leave nothing of it."""
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
         process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of this package
-            [sys.executable, "-c", _PROGRAM],
+            [sys.executable, "-I", "-c", _PROGRAM],  # -I: nothing is imported from where it is started
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -178,6 +182,15 @@ class _Scan:
 
     def _left_seconds(self) -> float:
         return self._deadline - time.monotonic()
+
+    def wait_for(self, free: threading.Semaphore) -> None:
+        """Wait for its turn.
+
+        Raises:
+            LimitExceededError: It does not come before the deadline.
+        """
+        if not free.acquire(timeout=max(0.0, self._left_seconds())):
+            raise self._too_late()
 
     def _read(self, wanted: Any) -> list[bytes]:
         """Read what the child asks for, within the file and in bounds."""
@@ -274,16 +287,21 @@ class _Slots:
         self._free = threading.BoundedSemaphore(max(1, math.ceil((os.cpu_count() or 1) / 2)))
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Wait for one."""
-        with self._free:
+    def taken(self, scan: _Scan) -> Iterator[None]:
+        """Wait for one, as long as the scan may take."""
+        free = self._free
+        scan.wait_for(free)
+        try:
             yield
+        finally:
+            free.release()
 
 
 def _import_path() -> list[str]:
     """Return where the child finds the very modules that this process has."""
     own = str(Path(__file__).resolve().parents[1])
-    found = [str(Path(path or os.curdir).absolute()) for path in sys.path]
+    # Not from the working directory, which may be where strangers' files are.
+    found = [str(Path(path).absolute()) for path in sys.path if path]
     return found if own in found else [own, *found]
 
 

@@ -173,12 +173,12 @@ class _Helper:
         return answer, found
 
     def _start(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)}
+        own = [path or os.getcwd() for path in sys.path]  # noqa: PTH109 - as this process finds modules
+        program = f"import sys; sys.path[:] = {own!r}; from {__name__} import serve; serve()"
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this module
-            [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+            [sys.executable, "-I", "-c", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
         )
         atexit.register(self.stop)
 

@@ -31,7 +31,7 @@ from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._guarded_scan import scan_video
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import absolute_place, is_local, local_path
+from mediaref_ursa._uris import absolute_place, is_local, is_remote, local_path
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
@@ -131,6 +131,8 @@ def _guarded_by_index(
     access: Access,
 ) -> VideoSource | None:
     """Return the video as the index beside it has it, if that says the entity tag of each segment."""
+    if is_remote(uri):  # nothing stands beside it: the index in the cache directory is found by its tag
+        return None
     try:
         index = LanceFrameIndex.open(uri, storage_options=storage_options, store=store)
         infos = _segments_of(uri, index, access) if index.has_packets else ()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mediaref_ursa import (
+    CorruptMediaError,
     FetchOptions,
     MediaChangedError,
     MediaRef,
@@ -198,6 +200,128 @@ def test_an_object_that_was_replaced_is_opened_again(
     found = batch_decode(refs, store=through)
     assert np.array_equal(found[0], expected[0])
     assert np.array_equal(found[1], expected[1])
+
+
+class ExchangedStore(FarStore):
+    """Another object stands there after some ranges were read."""
+
+    def __init__(self, data: bytes, other: bytes, after: int) -> None:
+        super().__init__(data)
+        self.other, self.after = other, after
+
+    def get_ranges_of(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        if len(self.ranges) >= self.after:
+            self.inner.put(URI, self.other)
+        return super().get_ranges_of(uri, info, ranges)
+
+
+@pytest.mark.parametrize("quota_bytes", [0, 10**9])
+@pytest.mark.parametrize("after", [1, 2, 5])
+def test_one_call_never_gives_frames_of_two_versions(
+    after: int, quota_bytes: int, path: Path, data: bytes, clip: GetClip, tmp_path: Path
+) -> None:
+    from mediaref_ursa._frame_index import scan_frame_index
+
+    other = clip("h264_idr_mp4").path
+    refs, expected = references(other, range(0, 48, 4))
+    store = ExchangedStore(data, other.read_bytes(), after=10**9)
+    through = far(store, tmp_path, quota_bytes)
+    batch_decode(refs[:2], store=through)  # what it holds then is of the first version
+    assert scan_frame_index(URI, store=store).segments[0].etag is not None
+    store.after = len(store.ranges) + after
+    fetch = FetchOptions(max_gap_bytes=0, max_read_bytes=1)
+    found = batch_decode(refs, store=through, fetch=fetch, max_workers=1)
+    if quota_bytes:  # the scan put the whole first version into the cache
+        _, expected = references(path, range(0, 48, 4))
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_what_the_cache_holds_of_an_earlier_version_does_not_mix(
+    path: Path, data: bytes, index: LanceFrameIndex, clip: GetClip, tmp_path: Path
+) -> None:
+    other = clip("h264_idr_mp4").path
+    refs, expected = references(other, range(0, 48, 4))
+    store = FarStore(data)
+    through = far(store, tmp_path)
+    from mediaref_ursa._sources import open_source
+
+    source = open_source(URI, store=through)  # known in memory, and all of it on disk
+    assert source.segments
+    table = source.segments[0]
+    info = ObjectInfo(table.info.length, table.info.etag, None)
+    through.discard(URI, info, [(int(table.packets.offset[30]), 1)])
+    store.inner.put(URI, other.read_bytes())
+    found = batch_decode(refs, store=through)
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+class FailingEngine:
+    """An engine whose decoder cannot be made."""
+
+    def may_need_earlier_start(self, info: object) -> bool:
+        return False
+
+    def decode(self, table: object, run: object, feed: object) -> Iterator[tuple[int, object]]:
+        raise CorruptMediaError("no decoder")
+        yield
+
+
+def test_a_decoder_that_cannot_be_made_ends_each_run_and_lets_its_bytes_go(
+    path: Path, data: bytes, index: LanceFrameIndex, tmp_path: Path
+) -> None:
+    from mediaref_ursa._execute import execute
+    from mediaref_ursa._fetch import Fetcher
+    from mediaref_ursa._sources import VideoSource
+
+    refs, _ = references(path, [3, 40])
+    store = far(FarStore(data), tmp_path)
+    plan = plan_decode(refs, store=store, frame_index=index)
+    sources = [VideoSource(URI, store, plan.segments)]
+    for workers in (1, 2):
+        frames = list(execute(plan, sources, FailingEngine(), max_workers=workers))
+        assert len(frames) == 2
+        assert all(isinstance(frame.error, CorruptMediaError) for frame in frames)
+    with Fetcher(plan, sources, range(len(plan.runs))) as fetcher:
+        for run in range(len(plan.runs)):
+            fetcher.packets_of_run(run).close()  # never begun
+            fetcher.give_up(run)
+        assert fetcher._ahead is not None
+        assert fetcher._ahead._sent == {}
+        assert fetcher._ahead._bytes_in_flight == 0
+
+
+def test_an_early_end_does_not_wait_for_a_store_that_stalls(
+    path: Path, data: bytes, index: LanceFrameIndex, tmp_path: Path
+) -> None:
+    from mediaref_ursa._execute import execute, make_engine
+    from mediaref_ursa._pixels import PixelSpec
+    from mediaref_ursa._sources import VideoSource
+
+    refs, _ = references(path, range(48))
+    slow = FarStore(data)
+    store = far(slow, tmp_path)
+    fetch = FetchOptions(max_gap_bytes=0, max_read_bytes=2000)
+    plan = plan_decode(refs, store=store, frame_index=index, fetch=fetch)
+    slow.seconds = 5.0
+    threading.Timer(0.3, lambda: setattr(slow, "seconds", 5.0)).start()
+    sources = [VideoSource(URI, store, plan.segments)] * len(plan.segments)
+    frames = execute(plan, sources, make_engine("pyav", PixelSpec()), max_workers=2)
+    begin = time.monotonic()
+    reader = threading.Thread(target=lambda: next(frames, None), daemon=True)
+    reader.start()
+    time.sleep(0.5)
+    assert reader.is_alive(), "it waits for the first bytes"
+    task_pool = [t for t in threading.enumerate() if t.name.startswith("mediaref-decode")]
+    assert task_pool
+    closing = next(f for f in _fetchers(frames))
+    closing.close()
+    reader.join(timeout=4)
+    assert not reader.is_alive()
+    assert time.monotonic() - begin < 4.5
+
+
+def _fetchers(frames: object) -> Iterator[Any]:
+    yield frames.gi_frame.f_locals["fetcher"]  # type: ignore[attr-defined]
 
 
 def test_an_index_of_another_version_is_an_error(

@@ -470,3 +470,16 @@ def test_a_hostile_server_that_drips(video: str) -> None:
         with pytest.raises(LimitExceededError, match="max_seconds="):
             LazyVideo(uri, index_limits=IndexLimits(max_seconds=0.7))
         assert time.monotonic() - began < 1.6
+
+
+def test_the_child_imports_nothing_from_where_it_is_started(
+    clip: Callable[[str], Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = clip("h264_idr_mp4").path.absolute()
+    for name in ("json", "numpy", "av"):
+        (tmp_path / f"{name}.py").write_text("open('imported', 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    frames = batch_decode([MediaRef(str(path), 0)], untrusted=True)
+    assert frames[0].shape == (64, 96, 3)
+    assert not (tmp_path / "imported").exists()

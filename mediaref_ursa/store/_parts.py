@@ -124,6 +124,9 @@ class ObjectVersion:
         with self._lock:
             known = self._marks
             how = difference(known, found)
+            told = found.etag or (known.modified is not None and found.modified is not None)
+            if how is None and self.is_given and is_strong(known.etag) and not told:
+                how = f"expected the ETag {str(known.etag)[:_SHOWN_CHARACTERS]}, found none"
             self._marks = Marks(
                 known.size if known.size is not None else found.size,
                 known.etag or found.etag,
