@@ -21,6 +21,7 @@ from mediaref_ursa._sources import VideoSource, is_guarded
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
+from mediaref_ursa.store._retry import stopped_by
 
 with needs_extra("video"):
     from mediaref_ursa._pyav._demuxed import demuxed_packets
@@ -189,8 +190,8 @@ class _ReadAhead:
     def _fetch(self, read: int) -> bytes:
         wanted = self._reads.reads[read]
         table, store = self._tables[wanted.segment], self._sources[wanted.segment].store
-        place = [(wanted.offset, wanted.length)]
-        return ranges_of(store, table, place)[0]
+        with stopped_by(self._is_closed):
+            return ranges_of(store, table, [(wanted.offset, wanted.length)])[0]
 
 
 def packets_of(

@@ -9,8 +9,10 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -56,16 +58,32 @@ class RetryPolicy:
     deadline_seconds: float
 
 
+_outer_stop: ContextVar[threading.Event | None] = ContextVar("mediaref_ursa_stop", default=None)
+
+
+@contextmanager
+def stopped_by(stop: threading.Event) -> Iterator[None]:
+    """Let what is tried in the block be tried no more once the event is set."""
+    token = _outer_stop.set(stop)
+    try:
+        yield
+    finally:
+        _outer_stop.reset(token)
+
+
 class Clock:
     """The time that one operation has left. It ends early where nobody waits for the result any more."""
 
     def __init__(self, seconds: float, stop: threading.Event | None = None) -> None:
         self._ends_seconds = time.monotonic() + seconds
         self._stop = stop or threading.Event()
+        self._outer_stop = _outer_stop.get() or self._stop
 
     def left_seconds(self) -> float:
         """Return how long the operation may go on, 0 if no longer."""
-        return 0.0 if self._stop.is_set() else max(0.0, self._ends_seconds - time.monotonic())
+        if self._stop.is_set() or self._outer_stop.is_set():
+            return 0.0
+        return max(0.0, self._ends_seconds - time.monotonic())
 
     def check(self) -> None:
         """Raise a TransientError where there is no time left: the retries know what to say then."""
@@ -74,7 +92,7 @@ class Clock:
 
     def pause(self, seconds: float) -> None:
         """Wait, unless the result is not wanted any more."""
-        self._stop.wait(seconds)
+        self._outer_stop.wait(seconds)
 
 
 class Pace:
