@@ -28,8 +28,8 @@ class FetchOptions:
         ValueError: A number that is too small.
     """
 
-    # benchmarks/gap_sizes.py: at 30 ms away, 64 KiB halve the requests of long runs for 1 % more bytes, and four
-    # times as much doubles the bytes of some batches; the time is the same.
+    # benchmarks/gap_sizes.py: at 30 ms away, 64 KiB halve the requests of long runs for 1 % more bytes, and
+    # four times as much doubles the bytes of some batches; the time is the same.
     max_gap_bytes: int = 64 << 10
     max_read_bytes: int = 8 << 20
     max_requests: int = 16
