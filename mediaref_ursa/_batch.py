@@ -52,8 +52,10 @@ def batch_decode(
     device: Any = None,
     decoder_options: Mapping[str, Any] | None = None,
     max_workers: int | None = None,
+    as_array: bool = False,
+    out: Any = None,
     **kwargs: Any,
-) -> list[Any]:
+) -> Any:
     """Decode references to video frames and images, as many and as mixed as you like.
 
     Each reference to a video shows the last frame whose time is not after ``pts_ns`` plus the
@@ -80,8 +82,13 @@ def batch_decode(
             ``"cuda"`` are decoded by the GPU and are never in host memory.
         decoder_options: For TorchCodec ``device`` (``"cuda"`` decodes on the GPU, and gives arrays all the
             same), ``num_ffmpeg_threads`` and ``transforms``.
-        max_workers: How many runs are decoded at once; as many as there are cores for this process, one in
-            a worker of torch's data loader.
+        max_workers: Threads that decode and convert; as many as there are cores for this process, one in
+            a worker of torch's data loader. With one, the caller's thread does all.
+        as_array: Return one array ``(N, H, W, C)`` or ``(N, C, H, W)`` instead of a list: frames are written
+            into it at once, so that it is faster. All must have one shape, as with ``resize``.
+        out: uint8 array of that shape to write frames into, such as that of the last batch: new memory costs
+            about as much as conversion. With ``device``, a tensor. With ``as_array`` it is returned; else the
+            list holds views of its rows, and rows of references that failed are left as they were.
         **kwargs: ``apply_rotation`` (True) turns frames by the container's display matrix;
             ``store`` is where bytes are read from, and ``storage_options`` what the store of a
             cloud scheme takes; ``fetch``, a ``FetchOptions``, is how they are read from afar.
@@ -96,10 +103,11 @@ def batch_decode(
 
     Returns:
         uint8 arrays in the order of ``refs``, each its own memory; a list that also has ``.errors``
-        and ``.counters``.
+        and ``.counters``. With ``as_array``, one array or tensor.
 
     Raises:
-        ValueError: An option that is none of its values, or references that an ``allow_`` option forbids.
+        ValueError: An option that is none of its values, references that an ``allow_`` option forbids, or
+            frames of several shapes for one array.
         MissingExtraError: ``decoder="torchcodec"`` or ``device`` without TorchCodec or torch.
         MediaRefError: The first reference that fails, with ``on_error="raise"``.
 
@@ -114,10 +122,17 @@ def batch_decode(
     backend = Backend.of(decoder, device, decoder_options)
     if on_error not in ("raise", "none"):
         raise ValueError(f"expected on_error to be 'raise' or 'none', found {on_error!r}")
+    if as_array and on_error == "none":
+        raise ValueError(
+            "expected on_error='raise' with as_array=True, found 'none': an array has no place for errors; "
+            "pass out= without as_array, and look at .errors of the list"
+        )
     options = BatchOptions.of(kwargs, base_dir)
     spec = PixelSpec(resize, colorspace, channel_format, options.apply_rotation, options.access.max_pixels)
     with counting() as counted:
         batch = Batch(refs, tolerance_ns, frame_index, options)
+        if as_array or out is not None:
+            batch.rows = backend.rows(len(batch.columns), out)
         batch.load_images(spec)
         if batch.has_videos or backend.decoder != "pyav":  # a missing TorchCodec is told, whatever they are
             from mediaref_ursa._execute import checked_workers, make_engine
@@ -126,6 +141,8 @@ def batch_decode(
             batch.decode(_strategy(strategy), engine, checked_workers(max_workers))
         if on_error == "raise":
             batch.raise_first()
+        if as_array:
+            return backend.moved_array(batch.rows, spec, out)
         frames = (batch.outputs.get(i) for i in range(len(batch.columns)))
         return DecodedBatch(backend.moved(frames), batch.errors, counted)
 
@@ -156,13 +173,15 @@ def plan_decode(
 
 
 def cleanup_cache() -> None:
-    """Drop everything that is held: indexes of videos that were read, idle connections, helper processes.
+    """Drop everything that is held: indexes, idle decoders, threads and connections, helper processes.
 
     What is on disk stays: see ``mediaref-ursa cache clear``.
 
     >>> cleanup_cache()
     """
     for module, forget in (
+        ("mediaref_ursa._pyav._decoders", "let_decoders_go"),
+        ("mediaref_ursa._crew", "let_threads_go"),
         ("mediaref_ursa._sources", "forget_sources"),
         ("mediaref_ursa._open_store", "forget_stores"),
         ("mediaref_ursa.store._sessions", "close_idle_sessions"),

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from mediaref_ursa._uris import is_local
 from mediaref_ursa.store._local import place_of
 
 if TYPE_CHECKING:
-    from mediaref_ursa._execute import DecodedFrame, Engine
+    from mediaref_ursa._execute import DecodedFrame, Engine, FrameRows
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._frame_table import SegmentTable
     from mediaref_ursa._pillow import PixelFormat
@@ -113,6 +114,44 @@ class Backend:
                 chosen.setdefault("device", device)
         return cls(decoder, chosen, device)
 
+    def rows(self, count: int, out: Any) -> FrameRows:
+        """Return where frames are written that are to stand in one array.
+
+        Raises:
+            ValueError: ``out`` is no array, or tensor on the device, of so many uint8 rows.
+        """
+        from mediaref_ursa._execute import FrameRows
+
+        on_device = self.device is not None and self.decoder == "torchcodec"
+        if out is not None:
+            shape, dtype = getattr(out, "shape", ()), str(getattr(out, "dtype", None))
+            if not shape or shape[0] != count or dtype.removeprefix("torch.") != "uint8":
+                raise ValueError(
+                    f"expected out of {count} rows of uint8, found {type(out).__name__} of shape "
+                    f"{tuple(shape)} and dtype {dtype}"
+                )
+            if (self.device is None) != isinstance(out, np.ndarray):
+                raise ValueError(
+                    "expected out to be a NumPy array, and with device= a tensor, found "
+                    f"{type(out).__name__} with device={self.device!r}"
+                )
+            if not isinstance(out, np.ndarray) and not on_device:
+                out = out.numpy()
+            return FrameRows(count, "this batch", array=out)
+        if on_device:
+            from mediaref_ursa._torchcodec import empty_on
+
+            return FrameRows(count, "this batch", empty=partial(empty_on, self.device))
+        return FrameRows(count, "this batch")
+
+    def moved_array(self, rows: FrameRows | None, spec: PixelSpec, out: Any) -> Any:
+        """Return the one array where it is wanted."""
+        assert rows is not None
+        if out is not None:
+            return out
+        array = rows.filled(spec.shape(*(spec.resize or (0, 0))))
+        return array if self.device is None else next(iter(self.moved([array])))
+
     def moved(self, frames: Iterable[Any]) -> Iterable[Any]:
         """Return the frames where they are wanted."""
         if self.device is None:
@@ -133,6 +172,7 @@ class Batch:
     outputs: dict[int, Any] = field(default_factory=dict)
     errors: dict[int, MediaRefError] = field(default_factory=dict)
     sources_of_segments: list[VideoSource] = field(default_factory=list)
+    rows: FrameRows | None = None
     wanted: Int64Array | None = None
 
     def __post_init__(self) -> None:
@@ -149,11 +189,14 @@ class Batch:
 
     def decode(self, strategy: BatchDecodingStrategy, engine: Engine, max_workers: int) -> None:
         """Decode all references to video frames, and once more those whose videos were replaced meanwhile."""
-        from mediaref_ursa._execute import execute
+        from mediaref_ursa._execute import execute, new_array
 
+        new_frame = new_array if self.rows is None else self.rows.new_frame
         for again in (False, True):
             plan = self.plan(strategy, ask_store=again)
-            for decoded in execute(plan, self.sources_of_segments, engine, max_workers=max_workers):
+            for decoded in execute(
+                plan, self.sources_of_segments, engine, max_workers=max_workers, new_frame=new_frame
+            ):
                 self.place(decoded)
             changed = [slot for slot, error in self.errors.items() if isinstance(error, MediaChangedError)]
             if again or not changed:
@@ -231,7 +274,7 @@ class Batch:
         for slot in np.flatnonzero(self.columns.is_image).tolist():
             uri = self.columns.uris[slot]
             try:
-                self.outputs[slot] = _image(uri, spec, self.options)
+                self.outputs[slot] = self._in_row(slot, _image(uri, spec, self.options))
             except MediaRefError as error:
                 self.fail(slot, error)
 
@@ -243,11 +286,23 @@ class Batch:
             for slot in (first, *others):
                 self.fail(slot, decoded.error)
             return
+        if self.rows is not None:
+            self.rows.place(decoded)
+            for slot in (first, *others):
+                self.outputs[slot] = self.rows.array[slot]
+            return
         self.outputs[first] = decoded.pixels
         for slot in others:
             self.outputs[slot] = (
                 decoded.pixels.copy() if isinstance(decoded.pixels, np.ndarray) else decoded.pixels.clone()
             )
+
+    def _in_row(self, slot: int, pixels: UInt8Array) -> UInt8Array:
+        if self.rows is None:
+            return pixels
+        row = self.rows.new_frame(slot, pixels.shape)
+        row[...] = pixels if isinstance(row, np.ndarray) else type(row)(pixels)
+        return row
 
     def raise_first(self) -> None:
         """Raise the error of the first reference that failed, if any did."""

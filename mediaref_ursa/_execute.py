@@ -4,35 +4,64 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from mediaref_ursa._counting import count, in_this_context
+from mediaref_ursa._counting import count
+from mediaref_ursa._crew import Crew
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import CorruptMediaError, MediaRefError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._feed import PacketFeed
-from mediaref_ursa._fetch import Fetcher, packets_of
+from mediaref_ursa._fetch import Fetcher, is_near, packets_of
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import Run
 from mediaref_ursa._sources import VideoSource
+from mediaref_ursa._steps import Begun, Ready, Step, join_steps
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uri_text import redact
 
 with needs_extra("video"):
     from mediaref_ursa._pyav._engine import PyAVEngine
 
+UInt8Array = npt.NDArray[np.uint8]
+NewFrame = Callable[[int, tuple[int, ...]], UInt8Array]
+
 ENGINES = ("pyav", "torchcodec")
 """What ``make_engine`` knows."""
 
+_PIXELS_A_WORKER = 1_000_000
+"""Pixels to decode or convert for which another thread is worth waking: about two milliseconds."""
+
+
+def _empty(shape: tuple[int, ...]) -> UInt8Array:
+    return np.empty(shape, dtype=np.uint8)
+
+
+def new_array(slot: int, shape: tuple[int, ...]) -> UInt8Array:
+    """Return memory for a frame, whatever its place in the output is."""
+    return _empty(shape)
+
 
 class Engine(Protocol):
-    """What turns a run's packets into pixels. Threads may share one."""
+    """What turns a run's packets into pixels. Threads may share one.
+
+    Attributes:
+        joins_runs: Whether runs that follow one another may be given to it as one.
+    """
+
+    joins_runs: bool
+
+    def begin(self, tables: Sequence[SegmentTable], stores: Sequence[object], runs: Sequence[Run]) -> Begun:
+        """Return the frames that are decoded already, and the steps that give the others."""
+        ...
 
     def may_need_earlier_start(self, info: SegmentInfo) -> bool:
         """Whether frames that did not come out may come out from an earlier random access point.
@@ -41,11 +70,19 @@ class Engine(Protocol):
         """
         ...
 
-    def decode(self, table: SegmentTable, run: Run, feed: PacketFeed) -> Iterator[tuple[int, Any]]:
-        """Yield the packet and the pixels, uint8, of each frame wanted.
+    def decode(self, table: SegmentTable, step: Step, feed: PacketFeed) -> Iterator[tuple[int, Any]]:
+        """Yield the packet and the picture of each frame wanted.
 
         Raises:
             MediaRefError: What ended the run early; the frames before it were yielded.
+        """
+        ...
+
+    def pixels(self, picture: Any, new: Callable[[tuple[int, ...]], UInt8Array]) -> Any:
+        """Return the pixels of a picture, uint8, in what ``new`` gives. Any thread may ask, once for each.
+
+        Raises:
+            MediaRefError: It cannot be converted.
         """
         ...
 
@@ -92,6 +129,65 @@ class DecodedFrame:
     error: MediaRefError | None = None
 
 
+class FrameRows:
+    """One array for all frames of a call: each is written into its own row, and copied nowhere else.
+
+    Threads may share one.
+
+    Args:
+        count: Rows, one for each output place.
+        uri: Named in errors.
+        array: uint8 ``(count, ...)`` of the caller's; taken when the first frame comes, without it.
+        empty: Takes memory of a shape, of an array or a tensor.
+
+    Attributes:
+        array: The array; None as long as no frame came.
+    """
+
+    def __init__(
+        self, count: int, uri: str, *, array: Any = None, empty: Callable[[tuple[int, ...]], Any] = _empty
+    ) -> None:
+        self.array = array
+        self._count = count
+        self._uri = uri
+        self._take_memory = empty
+        self._lock = threading.Lock()
+
+    def new_frame(self, slot: int, shape: tuple[int, ...]) -> Any:
+        """Return the row of a place, for a frame of a shape.
+
+        Raises:
+            ValueError: Rows have another shape.
+        """
+        with self._lock:
+            if self.array is None:
+                self.array = self._take_memory((self._count, *shape))
+        if tuple(shape) != tuple(self.array.shape[1:]):
+            raise ValueError(
+                f"expected frames of shape {tuple(self.array.shape[1:])}, found {tuple(shape)} in "
+                f"{redact(self._uri)}; pass resize=(height, width)"
+            )
+        return self.array[slot]
+
+    def place(self, decoded: DecodedFrame) -> None:
+        """Take in a frame: tensors are copied, arrays stand in their row already and are copied to others.
+
+        Raises:
+            MediaRefError: It has no pixels.
+            ValueError: Rows have another shape.
+        """
+        if decoded.error is not None:
+            raise decoded.error
+        pixels = decoded.pixels
+        assert pixels is not None
+        for slot in decoded.slots[1 if isinstance(pixels, np.ndarray) else 0 :].tolist():
+            self.new_frame(slot, pixels.shape)[...] = pixels
+
+    def filled(self, shape: tuple[int, ...]) -> Any:
+        """Return the array; one of no frames of a shape where none came."""
+        return self._take_memory((0, *shape)) if self.array is None else self.array
+
+
 def default_workers() -> int:
     """Return how many runs are decoded at once where the caller does not say.
 
@@ -118,7 +214,12 @@ def checked_workers(max_workers: int | None) -> int:
 
 
 def execute(
-    plan: DecodePlan, sources: Sequence[VideoSource], engine: Engine, *, max_workers: int = 1
+    plan: DecodePlan,
+    sources: Sequence[VideoSource],
+    engine: Engine,
+    *,
+    max_workers: int = 1,
+    new_frame: NewFrame = new_array,
 ) -> Iterator[DecodedFrame]:
     """Decode the runs of a plan and yield each frame once, as it comes.
 
@@ -126,26 +227,42 @@ def execute(
         plan: What to decode.
         sources: The video of each of the plan's segments.
         engine: What decodes.
-        max_workers: How many runs are decoded at once. With one, in the caller's thread, and nothing is
-            decoded ahead of what was yielded. Threads live no longer than the call, so that no fork
-            inherits one.
+        max_workers: Threads that decode and convert at once. With one, the caller's, and nothing is decoded
+            ahead of what was yielded.
+        new_frame: Gives the array, of a shape, for the pixels of an output place.
 
     Yields:
         Within a run, frames in the order of the engine's output, then those that failed.
     """
-    order = list(range(len(plan.runs)))
-    workers = min(max_workers, len(order))
-    if workers > 1 and plan.bytes_read <= plan.fetch.max_bytes_in_flight:
+    begun = engine.begin(plan.segments, [source.store for source in sources], plan.runs)
+    work = sum(plan.segments[step.run.segment].pixels * len(step.run.packets) for step in begun.steps)
+    work += sum(plan.segments[ready.segment].pixels for ready in begun.ready)
+    workers = max(1, min(max_workers, work // _PIXELS_A_WORKER))
+    steps = begun.steps
+    if engine.joins_runs:
+        packets = sum(len(step.run.packets) for step in steps)
+        steps = join_steps(steps, plan.segments, packets if workers == 1 else packets // (4 * workers))
+    left = replace(plan, runs=tuple(step.run for step in steps))
+    order = list(range(len(steps)))
+    if workers > 1 and _fits_in_flight(left, sources):
         # The longest run goes first: the others then fill the time that it takes. Of many bytes, runs that
         # share reads stay together instead, so that reads can be let go.
-        order.sort(key=lambda number: len(plan.runs[number].packets), reverse=True)
-    with Fetcher(plan, sources, order) as fetcher:
-        tasks = [_Task(plan, sources, number, engine, fetcher) for number in order]
-        if workers > 1:
-            yield from _on_threads(tasks, workers, fetcher)
-        else:
-            for task in tasks:
-                yield from task.frames()
+        order.sort(key=lambda number: len(steps[number].run.packets), reverse=True)
+    with Fetcher(left, sources, order) as fetcher:
+        crew: Crew[DecodedFrame] = Crew(workers, fetcher.close)
+        call = _Call(left, sources, engine, new_frame, fetcher, crew)
+        jobs: list[Callable[[], Iterable[DecodedFrame]]] = [
+            partial(call.frames, steps[number], number) for number in order
+        ]
+        if begun.ready:
+            jobs.insert(0, partial(call.ready, begun.ready))
+        yield from crew.results(jobs)
+
+
+def _fits_in_flight(plan: DecodePlan, sources: Sequence[VideoSource]) -> bool:
+    if all(is_near(source.store) for source in sources):
+        return True
+    return plan.bytes_read <= plan.fetch.max_bytes_in_flight
 
 
 def in_slot_order(decoded: Iterator[DecodedFrame]) -> Iterator[Any]:
@@ -165,85 +282,102 @@ def in_slot_order(decoded: Iterator[DecodedFrame]) -> Iterator[Any]:
             following += 1
 
 
-def _on_threads(tasks: Sequence[_Task], workers: int, fetcher: Fetcher) -> Iterator[DecodedFrame]:
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="mediaref-decode")
-    waiting = iter(tasks)
-    running: set[Future[list[DecodedFrame]]] = set()
-    try:
-        while True:
-            while len(running) <= workers and (task := next(waiting, None)) is not None:
-                running.add(pool.submit(in_this_context(task.all_frames)))
-            if not running:
-                return
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield from future.result()
-    finally:
-        fetcher.close()  # first: decoders that wait for bytes are told to wait no more
-        pool.shutdown(cancel_futures=True)
-
-
 @dataclass(frozen=True)
-class _Task:
-    """A run and all that it takes to decode it."""
+class _Call:
+    """All that it takes to carry a plan out."""
 
     plan: DecodePlan
     sources: Sequence[VideoSource]
-    number: int
     engine: Engine
+    new_frame: NewFrame
     fetcher: Fetcher
+    crew: Crew[DecodedFrame]
 
-    @property
-    def table(self) -> SegmentTable:
-        """The segment that the run is of."""
-        return self.plan.segments[self.plan.runs[self.number].segment]
+    def ready(self, frames: Sequence[Ready]) -> Iterator[DecodedFrame]:
+        """Give out the frames that were decoded already."""
+        for frame in frames:
+            yield from self._placed(frame.segment, frame.frame, frame.slots, frame.picture)
 
-    @property
-    def source(self) -> VideoSource:
-        """The video that it is of."""
-        return self.sources[self.plan.runs[self.number].segment]
+    def frames(self, step: Step, number: int) -> Iterator[DecodedFrame]:
+        """Decode; past a packet that is bad, go on from where frames that it does not concern begin.
 
-    def frames(self) -> Iterator[DecodedFrame]:
-        """Decode; past a packet that is bad, go on from where frames that it does not concern begin."""
-        run: Run | None = self.plan.runs[self.number]
-        packets = self.fetcher.packets_of_run(self.number)
-        while run is not None:
+        Args:
+            step: What to decode.
+            number: Of its run in the plan.
+        """
+        packets = self.fetcher.packets_of_run(number)
+        left: Step | None = step
+        while left is not None:
             try:
-                run = yield from self._frames_until_bad(run, PacketFeed(packets))
+                left = yield from self._frames_until_bad(left, PacketFeed(packets))
             finally:
-                self.fetcher.give_up(self.number)
-            if run is not None:  # what was fetched ahead was for the run as it was planned
-                packets = packets_of(self.source, self.table, run.packets, self.plan.fetch)
+                self.fetcher.give_up(number)
+            if left is not None:  # what was fetched ahead was for the run as it was planned
+                segment = left.run.segment
+                packets = packets_of(
+                    self.sources[segment], self.plan.segments[segment], left.run.packets, self.plan.fetch
+                )
 
-    def all_frames(self) -> list[DecodedFrame]:
-        """Decode the run to its end."""
-        return list(self.frames())
-
-    def _frames_until_bad(self, run: Run, feed: PacketFeed) -> Generator[DecodedFrame, None, Run | None]:
+    def _frames_until_bad(
+        self, step: Step, feed: PacketFeed
+    ) -> Generator[DecodedFrame, None, Step | None]:
         """Decode a run up to its end or a bad packet; return what is left to decode, if anything is."""
-        table = self.table
+        run = step.run
+        table = self.plan.segments[run.segment]
         missing = {packet: target for target, packet in enumerate(run.targets.tolist())}
         error: MediaRefError | None = None
         try:
-            for packet, pixels in self.engine.decode(table, run, feed):
-                count(frames=1)
-                yield DecodedFrame(run.slots_of(missing.pop(packet)), pixels)
+            for packet, picture in self.engine.decode(table, step, feed):
+                target = missing.pop(packet)
+                frame = int(run.frames[target])
+                yield from self._placed(run.segment, frame, run.slots_of(target), picture)
         except MediaRefError as raised:
             error = raised
         finally:
             count(packets_decoded=feed.count)
             feed.close()
-        if missing and not (error or feed.error) and self.engine.may_need_earlier_start(table.info):
-            start = run.earlier_start(table)
-            if start is not None:
-                return run.only(list(missing.values()), table, start=start)
+        if not missing:
+            return None
+        if again := self._again(step, list(missing.values()), error or feed.error):
+            return again
         bad = _bad_packet(run, feed, error)
         spared = [target for target in missing.values() if table.start[run.frames[target]] > bad]
         for target in missing.values():
             if target not in spared:
-                failure = _failure(feed.error or error, self.source, table, run, target)
+                failure = _failure(feed.error or error, self.sources[run.segment], table, run, target)
                 yield DecodedFrame(run.slots_of(target), error=failure)
-        return run.only(spared, table) if spared else None
+        return Step(run.only(spared, table)) if spared else None
+
+    def _again(self, step: Step, missing: list[int], error: MediaRefError | None) -> Step | None:
+        """Return another step to frames that did not come out, though nothing was wrong."""
+        table = self.plan.segments[step.run.segment]
+        if error is not None:
+            return None
+        if step.goes_on:
+            return Step(step.run.only(missing, table))
+        if self.engine.may_need_earlier_start(table.info):
+            start = step.run.earlier_start(table)
+            return None if start is None else Step(step.run.only(missing, table, start=start))
+        return None
+
+    def _placed(
+        self, segment: int, frame: int, slots: Int64Array, picture: Any
+    ) -> Iterator[DecodedFrame]:
+        """Convert a picture to where it is wanted, or let another thread do so."""
+        job = partial(self._pixels, segment, frame, slots, picture)
+        if not self.crew.hand_over(job):
+            yield from job()
+
+    def _pixels(self, segment: int, frame: int, slots: Int64Array, picture: Any) -> Iterator[DecodedFrame]:
+        try:
+            pixels = self.engine.pixels(picture, partial(self.new_frame, int(slots[0])))
+        except MediaRefError as error:
+            table = self.plan.segments[segment]
+            failure = _named(error, self.sources[segment], table, int(table.pts_ns[frame]))
+            yield DecodedFrame(slots, error=failure)
+        else:
+            count(frames=1)
+            yield DecodedFrame(slots, pixels)
 
 
 def _bad_packet(run: Run, feed: PacketFeed, error: MediaRefError | None) -> int:
@@ -252,22 +386,26 @@ def _bad_packet(run: Run, feed: PacketFeed, error: MediaRefError | None) -> int:
         return int(run.packets[np.searchsorted(run.packets, feed.last, side="right")])
     if isinstance(error, CorruptMediaError) and feed.count:  # else the decoder could not be made at all
         return feed.last
-    return int(run.packets[-1])
+    return int(run.targets[-1])
 
 
 def _failure(
     error: MediaRefError | None, source: VideoSource, table: SegmentTable, run: Run, target: int
 ) -> MediaRefError:
     """Return the error of one frame: why its run ended before it, or that no frame came out."""
-    pts_ns = int(table.pts_ns[run.frames[target]])
     if error is None:
         error = CorruptMediaError(
             f"the decoder gave no frame for packet {run.targets[target]}; decoding began at packet "
             f"{run.packets[0]}"
         )
+    return _named(error, source, table, int(table.pts_ns[run.frames[target]]))
+
+
+def _named(error: MediaRefError, source: VideoSource, table: SegmentTable, pts_ns: int) -> MediaRefError:
+    """Return an error with the video, the segment if that is another, and the time."""
     message = error.message
     if table.info.uri != source.uri:
         message = f"segment {redact(table.info.uri)}: {message}"
-    failure = type(error)(message, uri=source.uri, pts_ns=pts_ns)
-    failure.__cause__ = error.__cause__
-    return failure
+    named = type(error)(message, uri=source.uri, pts_ns=pts_ns)
+    named.__cause__ = error.__cause__
+    return named

@@ -29,6 +29,11 @@ with needs_extra("video"):
 _LOOK_SECONDS = 0.2
 
 
+def is_near(store: ObjectStore) -> bool:
+    """Whether a store's bytes are read where they lie, and not fetched ahead."""
+    return not isinstance(store, CachedStore)
+
+
 class Fetcher:
     """Gives the packets of a plan's runs.
 
@@ -45,7 +50,7 @@ class Fetcher:
     def __init__(self, plan: DecodePlan, sources: Sequence[VideoSource], order: Sequence[int]) -> None:
         self._plan = plan
         self._sources = sources
-        far = [run for run in order if isinstance(sources[plan.runs[run].segment].store, CachedStore)]
+        far = [run for run in order if not is_near(sources[plan.runs[run].segment].store)]
         far = [run for run in far if plan.segments[plan.runs[run].segment].info.addressable]
         self._ahead = _ReadAhead(plan, sources, far) if far else None
         self._far = frozenset(far)

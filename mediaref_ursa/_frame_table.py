@@ -51,6 +51,8 @@ class SegmentInfo:
         stream_index: The video stream, counted across all kinds of streams; None is FFmpeg's best.
         verified: ``FULL`` where every packet was read; ``SPARSE`` where only the claimed random access points
             were: then checksums and reference flags are unknown.
+        restartable: A decoder that was used on the segment and flushed gives the frames of a new one: what it
+            may have learned on its way, parameter sets, is the same everywhere.
     """
 
     uri: str
@@ -74,6 +76,7 @@ class SegmentInfo:
     cut_short: bool = False
     stream_index: int | None = None
     verified: str = FULL
+    restartable: bool = False
 
     @property
     def display_size(self) -> tuple[int, int]:
@@ -120,6 +123,11 @@ class PacketTable:
     def __len__(self) -> int:
         return len(self.size)
 
+    @cached_property
+    def identity(self) -> object:
+        """What stands for these very packets where something is kept of them."""
+        return object()
+
 
 @dataclass(frozen=True)
 class SegmentTable:
@@ -152,6 +160,11 @@ class SegmentTable:
 
     def __len__(self) -> int:
         return len(self.pts)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a picture as it is coded."""
+        return self.info.width * self.info.height
 
     @property
     def columns_crc32(self) -> int:

@@ -68,6 +68,7 @@ def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
                 "cut_short": info.cut_short,
                 "stream_index": info.stream_index,
                 "verified": info.verified,
+                "restartable": info.restartable,
                 "frames": len(table),
                 "packets": len(table.packets),
                 "columns_crc32": table.columns_crc32,
@@ -144,6 +145,7 @@ def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
         reorder_depth=min(_small(segment.get("reorder_depth", 0)), 16),
         stream_index=_stream_index(segment.get("stream_index")),
         verified=SPARSE if segment.get("verified") == SPARSE else FULL,
+        restartable=segment.get("restartable") is True,
     )
     crc = segment.get("columns_crc32")
     return SegmentEntry(info, sizes[3], sizes[4], None if crc is None else int(crc))

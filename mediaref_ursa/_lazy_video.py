@@ -29,7 +29,7 @@ from mediaref_ursa._uri_text import redact
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
-    from mediaref_ursa._execute import default_workers, execute, in_slot_order, make_engine
+    from mediaref_ursa._execute import FrameRows, default_workers, execute, in_slot_order, make_engine
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._guarded_scan import scan_video_index
 
@@ -355,19 +355,15 @@ class LazyVideo:
 
     def _decode(self, places: Int64Array) -> UInt8Array:
         plan = self._plan(places, BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK)
-        out = np.empty((len(places), *self._frame_shape(plan.segments)), dtype=np.uint8)
+        shape = self._frame_shape(plan.segments)
+        rows = FrameRows(len(places), self.uri)
         sources, engine = self._recording.sources_of(plan.segments), make_engine("pyav", self._spec)
-        for decoded in execute(plan, sources, engine, max_workers=default_workers()):
-            if decoded.error is not None:
-                raise decoded.error
-            assert decoded.pixels is not None
-            if decoded.pixels.shape != out.shape[1:]:
-                raise ValueError(
-                    f"expected frames of shape {out.shape[1:]}, found {decoded.pixels.shape} in "
-                    f"{redact(self.uri)}: the size changes within the video; pass resize=(height, width)"
-                )
-            out[decoded.slots] = decoded.pixels
-        return out
+        for decoded in execute(
+            plan, sources, engine, max_workers=default_workers(), new_frame=rows.new_frame
+        ):
+            rows.place(decoded)
+        frames: UInt8Array = rows.filled(shape)
+        return frames
 
     def _frame_shape(self, tables: Sequence[SegmentTable]) -> tuple[int, int, int]:
         if self._spec.resize is not None:

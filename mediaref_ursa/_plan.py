@@ -67,6 +67,37 @@ class Run:
             slot_ends=np.cumsum([len(places) for places in slots]),
         )
 
+    def after(self, position: int, table: SegmentTable) -> Run:
+        """Return the run for a decoder that was fed all up to the packet ``position`` already."""
+        if position >= self.packets[0]:
+            return replace(self, packets=self.packets[self.packets > position])
+        return replace(self, packets=_packets_to_feed(table, self.frames, position + 1, begins=False))
+
+    def with_more(self, count: int, position: int, table: SegmentTable) -> Run:
+        """Return the run with packets past its last target, all of them, up to one that is damaged.
+
+        Args:
+            count: How many.
+            position: The last packet that the decoder was fed before the run, which may lie past its targets.
+            table: The segment.
+        """
+        first = max(int(self.targets[-1]), position) + 1
+        stop = min(first + count, len(table.packets))
+        damaged = np.flatnonzero(table.packets.is_corrupt[first:stop])
+        more = np.arange(first, first + int(damaged[0]) if len(damaged) else stop, dtype=np.int64)
+        return replace(self, packets=np.concatenate([self.packets, more]))
+
+    def joined(self, following: Run) -> Run:
+        """Return one run for two, of which the second begins where the first ends."""
+        return replace(
+            self,
+            packets=np.concatenate([self.packets, following.packets]),
+            targets=np.concatenate([self.targets, following.targets]),
+            frames=np.concatenate([self.frames, following.frames]),
+            slots=np.concatenate([self.slots, following.slots]),
+            slot_ends=np.concatenate([self.slot_ends, following.slot_ends + len(self.slots)]),
+        )
+
     def earlier_start(self, table: SegmentTable) -> int | None:
         """Return a random access point before that at which the run begins, None at the first of all.
 
@@ -142,15 +173,26 @@ def _run_ends(table: SegmentTable, frames: Int64Array, strategy: BatchDecodingSt
     return [*(np.flatnonzero(cut) + 1).tolist(), count]
 
 
-def _packets_to_feed(table: SegmentTable, frames: Int64Array, start: int | None = None) -> Int64Array:
-    """Return the packets from the first needed to the last wanted, without those nobody needs."""
+def _packets_to_feed(
+    table: SegmentTable, frames: Int64Array, start: int | None = None, *, begins: bool = True
+) -> Int64Array:
+    """Return the packets from the first needed to the last wanted, without those nobody needs.
+
+    Args:
+        table: The segment.
+        frames: The frames wanted, in decode order.
+        start: The packet to begin with; the first that is needed without it.
+        begins: Whether a decoder begins there, and does not go on.
+    """
     targets = table.packet[frames]
     lookahead = table.info.lookahead_packets
     last = min(int(targets[-1]) + lookahead, len(table.packets) - 1)
     first = int(table.start[frames].min()) if start is None else start
     packets = np.arange(first, last + 1, dtype=np.int64)
+    if not len(packets):
+        return packets
     needed = table.packets.is_reference[packets] != 0
-    needed[targets - packets[0]] = True
-    needed[0] = True  # a decoder begins there, whoever else refers to it
+    needed[targets[targets >= first] - first] = True
+    needed[0] |= begins  # a decoder begins there, whoever else refers to it
     fed: Int64Array = packets[needed]
     return fed

@@ -12,7 +12,7 @@ import operator
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -34,6 +34,7 @@ from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import Run
 from mediaref_ursa._run_movie import TICKS_PER_SECOND, RunMovie, presentation_places
+from mediaref_ursa._steps import Begun, Step
 from mediaref_ursa._time import Int64Array
 
 _IN_MEMORY_BYTES = 64 << 20
@@ -102,6 +103,8 @@ class TorchCodecEngine:
         ValueError: A device that is not there.
     """
 
+    joins_runs = False  # each is a movie of its own, which begins where decoding can
+
     def __init__(self, spec: PixelSpec, options: Mapping[str, Any] | None = None, *, tensors: bool) -> None:
         given = dict(options or {})
         if unknown := sorted(set(given) - set(_OPTIONS)):
@@ -123,7 +126,19 @@ class TorchCodecEngine:
         """
         return info.codec == "h264"
 
-    def decode(self, table: SegmentTable, run: Run, feed: PacketFeed) -> Iterator[tuple[int, Any]]:
+    def begin(self, tables: Sequence[SegmentTable], stores: Sequence[object], runs: Sequence[Run]) -> Begun:
+        """Return a step for each run: no frame is decoded already."""
+        return Begun(steps=[Step(run) for run in runs])
+
+    def pixels(self, picture: Any, new: Callable[[tuple[int, ...]], Any]) -> Any:
+        """Return the pixels of a frame: tensors as they are, arrays where they are wanted."""
+        if self._tensors:
+            return picture
+        pixels = new(picture.shape)
+        np.copyto(pixels, picture)
+        return pixels
+
+    def decode(self, table: SegmentTable, step: Step, feed: PacketFeed) -> Iterator[tuple[int, Any]]:
         """Yield the packet and the pixels of each frame wanted, in presentation order.
 
         Raises:
@@ -145,7 +160,7 @@ class TorchCodecEngine:
         with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
             with _temporary_file_errors(info):
                 movie = _Movie.write(cast("BinaryIO", file), table, feed, rotation)
-            fed = [packet for packet in run.targets.tolist() if packet <= feed.last]
+            fed = [packet for packet in step.run.targets.tolist() if packet <= feed.last]
             for packet, picture in self._pictures(movie, fed):
                 yield packet, self._handed_out(picture, info, turned=bool(rotation))
 
@@ -255,8 +270,9 @@ class TorchCodecEngine:
         picture = self._recoloured(picture, info)
         if spec.channel_format == "NCHW":
             picture = picture.permute(2, 0, 1)
-        picture = picture.clone(memory_format=torch.contiguous_format)
-        return picture if self._tensors else picture.cpu().numpy()
+        if self._tensors:
+            return picture.clone(memory_format=torch.contiguous_format)
+        return picture.cpu().numpy()
 
     def _resized(self, picture: Any, size: tuple[int, int]) -> Any:
         resized = self._modules.torch.nn.functional.interpolate(
@@ -348,6 +364,17 @@ def checked_device(device: Any) -> str:
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"expected a CUDA device for {str(device)!r}, found none that torch can use")
     return str(device)
+
+
+def empty_on(device: Any, shape: tuple[int, ...]) -> Any:
+    """Return a tensor of uint8 on a device, of no particular values.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
+    with needs_extra("torchcodec"):
+        import torch
+    return torch.empty(shape, dtype=torch.uint8, device=device)
 
 
 def to_device(frame: Any, device: Any) -> Any:

@@ -28,8 +28,10 @@ from mediaref_ursa import (
     write_frame_index,
 )
 from mediaref_ursa._frame_index import LanceFrameIndex
+from mediaref_ursa._plan import Run
 from mediaref_ursa._ranges import merge_ranges
 from mediaref_ursa._segment_cache import SegmentCache
+from mediaref_ursa._steps import Begun, Step
 from mediaref_ursa.store import MemoryStore, ObjectInfo
 from mediaref_ursa.store._cached import CachedStore
 
@@ -258,10 +260,18 @@ def test_what_the_cache_holds_of_an_earlier_version_does_not_mix(
 class FailingEngine:
     """An engine whose decoder cannot be made."""
 
+    joins_runs = True
+
+    def begin(self, tables: object, stores: object, runs: Sequence[Run]) -> Begun:
+        return Begun(steps=[Step(run) for run in runs])
+
     def may_need_earlier_start(self, info: object) -> bool:
         return False
 
-    def decode(self, table: object, run: object, feed: object) -> Iterator[tuple[int, object]]:
+    def pixels(self, picture: object, new: object) -> object:
+        raise AssertionError("nothing was decoded")
+
+    def decode(self, table: object, step: object, feed: object) -> Iterator[tuple[int, object]]:
         raise CorruptMediaError("no decoder")
         yield
 
@@ -291,7 +301,7 @@ def test_a_decoder_that_cannot_be_made_ends_each_run_and_lets_its_bytes_go(
 
 
 def test_an_early_end_does_not_wait_for_a_store_that_stalls(
-    path: Path, data: bytes, index: LanceFrameIndex, tmp_path: Path
+    path: Path, data: bytes, index: LanceFrameIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mediaref_ursa._execute import execute, make_engine
     from mediaref_ursa._pixels import PixelSpec
@@ -302,6 +312,7 @@ def test_an_early_end_does_not_wait_for_a_store_that_stalls(
     store = far(slow, tmp_path)
     fetch = FetchOptions(max_gap_bytes=0, max_read_bytes=2000)
     plan = plan_decode(refs, store=store, frame_index=index, fetch=fetch)
+    monkeypatch.setattr("mediaref_ursa._execute._PIXELS_A_WORKER", 1)  # so few are one thread's work else
     slow.seconds = 5.0
     threading.Timer(0.3, lambda: setattr(slow, "seconds", 5.0)).start()
     sources = [VideoSource(URI, store, plan.segments)] * len(plan.segments)

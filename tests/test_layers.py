@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_access",
         "_container_counts",
     ),
-    ("_plan", "_reads", "_decode_plan", "_resolve", "_timeline", "_run_movie"),
+    ("_plan", "_reads", "_decode_plan", "_resolve", "_timeline", "_run_movie", "_steps", "_trail"),
     ("store", "_pillow", "_lance", "_arrow", "_pyav", "_torchcodec", "_series"),
     (
         "_images",
@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_listing",
         "_sources",
         "_fetch",
+        "_crew",
         "_execute",
         "_references",
         "_recording",

@@ -48,6 +48,7 @@ class Av1Inspector:
         self._configured = _sequence_header(memoryview(configuration))
         self._in_force = self._configured
         self._sequence = _read_sequence(self._configured)
+        self._has_changed = False
 
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
@@ -65,10 +66,12 @@ class Av1Inspector:
             random_access=key and knows_sequence,
             shown=any(header.is_shown for header in headers),
             discardable=_all_discardable(headers),
+            restartable=not self._has_changed,
         )
 
     def _force(self, header: bytes) -> None:
         if header != self._in_force:
+            self._has_changed = True
             self._in_force, self._sequence = header, _read_sequence(header)
 
 

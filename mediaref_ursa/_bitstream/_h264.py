@@ -82,6 +82,7 @@ class H264Inspector:
             discardable=not reference and not self._sets.changed,
             lossy=self._follows_a_gap(slices, idr=idr, reference=reference),
             lone_field=self._is_lone_field(slices),
+            restartable=not self._sets.ever_changed,
         )
 
     def _nals(self, data: memoryview) -> Iterator[memoryview]:

@@ -63,7 +63,7 @@ class HevcInspector:
 
     def _traits(self, kind: int, layer: int, knows_sets: bool) -> Traits:
         if kind < 0:
-            return Traits(random_access=False, shown=False)
+            return Traits(random_access=False, shown=False, restartable=not self._sets.ever_changed)
         irap = 16 <= kind <= _LAST_IRAP
         if irap:
             self._skips_leading = kind in _BLA or (kind == _CRA and self._sequence_begins)
@@ -72,6 +72,7 @@ class HevcInspector:
             shown=not (kind in _RASL and self._skips_leading),
             discardable=kind < 16 and kind % 2 == 0 and not self._sets.changed,
             layer=layer,
+            restartable=not self._sets.ever_changed,
         )
 
     def _nals(self, data: memoryview) -> Iterator[memoryview]:

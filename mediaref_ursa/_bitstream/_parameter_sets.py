@@ -14,12 +14,13 @@ class ParameterSets:
     """Parameter sets by NAL type and id, first those of the container.
 
     Attributes:
+        ever_changed: Whether any packet did so.
         changed: Whether the last packet brought a set that was not in force before: then the packets
             after it need it, whatever its picture is.
     """
 
     def __init__(self) -> None:
-        self.changed = False
+        self.changed = self.ever_changed = False
         self._container: dict[Key, bytes] = {}
         self._in_force: dict[Key, bytes] = {}
         self._differs = False
@@ -33,6 +34,7 @@ class ParameterSets:
         """Take in the sets of the next packet; return whether decoding could begin with it."""
         self.changed = any(self._in_force.get(key) != nal for key, nal in found.items())
         if self.changed:
+            self.ever_changed = True
             self._in_force.update(found)
             self._differs = self._in_force != self._container
         if not self._differs:

@@ -18,6 +18,10 @@ class Traits(NamedTuple):
         uncertain: The packet's frames cannot be told without decoding the segment once.
         lossy: Packets before this one are missing.
         lone_field: The packet holds one field of an interlaced frame, not the whole of it.
+        inherits: Besides reference pictures, decoding takes over what the packet before it left behind, so
+            that this one cannot be left out.
+        restartable: A decoder that has seen all up to here, and is flushed, decodes from a random access point
+            on as a new one does.
     """
 
     random_access: bool
@@ -27,6 +31,8 @@ class Traits(NamedTuple):
     uncertain: bool = False
     lossy: bool = False
     lone_field: bool = False
+    inherits: bool = False
+    restartable: bool = False
 
 
 class Inspector(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from mediaref_ursa._bitstream._bits import BitReader
 from mediaref_ursa._bitstream._traits import Traits
@@ -17,8 +18,8 @@ class Vp8Inspector:
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
         if not len(data):
-            return Traits(random_access=False, shown=False)
-        return Traits(random_access=not data[0] & 1, shown=bool(data[0] & 0x10))
+            return Traits(random_access=False, shown=False, restartable=True)
+        return Traits(random_access=not data[0] & 1, shown=bool(data[0] & 0x10), restartable=True)
 
 
 class Vp9Inspector:
@@ -28,25 +29,45 @@ class Vp9Inspector:
         del extradata  # what a configuration record says is in each key frame too
 
     def inspect(self, data: memoryview) -> Traits:
-        """Return the facts about the next packet."""
-        key = shown = False
-        for number, frame in enumerate(_superframe(data)):
-            is_key, is_shown = _vp9_header(frame)
-            key |= is_key and number == 0
-            shown |= is_shown
-        return Traits(random_access=key, shown=shown)
+        """Return the facts about the next packet.
+
+        A frame leaves more to the next than the slots that it refreshes: probabilities, motion vectors,
+        segments, filter strengths. A frame that is error resilient takes none of it over, and leaves none of
+        it behind (7.2, reset_frame_context, and 6.4.4), so that of such frames the slots decide.
+        """
+        headers = [_vp9_header(frame) for frame in _superframe(data)]
+        return Traits(
+            random_access=bool(headers) and headers[0].is_key,
+            shown=any(header.is_shown for header in headers),
+            discardable=bool(headers) and not any(header.leaves_something for header in headers),
+            inherits=any(header.inherits for header in headers),
+            restartable=True,
+        )
 
 
-def _vp9_header(frame: memoryview) -> tuple[bool, bool]:
-    """Return whether a frame is a key frame and whether it is shown."""
-    reader = BitReader(bytes(frame[:4]))
+class _Vp9Header(NamedTuple):
+    is_key: bool
+    is_shown: bool
+    leaves_something: bool
+    inherits: bool
+
+
+def _vp9_header(frame: memoryview) -> _Vp9Header:
+    """Read an uncompressed header up to refresh_frame_flags (6.2)."""
+    reader = BitReader(bytes(frame[:12]))
     reader.bits(2)
     profile = reader.bits(1) | reader.bits(1) << 1
     if profile == 3:
         reader.bits(1)
     if reader.bits(1):  # show_existing_frame
-        return False, True
-    return not reader.bits(1), bool(reader.bits(1))
+        return _Vp9Header(is_key=False, is_shown=True, leaves_something=True, inherits=True)
+    is_key, is_shown, is_resilient = not reader.bits(1), bool(reader.bits(1)), bool(reader.bits(1))
+    if is_key or not is_resilient:
+        return _Vp9Header(is_key, is_shown, leaves_something=True, inherits=not is_key)
+    is_intra_only = False if is_shown else bool(reader.bits(1))
+    if is_intra_only:  # rare, and its header has more before the flags
+        return _Vp9Header(is_key, is_shown, leaves_something=True, inherits=False)
+    return _Vp9Header(is_key, is_shown, leaves_something=reader.bits(8) != 0, inherits=False)
 
 
 def _superframe(data: memoryview) -> Iterator[memoryview]:

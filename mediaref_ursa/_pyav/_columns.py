@@ -47,6 +47,7 @@ class Columns:
     uncertain: bool = False
     lone_fields: bool = False
     lossy: bool = False
+    restartable: bool = True
     addressable: bool = True
 
     def __len__(self) -> int:
@@ -64,6 +65,7 @@ class Columns:
         self.corrupt.append(packet.is_corrupt)
         self.lossy |= packet.is_corrupt
         if inspector is None:
+            self.restartable = False
             self.access.append(packet.is_keyframe)
             self.visible.append(not packet.is_discard)
             self.discardable.append(UNKNOWN)
@@ -73,11 +75,14 @@ class Columns:
         self.visible.append(traits.shown and not packet.is_discard)
         self.highest_layer = max(self.highest_layer, traits.layer)
         # 0: others need it; n > 0: nobody of layer n - 1 or below does; -1: not known
+        if traits.inherits and len(self.discardable) and self.discardable[-1] > 0:
+            self.discardable[-1] = 0
         needed = UNKNOWN if traits.discardable is None else (traits.layer + 1) * traits.discardable
         self.discardable.append(needed)
         self.uncertain |= traits.uncertain or traits.lone_field or (traits.shown and pts is None)
         self.lone_fields |= traits.lone_field
         self.lossy |= traits.lossy
+        self.restartable &= traits.restartable
 
     def add_unread(
         self, packet: Packet[VideoStream], offset: int, traits: Traits, *, is_keyframe: bool

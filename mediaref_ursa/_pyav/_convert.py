@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import av
@@ -15,6 +16,7 @@ from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._pyav._foreign import foreign_errors
 
 UInt8Array = npt.NDArray[np.uint8]
+NewFrame = Callable[[tuple[int, ...]], UInt8Array]
 
 _SWS_BT2020 = 9  # PyAV has no name for it before 18
 _ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
@@ -30,6 +32,10 @@ _SWS_COLORSPACES: dict[int, int] = {
 """swscale's matrices by AVColorSpace; frames without a tag are taken as BT.601, as FFmpeg does."""
 
 
+def _new_frame(shape: tuple[int, ...]) -> UInt8Array:
+    return np.empty(shape, dtype=np.uint8)
+
+
 class FrameConverter:
     """Turns decoded frames into arrays. Belongs to one thread: its swscale context is reused."""
 
@@ -37,12 +43,13 @@ class FrameConverter:
         self._spec = spec
         self._reformatter = VideoReformatter()
 
-    def convert(self, frame: VideoFrame, rotation: int, *, uri: str) -> UInt8Array:
-        """Return a new uint8 array of the frame, ``(H, W, C)`` or ``(C, H, W)`` as the spec says.
+    def convert(self, frame: VideoFrame, rotation: int, new: NewFrame = _new_frame, *, uri: str) -> UInt8Array:
+        """Return the frame as uint8, ``(H, W, C)`` or ``(C, H, W)`` as the spec says.
 
         Args:
             frame: As the decoder gave it.
             rotation: Degrees counter-clockwise to turn it by: 0, 90, 180 or 270.
+            new: Gives the array of a shape to write to, which is returned; a new one without it.
             uri: Named in errors.
 
         Raises:
@@ -66,7 +73,7 @@ class FrameConverter:
             pixels = np.rot90(pixels, turns)
         if self._spec.channel_format == "NCHW":
             pixels = pixels.transpose(2, 0, 1)
-        out = np.empty(pixels.shape, dtype=np.uint8)
+        out = new(pixels.shape)
         np.copyto(out, pixels)
         return out
 

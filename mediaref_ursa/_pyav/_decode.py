@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from mediaref_ursa._errors import MediaRefError, UnsupportedMediaError
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pixels import MAX_PIXELS
-from mediaref_ursa._pyav._foreign import foreign_errors
+from mediaref_ursa._pyav._foreign import FOREIGN_ERRORS, foreign_errors, known_error
 
 _DECODERS = {"av1": "libdav1d"}
 """Decoders to use where FFmpeg's own of that name needs hardware."""
@@ -84,17 +84,38 @@ def decode_packets(
     refused: MediaRefError | None = None
     for encoded in packets:
         try:
-            with foreign_errors(f"decode packet {encoded.number}", uri=uri):
-                frames = context.decode(numbered_packet(encoded))
+            frames = feed_context(context, encoded, uri=uri)
         except MediaRefError as error:
             refused = error
             break
         yield from _numbered(frames)
-    with foreign_errors("decode the last packets", uri=uri):
-        frames = context.decode(None)
-    yield from _numbered(frames)
+    yield from _numbered(drain_context(context, uri=uri))
     if refused is not None:
         raise refused
+
+
+def feed_context(context: VideoCodecContext, encoded: EncodedPacket, *, uri: str) -> list[VideoFrame]:
+    """Feed one packet and return the frames that come out, whose pts are numbers of packets.
+
+    Raises:
+        CorruptMediaError: The decoder refuses it.
+    """
+    try:
+        return context.decode(numbered_packet(encoded))
+    except FOREIGN_ERRORS as error:
+        raise known_error(error, f"decode packet {encoded.number}", uri=uri) from error
+
+
+def drain_context(context: VideoCodecContext, *, uri: str) -> list[VideoFrame]:
+    """Return the frames that a context holds back. It has to be flushed after that.
+
+    Raises:
+        CorruptMediaError: The decoder refuses.
+    """
+    try:
+        return context.decode(None)
+    except FOREIGN_ERRORS as error:
+        raise known_error(error, "decode the last packets", uri=uri) from error
 
 
 def numbered_packet(encoded: EncodedPacket) -> Packet[Stream]:
@@ -103,10 +124,11 @@ def numbered_packet(encoded: EncodedPacket) -> Packet[Stream]:
     Decoders may read past the end of a packet, so that FFmpeg wants zeros there. ``Packet(bytes)`` gives
     it the bytes as they are, followed by whatever memory follows; a packet of a given size has the zeros.
     """
-    packet = Packet(len(encoded.data))
+    packet: Packet[Stream] = Packet(len(encoded.data))
     packet.update(encoded.data)
     packet.pts = packet.dts = encoded.number
-    packet.is_keyframe = encoded.is_keyframe
+    if encoded.is_keyframe:
+        packet.is_keyframe = True
     return packet
 
 

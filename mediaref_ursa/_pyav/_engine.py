@@ -1,21 +1,54 @@
-"""The engine of PyAV: one codec context a run, fed by hand."""
+"""The engine of PyAV: one codec context a run, fed by hand, which the next call may go on with."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
-import numpy.typing as npt
+from av.video.frame import VideoFrame
 
+from mediaref_ursa._errors import MediaRefError
 from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._plan import Run
-from mediaref_ursa._pyav._convert import FrameConverter
-from mediaref_ursa._pyav._decode import decode_packets, open_context
+from mediaref_ursa._pyav._convert import FrameConverter, NewFrame, UInt8Array
+from mediaref_ursa._pyav._decoders import Decoder, DecoderKey, NumberedFrame, decoders
+from mediaref_ursa._steps import Begun, Ready, Step
+from mediaref_ursa._trail import Trail
 
-UInt8Array = npt.NDArray[np.uint8]
+_AHEAD_PACKETS = 3
+"""Packets past those that a decoder holds back to put frames in order, until the last frame is sure."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded frame, on its way to pixels.
+
+    Attributes:
+        frame: As the decoder gave it. Converting changes it for a moment, so that one thread has it.
+        info: The segment that it is of.
+        keep_as: Under which name it is kept once it is converted; None where it is not.
+    """
+
+    frame: VideoFrame
+    info: SegmentInfo
+    keep_as: tuple[DecoderKey, int] | None = None
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a step has to do with the decoders that outlive calls."""
+
+    key: DecoderKey
+    decoder: Decoder | None = None
+
+    @property
+    def position(self) -> int:
+        return -1 if self.decoder is None else self.decoder.position
 
 
 class PyAVEngine:
@@ -25,39 +58,154 @@ class PyAVEngine:
         spec: How pixels are handed out.
     """
 
+    joins_runs = True
+
     def __init__(self, spec: PixelSpec) -> None:
         self._spec = spec
+        self._max_pixels = max(MAX_PIXELS, spec.max_pixels)
         self._of_thread = threading.local()
 
     def may_need_earlier_start(self, info: SegmentInfo) -> bool:
         """Whether frames that did not come out may come out from an earlier random access point: no."""
         return False
 
-    def decode(self, table: SegmentTable, run: Run, feed: PacketFeed) -> Iterator[tuple[int, UInt8Array]]:
-        """Yield the packet and the pixels of each frame wanted, in the order of the decoder's output.
+    def begin(self, tables: Sequence[SegmentTable], stores: Sequence[object], runs: Sequence[Run]) -> Begun:
+        """Return the frames that are at hand, and the steps that give the others.
 
-        A packet that gives two frames shows the second, so that each waits for the next to come out.
+        Where a reader moves on through a video, decoders go on from where they stopped.
+        """
+        begun = Begun()
+        for segment, mine in groupby(runs, key=lambda run: run.segment):
+            table, store = tables[segment], stores[segment]
+            if table.info.lookahead_packets or not decoders.knows(store):
+                begun.steps.extend(Step(run) for run in mine)
+            else:
+                _begin_segment(table, DecoderKey.of(table, store, self._max_pixels), list(mine), begun)
+        return begun
+
+    def decode(self, table: SegmentTable, step: Step, feed: PacketFeed) -> Iterator[tuple[int, Picture]]:
+        """Yield the packet and the picture of each frame wanted, in the order of the decoder's output.
 
         Raises:
             CorruptMediaError: The decoder refuses a packet; the frames before it were yielded.
             UnsupportedMediaError: There is no decoder.
-            LimitExceededError: A frame has more pixels than are allowed.
         """
-        info, wanted = table.info, set(run.targets.tolist())
-        converter = self._converter()
-        context = open_context(info, max_pixels=max(MAX_PIXELS, self._spec.max_pixels))
-        held: tuple[int, UInt8Array] | None = None
-        for packet, frame in decode_packets(context, feed, uri=info.uri):
-            if held is not None and held[0] != packet:
-                yield held
-                held = None
-            if packet in wanted and feed.completes(packet, info.lookahead_packets):
-                held = packet, converter.convert(frame, info.rotation, uri=info.uri)
-        if held is not None:
-            yield held
+        state: _State | None = step.state
+        key = None if state is None else state.key
+        decoder = self._decoder(table.info, state)
+        missing = set(step.run.targets.tolist())
+        last_frame = int(step.run.frames.max())
+        for number, frame in _frames(decoder, feed, missing if step.stays else None):
+            if number in missing:
+                if feed.completes(number, table.info.lookahead_packets):
+                    missing.remove(number)
+                    name = (key, number) if key is not None and number in step.keep else None
+                    yield number, Picture(frame, table.info, name)
+            elif step.stays and key is not None and table.frame_of_packet[number] > last_frame:
+                decoders.keep(key, number, frame)
+        if key is not None:
+            decoders.give_back(key, decoder)
 
-    def _converter(self) -> FrameConverter:
+    def pixels(self, picture: Picture, new: NewFrame) -> UInt8Array:
+        """Write a picture's pixels where they are wanted. Any thread may do it, one for each picture.
+
+        Args:
+            picture: What ``decode`` yielded.
+            new: Gives the array of a shape to write to.
+
+        Raises:
+            LimitExceededError: It has more pixels than are allowed.
+            CorruptMediaError: It cannot be converted.
+        """
         converter: FrameConverter | None = getattr(self._of_thread, "converter", None)
         if converter is None:
             converter = self._of_thread.converter = FrameConverter(self._spec)
-        return converter
+        info = picture.info
+        pixels = converter.convert(picture.frame, info.rotation, new, uri=info.uri)
+        if picture.keep_as is not None:
+            decoders.keep(*picture.keep_as, picture.frame)
+        return pixels
+
+    def _decoder(self, info: SegmentInfo, state: _State | None) -> Decoder:
+        if state is None:
+            decoder = Decoder(info, self._max_pixels)
+            decoder.begin()
+            return decoder
+        return state.decoder or decoders.take(state.key, info)
+
+
+def _frames(decoder: Decoder, feed: PacketFeed, missing: set[int] | None) -> Iterator[NumberedFrame]:
+    """Yield frames as the decoder gives them: all, or until nothing is in ``missing`` any more."""
+    refused: MediaRefError | None = None
+    for encoded in feed:
+        try:
+            frames = decoder.feed(encoded)
+        except MediaRefError as error:
+            refused = error
+            break
+        yield from frames
+        if missing is not None and not missing:
+            return
+    yield from decoder.drain()
+    if refused is not None:
+        raise refused
+
+
+def _begin_segment(table: SegmentTable, key: DecoderKey, runs: list[Run], begun: Begun) -> None:
+    frames = np.concatenate([run.frames for run in runs])
+    trail = decoders.trail(key, int(frames.min()), int(frames.max()))
+    steps: list[Step] = []
+    for run in runs:
+        keep = _kept_after(run, trail)
+        packets = run.targets.tolist()
+        taken = decoders.take_kept(key, packets)
+        for target, packet in enumerate(packets) if taken else ():
+            if packet in taken:
+                picture = Picture(taken[packet], table.info, (key, packet) if packet in keep else None)
+                begun.ready.append(
+                    Ready(run.segment, int(run.frames[target]), run.slots_of(target), picture)
+                )
+        missing = [target for target, packet in enumerate(packets) if packet not in taken]
+        if missing:
+            steps += _going_on(run.only(missing, table) if taken else run, table, key, keep)
+    if trail.goes_on and steps:
+        _let_stay(steps, table)
+    begun.steps.extend(steps)
+
+
+def _kept_after(run: Run, trail: Trail) -> frozenset[int]:
+    """Return the packets of a run whose frames the next call will want again."""
+    again = trail.wanted_again
+    if not again:
+        return frozenset()
+    return frozenset(run.targets[(run.frames >= again.start) & (run.frames < again.stop)].tolist())
+
+
+def _going_on(run: Run, table: SegmentTable, key: DecoderKey, keep: frozenset[int]) -> list[Step]:
+    """Return the steps of one run: a decoder that stopped within it goes on to the frames after that."""
+    going_on = decoders.take_going_on(key, int(run.packets[0]), int(run.targets[-1]))
+    if not going_on:
+        return [Step(run, _State(key), keep=keep)]
+    left = dict(enumerate(run.targets.tolist()))
+    steps: list[Step] = []
+    for decoder in reversed(going_on):
+        mine = [i for i, packet in left.items() if packet > decoder.position or packet in decoder.pending]
+        if not mine:
+            decoders.give_back(key, decoder)
+            continue
+        for target in mine:
+            del left[target]
+        part = run.only(mine, table).after(decoder.position, table)
+        steps.insert(0, Step(part, _State(key, decoder), goes_on=True, keep=keep))
+    if left:
+        steps.insert(0, Step(run.only(list(left), table), _State(key), stays=True, keep=keep))
+    return steps
+
+
+def _let_stay(steps: list[Step], table: SegmentTable) -> None:
+    """Let the decoders of the last step, and of those that other decoders go on from, stay where they end."""
+    ahead = table.info.reorder_depth + _AHEAD_PACKETS
+    for place, step in enumerate(steps):
+        if step.stays or step.goes_on or place == len(steps) - 1:
+            run = step.run.with_more(ahead, step.state.position, table)
+            steps[place] = replace(step, run=run, stays=True)

@@ -27,6 +27,18 @@ _UNSUPPORTED = (
     av.error.ExperimentalError,
 )
 
+FOREIGN_ERRORS = (
+    *_UNSUPPORTED,
+    MemoryError,
+    av.error.FFmpegError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    RuntimeError,
+    OSError,
+)
+"""What PyAV raises of media that it is given."""
+
 
 @contextmanager
 def foreign_errors(doing: str, *, uri: str | None = None) -> Iterator[None]:
@@ -45,12 +57,17 @@ def foreign_errors(doing: str, *, uri: str | None = None) -> Iterator[None]:
         yield
     except MediaRefError:
         raise
-    except _UNSUPPORTED as error:
-        raise UnsupportedMediaError(f"could not {doing}: {_reason(error)}", uri=uri) from error
-    except MemoryError as error:
-        raise LimitExceededError(f"could not {doing}: not enough memory", uri=uri) from error
-    except (av.error.FFmpegError, ValueError, ArithmeticError, LookupError, RuntimeError, OSError) as error:
-        raise CorruptMediaError(f"could not {doing}: {_reason(error)}", uri=uri) from error
+    except FOREIGN_ERRORS as error:
+        raise known_error(error, doing, uri=uri) from error
+
+
+def known_error(error: BaseException, doing: str, *, uri: str | None = None) -> MediaRefError:
+    """Return the error of this library for one of ``FOREIGN_ERRORS``; see :func:`foreign_errors`."""
+    if isinstance(error, MemoryError):
+        return LimitExceededError(f"could not {doing}: not enough memory", uri=uri)
+    if isinstance(error, _UNSUPPORTED):
+        return UnsupportedMediaError(f"could not {doing}: {_reason(error)}", uri=uri)
+    return CorruptMediaError(f"could not {doing}: {_reason(error)}", uri=uri)
 
 
 def _reason(error: BaseException) -> str:

@@ -174,4 +174,5 @@ def _with_facts(info: SegmentInfo, columns: Columns) -> SegmentInfo:
         info,
         addressable=columns.addressable,
         lookahead_packets=_FIELD_LOOKAHEAD_PACKETS if columns.lone_fields else 0,
+        restartable=columns.restartable and not (columns.lossy or columns.lone_fields),
     )

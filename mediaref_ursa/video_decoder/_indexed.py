@@ -30,7 +30,7 @@ from mediaref_ursa.video_decoder.frame_batch import FrameBatch
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 
 with needs_extra("video"):
-    from mediaref_ursa._execute import Engine, checked_workers, execute, in_slot_order
+    from mediaref_ursa._execute import Engine, FrameRows, checked_workers, execute, in_slot_order
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._guarded_scan import scan_video
     from mediaref_ursa._open_store import open_store
@@ -238,22 +238,11 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         plan = self._plan(frames, BatchDecodingStrategy(strategy or "sequential_per_keyframe_block"))
         sources = [self._video] * len(plan.segments)
         workers = checked_workers(self._max_workers)
-        data: Any = None
-        for decoded in execute(plan, sources, self._engine, max_workers=workers):
-            if decoded.error is not None:
-                raise decoded.error
-            assert decoded.pixels is not None
-            if data is None:
-                data = self._empty((len(frames), *decoded.pixels.shape))
-            if decoded.pixels.shape != data.shape[1:]:
-                raise ValueError(
-                    f"expected frames of one size, found {tuple(data.shape[1:])} and "
-                    f"{tuple(decoded.pixels.shape)} in {redact(self._video.uri)}; pass resize=(height, width)"
-                )
-            data[decoded.slots.tolist()] = decoded.pixels
-        if data is None:
-            size = self._spec.resize or (self.metadata.height, self.metadata.width)
-            data = self._empty((0, *self._spec.shape(*size)))
+        rows = FrameRows(len(frames), self._video.uri, empty=self._empty)
+        for decoded in execute(plan, sources, self._engine, max_workers=workers, new_frame=rows.new_frame):
+            rows.place(decoded)
+        size = self._spec.resize or (self.metadata.height, self.metadata.width)
+        data = rows.filled(self._spec.shape(*size))
         return FrameBatch(data, self._array(pts[frames]), self._array(durations[frames]))
 
     def _empty(self, shape: tuple[int, ...]) -> Any:

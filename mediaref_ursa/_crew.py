@@ -1,0 +1,156 @@
+"""Threads that work on one call, the caller's among them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Generic, TypeVar
+
+from mediaref_ursa._counting import in_this_context
+
+T = TypeVar("T")
+
+_MOST_THREADS = 64
+_MOST_HANDED_OVER = 4  # each holds a decoded frame
+
+
+class Crew(Generic[T]):
+    """Does jobs, in the thread that asks for their results and in helpers, first come first served.
+
+    A job may hand parts of itself over to a helper that has nothing to do, so that one long job keeps two
+    threads busy. Helpers are threads of a pool that all calls share: while others have it, the caller does
+    all by himself.
+
+    Args:
+        workers: Threads at once, the caller's among them.
+        when_ended: Called before helpers are waited for: frees those that wait for something else.
+    """
+
+    def __init__(self, workers: int, when_ended: Callable[[], None]) -> None:
+        self._workers = workers
+        self._when_ended = when_ended
+        self._jobs: deque[Callable[[], Iterable[T]]] = deque()
+        self._handed_over: deque[Callable[[], Iterable[T]]] = deque()
+        self._results: deque[T] = deque()
+        self._running = self._idle = 0
+        self._has_ended = False
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def results(self, jobs: Iterable[Callable[[], Iterable[T]]]) -> Iterator[T]:
+        """Do jobs and yield their results as they come.
+
+        Closing the iterator ends the work: a helper stops at its next result, and is waited for.
+        """
+        self._jobs.extend(jobs)
+        if self._workers == 1:
+            for job in self._jobs:
+                yield from job()
+            return
+        pool = _threads.pool()
+        helpers = [pool.submit(in_this_context(self._help)) for _ in range(self._workers - 1)]
+        try:
+            yield from self._work()
+        finally:
+            self._end()
+            self._when_ended()
+            for helper in helpers:
+                helper.cancel()
+            wait(helpers)
+        if self._error is not None:
+            raise self._error
+
+    def hand_over(self, job: Callable[[], Iterable[T]]) -> bool:
+        """Let an idle thread do a part of a job; False if none is idle, or enough waits for it already."""
+        if not self._idle or len(self._handed_over) >= _MOST_HANDED_OVER:
+            return False
+        with self._changed:
+            self._handed_over.append(job)
+            self._changed.notify()
+        return True
+
+    def _work(self) -> Iterator[T]:
+        """Be the caller's thread: yield also what helpers give."""
+        while True:
+            job = self._next_job(or_results=True)
+            while self._results:
+                yield self._results.popleft()
+            if job is not None:
+                yield from self._done(job)
+            elif self._has_ended or not (self._running or self._results):
+                return
+
+    def _help(self) -> None:
+        """Be a helper's thread."""
+        try:
+            while (job := self._next_job()) is not None:
+                for result in self._done(job):
+                    self._results.append(result)
+                    if self._has_ended:
+                        break
+        except BaseException as error:  # raised again by the caller's thread
+            self._error = self._error or error
+            self._end()
+
+    def _next_job(self, *, or_results: bool = False) -> Callable[[], Iterable[T]] | None:
+        """Wait for a job; None where there is none any more, or where there are results to yield."""
+        with self._changed:
+            while not self._has_ended:
+                for queue in (self._handed_over, self._jobs):
+                    if queue:
+                        self._running += 1
+                        return queue.popleft()
+                if not self._running or (or_results and self._results):
+                    return None
+                self._idle += 1
+                self._changed.wait()
+                self._idle -= 1
+            return None
+
+    def _done(self, job: Callable[[], Iterable[T]]) -> Iterator[T]:
+        try:
+            yield from job()
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def _end(self) -> None:
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify_all()
+
+
+class _Threads:
+    """The threads that all calls share: made when they are first needed, and forgotten in a forked child."""
+
+    def __init__(self) -> None:
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def pool(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="mediaref-decode")
+            return self._pool
+
+    def let_go(self) -> None:
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False)
+
+
+_threads = _Threads()
+
+
+def let_threads_go() -> None:
+    """Let idle threads end, and busy ones once they are done."""
+    _threads.let_go()

@@ -1,0 +1,100 @@
+"""Runs on their way to decoders, and joining those that one decoder goes through without a stop. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._plan import Run
+from mediaref_ursa._time import Int64Array
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one decoder does at a stretch.
+
+    Attributes:
+        run: The packets to feed and the frames to take.
+        state: The engine's own, such as a decoder.
+        goes_on: Whether that decoder goes on from where it stopped; else one begins at the run's first packet.
+        stays: Whether the decoder is to stay where the run ends, for the next call to go on from there. The
+            run then has packets past its last target, which bring out what the decoder holds back.
+        keep: Packets whose frames are likely to be asked for again soon.
+    """
+
+    run: Run
+    state: Any = None
+    goes_on: bool = False
+    stays: bool = False
+    keep: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A frame that is decoded already.
+
+    Attributes:
+        segment: Which of the plan's segments.
+        frame: Its number in presentation order.
+        slots: int64, the output places that want it.
+        picture: The engine's own.
+    """
+
+    segment: int
+    frame: int
+    slots: Int64Array
+    picture: Any
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What is left of a plan's runs once an engine has looked at what it has.
+
+    Attributes:
+        ready: Frames that need no decoding.
+        steps: What gives the others, those of one segment in decode order.
+    """
+
+    ready: list[Ready] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+
+def join_steps(steps: Sequence[Step], segments: Sequence[SegmentTable], most_packets: int) -> list[Step]:
+    """Return the steps, those joined that follow one another without a packet between that anybody needs.
+
+    A decoder that goes on need not begin anew, and gives the frames that it holds back by itself.
+
+    Args:
+        steps: Those of one segment in decode order, one segment after another.
+        segments: The tables that runs number.
+        most_packets: Steps that have more packets between them are not joined.
+    """
+    joined: list[Step] = []
+    for step in steps:
+        if joined and _follows(joined[-1], step, segments, most_packets):
+            before = joined[-1]
+            joined[-1] = replace(
+                before, run=before.run.joined(step.run), stays=step.stays, keep=before.keep | step.keep
+            )
+        else:
+            joined.append(step)
+    return joined
+
+
+def _follows(before: Step, step: Step, segments: Sequence[SegmentTable], most_packets: int) -> bool:
+    first, second = before.run, step.run
+    if (
+        first.segment != second.segment
+        or before.stays
+        or step.goes_on
+        or not len(first.packets)  # the decoder holds all that is wanted
+        or len(first.packets) + len(second.packets) > most_packets
+    ):
+        return False
+    table = segments[first.segment]
+    end, begin = int(first.packets[-1]) + 1, int(second.packets[0])
+    return end <= begin and not np.any(table.packets.is_reference[end:begin])
