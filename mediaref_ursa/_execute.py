@@ -37,7 +37,7 @@ NewFrame = Callable[[int, tuple[int, ...]], UInt8Array]
 ENGINES = ("pyav", "torchcodec")
 """What ``make_engine`` knows."""
 
-_PIXELS_A_WORKER = 1_000_000
+_PIXELS_A_WORKER = 100000
 """Pixels to decode or convert for which another thread is worth waking: about two milliseconds."""
 
 
@@ -295,8 +295,11 @@ class _Call:
 
     def ready(self, frames: Sequence[Ready]) -> Iterator[DecodedFrame]:
         """Give out the frames that were decoded already."""
+        count(frames=len(frames))
         for frame in frames:
-            yield from self._placed(frame.segment, frame.frame, frame.slots, frame.picture)
+            job = partial(self._placed, frame.segment, frame.frame, frame.slots, frame.picture)
+            if not self.crew.hand_over(job):
+                yield from job()
 
     def frames(self, step: Step, number: int) -> Iterator[DecodedFrame]:
         """Decode; past a packet that is bad, go on from where frames that it does not concern begin.
@@ -325,16 +328,18 @@ class _Call:
         run = step.run
         table = self.plan.segments[run.segment]
         missing = {packet: target for target, packet in enumerate(run.targets.tolist())}
+        frames = run.frames.tolist()
         error: MediaRefError | None = None
         try:
             for packet, picture in self.engine.decode(table, step, feed):
                 target = missing.pop(packet)
-                frame = int(run.frames[target])
-                yield from self._placed(run.segment, frame, run.slots_of(target), picture)
+                job = partial(self._placed, run.segment, frames[target], run.slots_of(target), picture)
+                if not self.crew.hand_over(job):
+                    yield from job()
         except MediaRefError as raised:
             error = raised
         finally:
-            count(packets_decoded=feed.count)
+            count(packets_decoded=feed.count, frames=len(frames) - len(missing))
             feed.close()
         if not missing:
             return None
@@ -362,22 +367,15 @@ class _Call:
 
     def _placed(
         self, segment: int, frame: int, slots: Int64Array, picture: Any
-    ) -> Iterator[DecodedFrame]:
-        """Convert a picture to where it is wanted, or let another thread do so."""
-        job = partial(self._pixels, segment, frame, slots, picture)
-        if not self.crew.hand_over(job):
-            yield from job()
-
-    def _pixels(self, segment: int, frame: int, slots: Int64Array, picture: Any) -> Iterator[DecodedFrame]:
+    ) -> tuple[DecodedFrame]:
+        """Convert a picture to where it is wanted."""
         try:
             pixels = self.engine.pixels(picture, partial(self.new_frame, int(slots[0])))
         except MediaRefError as error:
             table = self.plan.segments[segment]
             failure = _named(error, self.sources[segment], table, int(table.pts_ns[frame]))
-            yield DecodedFrame(slots, error=failure)
-        else:
-            count(frames=1)
-            yield DecodedFrame(slots, pixels)
+            return (DecodedFrame(slots, error=failure),)
+        return (DecodedFrame(slots, pixels),)
 
 
 def _bad_packet(run: Run, feed: PacketFeed, error: MediaRefError | None) -> int:

@@ -14,7 +14,7 @@ from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import CorruptMediaError, StoreError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import UNKNOWN, EncodedPacket, SegmentTable
-from mediaref_ursa._ranges import merge_ranges
+from mediaref_ursa._ranges import MergedRanges, merge_ranges
 from mediaref_ursa._reads import FetchOptions, ReadPlan, RunReads
 from mediaref_ursa._scan_uri import reader_of
 from mediaref_ursa._sources import VideoSource, is_guarded
@@ -27,6 +27,9 @@ with needs_extra("video"):
     from mediaref_ursa._pyav._demuxed import demuxed_packets
 
 _LOOK_SECONDS = 0.2
+_NEAR_GAP_BYTES = 4096
+"""Bytes between two packets that are read for nothing on this machine: another read costs as much."""
+_TOGETHER_BYTES = 1 << 20
 
 
 def is_near(store: ObjectStore) -> bool:
@@ -54,6 +57,7 @@ class Fetcher:
         far = [run for run in far if plan.segments[plan.runs[run].segment].info.addressable]
         self._ahead = _ReadAhead(plan, sources, far) if far else None
         self._far = frozenset(far)
+        self._near = _read_together(plan, sources, order)
 
     def __enter__(self) -> Fetcher:
         return self
@@ -78,14 +82,99 @@ class Fetcher:
             CorruptMediaError: The bytes are not those that were indexed, or the file holds part of them.
             StoreError: They cannot be read.
         """
+        if self._ahead is not None and run in self._far:
+            return self._far_packets(run)
+        if run in self._near:
+            return self._near[run].packets_of_run(run)
         planned = self._plan.runs[run]
         source, table = self._sources[planned.segment], self._plan.segments[planned.segment]
-        if self._ahead is None or run not in self._far:
-            yield from packets_of(source, table, planned.packets, self._plan.fetch)
-            return
+        return packets_of(source, table, planned.packets, self._plan.fetch)
+
+    def _far_packets(self, run: int) -> Iterator[EncodedPacket]:
+        assert self._ahead is not None
+        planned = self._plan.runs[run]
+        table = self._plan.segments[planned.segment]
         whole, damaged = _whole_packets(table, planned.packets)
         yield from self._ahead.packets(run, table, planned.packets[:whole])
         _raise_if_damaged(table, damaged)
+
+
+class _ReadTogether:
+    """Short runs of one near segment, whose packets are read at once when the first of them is needed.
+
+    Opening a file and merging ranges cost more than to decode a small frame. Threads may share one.
+    """
+
+    def __init__(self, plan: DecodePlan, source: VideoSource, runs: Sequence[int]) -> None:
+        self._plan = plan
+        self._source = source
+        self._runs = runs
+        self._packets: dict[int, Iterator[EncodedPacket]] | None = None
+        self._lock = threading.Lock()
+
+    def packets_of_run(self, run: int) -> Iterator[EncodedPacket]:
+        """Return the packets of a run, each run once; see :class:`Fetcher`."""
+        planned = self._plan.runs[run]
+        table = self._plan.segments[planned.segment]
+        with self._lock:
+            if self._packets is None:
+                try:
+                    self._packets = self._read(table)
+                except StoreError:  # each run has its own error
+                    self._packets = {}
+        packets = self._packets.pop(run, None)
+        return packets or packets_of(self._source, table, planned.packets, self._plan.fetch)
+
+    def _read(self, table: SegmentTable) -> dict[int, Iterator[EncodedPacket]]:
+        parts = [self._plan.runs[run].packets for run in self._runs]
+        merged = _merged(table, np.concatenate(parts), self._plan.fetch, _NEAR_GAP_BYTES)
+        blobs = ranges_of(self._source.store, table, merged.ranges)
+        ends = np.cumsum([len(rows) for rows in parts]).tolist()
+        return {
+            run: _checked_packets(
+                self._source.store,
+                table,
+                rows,
+                merged.read_of[end - len(rows) : end],
+                merged.start_in_read[end - len(rows) : end],
+                blobs,
+            )
+            for run, rows, end in zip(self._runs, parts, ends, strict=True)
+        }
+
+
+def _read_together(
+    plan: DecodePlan, sources: Sequence[VideoSource], order: Sequence[int]
+) -> dict[int, _ReadTogether]:
+    """Return, for short runs of near segments, what reads them with their neighbours in the order."""
+    near: dict[int, _ReadTogether] = {}
+    group: list[int] = []
+    group_bytes = 0
+
+    def close() -> None:
+        if len(group) > 1:
+            source = sources[plan.runs[group[0]].segment]
+            near.update(dict.fromkeys(group, _ReadTogether(plan, source, tuple(group))))
+        group.clear()
+
+    for run in order:
+        segment = plan.runs[run].segment
+        nbytes = plan.run_bytes(plan.runs[run])
+        if group and (plan.runs[group[-1]].segment != segment or group_bytes + nbytes > _TOGETHER_BYTES):
+            close()
+        group_bytes = group_bytes + nbytes if group else nbytes
+        table = plan.segments[segment]
+        if (
+            nbytes <= _TOGETHER_BYTES
+            and table.info.addressable
+            and is_near(sources[segment].store)
+            and not table.packets.is_corrupt[plan.runs[run].packets].any()
+        ):
+            group.append(run)
+        else:
+            close()
+    close()
+    return near
 
 
 class _ReadAhead:
@@ -236,21 +325,40 @@ def _ranged_packets(
     store: ObjectStore, table: SegmentTable, rows: Int64Array, options: FetchOptions
 ) -> Iterator[EncodedPacket]:
     """Read packets in decode order, a bounded number of bytes at a time."""
-    sizes = table.packets.size[rows]
-    chunk_of = np.cumsum(sizes) // options.max_read_bytes
+    chunk_of = np.cumsum(table.packets.size[rows]) // options.max_read_bytes
+    gap_bytes = _NEAR_GAP_BYTES if is_near(store) else options.max_gap_bytes
     for chunk in np.split(rows, np.flatnonzero(np.diff(chunk_of)) + 1) if len(rows) else []:
-        offsets, sizes = table.packets.offset[chunk], table.packets.size[chunk]
-        merged = merge_ranges(
-            offsets,
-            sizes,
-            max_gap_bytes=options.max_gap_bytes,
-            max_read_bytes=2 * options.max_read_bytes,
-        )
-        blobs = [memoryview(blob) for blob in ranges_of(store, table, merged.ranges)]
-        columns = (chunk, sizes, merged.read_of, merged.start_in_read, table.packets.is_keyframe[chunk])
-        for row, size, read, start, key in zip(*(column.tolist() for column in columns), strict=True):
-            data = bytes(blobs[read][start : start + size])
-            yield EncodedPacket(row, checked_packet(store, table, row, data), key)
+        merged = _merged(table, chunk, options, gap_bytes)
+        blobs = ranges_of(store, table, merged.ranges)
+        yield from _checked_packets(store, table, chunk, merged.read_of, merged.start_in_read, blobs)
+
+
+def _merged(table: SegmentTable, rows: Int64Array, options: FetchOptions, gap_bytes: int) -> MergedRanges:
+    return merge_ranges(
+        table.packets.offset[rows],
+        table.packets.size[rows],
+        max_gap_bytes=gap_bytes,
+        max_read_bytes=2 * options.max_read_bytes,
+    )
+
+
+def _checked_packets(
+    store: ObjectStore,
+    table: SegmentTable,
+    rows: Int64Array,
+    read_of: Int64Array,
+    start_in_read: Int64Array,
+    blobs: Sequence[bytes],
+) -> Iterator[EncodedPacket]:
+    """Yield packets out of what was read, each held against its checksum; without a copy of their bytes."""
+    views = [memoryview(blob) for blob in blobs]
+    packets = table.packets
+    columns = (rows, packets.size[rows], read_of, start_in_read, packets.is_keyframe[rows], packets.crc32[rows])
+    for row, size, read, start, key, crc in zip(*(column.tolist() for column in columns), strict=True):
+        data = views[read][start : start + size]
+        if crc not in (UNKNOWN, zlib.crc32(data)):
+            data = memoryview(checked_packet(store, table, row, bytes(data)))
+        yield EncodedPacket(row, data, key)
 
 
 def ranges_of(store: ObjectStore, table: SegmentTable, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

@@ -90,12 +90,12 @@ class EncodedPacket(NamedTuple):
 
     Attributes:
         number: Its place in decode order.
-        data: Its bytes.
+        data: Its bytes: bytes, or a view of what was read.
         is_keyframe: The container's flag: no promise, but some decoders look at it.
     """
 
     number: int
-    data: bytes
+    data: bytes | memoryview
     is_keyframe: bool
 
 

@@ -87,17 +87,6 @@ class Run:
         more = np.arange(first, first + int(damaged[0]) if len(damaged) else stop, dtype=np.int64)
         return replace(self, packets=np.concatenate([self.packets, more]))
 
-    def joined(self, following: Run) -> Run:
-        """Return one run for two, of which the second begins where the first ends."""
-        return replace(
-            self,
-            packets=np.concatenate([self.packets, following.packets]),
-            targets=np.concatenate([self.targets, following.targets]),
-            frames=np.concatenate([self.frames, following.frames]),
-            slots=np.concatenate([self.slots, following.slots]),
-            slot_ends=np.concatenate([self.slot_ends, following.slot_ends + len(self.slots)]),
-        )
-
     def earlier_start(self, table: SegmentTable) -> int | None:
         """Return a random access point before that at which the run begins, None at the first of all.
 
@@ -106,6 +95,23 @@ class Run:
         starts = table.random_access_points
         now, due = np.searchsorted(starts, [self.packets[0], table.start[self.frames].min()])
         return int(starts[max(0, 2 * now - due - 1)]) if now else None
+
+
+def join_runs(runs: Sequence[Run]) -> Run:
+    """Return one run for several of one segment, of which each begins where the one before it ends."""
+    if len(runs) == 1:
+        return runs[0]
+    slots = [len(run.slots) for run in runs]
+    return Run(
+        segment=runs[0].segment,
+        packets=np.concatenate([run.packets for run in runs]),
+        targets=np.concatenate([run.targets for run in runs]),
+        frames=np.concatenate([run.frames for run in runs]),
+        slots=np.concatenate([run.slots for run in runs]),
+        slot_ends=np.concatenate(
+            [run.slot_ends + before for run, before in zip(runs, np.cumsum([0, *slots[:-1]]), strict=True)]
+        ),
+    )
 
 
 def plan_runs(
@@ -142,18 +148,22 @@ def _segment_runs(
     last_of_frame = np.append(frame[1:] != frame[:-1], True)
     slot_ends = np.flatnonzero(last_of_frame) + 1
     frames = frame[last_of_frame]
-    begin = 0
-    for end in _run_ends(table, frames, strategy):
-        first_slot = int(slot_ends[begin - 1]) if begin else 0
+    ends = np.array(_run_ends(table, frames, strategy), dtype=np.int64)
+    begins = np.append(0, ends[:-1])
+    targets = table.packet[frames]
+    packets = _packets_of_runs(table, targets, np.minimum.reduceat(table.start[frames], begins), begins, ends)
+    first_slot = 0
+    for begin, end, fed in zip(begins.tolist(), ends.tolist(), packets, strict=True):
+        last_slot = int(slot_ends[end - 1])
         yield Run(
             segment=number,
-            packets=_packets_to_feed(table, frames[begin:end]),
-            targets=table.packet[frames[begin:end]],
+            packets=fed,
+            targets=targets[begin:end],
             frames=frames[begin:end],
-            slots=slot[first_slot : int(slot_ends[end - 1])],
+            slots=slot[first_slot:last_slot],
             slot_ends=slot_ends[begin:end] - first_slot,
         )
-        begin = end
+        first_slot = last_slot
 
 
 def _run_ends(table: SegmentTable, frames: Int64Array, strategy: BatchDecodingStrategy) -> list[int]:
@@ -173,10 +183,38 @@ def _run_ends(table: SegmentTable, frames: Int64Array, strategy: BatchDecodingSt
     return [*(np.flatnonzero(cut) + 1).tolist(), count]
 
 
+def _packets_of_runs(
+    table: SegmentTable, targets: Int64Array, firsts: Int64Array, begins: Int64Array, ends: Int64Array
+) -> Iterator[Int64Array]:
+    """Yield, for each run, the packets from the first needed to the last wanted, without those nobody needs.
+
+    Args:
+        table: The segment.
+        targets: int64 ``(n,)``, the packets wanted, one run after another.
+        firsts: int64 ``(k,)``, the packet at which each run begins.
+        begins: int64 ``(k,)``, where each run's targets begin.
+        ends: int64 ``(k,)``, where they end.
+    """
+    lasts = np.minimum(targets[ends - 1] + table.info.lookahead_packets, len(table.packets) - 1)
+    lengths = lasts - firsts + 1
+    places = np.cumsum(lengths) - lengths  # of each run's first packet, when all are laid end to end
+    shift = firsts - places
+    packets = np.arange(int(lengths.sum()), dtype=np.int64) + np.repeat(shift, lengths)
+    needed = table.packets.is_reference[packets] != 0
+    needed[targets - np.repeat(shift, ends - begins)] = True
+    needed[places] = True  # a decoder begins there, whoever else refers to it
+    fed: Int64Array = packets[needed]
+    counts = np.add.reduceat(needed, places, dtype=np.int64)
+    stop = 0
+    for count in counts.tolist():
+        start, stop = stop, stop + count
+        yield fed[start:stop]
+
+
 def _packets_to_feed(
     table: SegmentTable, frames: Int64Array, start: int | None = None, *, begins: bool = True
 ) -> Int64Array:
-    """Return the packets from the first needed to the last wanted, without those nobody needs.
+    """Return the packets from the first needed to the last wanted, of one run.
 
     Args:
         table: The segment.
@@ -185,14 +223,13 @@ def _packets_to_feed(
         begins: Whether a decoder begins there, and does not go on.
     """
     targets = table.packet[frames]
-    lookahead = table.info.lookahead_packets
-    last = min(int(targets[-1]) + lookahead, len(table.packets) - 1)
+    last = min(int(targets[-1]) + table.info.lookahead_packets, len(table.packets) - 1)
     first = int(table.start[frames].min()) if start is None else start
     packets = np.arange(first, last + 1, dtype=np.int64)
     if not len(packets):
         return packets
     needed = table.packets.is_reference[packets] != 0
     needed[targets[targets >= first] - first] = True
-    needed[0] |= begins  # a decoder begins there, whoever else refers to it
+    needed[0] |= begins
     fed: Int64Array = packets[needed]
     return fed

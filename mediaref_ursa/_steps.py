@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from mediaref_ursa._frame_table import SegmentTable
-from mediaref_ursa._plan import Run
+from mediaref_ursa._plan import Run, join_runs
 from mediaref_ursa._time import Int64Array
 
 
@@ -73,28 +71,36 @@ def join_steps(steps: Sequence[Step], segments: Sequence[SegmentTable], most_pac
         segments: The tables that runs number.
         most_packets: Steps that have more packets between them are not joined.
     """
-    joined: list[Step] = []
+    groups: list[list[Step]] = []
+    packets = 0
     for step in steps:
-        if joined and _follows(joined[-1], step, segments, most_packets):
-            before = joined[-1]
-            joined[-1] = replace(
-                before, run=before.run.joined(step.run), stays=step.stays, keep=before.keep | step.keep
-            )
+        more = len(step.run.packets)
+        if groups and packets + more <= most_packets and _follows(groups[-1][-1], step, segments):
+            groups[-1].append(step)
+            packets += more
         else:
-            joined.append(step)
-    return joined
+            groups.append([step])
+            packets = more
+    return [_joined(group) for group in groups]
 
 
-def _follows(before: Step, step: Step, segments: Sequence[SegmentTable], most_packets: int) -> bool:
+def _joined(steps: Sequence[Step]) -> Step:
+    if len(steps) == 1:
+        return steps[0]
+    keep = frozenset().union(*(step.keep for step in steps))
+    return replace(steps[0], run=join_runs([step.run for step in steps]), stays=steps[-1].stays, keep=keep)
+
+
+def _follows(before: Step, step: Step, segments: Sequence[SegmentTable]) -> bool:
     first, second = before.run, step.run
     if (
         first.segment != second.segment
         or before.stays
         or step.goes_on
-        or not len(first.packets)  # the decoder holds all that is wanted
-        or len(first.packets) + len(second.packets) > most_packets
+        or not len(first.packets)  # its decoder holds all that is wanted
     ):
         return False
-    table = segments[first.segment]
     end, begin = int(first.packets[-1]) + 1, int(second.packets[0])
-    return end <= begin and not np.any(table.packets.is_reference[end:begin])
+    return end == begin or (
+        end < begin and not segments[first.segment].packets.is_reference[end:begin].any()
+    )

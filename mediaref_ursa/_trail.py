@@ -4,35 +4,49 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from mediaref_ursa._time import Int64Array
+
 _REACH_FRAMES = 16
 """A window that begins this long after the last one's end still goes on from it."""
+_MOST_FRAMES = 4096
+"""Of a window that asks for more, none is likely to be asked for again soon."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trail:
-    """The frames that were last asked for of one segment, in presentation order.
+    """The frames that were last asked for of one segment, and how they go on from those before.
 
     Attributes:
-        first: The first of them.
-        last: The last of them.
-        moved: By how many frames they moved on from those before; 0 where they did not go on from them.
+        frames: int64 ``(n,)``, ascending, in presentation order.
+        moved: By how many frames they moved on; 0 where they do not go on from those before.
 
-    >>> trail = Trail(0, 63).followed_by(32, 95)
-    >>> trail.goes_on, trail.wanted_again
-    (True, range(64, 96))
-    >>> trail.followed_by(4000, 4063).goes_on
+    >>> trail = Trail(np.arange(0, 64)).followed_by(np.arange(32, 96))
+    >>> trail.moved, trail.wanted_again.tolist() == list(range(64, 96))
+    (32, True)
+    >>> trail.followed_by(np.array([100, 300, 4000])).goes_on
     False
     """
 
-    first: int
-    last: int
+    frames: Int64Array
     moved: int = 0
 
-    def followed_by(self, first: int, last: int) -> Trail:
-        """Return the trail after another window was asked for."""
-        moved = first - self.first
-        near = 0 < moved <= self.last - self.first + 1 + _REACH_FRAMES
-        return Trail(first, last, moved if near else 0)
+    def followed_by(self, frames: Int64Array) -> Trail:
+        """Return the trail after another window was asked for.
+
+        It goes on from this one if it begins soon after its end, or within it and asks again for most of the
+        frames that lie in both.
+        """
+        first, end = int(frames[0]), int(self.frames[-1])
+        moved = first - int(self.frames[0])
+        if moved <= 0 or len(frames) > _MOST_FRAMES:
+            return Trail(frames[:_MOST_FRAMES])
+        if first > end:
+            return Trail(frames, moved if first - end <= _REACH_FRAMES else 0)
+        in_both = frames[: np.searchsorted(frames, end, side="right")]
+        again = int(np.isin(in_both, self.frames).sum())
+        return Trail(frames, moved if 2 * again > len(in_both) else 0)
 
     @property
     def goes_on(self) -> bool:
@@ -40,6 +54,8 @@ class Trail:
         return self.moved > 0
 
     @property
-    def wanted_again(self) -> range:
+    def wanted_again(self) -> Int64Array:
         """The frames of this window that the next will ask for again, if it moves on as this one did."""
-        return range(self.first + self.moved, self.last + 1) if self.moved else range(0)
+        if not self.moved:
+            return self.frames[:0]
+        return self.frames[np.isin(self.frames, self.frames + self.moved)]

@@ -13,23 +13,29 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from mediaref_ursa._errors import LimitExceededError
 from mediaref_ursa._pixels import PixelSpec
-from mediaref_ursa._pyav._foreign import foreign_errors
+from mediaref_ursa._pyav._foreign import FOREIGN_ERRORS, known_error
 
 UInt8Array = npt.NDArray[np.uint8]
 NewFrame = Callable[[tuple[int, ...]], UInt8Array]
 
 _SWS_BT2020 = 9  # PyAV has no name for it before 18
 _ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+_DEFAULT = int(Colorspace.DEFAULT)
+_FULL, _LIMITED = int(ColorRange.JPEG), int(ColorRange.MPEG)
+_BILINEAR = int(Interpolation.BILINEAR)
 _SWS_COLORSPACES: dict[int, int] = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
+    1: int(Colorspace.ITU709),
+    4: int(Colorspace.FCC),
+    5: int(Colorspace.ITU601),
+    6: int(Colorspace.ITU601),
+    7: int(Colorspace.SMPTE240M),
     9: _SWS_BT2020,
     10: _SWS_BT2020,
 }
-"""swscale's matrices by AVColorSpace; frames without a tag are taken as BT.601, as FFmpeg does."""
+"""swscale's matrices by AVColorSpace; frames without a tag are taken as BT.601, as FFmpeg does.
+
+Numbers, not PyAV's enumerations: these cost more to look at than a small frame does to convert.
+"""
 
 
 def _new_frame(shape: tuple[int, ...]) -> UInt8Array:
@@ -66,9 +72,12 @@ class FrameConverter:
                 f"to be given as {width}x{height}; allow more with max_pixels=",
                 uri=uri,
             )
-        with foreign_errors(f"convert a {frame.format.name} frame to {self._spec.pixel_format}", uri=uri):
+        try:
             picture = self._reformat(frame, height, width)
-        pixels = _pixels(picture, self._spec.channels)
+        except FOREIGN_ERRORS as error:
+            doing = f"convert a {frame.format.name} frame to {self._spec.pixel_format}"
+            raise known_error(error, doing, uri=uri) from error
+        pixels = _pixels(picture, height, width, self._spec.channels)
         if turns:
             pixels = np.rot90(pixels, turns)
         if self._spec.channel_format == "NCHW":
@@ -78,25 +87,24 @@ class FrameConverter:
         return out
 
     def _reformat(self, frame: VideoFrame, height: int, width: int) -> VideoFrame:
-        full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+        full = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
         return self._reformatter.reformat(
             frame,
             width=width,
             height=height,
             format=self._spec.pixel_format,
-            src_colorspace=_SWS_COLORSPACES.get(frame.colorspace, Colorspace.DEFAULT),
-            dst_colorspace=Colorspace.DEFAULT,  # without it, PyAV before 17 leaves the matrix as it was
-            interpolation=Interpolation.BILINEAR,
-            src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
+            src_colorspace=_SWS_COLORSPACES.get(frame.colorspace, _DEFAULT),
+            dst_colorspace=_DEFAULT,  # without it, PyAV before 17 leaves the matrix as it was
+            interpolation=_BILINEAR,
+            src_color_range=_FULL if full else _LIMITED,
+            dst_color_range=_FULL,
             **_ONE_THREAD,
         )
 
 
-def _pixels(picture: VideoFrame, channels: int) -> UInt8Array:
+def _pixels(picture: VideoFrame, height: int, width: int, channels: int) -> UInt8Array:
     """View the only plane of a packed picture as ``(H, W, C)``, without the padding of its rows."""
     plane = picture.planes[0]
-    rows = np.frombuffer(memoryview(plane), dtype=np.uint8)[: plane.line_size * picture.height]
-    used = rows.reshape(picture.height, plane.line_size)[:, : picture.width * channels]
-    pixels: UInt8Array = used.reshape(picture.height, picture.width, channels)
+    strides = (plane.line_size, channels, 1)
+    pixels: UInt8Array = np.ndarray((height, width, channels), np.uint8, plane, strides=strides)
     return pixels

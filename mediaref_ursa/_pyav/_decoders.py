@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
+from mediaref_ursa._time import Int64Array
 from mediaref_ursa._trail import Trail
 
 MOST_IDLE = 16
@@ -65,6 +66,18 @@ class Decoder:
     goes_on: bool = False
     _context: VideoCodecContext | None = None
     _latest: NumberedFrame | None = None
+
+    def can_reach(self, start: int, packet: int) -> bool:
+        """Whether it gives the frame of a packet when it is fed what follows.
+
+        Args:
+            start: The random access point that the frame needs. A decoder that stopped before it, or began
+                after it, does not: pictures that lead an open GOP refer to what that one never saw.
+            packet: The frame's packet.
+        """
+        if not self.first <= start <= self.position + 1:
+            return False
+        return packet > self.position or packet in self.pending
 
     @property
     def nbytes(self) -> int:
@@ -195,37 +208,21 @@ class DecoderPool:
                 return False
             return True
 
-    def trail(self, key: DecoderKey, first: int, last: int) -> Trail:
-        """Note the frames that this thread asks for now; return how they go on from those before."""
+    def trail(self, key: DecoderKey, frames: Int64Array) -> Trail:
+        """Note the frames, ascending, that this thread asks for now; return how they go on from those before."""
         mine = key, threading.get_ident()
         with self._lock:
             before = self._trails.pop(mine, None)
-            trail = Trail(first, last) if before is None else before.followed_by(first, last)
+            trail = Trail(frames) if before is None else before.followed_by(frames)
             self._trails[mine] = trail
             if len(self._trails) > _MOST_TRAILS:
                 self._trails.popitem(last=False)
         return trail
 
-    def take_going_on(self, key: DecoderKey, start: int, last: int) -> list[Decoder]:
-        """Take the decoders that can go on to the frames of some packets, by their positions, ascending.
-
-        Args:
-            key: What they are of.
-            start: The random access point that the frames need. A decoder that stopped before it, or began
-                after it, is none: pictures that lead an open GOP refer to what that one never saw.
-            last: The last of the packets: a decoder that has passed it is none.
-        """
+    def take_going_on(self, key: DecoderKey) -> list[Decoder]:
+        """Take the decoders that may be fed what follows, by their positions, ascending."""
         with self._lock:
-            if not self._idle:
-                return []
-            found = [
-                idle
-                for idle in self._idle
-                if idle.key == key
-                and idle.decoder.goes_on
-                and idle.decoder.first <= start <= idle.decoder.position + 1
-                and (idle.decoder.position < last or last in idle.decoder.pending)
-            ]
+            found = [idle for idle in self._idle if idle.decoder.goes_on and idle.key == key]
             for idle in found:
                 self._idle.remove(idle)
         return sorted((idle.decoder for idle in found), key=lambda decoder: decoder.position)

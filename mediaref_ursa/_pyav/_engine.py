@@ -18,7 +18,6 @@ from mediaref_ursa._plan import Run
 from mediaref_ursa._pyav._convert import FrameConverter, NewFrame, UInt8Array
 from mediaref_ursa._pyav._decoders import Decoder, DecoderKey, NumberedFrame, decoders
 from mediaref_ursa._steps import Begun, Ready, Step
-from mediaref_ursa._trail import Trail
 
 _AHEAD_PACKETS = 3
 """Packets past those that a decoder holds back to put frames in order, until the last frame is sure."""
@@ -152,11 +151,12 @@ def _frames(decoder: Decoder, feed: PacketFeed, missing: set[int] | None) -> Ite
 
 
 def _begin_segment(table: SegmentTable, key: DecoderKey, runs: list[Run], begun: Begun) -> None:
-    frames = np.concatenate([run.frames for run in runs])
-    trail = decoders.trail(key, int(frames.min()), int(frames.max()))
+    trail = decoders.trail(key, np.unique(np.concatenate([run.frames for run in runs])))
+    again = trail.wanted_again
+    going_on = decoders.take_going_on(key)
     steps: list[Step] = []
     for run in runs:
-        keep = _kept_after(run, trail)
+        keep = frozenset(run.targets[np.isin(run.frames, again)].tolist() if len(again) else ())
         packets = run.targets.tolist()
         taken = decoders.take_kept(key, packets)
         for target, packet in enumerate(packets) if taken else ():
@@ -167,37 +167,35 @@ def _begin_segment(table: SegmentTable, key: DecoderKey, runs: list[Run], begun:
                 )
         missing = [target for target, packet in enumerate(packets) if packet not in taken]
         if missing:
-            steps += _going_on(run.only(missing, table) if taken else run, table, key, keep)
+            left = run.only(missing, table) if taken else run
+            steps += _going_on(left, table, key, keep, going_on) or [Step(left, _State(key), keep=keep)]
+    for decoder in going_on:
+        decoders.give_back(key, decoder)
     if trail.goes_on and steps:
         _let_stay(steps, table)
     begun.steps.extend(steps)
 
 
-def _kept_after(run: Run, trail: Trail) -> frozenset[int]:
-    """Return the packets of a run whose frames the next call will want again."""
-    again = trail.wanted_again
-    if not again:
-        return frozenset()
-    return frozenset(run.targets[(run.frames >= again.start) & (run.frames < again.stop)].tolist())
+def _going_on(
+    run: Run, table: SegmentTable, key: DecoderKey, keep: frozenset[int], going_on: list[Decoder]
+) -> list[Step]:
+    """Return the steps of a run that decoders take part in which stopped within it, or soon before it.
 
-
-def _going_on(run: Run, table: SegmentTable, key: DecoderKey, keep: frozenset[int]) -> list[Step]:
-    """Return the steps of one run: a decoder that stopped within it goes on to the frames after that."""
-    going_on = decoders.take_going_on(key, int(run.packets[0]), int(run.targets[-1]))
-    if not going_on:
-        return [Step(run, _State(key), keep=keep)]
+    Each goes on to the frames between where it stopped and where the next one did. They are taken out of
+    ``going_on``.
+    """
+    start = int(run.packets[0])
     left = dict(enumerate(run.targets.tolist()))
     steps: list[Step] = []
-    for decoder in reversed(going_on):
-        mine = [i for i, packet in left.items() if packet > decoder.position or packet in decoder.pending]
-        if not mine:
-            decoders.give_back(key, decoder)
-            continue
-        for target in mine:
-            del left[target]
-        part = run.only(mine, table).after(decoder.position, table)
-        steps.insert(0, Step(part, _State(key, decoder), goes_on=True, keep=keep))
-    if left:
+    for decoder in reversed(going_on[:]):
+        mine = [i for i, packet in left.items() if decoder.can_reach(start, packet)]
+        if mine:
+            going_on.remove(decoder)
+            for target in mine:
+                del left[target]
+            part = run.only(mine, table).after(decoder.position, table)
+            steps.insert(0, Step(part, _State(key, decoder), goes_on=True, keep=keep))
+    if left and steps:
         steps.insert(0, Step(run.only(list(left), table), _State(key), stays=True, keep=keep))
     return steps
 
