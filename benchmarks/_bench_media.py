@@ -66,6 +66,7 @@ def make(recipe: Recipe, folder: Path, seconds: int) -> Path:
     with av.open(str(partial), "w", format="mp4") as output:
         stream = output.add_stream(recipe.encoder, rate=recipe.rate, options=dict(recipe.options))
         stream.width, stream.height, stream.pix_fmt = recipe.width, recipe.height, "yuv420p"
+        stream.codec_context.thread_type = "FRAME"  # PyAV's own choice makes x264 cut pictures into slices
         for number, picture in enumerate(_pictures(recipe, seconds * recipe.rate)):
             frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, recipe.rate)

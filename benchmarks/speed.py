@@ -55,7 +55,9 @@ FRAME_BY_FRAME = {
 PATTERNS = ("one random", "16 random", "16, stride 10", "64 contiguous", "sliding 64 by 32")
 EPISODES = 64
 _HERE = Path(__file__).parent
-_CAP_SECONDS = 6.0
+_WARM_CALLS, _MOST_CALLS = 2, 40
+_CAP_SECONDS, _SLIDING_SECONDS, _HEADLINE_SECONDS = 0.6, 2.5, 4.0
+"""A reader's turn ends with the call that passes this; sliding windows begin where the file does."""
 
 
 @dataclass
@@ -77,11 +79,11 @@ class Reader:
             )
         )
 
-    def ask(self, calls: Sequence[Call], pts_ns: list[int], seconds: float, warm_calls: int = 1) -> dict[str, Any]:
+    def ask(self, calls: Sequence[Call], pts_ns: list[int], seconds: float) -> dict[str, Any]:
         """Let it make calls; return what they took."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        request = {"calls": calls, "pts_ns": pts_ns, "seconds": seconds, "warm_calls": warm_calls}
+        request = {"calls": calls, "pts_ns": pts_ns, "seconds": seconds, "warm_calls": _WARM_CALLS}
         try:
             print(json.dumps(request), file=self.process.stdin, flush=True)
             line = self.process.stdout.readline()
@@ -97,7 +99,7 @@ class Reader:
 
 
 def calls_of(pattern: str, path: str, count: int, seed: int) -> list[Call]:
-    """Return the calls of one repeat, the first of which is not timed."""
+    """Return the calls of one repeat, the first of which are not timed."""
     random = np.random.default_rng(seed)
 
     def window(length: int, step: int) -> list[int]:
@@ -106,12 +108,11 @@ def calls_of(pattern: str, path: str, count: int, seed: int) -> list[Call]:
 
     if pattern == "sliding 64 by 32":  # the whole file, or what the time allows
         return [(path, list(range(first, first + 64))) for first in range(0, count - 64, 32)]
-    many = {"one random": 5, "16 random": 2, "16, stride 10": 3, "64 contiguous": 3}[pattern]
     if pattern in ("one random", "16 random"):
         size = 1 if pattern == "one random" else 16
-        return [(path, random.choice(count, size, replace=False).tolist()) for _ in range(many + 1)]
+        return [(path, random.choice(count, size, replace=False).tolist()) for _ in range(_MOST_CALLS)]
     shape = (16, 10) if pattern == "16, stride 10" else (64, 1)
-    return [(path, window(*shape)) for _ in range(many + 1)]
+    return [(path, window(*shape)) for _ in range(_MOST_CALLS)]
 
 
 def measured(
@@ -130,7 +131,7 @@ def measured(
                 for label in labels[repeat % len(labels) :] + labels[: repeat % len(labels)]:
                     if sliding and label == "limit":
                         continue
-                    found = running[label].ask(calls, pts_ns, _CAP_SECONDS)
+                    found = running[label].ask(calls, pts_ns, _SLIDING_SECONDS if sliding else _CAP_SECONDS)
                     yield {"media": name, "pattern": pattern, "repeat": repeat, "reader": label, **found}
     finally:
         for reader in running.values():
@@ -157,7 +158,7 @@ def headline(path: Path, folder: Path, repeats: int, readers: dict[str, Any]) ->
                 first = int(random.integers(len(pts_ns) - 64))
                 calls.append((episode, list(range(first, first + 64))))
             for label, reader in running.items():
-                found = reader.ask(calls, pts_ns, _CAP_SECONDS, warm_calls=2)
+                found = reader.ask(calls, pts_ns, _HEADLINE_SECONDS)
                 yield {"media": "64 episodes", "pattern": "sequences of 64", "repeat": repeat, "reader": label, **found}
     finally:
         for reader in running.values():

@@ -173,7 +173,7 @@ def plan_decode(
 
 
 def cleanup_cache() -> None:
-    """Drop everything that is held: indexes, idle decoders, threads and connections, helper processes.
+    """Drop everything that is held: indexes, idle decoders, memory, threads, connections, helper processes.
 
     What is on disk stays: see ``mediaref-ursa cache clear``.
 
@@ -182,6 +182,7 @@ def cleanup_cache() -> None:
     for module, forget in (
         ("mediaref_ursa._pyav._decoders", "let_decoders_go"),
         ("mediaref_ursa._crew", "let_threads_go"),
+        ("mediaref_ursa._memory", "let_memory_go"),
         ("mediaref_ursa._sources", "forget_sources"),
         ("mediaref_ursa._open_store", "forget_stores"),
         ("mediaref_ursa.store._sessions", "close_idle_sessions"),

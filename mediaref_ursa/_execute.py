@@ -22,6 +22,7 @@ from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._fetch import Fetcher, is_near, packets_of
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._memory import spare_memory
 from mediaref_ursa._plan import Run
 from mediaref_ursa._sources import VideoSource
 from mediaref_ursa._steps import Begun, Ready, Step, join_steps
@@ -41,13 +42,9 @@ _PIXELS_A_WORKER = 100000
 """Pixels to decode or convert for which another thread is worth waking: about two milliseconds."""
 
 
-def _empty(shape: tuple[int, ...]) -> UInt8Array:
-    return np.empty(shape, dtype=np.uint8)
-
-
 def new_array(slot: int, shape: tuple[int, ...]) -> UInt8Array:
     """Return memory for a frame, whatever its place in the output is."""
-    return _empty(shape)
+    return spare_memory.empty(shape)
 
 
 class Engine(Protocol):
@@ -145,7 +142,7 @@ class FrameRows:
     """
 
     def __init__(
-        self, count: int, uri: str, *, array: Any = None, empty: Callable[[tuple[int, ...]], Any] = _empty
+        self, count: int, uri: str, *, array: Any = None, empty: Callable[[tuple[int, ...]], Any] = spare_memory.empty
     ) -> None:
         self.array = array
         self._count = count

@@ -270,9 +270,10 @@ def _local_identity(uri: str) -> tuple[tuple[int, ...], ...]:
     if not is_local(uri):
         return ()
     identity = []
-    for path in (Path(local_path(uri)), Path(lance_frame_index_uri(local_path(uri))) / "_versions"):
+    path = local_path(uri)
+    for name in (path, f"{lance_frame_index_uri(path)}/_versions"):
         with contextlib.suppress(OSError):
-            found = path.stat()
+            found = os.stat(name)  # noqa: PTH116 - paths cost more than the call
             identity.append((found.st_dev, found.st_ino, found.st_mtime_ns))
     return tuple(identity)
 

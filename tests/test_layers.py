@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_mp4_boxes",
         "_access",
         "_container_counts",
+        "_memory",
     ),
     ("_plan", "_reads", "_decode_plan", "_resolve", "_timeline", "_run_movie", "_steps", "_trail"),
     ("store", "_pillow", "_lance", "_arrow", "_pyav", "_torchcodec", "_series"),

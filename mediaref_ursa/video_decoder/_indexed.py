@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mediaref_ursa._access import Access
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._memory import spare_memory
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._resolve import outside_error, resolve
@@ -247,7 +248,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
 
     def _empty(self, shape: tuple[int, ...]) -> Any:
         """Return memory for frames."""
-        return np.empty(shape, dtype=np.uint8)
+        return spare_memory.empty(shape)
 
     def _array(self, values: Float64Array) -> Any:
         """Return times as they are handed out."""

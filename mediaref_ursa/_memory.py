@@ -1,0 +1,77 @@
+"""Memory for frames, and that of earlier frames which nobody has any more: touching it first costs the most.
+
+Fresh memory is given out by the system page by page, which takes about as long as converting frames into it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8Array = npt.NDArray[np.uint8]
+
+LEAST_BYTES = 1 << 20
+"""Smaller arrays come from memory that the process has already, as a rule."""
+MOST_BYTES = 64 << 20
+"""So much is kept at most, in use or not."""
+
+_probe = [np.empty(1, dtype=np.uint8)]
+_REFERENCES_OF_A_LIST = sys.getrefcount(_probe[0])
+_COUNTS_ARE_EXACT = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+class SpareMemory:
+    """Blocks of bytes that arrays were made of, for the next array of that size. Threads may share one.
+
+    An array holds its block, and so does every view of it: a block to which only this object refers is
+    nobody's. Blocks of another size that are nobody's are let go whenever memory is taken.
+    """
+
+    def __init__(self) -> None:
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks: list[UInt8Array] = []
+
+    def empty(self, shape: tuple[int, ...]) -> UInt8Array:
+        """Return an array of uint8 of no particular values.
+
+        >>> SpareMemory().empty((2, 3)).shape
+        (2, 3)
+        """
+        nbytes = prod(shape)
+        if not LEAST_BYTES <= nbytes <= MOST_BYTES or not _COUNTS_ARE_EXACT:
+            return np.empty(shape, dtype=np.uint8)
+        with self._lock:
+            for place in reversed(range(len(self._blocks))):
+                if sys.getrefcount(self._blocks[place]) > _REFERENCES_OF_A_LIST:
+                    continue
+                if self._blocks[place].nbytes == nbytes:
+                    return self._blocks[place].reshape(shape)
+                del self._blocks[place]
+            block = np.empty(nbytes, dtype=np.uint8)
+            self._blocks.append(block)
+            while sum(kept.nbytes for kept in self._blocks) > MOST_BYTES:
+                del self._blocks[0]
+        return block.reshape(shape)
+
+    def clear(self) -> None:
+        """Let all go that is nobody's, and know nothing of what is somebody's."""
+        with self._lock:
+            self._blocks.clear()
+
+
+spare_memory = SpareMemory()
+"""That of this process."""
+
+
+def let_memory_go() -> None:
+    """Give back what is kept for the next arrays."""
+    spare_memory.clear()
