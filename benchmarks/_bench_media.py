@@ -11,7 +11,6 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-
 _THINGS = 6
 
 

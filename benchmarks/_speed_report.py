@@ -12,7 +12,7 @@ from typing import Any
 Row = dict[str, Any]
 Values = dict[str, dict[int, float]]
 
-OURS = ("ours", "ours, one thread", "ours, out=", "limit", "ours, frame by frame")
+OURS = ("ours", "ours, one thread", "ours, out=", "ours, codec threads", "limit", "ours, frame by frame")
 FAMILIES = ("torchcodec", "mediaref", "decord", "opencv")
 WANTED = {
     "16 random": {"gop30": 2.2, "gop250": 2.2, "hd": 2.0, "hevc": 2.5, "av1": 1.3, "small": 1.5},
@@ -69,8 +69,8 @@ def _lines(rows: list[Row], videos: Mapping[str, Path]) -> Iterator[str]:
     yield "### Against the limit"
     yield ""
     yield (
-        "Share of the frames a second that feeding just the needed packets, in memory, to FFmpeg on all cores "
-        "gives, where nothing is read, checked or converted; and, in brackets, with `out=`."
+        "Share of the frames a second that feeding just the needed packets, in memory, to FFmpeg on all "
+        "cores gives, where nothing is read, checked or converted; and, in brackets, with `out=`."
     )
     yield ""
     limited = [pattern for pattern in patterns if _values(rows, "", pattern, "limit")]
@@ -95,10 +95,15 @@ def _details(rows: list[Row], media: str) -> Iterator[str]:
     yield ""
     yield from _table(
         ["", *patterns],
-        [[reader, *(_speed_cell(mine, media, pattern, reader) for pattern in patterns)] for reader in readers],
+        [
+            [reader, *(_speed_cell(mine, media, pattern, reader) for pattern in patterns)]
+            for reader in readers
+        ],
     )
     yield ""
-    yield "A frame costs: milliseconds of processor time / KB read / MB of memory beyond the output (packets fed):"
+    yield (
+        "A frame costs: milliseconds of processor time / KB read / MB of memory beyond the output (packets fed):"
+    )
     yield ""
     yield from _table(
         ["", *patterns],
@@ -131,7 +136,9 @@ def _values(
 
 
 def _others(rows: list[Row], media: str, pattern: str, value: Callable[[Row], float] = _speed) -> Values:
-    names = dict.fromkeys(row["reader"] for row in rows if row["media"] == media and row["pattern"] == pattern)
+    names = dict.fromkeys(
+        row["reader"] for row in rows if row["media"] == media and row["pattern"] == pattern
+    )
     found = {name: _values(rows, media, pattern, name, value) for name in names if name not in OURS}
     return {name: values for name, values in found.items() if values}
 
@@ -191,7 +198,11 @@ def _limit_cell(rows: list[Row], media: str, pattern: str) -> str:
 def _speed_cell(rows: list[Row], media: str, pattern: str, reader: str) -> str:
     values = _values(rows, media, pattern, reader).values()
     if not values:
-        errors = [row["error"] for row in rows if row["reader"] == reader and row["pattern"] == pattern and "error" in row]
+        errors = [
+            row["error"]
+            for row in rows
+            if row["reader"] == reader and row["pattern"] == pattern and "error" in row
+        ]
         return errors[0].partition(":")[0] if errors else ""
     return f"{statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f})"
 

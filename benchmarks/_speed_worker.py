@@ -25,6 +25,9 @@ def ours(option: str) -> Opener:
     from mediaref_ursa import MediaRef, batch_decode
 
     options: dict[str, Any] = {"max_workers": 1} if option == "one thread" else {}
+    if option == "codec threads":
+        threads = len(os.sched_getaffinity(0))
+        options = {"decoder": "pyav", "decoder_options": {"num_ffmpeg_threads": threads}}
 
     def open_video(path: str, pts_ns: list[int]) -> Decode:
         refs = [MediaRef(path, t) for t in pts_ns]
@@ -57,7 +60,7 @@ def frame_by_frame(option: str) -> Opener:
 
 
 def limit(option: str) -> Opener:
-    """Return what feeding the needed packets, which are in memory, takes on all cores; nothing is converted."""
+    """Return feeding of the needed packets, which are in memory, on all cores; nothing is converted."""
     del option
     import threading
     from concurrent.futures import ThreadPoolExecutor
@@ -98,11 +101,19 @@ def limit(option: str) -> Opener:
             work = []
             for run in sorted(plan.runs, key=lambda run: len(run.packets), reverse=True):
                 rows = run.packets
-                columns = (rows, table.packets.offset[rows], table.packets.size[rows], table.packets.is_keyframe[rows])
+                columns = (
+                    rows,
+                    table.packets.offset[rows],
+                    table.packets.size[rows],
+                    table.packets.is_keyframe[rows],
+                )
                 work.append(
                     (
                         table.info,
-                        [(n, file[o : o + s], k) for n, o, s, k in zip(*(c.tolist() for c in columns))],
+                        [
+                            (n, file[o : o + s], k)
+                            for n, o, s, k in zip(*(c.tolist() for c in columns), strict=True)
+                        ],
                     )
                 )
             return lambda _: list(pool.map(feed, work))
@@ -242,7 +253,9 @@ def measure(calls: list[tuple[Decode, Frames]], seconds: float) -> dict[str, Any
 def _nbytes(found: Any) -> int:
     if found is None:
         return 0
-    return sum(_nbytes(part) for part in found) if isinstance(found, list) else int(getattr(found, "nbytes", 0))
+    return (
+        sum(_nbytes(part) for part in found) if isinstance(found, list) else int(getattr(found, "nbytes", 0))
+    )
 
 
 def _packets_of_ours() -> Callable[[], int]:

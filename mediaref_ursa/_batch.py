@@ -80,8 +80,11 @@ def batch_decode(
             URIs to them; found beside each video, or built in memory, without it.
         device: A torch device: the frames are torch tensors there instead of NumPy arrays. Frames for
             ``"cuda"`` are decoded by the GPU and are never in host memory.
-        decoder_options: For TorchCodec ``device`` (``"cuda"`` decodes on the GPU, and gives arrays all the
-            same), ``num_ffmpeg_threads`` and ``transforms``.
+        decoder_options: ``num_ffmpeg_threads`` (1), FFmpeg's own threads within each decoder: a window within
+            one long group of pictures, which is one decoder's work, is decoded faster with some; with
+            ``decoder="pyav"`` decoders then end with the call, and a process must not fork meanwhile. For
+            TorchCodec also ``device`` (``"cuda"`` decodes on the GPU, and gives arrays all the same) and
+            ``transforms``.
         max_workers: Threads that decode and convert; as many as there are cores for this process, one in
             a worker of torch's data loader. With one, the caller's thread does all.
         as_array: Return one array ``(N, H, W, C)`` or ``(N, C, H, W)`` instead of a list: frames are written

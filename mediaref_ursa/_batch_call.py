@@ -297,11 +297,17 @@ class Batch:
                 decoded.pixels.copy() if isinstance(decoded.pixels, np.ndarray) else decoded.pixels.clone()
             )
 
-    def _in_row(self, slot: int, pixels: UInt8Array) -> UInt8Array:
+    def _in_row(self, slot: int, pixels: UInt8Array) -> Any:
+        """Return pixels, written into their row where there are rows."""
         if self.rows is None:
             return pixels
-        row = self.rows.new_frame(slot, pixels.shape)
-        row[...] = pixels if isinstance(row, np.ndarray) else type(row)(pixels)
+        row: Any = self.rows.new_frame(slot, pixels.shape)
+        if isinstance(row, np.ndarray):
+            row[...] = pixels
+        else:
+            from mediaref_ursa._torchcodec import to_device
+
+            row[...] = to_device(pixels, row.device)
         return row
 
     def raise_first(self) -> None:

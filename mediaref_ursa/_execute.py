@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 import threading
@@ -21,8 +22,8 @@ from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._fetch import Fetcher, is_near, packets_of
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
-from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._memory import spare_memory
+from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import Run
 from mediaref_ursa._sources import VideoSource
 from mediaref_ursa._steps import Begun, Ready, Step, join_steps
@@ -92,7 +93,7 @@ def make_engine(
     Args:
         name: One of ``ENGINES``.
         spec: How pixels are handed out.
-        options: The engine's own options; PyAV's has none.
+        options: The engine's own options; PyAV's are ``num_ffmpeg_threads``.
         tensors: Hand out torch tensors on the device of the options; TorchCodec's engine only.
 
     Raises:
@@ -106,9 +107,16 @@ def make_engine(
         from mediaref_ursa._torchcodec import TorchCodecEngine
 
         return TorchCodecEngine(spec, options, tensors=tensors)
-    if options:
-        raise TypeError(f"expected no decoder_options for decoder='pyav', found {', '.join(sorted(options))}")
-    return PyAVEngine(spec)
+    given = dict(options or {})
+    threads = given.pop("num_ffmpeg_threads", 1)
+    if given:
+        raise TypeError(
+            "expected only num_ffmpeg_threads in decoder_options for decoder='pyav', "
+            f"found {', '.join(sorted(given))}"
+        )
+    if operator.index(threads) < 1:
+        raise ValueError(f"expected num_ffmpeg_threads of 1 or more, found {threads}")
+    return PyAVEngine(spec, operator.index(threads))
 
 
 @dataclass(frozen=True)
@@ -142,7 +150,12 @@ class FrameRows:
     """
 
     def __init__(
-        self, count: int, uri: str, *, array: Any = None, empty: Callable[[tuple[int, ...]], Any] = spare_memory.empty
+        self,
+        count: int,
+        uri: str,
+        *,
+        array: Any = None,
+        empty: Callable[[tuple[int, ...]], Any] = spare_memory.empty,
     ) -> None:
         self.array = array
         self._count = count
@@ -318,9 +331,7 @@ class _Call:
                     self.sources[segment], self.plan.segments[segment], left.run.packets, self.plan.fetch
                 )
 
-    def _frames_until_bad(
-        self, step: Step, feed: PacketFeed
-    ) -> Generator[DecodedFrame, None, Step | None]:
+    def _frames_until_bad(self, step: Step, feed: PacketFeed) -> Generator[DecodedFrame, None, Step | None]:
         """Decode a run up to its end or a bad packet; return what is left to decode, if anything is."""
         run = step.run
         table = self.plan.segments[run.segment]
@@ -362,9 +373,7 @@ class _Call:
             return None if start is None else Step(step.run.only(missing, table, start=start))
         return None
 
-    def _placed(
-        self, segment: int, frame: int, slots: Int64Array, picture: Any
-    ) -> tuple[DecodedFrame]:
+    def _placed(self, segment: int, frame: int, slots: Int64Array, picture: Any) -> tuple[DecodedFrame]:
         """Convert a picture to where it is wanted."""
         try:
             pixels = self.engine.pixels(picture, partial(self.new_frame, int(slots[0])))

@@ -353,7 +353,14 @@ def _checked_packets(
     """Yield packets out of what was read, each held against its checksum; without a copy of their bytes."""
     views = [memoryview(blob) for blob in blobs]
     packets = table.packets
-    columns = (rows, packets.size[rows], read_of, start_in_read, packets.is_keyframe[rows], packets.crc32[rows])
+    columns = (
+        rows,
+        packets.size[rows],
+        read_of,
+        start_in_read,
+        packets.is_keyframe[rows],
+        packets.crc32[rows],
+    )
     for row, size, read, start, key, crc in zip(*(column.tolist() for column in columns), strict=True):
         data = views[read][start : start + size]
         if crc not in (UNKNOWN, zlib.crc32(data)):

@@ -48,7 +48,11 @@ def merge_ranges(
     if not len(offsets):
         return MergedRanges((), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
     span, wanted = int(offsets[-1] + sizes[-1] - offsets[0]), int(sizes.sum())
-    if span <= max_read_bytes and span - wanted <= max_gap_bytes and (offsets[1:] >= (offsets + sizes)[:-1]).all():
+    if (
+        span <= max_read_bytes
+        and span - wanted <= max_gap_bytes
+        and (offsets[1:] >= (offsets + sizes)[:-1]).all()
+    ):
         whole = np.zeros(len(offsets), dtype=np.int64)  # as packets of one run mostly are
         return MergedRanges(((int(offsets[0]), span),), whole, offsets - offsets[0])
     order = np.argsort(offsets, kind="stable")

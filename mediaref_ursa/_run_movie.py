@@ -69,7 +69,7 @@ class RunMovie:
         self._brand = _box(b"ftyp", b"qt  ", bytes(4), b"qt  ")
         out.write(self._brand + bytes(_MDAT_HEADER_BYTES))
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes | memoryview) -> None:
         """Write the next sample."""
         self._out.write(data)
         self._sizes.append(len(data))

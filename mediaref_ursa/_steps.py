@@ -18,7 +18,7 @@ class Step:
     Attributes:
         run: The packets to feed and the frames to take.
         state: The engine's own, such as a decoder.
-        goes_on: Whether that decoder goes on from where it stopped; else one begins at the run's first packet.
+        goes_on: Whether that decoder goes on from where it stopped; else one begins at the first packet.
         stays: Whether the decoder is to stay where the run ends, for the next call to go on from there. The
             run then has packets past its last target, which bring out what the decoder holds back.
         keep: Packets whose frames are likely to be asked for again soon.
@@ -101,6 +101,4 @@ def _follows(before: Step, step: Step, segments: Sequence[SegmentTable]) -> bool
     ):
         return False
     end, begin = int(first.packets[-1]) + 1, int(second.packets[0])
-    return end == begin or (
-        end < begin and not segments[first.segment].packets.is_reference[end:begin].any()
-    )
+    return end == begin or (end < begin and not segments[first.segment].packets.is_reference[end:begin].any())

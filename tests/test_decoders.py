@@ -54,7 +54,9 @@ def slide(refs: list[MediaRef], frames: list[OracleFrame], length: int = 8, step
     return fed
 
 
-def test_leading_pictures_are_not_had_from_a_decoder_that_began_after_what_they_refer_to(clip: GetClip) -> None:
+def test_leading_pictures_are_not_had_from_a_decoder_that_began_after_what_they_refer_to(
+    clip: GetClip,
+) -> None:
     path = clip("h264_open_gop_mp4").path
     _, _, table = opened(path)
     start = int(table.random_access_points[1])
@@ -263,3 +265,33 @@ def test_a_bad_packet_ends_a_reader_as_it_ends_any_batch(clip: GetClip, tmp_path
                 assert pixels is not None or isinstance(found.errors[place], CorruptMediaError)
             else:
                 assert np.array_equal(pixels, frames[frame].rgb), (first, place)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["h264_idr_mp4", "h264_slices_mp4", "hevc_open_gop_mp4", "hevc_closed_gop_mp4", "av1_mp4", "mpeg4_mp4"],
+)
+def test_threads_within_decoders_give_the_same_frames_and_leave_nothing(name: str, clip: GetClip) -> None:
+    refs, frames, _ = opened(clip(name).path)
+    options = {"decoder": "pyav", "decoder_options": {"num_ffmpeg_threads": 3}}
+    for first, stop, step in ((0, len(refs), 1), (3, 40, 7), (5, 20, 1), (6, 21, 1)):
+        found = batch_decode(refs[first:stop:step], **options)
+        for pixels, frame in zip(found, frames[first:stop:step], strict=True):
+            assert np.array_equal(pixels, frame.rgb)
+    assert not decoders._idle
+    assert not decoders._kept
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"num_ffmpeg_threads": 0}, ValueError),
+        ({"num_ffmpeg_threads": 1.5}, TypeError),
+        ({"x": 1}, TypeError),
+    ],
+)
+def test_decoder_options_that_are_wrong(
+    options: dict[str, object], error: type[Exception], clip: GetClip
+) -> None:
+    with pytest.raises(error):
+        batch_decode([MediaRef(str(clip("h264_idr_mp4").path), 0)], decoder="pyav", decoder_options=options)

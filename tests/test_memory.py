@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -15,8 +13,8 @@ SHAPE = (4, 512, 1024)
 
 
 @pytest.fixture
-def memory() -> Iterator[SpareMemory]:
-    yield SpareMemory()
+def memory() -> SpareMemory:
+    return SpareMemory()
 
 
 def address(array: np.ndarray) -> int:

@@ -93,7 +93,12 @@ def test_errors_need_a_list(refs: list[MediaRef]) -> None:
 
 @pytest.mark.parametrize(
     "out",
-    [np.zeros((3, 64, 96, 3), np.uint8), np.zeros((2, 64, 96, 3), np.float32), [np.zeros((64, 96, 3))] * 2, 7],
+    [
+        np.zeros((3, 64, 96, 3), np.uint8),
+        np.zeros((2, 64, 96, 3), np.float32),
+        [np.zeros((64, 96, 3))] * 2,
+        7,
+    ],
 )
 def test_out_that_does_not_fit_is_refused(out: object, refs: list[MediaRef]) -> None:
     with pytest.raises(ValueError, match="expected out of 2 rows of uint8"):

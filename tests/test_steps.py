@@ -21,7 +21,9 @@ def groups_of_two() -> SegmentTable:
     return segment_table(range(8), start=[0, 0, 2, 2, 4, 4, 6, 6], packets=packets)
 
 
-def runs_of(table: SegmentTable, frames: list[int], strategy: str = "sequential_per_keyframe_block") -> list[Run]:
+def runs_of(
+    table: SegmentTable, frames: list[int], strategy: str = "sequential_per_keyframe_block"
+) -> list[Run]:
     columns = (np.array(values, dtype=np.int64) for values in ([0] * len(frames), frames, range(len(frames))))
     return list(plan_runs([table], *columns, BatchDecodingStrategy(strategy)))
 
@@ -76,9 +78,15 @@ def test_joining_loses_and_repeats_nothing(data: st.DataObject, most: int) -> No
     runs = runs_of(table, frames)
     found = join_steps([Step(run) for run in runs], [table], most)
     for name in ("packets", "targets", "frames", "slots"):
-        parts = [np.concatenate([getattr(run, name) for run in many]) for many in (runs, [s.run for s in found])] if runs else []
+        parts = (
+            [np.concatenate([getattr(run, name) for run in many]) for many in (runs, [s.run for s in found])]
+            if runs
+            else []
+        )
         assert not parts or np.array_equal(*parts), name
-    places = [(int(run.targets[i]), run.slots_of(i).tolist()) for run in runs for i in range(len(run.targets))]
+    places = [
+        (int(run.targets[i]), run.slots_of(i).tolist()) for run in runs for i in range(len(run.targets))
+    ]
     again = [
         (int(step.run.targets[i]), step.run.slots_of(i).tolist())
         for step in found
@@ -108,7 +116,9 @@ def test_a_run_that_goes_on_is_fed_what_follows(data: st.DataObject) -> None:
 
 
 def test_a_decoder_before_a_run_is_fed_the_references_between() -> None:
-    table = segment_table(range(6), start=[0] * 3 + [3] * 3, packets=packet_table(6, is_reference=[1, 0, 1, 1, 0, 1]))
+    table = segment_table(
+        range(6), start=[0] * 3 + [3] * 3, packets=packet_table(6, is_reference=[1, 0, 1, 1, 0, 1])
+    )
     (run,) = runs_of(table, [5])
     assert run.packets.tolist() == [3, 5]
     assert run.after(0, table).packets.tolist() == [2, 3, 5]

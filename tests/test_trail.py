@@ -37,7 +37,9 @@ def test_windows_with_a_stride_that_move_by_one_share_nothing() -> None:
     assert not trail([0, 10, 20, 30], [1, 11, 21, 31]).goes_on
 
 
-@pytest.mark.parametrize(("window", "goes_on"), [([4], True), ([19], True), ([20], False), ([3], False), ([0], False)])
+@pytest.mark.parametrize(
+    ("window", "goes_on"), [([4], True), ([19], True), ([20], False), ([3], False), ([0], False)]
+)
 def test_frames_one_after_another(window: list[int], goes_on: bool) -> None:
     assert trail([3], window).goes_on is goes_on
 

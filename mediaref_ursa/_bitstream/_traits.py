@@ -20,8 +20,8 @@ class Traits(NamedTuple):
         lone_field: The packet holds one field of an interlaced frame, not the whole of it.
         inherits: Besides reference pictures, decoding takes over what the packet before it left behind, so
             that this one cannot be left out.
-        restartable: A decoder that has seen all up to here, and is flushed, decodes from a random access point
-            on as a new one does.
+        restartable: A decoder that has seen all up to here, and is flushed, decodes from a random access
+            point on as a new one does.
     """
 
     random_access: bool

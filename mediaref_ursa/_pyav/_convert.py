@@ -49,7 +49,9 @@ class FrameConverter:
         self._spec = spec
         self._reformatter = VideoReformatter()
 
-    def convert(self, frame: VideoFrame, rotation: int, new: NewFrame = _new_frame, *, uri: str) -> UInt8Array:
+    def convert(
+        self, frame: VideoFrame, rotation: int, new: NewFrame = _new_frame, *, uri: str
+    ) -> UInt8Array:
         """Return the frame as uint8, ``(H, W, C)`` or ``(C, H, W)`` as the spec says.
 
         Args:
@@ -106,5 +108,5 @@ def _pixels(picture: VideoFrame, height: int, width: int, channels: int) -> UInt
     """View the only plane of a packed picture as ``(H, W, C)``, without the padding of its rows."""
     plane = picture.planes[0]
     strides = (plane.line_size, channels, 1)
-    pixels: UInt8Array = np.ndarray((height, width, channels), np.uint8, plane, strides=strides)
+    pixels: UInt8Array = np.ndarray((height, width, channels), np.uint8, memoryview(plane), strides=strides)
     return pixels

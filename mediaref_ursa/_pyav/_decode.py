@@ -28,12 +28,15 @@ def largest_decoded(max_pixels: int) -> int:
     return max(MAX_PIXELS, max_pixels) * 9 // 8
 
 
-def open_context(info: SegmentInfo, *, max_pixels: int | None = None) -> VideoCodecContext:
+def open_context(
+    info: SegmentInfo, *, max_pixels: int | None = None, codec_threads: int = 1
+) -> VideoCodecContext:
     """Make the decoder of a segment: one thread, for the thread that calls this.
 
     Args:
         info: What the segment is.
         max_pixels: The largest picture; 8K, or the segment's own size where that is larger and was checked.
+        codec_threads: FFmpeg's own threads within the decoder. With several, it must not be alive at a fork.
 
     Raises:
         UnsupportedMediaError: This FFmpeg has no decoder for the codec.
@@ -43,7 +46,12 @@ def open_context(info: SegmentInfo, *, max_pixels: int | None = None) -> VideoCo
     if not isinstance(context, VideoCodecContext):
         raise UnsupportedMediaError(f"expected a video codec, found {info.codec!r}", uri=info.uri)
     with foreign_errors(f"configure the {info.codec} decoder", uri=info.uri):
-        use_one_thread(context)
+        if codec_threads == 1:
+            use_one_thread(context)
+        else:
+            context.thread_count = codec_threads
+            # Rows of blocks of one picture at once where streams allow that, as x265's do; else pictures.
+            context.thread_type = ThreadType.SLICE if info.codec == "hevc" else ThreadType.FRAME
         context.extradata = info.extradata or None
         context.width, context.height = info.width, info.height
         context.colorspace, context.color_range = info.colorspace, info.color_range
@@ -125,7 +133,7 @@ def numbered_packet(encoded: EncodedPacket) -> Packet[Stream]:
     it the bytes as they are, followed by whatever memory follows; a packet of a given size has the zeros.
     """
     packet: Packet[Stream] = Packet(len(encoded.data))
-    packet.update(encoded.data)
+    packet.update(encoded.data)  # type: ignore[arg-type]  # it takes any buffer
     packet.pts = packet.dts = encoded.number
     if encoded.is_keyframe:
         packet.is_keyframe = True

@@ -52,6 +52,7 @@ class Decoder:
     Attributes:
         info: The segment that it is of.
         max_pixels: The largest picture.
+        codec_threads: FFmpeg's own, within the decoder. With several it lives within one call.
         first: The packet that it began with, -1 before it.
         position: The last packet that it was fed, -1 before the first.
         pending: Packets that it was fed, and whose frames have not come out.
@@ -60,6 +61,7 @@ class Decoder:
 
     info: SegmentInfo
     max_pixels: int
+    codec_threads: int = 1
     first: int = -1
     position: int = -1
     pending: set[int] = field(default_factory=set)
@@ -91,7 +93,9 @@ class Decoder:
             UnsupportedMediaError: There is no decoder for the codec.
         """
         if self._context is None:
-            self._context = open_context(self.info, max_pixels=self.max_pixels)
+            self._context = open_context(
+                self.info, max_pixels=self.max_pixels, codec_threads=self.codec_threads
+            )
         else:
             self._context.flush_buffers()
             if self.info.reorder_depth and hasattr(self._context, "reorder_depth"):
@@ -209,7 +213,7 @@ class DecoderPool:
             return True
 
     def trail(self, key: DecoderKey, frames: Int64Array) -> Trail:
-        """Note the frames, ascending, that this thread asks for now; return how they go on from those before."""
+        """Note the frames, ascending, that this thread asks for; return how they go on from those before."""
         mine = key, threading.get_ident()
         with self._lock:
             before = self._trails.pop(mine, None)
@@ -281,7 +285,7 @@ class DecoderPool:
 
     def take_kept(self, key: DecoderKey, packets: Iterable[int]) -> dict[int, VideoFrame]:
         """Take the frames of some packets that are kept: a frame too belongs to who took it."""
-        taken = {}
+        taken: dict[int, VideoFrame] = {}
         with self._lock:
             if not self._kept:
                 return taken

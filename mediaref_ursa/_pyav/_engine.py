@@ -55,12 +55,15 @@ class PyAVEngine:
 
     Args:
         spec: How pixels are handed out.
+        codec_threads: FFmpeg's own threads within each decoder, where a stream is whole and known to come
+            out the same. Such decoders live within one call: a forked child hangs on what is left of them.
     """
 
     joins_runs = True
 
-    def __init__(self, spec: PixelSpec) -> None:
+    def __init__(self, spec: PixelSpec, codec_threads: int = 1) -> None:
         self._spec = spec
+        self._codec_threads = codec_threads
         self._max_pixels = max(MAX_PIXELS, spec.max_pixels)
         self._of_thread = threading.local()
 
@@ -76,7 +79,7 @@ class PyAVEngine:
         begun = Begun()
         for segment, mine in groupby(runs, key=lambda run: run.segment):
             table, store = tables[segment], stores[segment]
-            if table.info.lookahead_packets or not decoders.knows(store):
+            if self._codec_threads > 1 or table.info.lookahead_packets or not decoders.knows(store):
                 begun.steps.extend(Step(run) for run in mine)
             else:
                 _begin_segment(table, DecoderKey.of(table, store, self._max_pixels), list(mine), begun)
@@ -127,7 +130,8 @@ class PyAVEngine:
 
     def _decoder(self, info: SegmentInfo, state: _State | None) -> Decoder:
         if state is None:
-            decoder = Decoder(info, self._max_pixels)
+            threads = self._codec_threads if info.restartable else 1
+            decoder = Decoder(info, self._max_pixels, threads)
             decoder.begin()
             return decoder
         return state.decoder or decoders.take(state.key, info)
@@ -162,9 +166,7 @@ def _begin_segment(table: SegmentTable, key: DecoderKey, runs: list[Run], begun:
         for target, packet in enumerate(packets) if taken else ():
             if packet in taken:
                 picture = Picture(taken[packet], table.info, (key, packet) if packet in keep else None)
-                begun.ready.append(
-                    Ready(run.segment, int(run.frames[target]), run.slots_of(target), picture)
-                )
+                begun.ready.append(Ready(run.segment, int(run.frames[target]), run.slots_of(target), picture))
         missing = [target for target, packet in enumerate(packets) if packet not in taken]
         if missing:
             left = run.only(missing, table) if taken else run
