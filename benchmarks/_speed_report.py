@@ -102,7 +102,8 @@ def _details(rows: list[Row], media: str) -> Iterator[str]:
     )
     yield ""
     yield (
-        "A frame costs: milliseconds of processor time / KB read / MB of memory beyond the output (packets fed):"
+        "A frame costs: milliseconds of processor time / KB read / MB of memory beyond the output "
+        "(packets fed):"
     )
     yield ""
     yield from _table(

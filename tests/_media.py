@@ -169,6 +169,18 @@ def _av1_and_vpx_recipes() -> dict[str, _Recipe]:
     # libvpx-vp9 makes alt-ref frames in one pass only at the real-time deadline.
     alt_ref = {"auto-alt-ref": "1", "lag-in-frames": "20", "deadline": "realtime", "cpu-used": "6"}
     vp9 = Encoding("libvpx-vp9", "webm", "webm", "vp9", {**alt_ref, "b": "400k", "g": "32"}, count=70)
+    layers = (
+        "ts_number_layers=2:ts_target_bitrate=150,300:ts_rate_decimator=2,1:ts_periodicity=2:"
+        "ts_layer_id=0,1:ts_layering_mode=2"
+    )
+    real_time = {"deadline": "realtime", "cpu-used": "6", "lag-in-frames": "0", "b": "300k", "g": "16"}
+    layered = Encoding(
+        "libvpx-vp9",
+        "webm",
+        "webm",
+        "vp9",
+        {**real_time, "error-resilient": "default", "ts-parameters": layers},
+    )
     hidden = special.write_vp8_hidden
     return {
         "av1_mp4": _recipe(av1),
@@ -181,6 +193,7 @@ def _av1_and_vpx_recipes() -> dict[str, _Recipe]:
         "vp9_alt_ref_webm": _recipe(vp9),
         "vp9_alt_ref_mp4": _recipe(vp9, container="mp4", suffix="mp4"),
         "vp9_odd_webm": _recipe(vp9, size=(97, 65)),
+        "vp9_temporal_layers_webm": _recipe(layered),
     }
 
 

@@ -315,15 +315,22 @@ def hvcc(*sets: bytes, size: int = 4) -> bytes:
 
 
 def vp9(
-    *, key: bool = False, shown: bool = True, profile: int = 0, existing: bool = False, size: int = 9
-) -> bytes:
+    *, key: bool = False, shown: bool = True, profile: int = 0, existing: bool = False, size: int = 9,
+    resilient: bool = True, refreshes: int = 1, intra_only: bool = False,
+) -> bytes:  # fmt: skip
     bits = Bits().u(2, 2).u(1, profile & 1).u(1, profile >> 1)
     if profile == 3:
         bits.u(1)
     if existing:
         bits.u(1, 1).u(3, 1)
     else:
-        bits.u(1, 0).u(1, not key).u(1, shown).u(1)
+        bits.u(1, 0).u(1, not key).u(1, shown).u(1, resilient)
+        if not key:
+            if not shown:
+                bits.u(1, intra_only)
+            if not resilient:
+                bits.u(2, 0)
+            bits.u(8, refreshes)
     return bits.payload().ljust(size, b"\x55")
 
 

@@ -262,6 +262,53 @@ def test_vp9(profile: int, size_bytes: int) -> None:
     assert flags(found, "shown") == "110010111110"
 
 
+def test_vp9_frames_that_leave_nothing_behind() -> None:
+    key, spare, kept = vp9(key=True), vp9(refreshes=0), vp9(refreshes=4)
+    found = run(
+        "vp9",
+        [
+            *(key, spare, kept, vp9(refreshes=0, resilient=False), vp9(refreshes=0, shown=False)),
+            *(vp9(existing=True, size=1), superframe(spare, spare), superframe(spare, kept), b""),
+            vp9(refreshes=0, shown=False, intra_only=True),
+        ],
+    )
+    assert flags(found, "discardable") == "0100101000"
+    assert flags(found, "inherits") == "0001010000"
+
+
+def test_vp9_what_a_frame_inherits_from_is_kept() -> None:
+    import numpy as np
+    from _tables import INFO
+
+    from mediaref_ursa._pyav._columns import Columns
+
+    class Packet:
+        pts = dts = duration = 0
+        is_keyframe = is_corrupt = is_discard = False
+
+    columns = Columns()
+    inspector = inspector_for("vp9", b"", intra_only=False)
+    spare, plain = vp9(refreshes=0), vp9(resilient=False)
+    for data in (vp9(key=True), spare, spare, plain, spare, vp9(key=True)):
+        columns.add(Packet(), data, inspector)  # type: ignore[arg-type]
+    columns.finish(INFO)
+    assert np.array_equal(columns.is_reference, [1, 0, 1, 1, 0, 1])
+
+
+def test_decoders_restart_where_sets_that_change_come_along() -> None:
+    head, first, second = sps(), pps(), pps(variant=1)
+    key, inter = h264_slice(2, idr=True), h264_slice(0)
+
+    def restartable(*packets: bytes) -> str:
+        return flags(run("h264", packets, avcc(head, first)), "restartable")
+
+    assert restartable(prefixed(key), prefixed(inter), prefixed(key)) == "111"
+    assert restartable(prefixed(head, first, key), prefixed(key)) == "11"
+    assert restartable(prefixed(head, second, key), prefixed(inter), prefixed(head, first, key)) == "111"
+    assert restartable(prefixed(head, second, key), prefixed(head, first, key), prefixed(key)) == "110"
+    assert restartable(prefixed(key), prefixed(second, inter)) == "10"
+
+
 def test_vp9_a_last_byte_that_looks_like_a_superframe_marker() -> None:
     assert run("vp9", [vp9(key=True) + b"\xc1", b"\xc1", vp9(shown=False) + b"\xdf"])[0].random_access
 

@@ -508,3 +508,11 @@ def test_clips_are_made_once(clip: GetClip, clips_dir: Path) -> None:
     assert clip("h264_one_frame_mp4").path.stat().st_mtime_ns == before
     assert clip("h264_one_frame_mp4").path.parent == clips_dir
     assert not list(clips_dir.glob("*scratch*"))
+
+
+def test_half_of_a_stream_of_two_vp9_layers_can_be_left_out(clip: GetClip) -> None:
+    from mediaref_ursa import plan_decode
+
+    path = clip("vp9_temporal_layers_webm").path
+    table = plan_decode([{"uri": str(path), "pts_ns": 0}]).segments[0]
+    assert table.packets.is_reference.tolist() == [1, 0] * 24

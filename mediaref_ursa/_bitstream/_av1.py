@@ -48,7 +48,7 @@ class Av1Inspector:
         self._configured = _sequence_header(memoryview(configuration))
         self._in_force = self._configured
         self._sequence = _read_sequence(self._configured)
-        self._has_changed = False
+        self._has_changed = self._relies_on_configuration = False
 
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
@@ -62,11 +62,12 @@ class Av1Inspector:
                 headers.append(_frame_header(payload, self._sequence))
         knows_sequence = (found or self._configured) == self._in_force
         key = bool(headers) and headers[0].is_key and headers[0].is_shown
+        self._relies_on_configuration |= key and not found
         return Traits(
             random_access=key and knows_sequence,
             shown=any(header.is_shown for header in headers),
             discardable=_all_discardable(headers),
-            restartable=not self._has_changed,
+            restartable=not (self._has_changed and self._relies_on_configuration),
         )
 
     def _force(self, header: bytes) -> None:

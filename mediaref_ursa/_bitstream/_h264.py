@@ -76,13 +76,16 @@ class H264Inspector:
         knows_sets = self._sets.begin_packet(found)
         if recovery and not idr:
             intra = all(_slice_type(nal) in _INTRA_SLICES for nal in slices)
+        random_access = bool(slices) and knows_sets and (idr or (recovery and intra))
+        if random_access:
+            self._sets.begin_at(found)
         return Traits(
-            random_access=bool(slices) and knows_sets and (idr or (recovery and intra)),
+            random_access=random_access,
             shown=bool(slices),
             discardable=not reference and not self._sets.changed,
             lossy=self._follows_a_gap(slices, idr=idr, reference=reference),
             lone_field=self._is_lone_field(slices),
-            restartable=not self._sets.ever_changed,
+            restartable=self._sets.restartable,
         )
 
     def _nals(self, data: memoryview) -> Iterator[memoryview]:

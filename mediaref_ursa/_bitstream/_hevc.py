@@ -56,6 +56,8 @@ class HevcInspector:
                 ends = ends or kind >= 0
                 self._sequence_begins |= kind < 0
         knows_sets = self._sets.begin_packet(found)
+        if knows_sets and 16 <= kind <= _LAST_IRAP:
+            self._sets.begin_at(found)
         traits = self._traits(kind, layer, knows_sets)
         if kind >= 0:
             self._sequence_begins = ends
@@ -63,7 +65,7 @@ class HevcInspector:
 
     def _traits(self, kind: int, layer: int, knows_sets: bool) -> Traits:
         if kind < 0:
-            return Traits(random_access=False, shown=False, restartable=not self._sets.ever_changed)
+            return Traits(random_access=False, shown=False, restartable=self._sets.restartable)
         irap = 16 <= kind <= _LAST_IRAP
         if irap:
             self._skips_leading = kind in _BLA or (kind == _CRA and self._sequence_begins)
@@ -72,7 +74,7 @@ class HevcInspector:
             shown=not (kind in _RASL and self._skips_leading),
             discardable=kind < 16 and kind % 2 == 0 and not self._sets.changed,
             layer=layer,
-            restartable=not self._sets.ever_changed,
+            restartable=self._sets.restartable,
         )
 
     def _nals(self, data: memoryview) -> Iterator[memoryview]:

@@ -14,13 +14,14 @@ class ParameterSets:
     """Parameter sets by NAL type and id, first those of the container.
 
     Attributes:
-        ever_changed: Whether any packet did so.
         changed: Whether the last packet brought a set that was not in force before: then the packets
             after it need it, whatever its picture is.
     """
 
     def __init__(self) -> None:
-        self.changed = self.ever_changed = False
+        self.changed = False
+        self._ever_changed: set[Key] = set()
+        self._relied_on: set[Key] = set()
         self._container: dict[Key, bytes] = {}
         self._in_force: dict[Key, bytes] = {}
         self._differs = False
@@ -32,11 +33,24 @@ class ParameterSets:
 
     def begin_packet(self, found: dict[Key, bytes]) -> bool:
         """Take in the sets of the next packet; return whether decoding could begin with it."""
-        self.changed = any(self._in_force.get(key) != nal for key, nal in found.items())
+        changed = {key for key, nal in found.items() if self._in_force.get(key) != nal}
+        self.changed = bool(changed)
         if self.changed:
-            self.ever_changed = True
+            self._ever_changed |= changed
             self._in_force.update(found)
             self._differs = self._in_force != self._container
         if not self._differs:
             return True
         return {**self._container, **found} == self._in_force
+
+    def begin_at(self, found: dict[Key, bytes]) -> None:
+        """Note that decoding may begin with a packet of these sets."""
+        self._relied_on |= self._in_force.keys() - found.keys()
+
+    @property
+    def restartable(self) -> bool:
+        """Whether all packets so far at which decoding may begin bring the sets along that ever change.
+
+        Then a decoder that knows sets of elsewhere learns theirs when it begins there.
+        """
+        return not self._ever_changed & self._relied_on

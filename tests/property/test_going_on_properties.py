@@ -1,4 +1,4 @@
-"""Readers that move on through videos, for which decoders and frames are kept, held against a linear decode."""
+"""Readers that move on, for which decoders and frames are kept, held against a linear decode."""
 
 from __future__ import annotations
 
