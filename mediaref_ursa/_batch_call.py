@@ -210,6 +210,25 @@ class Batch:
             strategy: How runs are cut.
             ask_store: Ask each store whether its video is still the one that an index describes.
         """
+        segments, segment, frame, slot = self.resolve(ask_store=ask_store)
+        return DecodePlan(
+            segments=tuple(segments),
+            runs=plan_runs(segments, segment, frame, slot, strategy),
+            references=len(self.columns),
+            images=int(self.columns.is_image.sum()),
+            strategy=strategy,
+            fetch=self.options.fetch,
+        )
+
+    def resolve(
+        self, *, ask_store: bool = False
+    ) -> tuple[list[SegmentTable], Int64Array, Int64Array, Int64Array]:
+        """Open the videos and find the frames that references name; note the errors of those that name none.
+
+        Returns:
+            The segments of all videos, and of each frame, int64 ``(n,)``: its segment among these, its number
+            in presentation order, and the place of its reference.
+        """
         segments: list[SegmentTable] = []
         wanted: list[tuple[Int64Array, Int64Array, Int64Array]] = []
         self.sources_of_segments = []
@@ -227,14 +246,7 @@ class Batch:
             np.concatenate([part[i] for part in wanted]) if wanted else np.empty(0, dtype=np.int64)
             for i in range(3)
         )
-        return DecodePlan(
-            segments=tuple(segments),
-            runs=plan_runs(segments, segment, frame, slot, strategy),
-            references=len(self.columns),
-            images=int(self.columns.is_image.sum()),
-            strategy=strategy,
-            fetch=self.options.fetch,
-        )
+        return segments, segment, frame, slot
 
     def _want_again(self, uris: set[str]) -> None:
         """Forget all that came of some videos: frames of two versions do not mix."""

@@ -206,7 +206,7 @@ class LanceFrameIndex:
                 )
             # Two threads may both read it; the first to be done is kept, and no lock is held at a fork.
             read = self._file.segment_table(segment_idx)
-            table = self._tables.setdefault(segment_idx, replace(read, info=self._own(read.info)))
+            table = self._tables.setdefault(segment_idx, read.with_uri(self._own(read.info).uri))
         return table
 
     def check_fresh(self, segment_idx: int, found: ObjectInfo) -> None:

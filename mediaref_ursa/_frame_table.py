@@ -6,6 +6,7 @@ describes how they are stored.
 
 from __future__ import annotations
 
+import copy
 import zlib
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -180,6 +181,14 @@ class SegmentTable:
             crc = zlib.crc32(little_endian.tobytes(), crc)
         return crc
 
+    def with_uri(self, uri: str) -> SegmentTable:
+        """Return the table of the same file elsewhere. What was checked of its columns holds there too."""
+        if uri == self.info.uri:
+            return self
+        moved = copy.copy(self)
+        object.__setattr__(moved, "info", replace(self.info, uri=uri))
+        return moved
+
     def with_frames(self, frames: Int64Array) -> SegmentTable:
         """Return the table with some of its frames only, ascending; its packets stay."""
         return replace(
@@ -289,7 +298,7 @@ def _value_problem(table: SegmentTable) -> str | None:
         return "a duration is negative"
     if (table.packet < 0).any() or (table.packet >= len(packets)).any():
         return "a frame points at a packet that does not exist"
-    if len(np.unique(table.packet)) != len(table):
+    if np.bincount(table.packet).max() > 1:
         return "two frames point at one packet"
     if (table.start < 0).any() or (table.start > table.packet).any():
         return "a frame's decoding begins after its own packet"

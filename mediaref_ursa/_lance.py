@@ -120,7 +120,8 @@ class LanceIndexFile:
         assert self.segments is not None
         entry = self.segments[number]
         first = sum(before.frames for before in self.segments[:number])
-        columns = [name for name in SCHEMA.names if name != "hidden_packets" or self._hidden]
+        has_hidden = self._hidden and entry.packets != entry.frames
+        columns = [name for name in SCHEMA.names if name != "hidden_packets" or has_hidden]
         table = self._read(columns, offset=first, limit=entry.frames)
         with _lance_errors("take its rows apart", self.uri):
             if table.num_rows != entry.frames or (_ints(table, "segment_idx") != number).any():
@@ -367,11 +368,13 @@ def _ints(table: pa.Table, name: str, null: int = UNKNOWN) -> Int64Array:
 
 
 def _ints_of(column: pa.ChunkedArray | pa.Array, null: int) -> Int64Array:
-    return np.array(column.cast(pa.int64()).fill_null(null).to_numpy(), dtype=np.int64)
+    if column.null_count:
+        column = column.cast(pa.int64()).fill_null(null)
+    return np.array(column.to_numpy(), dtype=np.int64)
 
 
 def _bools(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
-    return _ints_of(table.column(name).cast(pa.int8()), 0).astype(np.bool_)
+    return _ints_of(table.column(name).cast(pa.int8()), 0) != 0
 
 
 def _floats(table: pa.Table, name: str) -> npt.NDArray[np.float64]:

@@ -23,6 +23,7 @@ from datetime import timedelta
 from typing import Any, BinaryIO, Final
 
 import lance
+import numpy as np
 import pyarrow as pa
 
 # Lance warns at every fork. A forked process leaves Lance alone, so that there is nothing to warn of.
@@ -114,7 +115,7 @@ def _read_here(
     count = request["where"].get("limit", dataset.count_rows())
     # Scanning a table whose data are damaged can end the process, in a panic where Rust may not unwind;
     # taking rows raises an error.
-    return {}, dataset.take(list(range(first, first + count)), columns=request["columns"])
+    return {}, dataset.take(np.arange(first, first + count), columns=request["columns"])
 
 
 def _write_here(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -99,7 +98,7 @@ class Recording:
             return self.segment(number)
         table = self.index.segment_table(number)
         place = self._place(self._segment_uris[number])
-        return table if table.info.uri == place else replace(table, info=replace(table.info, uri=place))
+        return table.with_uri(place)
 
     def segment(self, number: int) -> SegmentTable:
         """Return a segment whose media were found to be what the index describes.

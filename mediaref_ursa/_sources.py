@@ -197,7 +197,7 @@ def _with_index(
         return VideoSource(uri, store, (complete_base_index(uri, store, index, 0, access),))
     tables = []
     for number, info in enumerate(_segments_of(uri, index, access)):
-        table = replace(index.segment_table(number), info=info)
+        table = index.segment_table(number).with_uri(info.uri)
         if ask_store or not is_guarded(store, table):
             index.check_fresh(number, store.head(info.uri))
         tables.append(table)
