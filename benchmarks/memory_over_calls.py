@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import argparse
 import gc
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from _bench_media import RECIPES, make
 
-from mediaref_ursa import LanceFrameIndex, MediaRef, batch_decode, write_frame_index
+from mediaref_ursa import LanceFrameIndex, MediaRef, batch_decode, plan_decode, write_frame_index
 
 
 def resident_mb(name: str = "VmRSS") -> float:
@@ -55,31 +57,29 @@ def over_calls(refs: list[MediaRef], calls: int) -> None:
             )
 
 
-def peaks(folder: Path, seconds: int) -> Iterator[str]:
-    """Yield lines: the peak of calls on each video, beyond their output."""
-    patterns: dict[str, Callable[[int], list[list[int]]]] = {
-        "16 random": lambda count: [
-            np.random.default_rng(seed).choice(count, 16).tolist() for seed in range(6)
-        ],
-        "64 contiguous": lambda count: [list(range(first, first + 64)) for first in (100, 3000, 1000)],
-        "sliding": lambda count: [list(range(first, first + 64)) for first in range(0, 640, 32)],
-    }
-    for name, recipe in RECIPES.items():
-        refs = references(make(recipe, folder, seconds))
-        batch_decode(refs[:1])
-        for pattern, windows in patterns.items():
-            gc.collect()
-            before = resident_mb()
-            Path("/proc/self/clear_refs").write_text("5")
-            for window in windows(len(refs)):
-                found = batch_decode([refs[i] for i in window], as_array=True)
-                output_mb = found.nbytes / 2**20
-                del found
-            peak = resident_mb("VmHWM") - before
-            yield (
-                f"{name:8}{pattern:16} peak {peak:6.0f} MB, output {output_mb:6.0f} MB, "
-                f"beyond it {peak - output_mb:6.0f} MB"
-            )
+WINDOWS: dict[str, Callable[[int], list[list[int]]]] = {
+    "16 random": lambda count: [np.random.default_rng(seed).choice(count, 16).tolist() for seed in range(6)],
+    "64 contiguous": lambda count: [list(range(first, first + 64)) for first in (100, 3000, 1000)],
+    "sliding": lambda count: [list(range(first, first + 64)) for first in range(0, 640, 32)],
+}
+
+
+def peak(path: Path, pattern: str) -> str:
+    """Return a line: the peak of some calls, beyond their output. For a process of its own."""
+    refs = [MediaRef(str(path), t) for t in LanceFrameIndex.open(path).segment_table(0).pts_ns.tolist()]
+    plan_decode(refs[:1])
+    gc.collect()
+    before = resident_mb()
+    Path("/proc/self/clear_refs").write_text("5")
+    for window in WINDOWS[pattern](len(refs)):
+        found = batch_decode([refs[i] for i in window], as_array=True)
+        output_mb = found.nbytes / 2**20
+        del found
+    most = resident_mb("VmHWM") - before
+    return (
+        f"{path.name:18}{pattern:16} peak {most:5.0f} MB, output {output_mb:5.0f} MB, "
+        f"beyond it {most - output_mb:5.0f} MB"
+    )
 
 
 def main() -> None:
@@ -88,10 +88,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mediaref-ursa-bench")
     parser.add_argument("--calls", type=int, default=100_000)
     parser.add_argument("--seconds", type=int, default=300)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.one:
+        print(peak(Path(options.one[0]), options.one[1]))
+        return
     options.folder.mkdir(parents=True, exist_ok=True)
-    for line in peaks(options.folder, options.seconds):
-        print(line, flush=True)
+    for recipe in RECIPES.values():
+        path = make(recipe, options.folder, options.seconds)
+        write_frame_index(path, overwrite=True)
+        for pattern in WINDOWS:
+            subprocess.run([sys.executable, __file__, "--one", path, pattern], check=True)  # noqa: S603
     if options.calls:
         over_calls(references(make(RECIPES["small"], options.folder, options.seconds)), options.calls)
 

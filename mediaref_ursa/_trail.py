@@ -10,7 +10,7 @@ from mediaref_ursa._time import Int64Array
 
 _REACH_FRAMES = 16
 """A window that begins this long after the last one's end still goes on from it."""
-_MOST_FRAMES = 4096
+_MOST_FRAMES = 1024
 """Of a window that asks for more, none is likely to be asked for again soon."""
 
 

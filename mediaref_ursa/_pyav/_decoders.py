@@ -25,7 +25,7 @@ from mediaref_ursa._trail import Trail
 MOST_IDLE = 16
 MOST_IDLE_BYTES = 64 << 20
 MOST_KEPT_BYTES = 16 << 20
-_MOST_TRAILS = 1024
+_MOST_TRAILS = 256
 _MOST_LEFT_ALONE = 4
 _PICTURES_HELD = 6  # by a decoder, besides those that it holds back to put them in order
 
