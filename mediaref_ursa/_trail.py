@@ -25,7 +25,7 @@ class Trail:
     >>> trail = Trail(np.arange(0, 64)).followed_by(np.arange(32, 96))
     >>> trail.moved, trail.wanted_again.tolist() == list(range(64, 96))
     (32, True)
-    >>> trail.followed_by(np.array([100, 300, 4000])).goes_on
+    >>> trail.followed_by(np.array([300, 1000, 4000])).goes_on
     False
     """
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,14 @@ from _oracle import OracleFrame, linear_frames
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mediaref_ursa import LanceFrameIndex, MediaNotFoundError, MediaRefError, batch_decode, write_frame_index
+from mediaref_ursa import (
+    LanceFrameIndex,
+    MediaNotFoundError,
+    MediaRefError,
+    batch_decode,
+    cleanup_cache,
+    write_frame_index,
+)
 from mediaref_ursa._frame_index import scan_frame_index
 from mediaref_ursa.video_decoder import (
     BaseVideoDecoder,
@@ -389,9 +397,12 @@ def test_workers_do_not_change_frames(video: Path, truth: list[OracleFrame]) -> 
     for workers in (1, 2, 7):
         decoder = PyAVVideoDecoder(video, max_workers=workers)
         assert_batch(decoder.get_frames_at(range(47, -1, -1)), truth[::-1])
-    before = threading.active_count()
     PyAVVideoDecoder(video, max_workers=4).get_frames_at(range(48), strategy="separate")
-    assert threading.active_count() == before
+    cleanup_cache()
+    deadline = time.monotonic() + 5
+    while left := [thread for thread in threading.enumerate() if thread.name.startswith("mediaref-decode")]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
 
 
 def test_batches_guard_their_lengths() -> None:
