@@ -57,7 +57,7 @@ PATTERNS = ("one random", "16 random", "16, stride 10", "64 contiguous", "slidin
 EPISODES = 64
 _HERE = Path(__file__).parent
 _WARM_CALLS, _MOST_CALLS = 2, 40
-_CAP_SECONDS, _SLIDING_SECONDS, _HEADLINE_SECONDS = 0.6, 2.5, 4.0
+_CAP_SECONDS, _SLIDING_SECONDS, _HEADLINE_SECONDS = 0.5, 2.0, 4.0
 """A reader's turn ends with the call that passes this; sliding windows begin where the file does."""
 
 
@@ -127,7 +127,7 @@ def measured(
     try:
         for pattern in patterns:
             sliding = pattern.startswith("sliding")
-            for repeat in range(min(repeats, 3) if sliding else repeats):
+            for repeat in range(min(repeats, 2) if sliding else repeats):
                 calls = calls_of(pattern, str(path), len(pts_ns), repeat)
                 labels = list(running)
                 for label in labels[repeat % len(labels) :] + labels[: repeat % len(labels)]:

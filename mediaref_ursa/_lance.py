@@ -374,7 +374,8 @@ def _ints_of(column: pa.ChunkedArray | pa.Array, null: int) -> Int64Array:
 
 
 def _bools(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
-    return _ints_of(table.column(name).cast(pa.int8()), 0) != 0
+    found: npt.NDArray[np.bool_] = _ints_of(table.column(name).cast(pa.int8()), 0) != 0
+    return found
 
 
 def _floats(table: pa.Table, name: str) -> npt.NDArray[np.float64]:

@@ -21,7 +21,7 @@ class Step:
         goes_on: Whether that decoder goes on from where it stopped; else one begins at the first packet.
         stays: Whether the decoder is to stay where the run ends, for the next call to go on from there. The
             run then has packets past its last target, which bring out what the decoder holds back.
-        keep: Packets whose frames are likely to be asked for again soon.
+        keep: Packets of the segment whose frames are likely to be asked for again soon.
     """
 
     run: Run
@@ -87,8 +87,7 @@ def join_steps(steps: Sequence[Step], segments: Sequence[SegmentTable], most_pac
 def _joined(steps: Sequence[Step]) -> Step:
     if len(steps) == 1:
         return steps[0]
-    keep = frozenset().union(*(step.keep for step in steps))
-    return replace(steps[0], run=join_runs([step.run for step in steps]), stays=steps[-1].stays, keep=keep)
+    return replace(steps[0], run=join_runs([step.run for step in steps]), stays=steps[-1].stays)
 
 
 def _follows(before: Step, step: Step, segments: Sequence[SegmentTable]) -> bool:

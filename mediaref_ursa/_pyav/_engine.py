@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -156,26 +156,43 @@ def _frames(decoder: Decoder, feed: PacketFeed, missing: set[int] | None) -> Ite
 
 def _begin_segment(table: SegmentTable, key: DecoderKey, runs: list[Run], begun: Begun) -> None:
     trail = decoders.trail(key, np.unique(np.concatenate([run.frames for run in runs])))
-    again = trail.wanted_again
+    keep = frozenset(table.packet[trail.wanted_again].tolist())
+    taken = decoders.take_kept(key, [packet for run in runs for packet in run.targets.tolist()])
     going_on = decoders.take_going_on(key)
     steps: list[Step] = []
     for run in runs:
-        keep = frozenset(run.targets[np.isin(run.frames, again)].tolist() if len(again) else ())
-        packets = run.targets.tolist()
-        taken = decoders.take_kept(key, packets)
-        for target, packet in enumerate(packets) if taken else ():
-            if packet in taken:
-                picture = Picture(taken[packet], table.info, (key, packet) if packet in keep else None)
-                begun.ready.append(Ready(run.segment, int(run.frames[target]), run.slots_of(target), picture))
-        missing = [target for target, packet in enumerate(packets) if packet not in taken]
-        if missing:
-            left = run.only(missing, table) if taken else run
+        left: Run | None = run
+        if taken:
+            left = _without(run, taken, table, key, keep, begun)
+        if left is not None:
             steps += _going_on(left, table, key, keep, going_on) or [Step(left, _State(key), keep=keep)]
     for decoder in going_on:
         decoders.give_back(key, decoder)
     if trail.goes_on and steps:
         _let_stay(steps, table)
     begun.steps.extend(steps)
+
+
+def _without(
+    run: Run,
+    taken: Mapping[int, VideoFrame],
+    table: SegmentTable,
+    key: DecoderKey,
+    keep: frozenset[int],
+    begun: Begun,
+) -> Run | None:
+    """Give out the frames of a run that were kept; return the run to the others, if there are any."""
+    missing = []
+    for target, packet in enumerate(run.targets.tolist()):
+        frame = taken.get(packet)
+        if frame is None:
+            missing.append(target)
+            continue
+        picture = Picture(frame, table.info, (key, packet) if packet in keep else None)
+        begun.ready.append(Ready(run.segment, int(run.frames[target]), run.slots_of(target), picture))
+    if not missing:
+        return None
+    return run if len(missing) == len(run.targets) else run.only(missing, table)
 
 
 def _going_on(
@@ -186,6 +203,8 @@ def _going_on(
     Each goes on to the frames between where it stopped and where the next one did. They are taken out of
     ``going_on``.
     """
+    if not going_on:
+        return []
     start = int(run.packets[0])
     left = dict(enumerate(run.targets.tolist()))
     steps: list[Step] = []
