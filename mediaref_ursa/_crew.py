@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
 from mediaref_ursa._counting import in_this_context
@@ -50,8 +50,7 @@ class Crew(Generic[T]):
             for job in self._jobs:
                 yield from job()
             return
-        pool = _threads.pool()
-        helpers = [pool.submit(in_this_context(self._help)) for _ in range(self._workers - 1)]
+        helpers = _threads.submit(self._help, self._workers - 1)
         try:
             yield from self._work()
         finally:
@@ -135,11 +134,15 @@ class _Threads:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
-    def pool(self) -> ThreadPoolExecutor:
+    def submit(self, function: Callable[[], None], times: int) -> list[Future[None]]:
+        """Let threads call a function so often; less often, or not at all, where the interpreter is ending."""
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="mediaref-decode")
-            return self._pool
+            try:
+                return [self._pool.submit(in_this_context(function)) for _ in range(times)]
+            except RuntimeError:  # its caller then does all alone
+                return []
 
     def let_go(self) -> None:
         with self._lock:

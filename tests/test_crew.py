@@ -131,3 +131,20 @@ def test_a_forked_child_makes_threads_of_its_own() -> None:
     assert os.waitpid(pid, 0)[1] == 0
     let_threads_go()
     assert len(list(crew(3).results(jobs))) == 18
+
+
+def test_threads_may_be_let_go_at_any_time() -> None:
+    stop = threading.Event()
+
+    def let_go() -> None:
+        while not stop.is_set():
+            let_threads_go()
+
+    other = threading.Thread(target=let_go)
+    other.start()
+    try:
+        for _ in range(200):
+            assert sorted(crew(3).results([partial(iter, [1, 2])] * 4)) == [1] * 4 + [2] * 4
+    finally:
+        stop.set()
+        other.join()

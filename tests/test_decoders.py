@@ -295,3 +295,15 @@ def test_decoder_options_that_are_wrong(
 ) -> None:
     with pytest.raises(error):
         batch_decode([MediaRef(str(clip("h264_idr_mp4").path), 0)], decoder="pyav", decoder_options=options)
+
+
+def test_stores_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Store:
+        pass
+
+    monkeypatch.setattr(_decoders, "_MOST_STORES", 8)
+    held = [Store() for _ in range(3)]
+    for _ in range(50):
+        assert all(decoders.knows(store) for store in [*held, *(Store() for _ in range(5))])
+    assert len(decoders._stores) <= 8 + 5
+    assert not decoders.knows(7), "nothing can be said of what cannot be weakly referred to"

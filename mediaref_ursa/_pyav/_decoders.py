@@ -27,6 +27,7 @@ MOST_IDLE_BYTES = 64 << 20
 MOST_KEPT_BYTES = 16 << 20
 _MOST_TRAILS = 256
 _MOST_LEFT_ALONE = 4
+_MOST_STORES = 64  # then those that are gone are looked for
 _PICTURES_HELD = 6  # by a decoder, besides those that it holds back to put them in order
 
 NumberedFrame = tuple[int, VideoFrame]
@@ -205,7 +206,11 @@ class DecoderPool:
             known = self._stores.get(id(store))
             if known is not None and known() is store:
                 return True
-            self._drop_all_of(id(store))
+            gone = [id(store)]
+            if len(self._stores) >= _MOST_STORES:
+                gone += [identity for identity, ref in self._stores.items() if ref() is None]
+            for identity in gone:
+                self._drop_all_of(identity)
             try:
                 self._stores[id(store)] = weakref.ref(store)
             except TypeError:
