@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import deque
@@ -135,14 +136,15 @@ class _Threads:
         self._pool: ThreadPoolExecutor | None = None
 
     def submit(self, function: Callable[[], None], times: int) -> list[Future[None]]:
-        """Let threads call a function so often; less often, or not at all, where the interpreter is ending."""
+        """Let threads call a function so often, and less often where the interpreter is ending."""
+        futures: list[Future[None]] = []
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="mediaref-decode")
-            try:
-                return [self._pool.submit(in_this_context(function)) for _ in range(times)]
-            except RuntimeError:  # its caller then does all alone
-                return []
+            with contextlib.suppress(RuntimeError):  # its caller then does all alone
+                for _ in range(times):
+                    futures.append(self._pool.submit(in_this_context(function)))
+        return futures
 
     def let_go(self) -> None:
         with self._lock:
