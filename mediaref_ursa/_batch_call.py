@@ -17,6 +17,7 @@ from mediaref_ursa._access import OPTION_NAMES, TRUSTED, Access
 from mediaref_ursa._counting import in_this_context
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import MediaChangedError, MediaRefError
+from mediaref_ursa._frame_rows import DecodedFrame, FrameRows, new_array
 from mediaref_ursa._images import load_image
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
@@ -29,7 +30,7 @@ from mediaref_ursa._uris import is_local
 from mediaref_ursa.store._local import place_of
 
 if TYPE_CHECKING:
-    from mediaref_ursa._execute import DecodedFrame, Engine, FrameRows
+    from mediaref_ursa._execute import Engine
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._frame_table import SegmentTable
     from mediaref_ursa._pillow import PixelFormat
@@ -120,8 +121,6 @@ class Backend:
         Raises:
             ValueError: ``out`` is no array, or tensor on the device, of so many uint8 rows.
         """
-        from mediaref_ursa._execute import FrameRows
-
         on_device = self.device is not None and self.decoder == "torchcodec"
         if out is not None:
             shape, dtype = getattr(out, "shape", ()), str(getattr(out, "dtype", None))
@@ -189,7 +188,7 @@ class Batch:
 
     def decode(self, strategy: BatchDecodingStrategy, engine: Engine, max_workers: int) -> None:
         """Decode all references to video frames, and once more those whose videos were replaced meanwhile."""
-        from mediaref_ursa._execute import execute, new_array
+        from mediaref_ursa._execute import execute
 
         new_frame = new_array if self.rows is None else self.rows.new_frame
         for again in (False, True):

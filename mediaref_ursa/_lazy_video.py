@@ -18,6 +18,7 @@ from mediaref_ursa._access import Access
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import FrameIndexMissingError
 from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._frame_rows import FrameRows
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._reads import FetchOptions
@@ -29,7 +30,7 @@ from mediaref_ursa._uri_text import redact
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
-    from mediaref_ursa._execute import FrameRows, default_workers, execute, in_slot_order, make_engine
+    from mediaref_ursa._execute import default_workers, execute, in_slot_order, make_engine
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._guarded_scan import scan_video_index
 

@@ -32,7 +32,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_container_counts",
         "_memory",
     ),
-    ("_plan", "_reads", "_decode_plan", "_resolve", "_timeline", "_run_movie", "_steps", "_trail"),
+    (
+        "_plan",
+        "_reads",
+        "_decode_plan",
+        "_resolve",
+        "_timeline",
+        "_run_movie",
+        "_steps",
+        "_trail",
+        "_frame_rows",
+    ),
     ("store", "_pillow", "_lance", "_arrow", "_pyav", "_torchcodec", "_series"),
     (
         "_images",

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mediaref_ursa._access import Access
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._frame_rows import FrameRows
 from mediaref_ursa._memory import spare_memory
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
@@ -31,7 +32,7 @@ from mediaref_ursa.video_decoder.frame_batch import FrameBatch
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 
 with needs_extra("video"):
-    from mediaref_ursa._execute import Engine, FrameRows, checked_workers, execute, in_slot_order
+    from mediaref_ursa._execute import Engine, checked_workers, execute, in_slot_order
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._guarded_scan import scan_video
     from mediaref_ursa._open_store import open_store

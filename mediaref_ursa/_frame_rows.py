@@ -1,0 +1,103 @@
+"""Where frames go: an array for each, or a row of one array for all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mediaref_ursa._errors import MediaRefError
+from mediaref_ursa._memory import spare_memory
+from mediaref_ursa._time import Int64Array
+from mediaref_ursa._uri_text import redact
+
+UInt8Array = npt.NDArray[np.uint8]
+NewFrame = Callable[[int, tuple[int, ...]], UInt8Array]
+
+
+def new_array(slot: int, shape: tuple[int, ...]) -> UInt8Array:
+    """Return memory for a frame, whatever its place in the output is."""
+    return spare_memory.empty(shape)
+
+
+@dataclass(frozen=True)
+class DecodedFrame:
+    """What became of one frame of a plan.
+
+    Attributes:
+        slots: int64, the output places that want it.
+        pixels: uint8, as the ``PixelSpec`` says, an array or a tensor; None where there is an error.
+        error: Why there are no pixels.
+    """
+
+    slots: Int64Array
+    pixels: Any | None = None
+    error: MediaRefError | None = None
+
+
+class FrameRows:
+    """One array for all frames of a call: each is written into its own row, and copied nowhere else.
+
+    Threads may share one.
+
+    Args:
+        count: Rows, one for each output place.
+        uri: Named in errors.
+        array: uint8 ``(count, ...)`` of the caller's; taken when the first frame comes, without it.
+        empty: Takes memory of a shape, of an array or a tensor.
+
+    Attributes:
+        array: The array; None as long as no frame came.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        uri: str,
+        *,
+        array: Any = None,
+        empty: Callable[[tuple[int, ...]], Any] = spare_memory.empty,
+    ) -> None:
+        self.array = array
+        self._count = count
+        self._uri = uri
+        self._take_memory = empty
+        self._lock = threading.Lock()
+
+    def new_frame(self, slot: int, shape: tuple[int, ...]) -> Any:
+        """Return the row of a place, for a frame of a shape.
+
+        Raises:
+            ValueError: Rows have another shape.
+        """
+        with self._lock:
+            if self.array is None:
+                self.array = self._take_memory((self._count, *shape))
+        if tuple(shape) != tuple(self.array.shape[1:]):
+            raise ValueError(
+                f"expected frames of shape {tuple(self.array.shape[1:])}, found {tuple(shape)} in "
+                f"{redact(self._uri)}; pass resize=(height, width)"
+            )
+        return self.array[slot]
+
+    def place(self, decoded: DecodedFrame) -> None:
+        """Take in a frame: tensors are copied, arrays stand in their row already and are copied to others.
+
+        Raises:
+            MediaRefError: It has no pixels.
+            ValueError: Rows have another shape.
+        """
+        if decoded.error is not None:
+            raise decoded.error
+        pixels = decoded.pixels
+        assert pixels is not None
+        for slot in decoded.slots[1 if isinstance(pixels, np.ndarray) else 0 :].tolist():
+            self.new_frame(slot, pixels.shape)[...] = pixels
+
+    def filled(self, shape: tuple[int, ...]) -> Any:
+        """Return the array; one of no frames of a shape where none came."""
+        return self._take_memory((0, *shape)) if self.array is None else self.array
