@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -38,16 +39,26 @@ Numbers, not PyAV's enumerations: these cost more to look at than a small frame 
 """
 
 
+_of_thread = threading.local()
+
+
+def _reformatter() -> VideoReformatter:
+    """Return this thread's: a new one takes as long as it takes to convert several small frames."""
+    reformatter: VideoReformatter | None = getattr(_of_thread, "reformatter", None)
+    if reformatter is None:
+        reformatter = _of_thread.reformatter = VideoReformatter()
+    return reformatter
+
+
 def _new_frame(shape: tuple[int, ...]) -> UInt8Array:
     return np.empty(shape, dtype=np.uint8)
 
 
 class FrameConverter:
-    """Turns decoded frames into arrays. Belongs to one thread: its swscale context is reused."""
+    """Turns decoded frames into arrays. Threads may share one: each has a swscale context of its own."""
 
     def __init__(self, spec: PixelSpec) -> None:
         self._spec = spec
-        self._reformatter = VideoReformatter()
 
     def convert(
         self, frame: VideoFrame, rotation: int, new: NewFrame = _new_frame, *, uri: str
@@ -90,7 +101,7 @@ class FrameConverter:
 
     def _reformat(self, frame: VideoFrame, height: int, width: int) -> VideoFrame:
         full = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
-        return self._reformatter.reformat(
+        return _reformatter().reformat(
             frame,
             width=width,
             height=height,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -51,7 +50,7 @@ class _State:
 
 
 class PyAVEngine:
-    """Decodes runs with PyAV. Threads may share one: each has a converter of its own.
+    """Decodes runs with PyAV. Threads may share one.
 
     Args:
         spec: How pixels are handed out.
@@ -62,10 +61,9 @@ class PyAVEngine:
     joins_runs = True
 
     def __init__(self, spec: PixelSpec, codec_threads: int = 1) -> None:
-        self._spec = spec
+        self._converter = FrameConverter(spec)
         self._codec_threads = codec_threads
         self._max_pixels = max(MAX_PIXELS, spec.max_pixels)
-        self._of_thread = threading.local()
 
     def may_need_earlier_start(self, info: SegmentInfo) -> bool:
         """Whether frames that did not come out may come out from an earlier random access point: no."""
@@ -103,8 +101,10 @@ class PyAVEngine:
                     missing.remove(number)
                     name = (key, number) if key is not None and number in step.keep else None
                     yield number, Picture(frame, table.info, name)
-            elif step.stays and key is not None and table.frame_of_packet[number] > last_frame:
-                decoders.keep(key, number, frame)
+            elif step.stays and key is not None:
+                ahead = int(table.frame_of_packet[number])
+                if ahead > last_frame and decoder.first <= table.start[ahead]:
+                    decoders.keep(key, number, frame)
         if key is not None:
             decoders.give_back(key, decoder)
 
@@ -119,11 +119,8 @@ class PyAVEngine:
             LimitExceededError: It has more pixels than are allowed.
             CorruptMediaError: It cannot be converted.
         """
-        converter: FrameConverter | None = getattr(self._of_thread, "converter", None)
-        if converter is None:
-            converter = self._of_thread.converter = FrameConverter(self._spec)
         info = picture.info
-        pixels = converter.convert(picture.frame, info.rotation, new, uri=info.uri)
+        pixels = self._converter.convert(picture.frame, info.rotation, new, uri=info.uri)
         if picture.keep_as is not None:
             decoders.keep(*picture.keep_as, picture.frame)
         return pixels
