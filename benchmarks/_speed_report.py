@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,10 +26,11 @@ _BEGIN, _END = "<!-- written by benchmarks/speed.py -->", "<!-- end of what benc
 
 def write_report(rows: list[Row], videos: Mapping[str, Path], docs: Path) -> None:
     """Write ``benchmarks.json``, the tables of ``benchmarks.md`` and ``benchmarks.png``."""
-    about = {"python": platform.python_version(), "cores": _cores(), "rows": rows}
-    (docs / "benchmarks.json").write_text(json.dumps(about, indent=0) + "\n", encoding="utf-8")
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    about = json.dumps({"python": platform.python_version(), "cores": _cores()})[:-1]
+    (docs / "benchmarks.json").write_text(f'{about}, "rows": [\n{lines}\n]}}\n', encoding="utf-8")
     page = docs / "benchmarks.md"
-    before, _, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
+    before, _, rest = (page.read_text(encoding="utf-8") if page.exists() else "").partition(_BEGIN)
     _, _, after = rest.partition(_END)
     text = "\n".join(_lines(rows, videos))
     page.write_text(f"{before}{_BEGIN}\n\n{text}\n\n{_END}{after}", encoding="utf-8")
@@ -37,8 +39,6 @@ def write_report(rows: list[Row], videos: Mapping[str, Path], docs: Path) -> Non
 
 
 def _cores() -> int:
-    import os
-
     return len(os.sched_getaffinity(0))
 
 
