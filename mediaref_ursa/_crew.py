@@ -48,8 +48,7 @@ class Crew(Generic[T]):
         """
         self._jobs.extend(jobs)
         if self._workers == 1:
-            for job in self._jobs:
-                yield from job()
+            yield from self._alone()
             return
         helpers = _threads.submit(self._help, self._workers - 1)
         try:
@@ -60,6 +59,7 @@ class Crew(Generic[T]):
             for helper in helpers:
                 helper.cancel()
             wait(helpers)
+            self._forget()
         if self._error is not None:
             raise self._error
 
@@ -71,6 +71,19 @@ class Crew(Generic[T]):
             self._handed_over.append(job)
             self._changed.notify()
         return True
+
+    def _alone(self) -> Iterator[T]:
+        try:
+            while self._jobs:
+                yield from self._jobs.popleft()()
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let go of what was not done: jobs know the crew, and would keep their memory until a collection."""
+        self._jobs.clear()
+        self._handed_over.clear()
+        self._results.clear()
 
     def _work(self) -> Iterator[T]:
         """Be the caller's thread: yield also what helpers give."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,3 +134,22 @@ def test_read_only_memory_is_refused(refs: list[MediaRef]) -> None:
     out.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         batch_decode(refs[:1], out=out)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_array_is_let_go_without_a_collection(
+    refs: list[MediaRef], workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mediaref_ursa._execute._PIXELS_A_WORKER", 1)
+    gc.collect()
+    gc.disable()
+    try:
+        for first in range(0, 24, 4):
+            gone = weakref.ref(batch_decode(refs[first : first + 8], as_array=True, max_workers=workers))
+            assert gone() is None
+            listed = batch_decode(refs[first : first + 8], max_workers=workers)
+            gone = weakref.ref(listed[3])
+            del listed
+            assert gone() is None
+    finally:
+        gc.enable()
