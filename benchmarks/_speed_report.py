@@ -253,7 +253,8 @@ RECIPE_TITLES = {
 
 
 def _draw_panel(panel: Any, rows: list[Row], pattern: str, media: list[str]) -> None:
-    bars = ("mediaref-ursa", *FAMILIES)
+    there = [family for family in FAMILIES if any(row["reader"].startswith(family) for row in rows)]
+    bars = ("mediaref-ursa", *there)
     width = 0.8 / len(bars)
     for number, bar in enumerate(bars):
         heights = []
