@@ -34,8 +34,8 @@ with needs_extra("video"):
 ENGINES = ("pyav", "torchcodec")
 """What ``make_engine`` knows."""
 
-_PIXELS_A_WORKER = 100000
-"""Pixels to decode or convert for which another thread is worth waking: about two milliseconds."""
+_PIXELS_A_WORKER = 100_000
+"""Pixels to decode or convert for which another thread is worth waking: six frames of 128x128."""
 
 
 class Engine(Protocol):
