@@ -266,9 +266,9 @@ def pps(pps_id: int = 0, sps_id: int = 0, variant: int = 0) -> bytes:
 
 def h264_slice(
     kind: int, *, idr: bool = False, reference: int = 3, field: int | None = None, pps_id: int = 0,
-    interlaced: bool = False, frame_num_bits: int = 4,
+    interlaced: bool = False, frame_num_bits: int = 4, first_mb: int = 0,
 ) -> bytes:  # fmt: skip
-    bits = Bits().ue(0, kind + 5, pps_id).u(frame_num_bits, 1)
+    bits = Bits().ue(first_mb, kind + 5, pps_id).u(frame_num_bits, 1)
     if interlaced:
         bits.u(1, field is not None)
         if field is not None:
@@ -298,7 +298,7 @@ def avcc(*sets: bytes, size: int = 4) -> bytes:
     )
 
 
-def hevc(kind: int, payload: bytes = b"\xaf\x80", *, layer: int = 0, temporal: int = 0) -> bytes:
+def hevc(kind: int, payload: bytes = b"\xaf\x80\x55\x55", *, layer: int = 0, temporal: int = 0) -> bytes:
     return bytes([kind << 1 | layer >> 5, (layer & 31) << 3 | temporal + 1]) + payload
 
 
@@ -325,7 +325,9 @@ def vp9(
         bits.u(1, 1).u(3, 1)
     else:
         bits.u(1, 0).u(1, not key).u(1, shown).u(1, resilient)
-        if not key:
+        if key:
+            bits.u(24, 0x498342)
+        else:
             if not shown:
                 bits.u(1, intra_only)
             if not resilient:
@@ -356,10 +358,16 @@ def av1_frame(kind: int = 1, *, shown: bool = True, existing: bool = False, size
     return header.payload().ljust(size, b"\x55")
 
 
-def mpeg2(kind: int, structure: int = 3, extension: bool = True) -> bytes:
+def mpeg2(kind: int, structure: int = 3, extension: bool = True, first_row: int | None = 1) -> bytes:
+    """Return a picture: its header and, unless ``first_row`` is None, slices of two rows."""
     picture = b"\0\0\1\0" + bytes([0x00, 0x40 | kind << 3, 0xFF, 0xF8])
-    return picture + b"\0\0\1\xb5" + bytes([0x8F, 0xFF, 0xF0 | structure, 0x80]) if extension else picture
+    if extension:
+        picture += b"\0\0\1\xb5" + bytes([0x8F, 0xFF, 0xF0 | structure, 0x80])
+    if first_row is not None:
+        picture += b"".join(b"\0\0\1" + bytes([row]) + b"\x55" * 9 for row in (first_row, first_row + 1))
+    return picture
 
 
-def vop(kind: int, size: int = 100) -> bytes:
-    return b"\0\0\1\xb6" + bytes([kind << 6 | 0x10]).ljust(size, b"\x55")
+def vop(kind: int, size: int = 100, *, coded: bool = True, time_bits: int = 15) -> bytes:
+    header = Bits().u(2, kind).u(1, 0).u(1, 1).u(time_bits, 1).u(1, 1).u(1, coded).payload()
+    return b"\0\0\1\xb6" + header.ljust(size, b"\x55")

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from mediaref_ursa._bitstream._av1 import Av1Inspector
 from mediaref_ursa._bitstream._h264 import H264Inspector
 from mediaref_ursa._bitstream._hevc import HevcInspector
-from mediaref_ursa._bitstream._mpeg import Mpeg2Inspector, Mpeg4Inspector
+from mediaref_ursa._bitstream._mpeg import Mpeg2Inspector
+from mediaref_ursa._bitstream._mpeg4 import Mpeg4Inspector
 from mediaref_ursa._bitstream._traits import Inspector, Traits
 from mediaref_ursa._bitstream._vpx import Ffv1Inspector, IntraInspector, Vp8Inspector, Vp9Inspector
 

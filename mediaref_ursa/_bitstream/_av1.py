@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mediaref_ursa._bitstream._bits import BitReader
 from mediaref_ursa._bitstream._traits import Traits
 
-_SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
+_SEQUENCE_HEADER, _FRAME_HEADER, _TILE_GROUP, _FRAME = 1, 3, 4, 6
 _KEY_FRAME, _INTRA_ONLY_FRAME, _SWITCH_FRAME = 0, 2, 3
 _SELECT = 2  # SELECT_SCREEN_CONTENT_TOOLS and SELECT_INTEGER_MV: each frame says it
 _HEADER_BYTES = 24  # more than any frame header takes up to refresh_frame_flags
@@ -54,19 +54,24 @@ class Av1Inspector:
         """Return the facts about the next packet."""
         found = b""
         headers: list[_Header] = []
+        has_tiles: list[bool] = []
         for kind, payload in _obus(data):
             if kind == _SEQUENCE_HEADER:
                 found = bytes(payload)
                 self._force(found)
             elif kind in (_FRAME_HEADER, _FRAME):
                 headers.append(_frame_header(payload, self._sequence))
+                has_tiles.append(kind == _FRAME or headers[-1].repeats)
+            elif kind == _TILE_GROUP and has_tiles:
+                has_tiles[-1] = True
         knows_sequence = (found or self._configured) == self._in_force
-        key = bool(headers) and headers[0].is_key and headers[0].is_shown
+        key = bool(headers) and headers[0].is_key and headers[0].is_shown and has_tiles[0]
         self._relies_on_configuration |= key and not found
         return Traits(
             random_access=key and knows_sequence,
             shown=any(header.is_shown for header in headers),
             discardable=_all_discardable(headers),
+            uncertain=not all(has_tiles),
             restartable=not (self._has_changed and self._relies_on_configuration),
         )
 
@@ -84,11 +89,13 @@ class _Header:
         is_key: A key frame that is coded here.
         is_shown: The frame is shown.
         refreshes: It is kept for other frames to refer to.
+        repeats: It shows a frame that was decoded before, and has no tiles.
     """
 
     is_key: bool
     is_shown: bool
     refreshes: bool | None
+    repeats: bool = False
 
 
 def _all_discardable(headers: list[_Header]) -> bool | None:
@@ -107,7 +114,7 @@ def _frame_header(payload: memoryview, sequence: _Sequence) -> _Header:
         return _Header(is_key=True, is_shown=True, refreshes=True)
     reader = BitReader(bytes(payload[:_HEADER_BYTES]))
     if reader.bits(1):  # show_existing_frame: of a key frame, it refreshes all slots
-        return _Header(is_key=False, is_shown=True, refreshes=True)
+        return _Header(is_key=False, is_shown=True, refreshes=True, repeats=True)
     kind, shown = reader.bits(2), bool(reader.bits(1))
     is_key = kind == _KEY_FRAME
     if is_key and shown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mediaref_ursa._bitstream._bits import (
@@ -11,16 +12,20 @@ from mediaref_ursa._bitstream._bits import (
     length_prefixed_nals,
     unescape,
 )
+from mediaref_ursa._bitstream._carried import CarriedHeaders
 from mediaref_ursa._bitstream._parameter_sets import Key, ParameterSets
+from mediaref_ursa._bitstream._sei import RECOVERY_POINT, Carried, carried_message, sei_messages, sei_units
 from mediaref_ursa._bitstream._traits import Traits
 
 _IDR, _SEI, _SPS, _PPS = 5, 6, 7, 8
-_RECOVERY_POINT = 6
+_SLICES = (1, 2, _IDR)  # those of data partitions B and C have no header of their own
+_SEI_HEADER = bytes([_SEI])
 _INTRA_SLICES = (2, 4, 7, 9)
 _HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _HEADER_BYTES = 64
 _SPS_BYTES = 4096  # more than scaling lists and picture order offsets can take
 _LARGEST_FRAME_NUM_BITS = 16
+_LEAST_PICTURE_BYTES = 12  # in fewer a picture may hold nothing, or be empty
 
 
 class _Sps(NamedTuple):
@@ -39,11 +44,43 @@ class _SliceHeader(NamedTuple):
     parity: int | None
 
 
+@dataclass
+class _Units:
+    """The NAL units of a packet that are looked at.
+
+    Attributes:
+        slices: Slices, in order.
+        sets: Parameter sets by key.
+        carried: SEI messages that stay in force, by kind.
+        recovers: Whether an SEI message promises exact pictures from this one on (ITU-T H.264, D.2.8).
+    """
+
+    slices: list[memoryview] = field(default_factory=list)
+    sets: dict[Key, bytes] = field(default_factory=dict)
+    carried: dict[Carried, bytes] = field(default_factory=dict)
+    recovers: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the slice is there with which a picture begins."""
+        return any(_is_first_slice(nal) for nal in self.slices)
+
+    def add_sei(self, nal: memoryview) -> None:
+        for kind, payload in sei_messages(unescape(nal[1:])):
+            if kind == RECOVERY_POINT:
+                reader = BitReader(payload)
+                self.recovers |= reader.ue() == 0 and reader.bits(1) == 1
+            elif (carried := carried_message(kind, payload, is_hevc=False)) is not None:
+                self.carried[carried[0]] = carried[1]
+
+
 class H264Inspector:
     """Reads H.264 packets, length-prefixed or in Annex B form, as the configuration says."""
 
     def __init__(self, extradata: bytes) -> None:
         self._sets = ParameterSets()
+        self._carried = CarriedHeaders()
+        self._first_field: tuple[int, int] | None = None
         self._sps: dict[int, _Sps] = {}
         self._sps_of_pps: dict[int, int] = {}
         self._length_size = 0
@@ -59,34 +96,49 @@ class H264Inspector:
 
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
-        idr = recovery = reference = False
-        intra = True
-        slices: list[memoryview] = []
-        found: dict[Key, bytes] = {}
+        units = _Units()
         for nal in self._nals(data):
             kind = nal[0] & 31
-            if 1 <= kind <= _IDR:
-                idr |= kind == _IDR
-                reference |= bool(nal[0] & 0x60)
-                slices.append(nal)
+            if kind in _SLICES and len(nal) > 1:
+                units.slices.append(nal)
             elif kind == _SEI:
-                recovery |= _is_exact_recovery_point(unescape(nal))
+                units.add_sei(nal)
             elif kind in (_SPS, _PPS):
-                found[self._take_set(bytes(nal))] = bytes(nal)
-        knows_sets = self._sets.begin_packet(found)
-        if recovery and not idr:
-            intra = all(_slice_type(nal) in _INTRA_SLICES for nal in slices)
-        random_access = bool(slices) and knows_sets and (idr or (recovery and intra))
+                units.sets[self._take_set(bytes(nal))] = bytes(nal)
+        knows_sets = self._sets.begin_packet(units.sets)
+        missing = self._carried.begin_packet(units.carried)
+        slices, idr = units.slices, any(nal[0] & 31 == _IDR for nal in units.slices)
+        reference = any(nal[0] & 0x60 for nal in slices)
+        parity = self._lone_parity(slices)
+        headers = sei_units(_SEI_HEADER, missing, self._length_size)
+        random_access = idr or (units.recovers and all(_slice_type(nal) in _INTRA_SLICES for nal in slices))
+        random_access &= units.is_whole and not self._is_second_field(slices, parity)
+        random_access &= knows_sets and headers is not None
         if random_access:
-            self._sets.begin_at(found)
+            self._sets.begin_at(units.sets)
+            self._carried.begin_at()
         return Traits(
             random_access=random_access,
             shown=bool(slices),
-            discardable=not reference and not self._sets.changed,
+            discardable=not (reference or self._sets.changed or self._carried.changed),
+            uncertain=self._is_uncertain(units, is_field=parity is not None),
             lossy=self._follows_a_gap(slices, idr=idr, reference=reference),
-            lone_field=self._is_lone_field(slices),
-            restartable=self._sets.restartable,
+            lone_field=parity is not None,
+            restartable=self._sets.restartable and self._carried.restartable,
+            start_headers=headers if random_access and headers else b"",
         )
+
+    def _is_uncertain(self, units: _Units, *, is_field: bool) -> bool:
+        """Whether only decoding tells what a packet gives: no picture, a part of one, several; film grain."""
+        if not units.slices or not units.is_whole or Carried.FILM_GRAIN in self._carried:
+            return True
+        if len(units.slices) == 1:
+            return len(units.slices[0]) < _LEAST_PICTURE_BYTES and units.slices[0][0] & 31 == _IDR
+        first = [nal for nal in units.slices if _is_first_slice(nal)]
+        if len(first) == 1:
+            return False
+        parities = [header.parity for nal in first if (header := self._slice_header(nal))]
+        return is_field or len(parities) != len(set(parities)) or None in parities
 
     def _nals(self, data: memoryview) -> Iterator[memoryview]:
         if self._length_size:
@@ -105,11 +157,23 @@ class H264Inspector:
         self._sps[sps_id] = sps
         return kind, sps_id
 
-    def _is_lone_field(self, slices: list[memoryview]) -> bool:
+    def _lone_parity(self, slices: list[memoryview]) -> int | None:
+        """Return 0 or 1 where a packet holds only a top or a bottom field."""
         if all(sps.frames_only for sps in self._sps.values()):
-            return False
+            return None
         parities = {header.parity for nal in slices if (header := self._slice_header(nal))}
-        return len(parities) == 1 and None not in parities
+        return parities.pop() if len(parities) == 1 else None
+
+    def _is_second_field(self, slices: list[memoryview], parity: int | None) -> bool:
+        """Return whether a lone field completes the frame that the packet before began."""
+        header = self._slice_header(slices[0]) if parity is not None else None
+        before, self._first_field = self._first_field, None
+        if header is None or header.parity is None:
+            return False
+        if before != (header.frame_num, 1 - header.parity):
+            self._first_field = header.frame_num, header.parity
+            return False
+        return True
 
     def _follows_a_gap(self, slices: list[memoryview], *, idr: bool, reference: bool) -> bool:
         """Return whether reference pictures are missing before this one (ITU-T H.264, 7.4.3, frame_num)."""
@@ -150,31 +214,15 @@ def _avcc_nals(extradata: bytes) -> Iterator[bytes]:
                 yield nal
 
 
+def _is_first_slice(nal: memoryview) -> bool:
+    """Whether first_mb_in_slice is 0, which Exp-Golomb codes write as one bit."""
+    return bool(nal[1] & 0x80)
+
+
 def _slice_type(nal: memoryview) -> int:
     reader = BitReader(unescape(nal[1:16]))
     reader.ue()  # first_mb_in_slice
     return reader.ue()
-
-
-def _is_exact_recovery_point(nal: bytes) -> bool:
-    """Whether an SEI NAL promises exact pictures from this one on (ITU-T H.264, D.2.8)."""
-    position = 1
-    while position + 2 <= len(nal):
-        kind, position = _sei_number(nal, position)
-        size, position = _sei_number(nal, position)
-        if kind == _RECOVERY_POINT:
-            reader = BitReader(nal[position : position + size])
-            return reader.ue() == 0 and reader.bits(1) == 1
-        position += size
-    return False
-
-
-def _sei_number(nal: bytes, position: int) -> tuple[int, int]:
-    total = 0
-    while position < len(nal) and nal[position] == 255:
-        total += 255
-        position += 1
-    return total + (nal[position] if position < len(nal) else 0), position + 1
 
 
 def _parse_sps(data: bytes) -> tuple[int, _Sps]:

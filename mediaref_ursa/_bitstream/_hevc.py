@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from mediaref_ursa._bitstream._bits import (
     BitReader,
@@ -10,7 +11,9 @@ from mediaref_ursa._bitstream._bits import (
     length_prefixed_nals,
     unescape,
 )
+from mediaref_ursa._bitstream._carried import CarriedHeaders
 from mediaref_ursa._bitstream._parameter_sets import Key, ParameterSets
+from mediaref_ursa._bitstream._sei import Carried, carried_message, sei_messages, sei_units
 from mediaref_ursa._bitstream._traits import Traits
 
 _RASL = (8, 9)
@@ -19,6 +22,61 @@ _CRA = 21
 _LAST_IRAP = 23
 _VPS, _SPS, _PPS = 32, 33, 34
 _END_OF_SEQUENCE = (36, 37)
+_PREFIX_SEI = 39
+_SEI_HEADER = bytes([_PREFIX_SEI << 1, 1])
+_FIRST_SLICE, _NO_OUTPUT_OF_PRIOR_PICTURES = 0x80, 0x40  # in the first byte of a slice header
+
+
+@dataclass
+class _Units:
+    """The NAL units of a packet that are looked at.
+
+    Attributes:
+        kind: Of its first slice, -1 without one.
+        layer: Temporal layer of its first slice.
+        first_slices: How many slices say that a picture begins with them.
+        drops_pictures: Whether a picture that begins a sequence says that those not shown yet are not to be.
+        sets: Parameter sets by key.
+        carried: SEI messages that stay in force, by kind.
+        ends: Whether the sequence ends after the picture.
+        ended: Whether it ended before the picture.
+    """
+
+    kind: int = -1
+    layer: int = -1
+    first_slices: int = 0
+    drops_pictures: bool = False
+    sets: dict[Key, bytes] = field(default_factory=dict)
+    carried: dict[Carried, bytes] = field(default_factory=dict)
+    ends: bool = False
+    ended: bool = False
+
+    @property
+    def begins_irap(self) -> bool:
+        """Whether a picture from which decoding can begin is here from its first slice on."""
+        return self.first_slices > 0 and _BLA[0] <= self.kind <= _LAST_IRAP
+
+    def add(self, nal: memoryview) -> None:
+        kind = (nal[0] >> 1) & 63
+        if kind < _VPS:
+            self._add_slice(kind, nal)
+        elif kind <= _PPS:
+            self.sets[_set_key(bytes(nal))] = bytes(nal)
+        elif kind in _END_OF_SEQUENCE:
+            self.ends |= self.kind >= 0
+            self.ended |= self.kind < 0
+        elif kind == _PREFIX_SEI:
+            for message, payload in sei_messages(unescape(nal[2:])):
+                if (carried := carried_message(message, payload, is_hevc=True)) is not None:
+                    self.carried[carried[0]] = carried[1]
+
+    def _add_slice(self, kind: int, nal: memoryview) -> None:
+        if self.kind < 0:
+            self.kind, self.layer = kind, (nal[1] & 7) - 1
+        flags = nal[2] if len(nal) > 2 else 0
+        self.first_slices += bool(flags & _FIRST_SLICE)
+        if _BLA[0] <= kind < _CRA and flags & _NO_OUTPUT_OF_PRIOR_PICTURES:
+            self.drops_pictures = True
 
 
 class HevcInspector:
@@ -26,6 +84,8 @@ class HevcInspector:
 
     def __init__(self, extradata: bytes) -> None:
         self._sets = ParameterSets()
+        self._carried = CarriedHeaders()
+        self._may_hide_pictures = False
         self._length_size = 0
         self._sequence_begins = True
         self._skips_leading = False
@@ -37,44 +97,47 @@ class HevcInspector:
         for nal in nals:
             if (nal[0] >> 1) & 63 in (_VPS, _SPS, _PPS):
                 self._sets.add_container(_set_key(nal), nal)
+                self._may_hide_pictures |= _may_hide_pictures(nal)
 
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
-        kind = layer = -1
-        ends = False
-        found: dict[Key, bytes] = {}
+        units = _Units()
         for nal in self._nals(data):
             if len(nal) < 2 or (nal[0] & 1) << 5 | nal[1] >> 3:  # another layer of a multi-view stream
                 continue
-            nal_kind = (nal[0] >> 1) & 63
-            if nal_kind < 32:
-                if kind < 0:
-                    kind, layer = nal_kind, (nal[1] & 7) - 1
-            elif nal_kind <= _PPS:
-                found[_set_key(bytes(nal))] = bytes(nal)
-            elif nal_kind in _END_OF_SEQUENCE:
-                ends = ends or kind >= 0
-                self._sequence_begins |= kind < 0
-        knows_sets = self._sets.begin_packet(found)
-        if knows_sets and 16 <= kind <= _LAST_IRAP:
-            self._sets.begin_at(found)
-        traits = self._traits(kind, layer, knows_sets)
-        if kind >= 0:
-            self._sequence_begins = ends
+            units.add(nal)
+        self._sequence_begins |= units.ended
+        knows_sets = self._sets.begin_packet(units.sets)
+        missing = self._carried.begin_packet(units.carried)
+        if self._sets.changed:
+            self._may_hide_pictures |= any(_may_hide_pictures(nal) for nal in units.sets.values())
+        headers = sei_units(_SEI_HEADER, missing, self._length_size)
+        random_access = knows_sets and headers is not None and units.begins_irap
+        if random_access:
+            self._sets.begin_at(units.sets)
+            self._carried.begin_at()
+        traits = self._traits(units, random_access, headers)
+        if units.kind >= 0:
+            self._sequence_begins = units.ends
         return traits
 
-    def _traits(self, kind: int, layer: int, knows_sets: bool) -> Traits:
+    def _traits(self, units: _Units, random_access: bool, headers: bytes | None) -> Traits:
+        kind = units.kind
+        restartable = self._sets.restartable and self._carried.restartable
+        uncertain = units.first_slices != 1 or self._may_hide_pictures or units.drops_pictures
+        uncertain |= Carried.FILM_GRAIN in self._carried
         if kind < 0:
-            return Traits(random_access=False, shown=False, restartable=self._sets.restartable)
-        irap = 16 <= kind <= _LAST_IRAP
-        if irap:
+            return Traits(random_access=False, shown=False, uncertain=uncertain, restartable=restartable)
+        if _BLA[0] <= kind <= _LAST_IRAP:
             self._skips_leading = kind in _BLA or (kind == _CRA and self._sequence_begins)
         return Traits(
-            random_access=irap and knows_sets,
+            random_access=random_access,
             shown=not (kind in _RASL and self._skips_leading),
-            discardable=kind < 16 and kind % 2 == 0 and not self._sets.changed,
-            layer=layer,
-            restartable=self._sets.restartable,
+            discardable=kind < 16 and kind % 2 == 0 and not (self._sets.changed or self._carried.changed),
+            layer=units.layer,
+            uncertain=uncertain,
+            restartable=restartable,
+            start_headers=headers if random_access and headers else b"",
         )
 
     def _nals(self, data: memoryview) -> Iterator[memoryview]:
@@ -98,6 +161,15 @@ def _hvcc_nals(extradata: bytes) -> Iterator[bytes]:
             if len(nal) < 2:
                 return
             yield nal
+
+
+def _may_hide_pictures(nal: bytes) -> bool:
+    """Whether a picture parameter set lets slices say that their picture is not shown (7.3.2.3.1)."""
+    if (nal[0] >> 1) & 63 != _PPS:
+        return False
+    reader = BitReader(unescape(nal[2:16]))
+    reader.ue(), reader.ue(), reader.bits(1)  # ids, dependent_slice_segments_enabled_flag
+    return bool(reader.bits(1))  # output_flag_present_flag
 
 
 def _set_key(nal: bytes) -> Key:

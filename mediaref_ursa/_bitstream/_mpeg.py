@@ -1,122 +1,151 @@
-"""MPEG-1, MPEG-2 and MPEG-4 part 2: start codes and picture types."""
+"""MPEG-1 and MPEG-2: start codes and picture types."""
 
 from __future__ import annotations
 
-from mediaref_ursa._bitstream._bits import BitReader
+from dataclasses import dataclass, field
+
+from mediaref_ursa._bitstream._carried import CarriedHeaders
 from mediaref_ursa._bitstream._traits import Traits
 
-_SEQUENCE, _PICTURE, _EXTENSION = 0xB3, 0x00, 0xB5
-_PICTURE_CODING_EXTENSION, _QUANT_MATRIX_EXTENSION = 8, 3
-_VOL_FIRST, _VOL_LAST = 0x20, 0x2F
+_SEQUENCE, _PICTURE, _EXTENSION, _USER_DATA = 0xB3, 0x00, 0xB5, 0xB2
+_SLICE_FIRST, _SLICE_LAST = 0x01, 0xAF
+_SEQUENCE_EXTENSION, _QUANT_MATRIX_EXTENSION, _PICTURE_CODING_EXTENSION = 1, 3, 8
 _INTRA, _BIDIRECTIONAL = 1, 3
-_LARGEST_EMPTY_VOP = 24
-_VOL_HEAD_BYTES = 64
-_EXTENDED_ASPECT_RATIO = 15
-_VBV_BITS = 79
+_FRAME = 3  # picture_structure
+_TMPGENC = b"TMPGEXS"  # FFmpeg decodes the DC coefficients of this encoder's pictures in its own way
+
+
+@dataclass
+class _Headers:
+    """The headers of one packet.
+
+    Attributes:
+        sequence: A sequence header.
+        sequence_extension: Its extension, which only MPEG-2 has.
+        matrices: A quantiser matrix extension.
+        kind: Picture type of the first picture, -1 without one.
+        temporal_reference: Of the first picture.
+        structures: picture_structure of each picture that says it.
+        pictures: How many picture headers.
+        is_cut: Whether a picture lacks its first slice, or has none.
+        carried: User data that stay in force.
+    """
+
+    sequence: bool = False
+    sequence_extension: bool = False
+    matrices: bool = False
+    kind: int = -1
+    temporal_reference: int = -1
+    structures: list[int] = field(default_factory=list)
+    pictures: int = 0
+    is_cut: bool = False
+    _awaits_slice: bool = False
+    carried: dict[str, bytes] = field(default_factory=dict)
+
+    def add(self, code: int, body: bytes, unit: bytes) -> None:
+        if code == _SEQUENCE:
+            self.sequence = True
+        elif code == _PICTURE and len(body) > 1:
+            if not self.pictures:
+                self.kind, self.temporal_reference = body[1] >> 3 & 7, body[0] << 2 | body[1] >> 6
+            self.pictures += 1
+            self.is_cut |= self._awaits_slice
+            self._awaits_slice = True
+        elif code == _EXTENSION and body:
+            self._add_extension(body)
+        elif _SLICE_FIRST <= code <= _SLICE_LAST:
+            self.is_cut |= self._awaits_slice and code != _SLICE_FIRST
+            self._awaits_slice = False
+        elif code == _USER_DATA and _TMPGENC in unit:
+            self.carried["encoder"] = unit
+
+    def _add_extension(self, body: bytes) -> None:
+        kind = body[0] >> 4
+        self.sequence_extension |= kind == _SEQUENCE_EXTENSION
+        self.matrices |= kind == _QUANT_MATRIX_EXTENSION
+        if kind == _PICTURE_CODING_EXTENSION:
+            self.structures.append(body[2] & 3 if len(body) > 2 else _FRAME)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether each picture begins with its first slice."""
+        return not (self.is_cut or self._awaits_slice)
+
+    @property
+    def lone_parity(self) -> int | None:
+        """1 or 2 where the packet holds only top or bottom fields."""
+        found = set(self.structures)
+        return found.pop() if len(found) == 1 and _FRAME not in found else None
 
 
 class Mpeg2Inspector:
     """Reads picture headers of MPEG-1 and MPEG-2 (ISO/IEC 13818-2, 6.2).
 
     A sequence header resets the quantiser matrices, so that an intra picture without one is a random
-    access point only where no packet carries one.
+    access point only where no packet carries one, nor other matrices.
     """
 
     def __init__(self, extradata: bytes) -> None:
-        del extradata
         self._headers_in_band = False
+        self._is_mpeg2 = _finds_sequence_extension(extradata)
+        self._carried = CarriedHeaders()
+        self._first_field: tuple[int, int] | None = None
 
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
-        raw = bytes(data)
-        sequence, matrices, picture, fields = False, False, -1, set()
-        position = raw.find(b"\0\0\1")
-        while 0 <= position < len(raw) - 4:
-            code = raw[position + 3]
-            body = raw[position + 4 : position + 10]
-            if code == _SEQUENCE:
-                sequence = self._headers_in_band = True
-            elif code == _PICTURE and picture < 0 and len(body) > 1:
-                picture = body[1] >> 3 & 7
-            elif code == _EXTENSION and body[0] >> 4 == _PICTURE_CODING_EXTENSION:
-                fields.add(body[2] & 3 if len(body) > 2 else 3)
-            elif code == _EXTENSION and body[0] >> 4 == _QUANT_MATRIX_EXTENSION:
-                matrices = True  # they stay in force for the pictures that follow
-            position = raw.find(b"\0\0\1", position + 4)
+        headers = _read_headers(bytes(data))
+        self._headers_in_band |= headers.sequence or headers.matrices
+        self._is_mpeg2 |= headers.sequence_extension
+        missing = self._carried.begin_packet(headers.carried)
+        is_second = self._is_second_field(headers)
+        random_access = headers.kind == _INTRA and not is_second and self._knows_sequence(headers)
+        random_access &= headers.is_whole
+        if random_access:
+            self._carried.begin_at()
+        changes = headers.sequence or headers.matrices or self._carried.changed
         return Traits(
-            random_access=picture == _INTRA and (sequence or not self._headers_in_band),
-            shown=picture >= 0,
-            discardable=picture == _BIDIRECTIONAL and not (sequence or matrices),
-            lone_field=len(fields) == 1 and 3 not in fields,
+            random_access=random_access,
+            shown=headers.pictures > 0,
+            discardable=headers.kind == _BIDIRECTIONAL and not changes,
+            uncertain=headers.pictures != 1 + _is_field_pair(headers) or not headers.is_whole,
+            lone_field=headers.lone_parity is not None,
+            start_headers=b"".join(missing) if random_access else b"",
         )
 
+    def _knows_sequence(self, headers: _Headers) -> bool:
+        if headers.sequence:
+            return headers.sequence_extension or not self._is_mpeg2
+        return not self._headers_in_band
 
-class Mpeg4Inspector:
-    """Reads VOP headers of MPEG-4 part 2 (ISO/IEC 14496-2, 6.2.5).
-
-    Some encoders pack two VOPs into a packet and an empty one into the next, or send empty VOPs for
-    repeated frames: which packets give frames is then learnt by decoding once.
-
-    In interlaced video with B-VOPs, FFmpeg scales motion vectors by a time that it takes from the first
-    B-VOP it meets: such streams are decoded from their first packet, without leaving any out.
-    """
-
-    def __init__(self, extradata: bytes) -> None:
-        self._vol = _find_vol(extradata)
-        self._configured = self._vol is not None
-        self._has_bidirectional = False
-
-    def inspect(self, data: memoryview) -> Traits:
-        """Return the facts about the next packet."""
-        raw = bytes(data)
-        vops: list[int] = []
-        position = raw.find(b"\0\0\1\xb6")
-        while 0 <= position < len(raw) - 4:
-            vops.append(raw[position + 4] >> 6)
-            position = raw.find(b"\0\0\1\xb6", position + 4)
-        intra = vops[:1] == [0]
-        vol = _find_vol(raw)
-        self._vol = vol or self._vol
-        self._has_bidirectional |= 2 in vops
-        bound_to_the_first = self._has_bidirectional and _is_interlaced(self._vol)
-        return Traits(
-            random_access=intra and (self._configured or vol is not None) and not bound_to_the_first,
-            shown=bool(vops),
-            discardable=vops == [2] and not bound_to_the_first,
-            uncertain=len(vops) != 1 or (not intra and len(raw) <= _LARGEST_EMPTY_VOP),
-        )
+    def _is_second_field(self, headers: _Headers) -> bool:
+        """Return whether a lone field completes the frame that the packet before began."""
+        before, self._first_field = self._first_field, None
+        parity = headers.lone_parity
+        if parity is None or headers.pictures != 1:
+            return False
+        if before != (headers.temporal_reference, 3 - parity):
+            self._first_field = headers.temporal_reference, parity
+            return False
+        return True
 
 
-def _find_vol(data: bytes) -> bytes | None:
-    """Return the head of the first video object layer header, without its start code."""
-    position = data.find(b"\0\0\1")
-    while 0 <= position < len(data) - 3:
-        if _VOL_FIRST <= data[position + 3] <= _VOL_LAST:
-            return data[position + 4 : position + 4 + _VOL_HEAD_BYTES]
-        position = data.find(b"\0\0\1", position + 3)
-    return None
+def _is_field_pair(headers: _Headers) -> bool:
+    return sorted(headers.structures) == [1, 2] and headers.pictures == 2
 
 
-def _is_interlaced(vol: bytes | None) -> bool:
-    """Read a video object layer header up to its interlaced flag (ISO/IEC 14496-2, 6.2.3)."""
-    if vol is None:
-        return False
-    reader = BitReader(vol)
-    reader.bits(9)  # random_accessible_vol, video_object_type_indication
-    if reader.bits(1):
-        reader.bits(7)  # version, priority
-    if reader.bits(4) == _EXTENDED_ASPECT_RATIO:
-        reader.bits(16)
-    if reader.bits(1):
-        reader.bits(3)  # chroma_format, low_delay
-        if reader.bits(1):
-            reader.bits(_VBV_BITS)
-    if reader.bits(2):  # a shape that is not rectangular
-        return False
-    reader.bits(1)
-    resolution = reader.bits(16)
-    reader.bits(1)
-    if reader.bits(1):  # fixed_vop_rate
-        reader.bits(max(1, (resolution - 1).bit_length()))
-    reader.bits(29)  # width and height with their markers
-    return bool(reader.bits(1))
+def _read_headers(raw: bytes) -> _Headers:
+    headers = _Headers()
+    position = raw.find(b"\0\0\1")
+    while 0 <= position < len(raw) - 4:
+        code = raw[position + 3]
+        following = raw.find(b"\0\0\1", position + 4)
+        is_user_data = code == _USER_DATA
+        end = following if following >= 0 else len(raw)
+        unit = raw[position:end] if is_user_data else b""
+        headers.add(code, raw[position + 4 : position + 10], unit)
+        position = following
+    return headers
+
+
+def _finds_sequence_extension(extradata: bytes) -> bool:
+    return _read_headers(extradata).sequence_extension

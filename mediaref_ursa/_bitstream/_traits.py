@@ -15,13 +15,16 @@ class Traits(NamedTuple):
         discardable: No other frame of the same or a lower temporal layer is predicted from it; None
             where its bits were not read for that.
         layer: Temporal layer; a discardable packet may be left out only in the highest one.
-        uncertain: The packet's frames cannot be told without decoding the segment once.
+        uncertain: Which packets give frames, or from which ones decoding can begin, cannot be told without
+            decoding the segment once.
         lossy: Packets before this one are missing.
         lone_field: The packet holds one field of an interlaced frame, not the whole of it.
         inherits: Besides reference pictures, decoding takes over what the packet before it left behind, so
             that this one cannot be left out.
         restartable: A decoder that has seen all up to here, and is flushed, decodes from a random access
             point on as a new one does.
+        start_headers: Headers of earlier packets that stay in force and that the packet lacks: a decoder
+            that begins here is fed them in front of it.
     """
 
     random_access: bool
@@ -33,6 +36,7 @@ class Traits(NamedTuple):
     lone_field: bool = False
     inherits: bool = False
     restartable: bool = False
+    start_headers: bytes = b""
 
 
 class Inspector(Protocol):

@@ -1,4 +1,4 @@
-"""VP8, VP9, FFV1 and intra-only codecs: the few bits at the head of each frame."""
+"""VP8, VP9, FFV1 and codecs of intra frames only: the few bits at the head of each frame."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import NamedTuple
 from mediaref_ursa._bitstream._bits import BitReader
 from mediaref_ursa._bitstream._traits import Traits
 
+_VP8_START_CODE = b"\x9d\x01\x2a"
+_VP8_KEY_HEADER_BYTES = 10
+_VP9_SYNC_CODE = 0x498342
+
 
 class Vp8Inspector:
-    """Reads the frame tag of VP8 (RFC 6386, 9.1)."""
+    """Reads the frame tag of VP8 (RFC 6386, 9.1), and of key frames how they begin."""
 
     def __init__(self, extradata: bytes) -> None:
         del extradata  # VP8 has none
@@ -19,7 +23,45 @@ class Vp8Inspector:
         """Return the facts about the next packet."""
         if not len(data):
             return Traits(random_access=False, shown=False, restartable=True)
-        return Traits(random_access=not data[0] & 1, shown=bool(data[0] & 0x10), restartable=True)
+        is_key = not data[0] & 1
+        begins = is_key and data[3:6] == _VP8_START_CODE and not _vp8_keeps_segments(data)
+        return Traits(
+            random_access=begins,
+            shown=bool(data[0] & 0x10),
+            uncertain=is_key and not begins,
+            restartable=True,
+        )
+
+
+def _vp8_keeps_segments(data: memoryview) -> bool:
+    """Whether a key frame takes its segments from the frame before, or is too short to tell (9.2 and 9.3)."""
+    if len(data) <= _VP8_KEY_HEADER_BYTES + 1:
+        return True
+    reader = _BooleanDecoder(data[_VP8_KEY_HEADER_BYTES:])
+    reader.bit(), reader.bit()  # color_space, clamping_type
+    return bool(reader.bit()) and not reader.bit()  # segmentation_enabled, update_mb_segmentation_map
+
+
+class _BooleanDecoder:
+    """Reads the flags at the head of a partition, each as likely 0 as 1 (RFC 6386, 7.3)."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._value = int.from_bytes(data[:8].tobytes().ljust(8, b"\0"), "big")
+        self._range, self._scale = 255, 56
+
+    def bit(self) -> int:
+        """Return the next flag; good for the first few dozen."""
+        split = (1 + ((self._range - 1) >> 1)) << self._scale
+        is_set = self._value >= split
+        if is_set:
+            self._value -= split
+            self._range -= split >> self._scale
+        else:
+            self._range = split >> self._scale
+        while self._range < 128:
+            self._range <<= 1
+            self._scale -= 1
+        return int(is_set)
 
 
 class Vp9Inspector:
@@ -40,6 +82,7 @@ class Vp9Inspector:
             random_access=bool(headers) and headers[0].is_key,
             shown=any(header.is_shown for header in headers),
             discardable=bool(headers) and not any(header.leaves_something for header in headers),
+            uncertain=not all(header.is_valid for header in headers),
             inherits=any(header.inherits for header in headers),
             restartable=True,
         )
@@ -50,20 +93,25 @@ class _Vp9Header(NamedTuple):
     is_shown: bool
     leaves_something: bool
     inherits: bool
+    is_valid: bool = True
 
 
 def _vp9_header(frame: memoryview) -> _Vp9Header:
     """Read an uncompressed header up to refresh_frame_flags (6.2)."""
     reader = BitReader(bytes(frame[:12]))
-    reader.bits(2)
+    if reader.bits(2) != 2:  # frame_marker
+        return _Vp9Header(is_key=False, is_shown=True, leaves_something=True, inherits=True, is_valid=False)
     profile = reader.bits(1) | reader.bits(1) << 1
     if profile == 3:
         reader.bits(1)
     if reader.bits(1):  # show_existing_frame
         return _Vp9Header(is_key=False, is_shown=True, leaves_something=True, inherits=True)
     is_key, is_shown, is_resilient = not reader.bits(1), bool(reader.bits(1)), bool(reader.bits(1))
-    if is_key or not is_resilient:
-        return _Vp9Header(is_key, is_shown, leaves_something=True, inherits=not is_key)
+    if is_key:
+        is_valid = reader.bits(24) == _VP9_SYNC_CODE
+        return _Vp9Header(is_valid, is_shown, leaves_something=True, inherits=False, is_valid=is_valid)
+    if not is_resilient:
+        return _Vp9Header(is_key, is_shown, leaves_something=True, inherits=True)
     is_intra_only = False if is_shown else bool(reader.bits(1))
     if is_intra_only:  # rare, and its header has more before the flags
         return _Vp9Header(is_key, is_shown, leaves_something=True, inherits=False)

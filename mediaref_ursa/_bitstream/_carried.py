@@ -1,0 +1,51 @@
+"""Headers that stay in force for later packets, besides parameter sets: a decoder remembers them.
+
+Encoders send some headers once, with the first packet: which encoder it was (decoders then work around its
+faults), film grain, quantiser tables. A decoder that begins later has not seen them, and would give other
+pixels. They are recorded, and fed in front of the packet that decoding begins with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+
+class CarriedHeaders:
+    """Headers in force by kind; a later header replaces an earlier one of its kind.
+
+    Attributes:
+        changed: Whether the last packet brought a header that was not in force before: then the packets
+            after it need it, whatever its picture is.
+        restartable: Whether they have stayed the same since decoding could first begin: then a decoder that
+            has seen any of the packets since remembers nothing that others do not.
+    """
+
+    def __init__(self) -> None:
+        self.changed = False
+        self.restartable = True
+        self._has_begun = False
+        self._in_force: dict[Hashable, bytes] = {}
+
+    def __contains__(self, kind: Hashable) -> bool:
+        return bool(self._in_force.get(kind))
+
+    def begin_packet(self, found: Mapping[Any, bytes]) -> tuple[bytes, ...]:
+        """Take in the headers of the next packet.
+
+        Args:
+            found: Its headers by kind; empty bytes end what is in force of that kind.
+
+        Returns:
+            The headers in force that the packet itself lacks.
+        """
+        missing = tuple(header for kind, header in self._in_force.items() if header and kind not in found)
+        self.changed = any(self._in_force.get(kind, b"") != header for kind, header in found.items())
+        if self.changed:
+            self._in_force.update(found)
+            self.restartable &= not self._has_begun
+        return missing
+
+    def begin_at(self) -> None:
+        """Note that decoding may begin with the last packet."""
+        self._has_begun = True
