@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import zlib
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -21,6 +22,9 @@ from mediaref_ursa._time import Int64Array, ticks_to_ns_ceil, ticks_to_ns_round
 
 _TOO_LONG = 2**62
 FULL, SPARSE = "full", "sparse"
+READER_VERSION = 2
+"""Version of what reads random access points from the bits; it rises when earlier ones could be wrong."""
+_READ_ALIKE = frozenset({"av1", "ffv1", "vp9"})  # codecs that all versions read the same
 UNKNOWN = -1
 """Stands for "not known" in ``crc32`` and ``is_reference``."""
 
@@ -54,6 +58,9 @@ class SegmentInfo:
             were: then checksums and reference flags are unknown.
         restartable: A decoder that was used on the segment and flushed gives the frames of a new one: what it
             may have learned on its way, parameter sets, is the same everywhere.
+        start_headers: ``(packet, headers)``, packets ascending: what a decoder that begins at the packet, or
+            at a later one up to the next entry, must be fed in front of it: it came with earlier packets.
+        reader_version: Version of what found the random access points, ``READER_VERSION`` now.
     """
 
     uri: str
@@ -78,6 +85,18 @@ class SegmentInfo:
     stream_index: int | None = None
     verified: str = FULL
     restartable: bool = False
+    start_headers: tuple[tuple[int, bytes], ...] = ()
+    reader_version: int = READER_VERSION
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether an earlier version may have read this codec's random access points wrongly."""
+        return self.reader_version < READER_VERSION and self.codec not in _READ_ALIKE
+
+    def headers_before(self, packet: int) -> bytes:
+        """Return what a decoder that begins at a packet must be fed in front of it."""
+        row = bisect_right(self.start_headers, packet, key=lambda entry: entry[0]) - 1
+        return self.start_headers[row][1] if row >= 0 else b""
 
     @property
     def display_size(self) -> tuple[int, int]:
@@ -98,6 +117,11 @@ class EncodedPacket(NamedTuple):
     number: int
     data: bytes | memoryview
     is_keyframe: bool
+
+    def as_first_of(self, info: SegmentInfo) -> EncodedPacket:
+        """Return the packet as a decoder of the segment is fed it that begins with it."""
+        headers = info.headers_before(self.number)
+        return self._replace(data=headers + bytes(self.data)) if headers else self
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from mediaref_ursa._errors import FrameIndexInvalidError, FrameIndexVersionError
-from mediaref_ursa._frame_table import FULL, SPARSE, SegmentInfo, SegmentTable
+from mediaref_ursa._frame_table import FULL, READER_VERSION, SPARSE, SegmentInfo, SegmentTable
 from mediaref_ursa._uris import scheme_of, without_query
 
 METADATA_KEY = "mediaref_ursa"
@@ -21,6 +21,8 @@ _SUFFIX = ".lance"
 _CREDENTIALS = re.compile(r"(?<=://)[^/?#]*@")
 _TOO_LARGE = 2**62
 _TOO_MANY_STREAMS = 2**31
+_MAX_START_HEADERS = 1 << 16
+_MAX_START_HEADERS_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
                 "stream_index": info.stream_index,
                 "verified": info.verified,
                 "restartable": info.restartable,
+                "start_headers": [
+                    [packet, base64.b64encode(headers).decode()] for packet, headers in info.start_headers
+                ],
+                "reader_version": info.reader_version,
                 "frames": len(table),
                 "packets": len(table.packets),
                 "columns_crc32": table.columns_crc32,
@@ -146,6 +152,8 @@ def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
         stream_index=_stream_index(segment.get("stream_index")),
         verified=SPARSE if segment.get("verified") == SPARSE else FULL,
         restartable=segment.get("restartable") is True,
+        start_headers=_start_headers(segment.get("start_headers", [])),
+        reader_version=min(int(segment.get("reader_version", 1)), READER_VERSION),
     )
     crc = segment.get("columns_crc32")
     return SegmentEntry(info, sizes[3], sizes[4], None if crc is None else int(crc))
@@ -158,6 +166,18 @@ def _stream_index(value: Any) -> int | None:
     if not 0 <= number < _TOO_MANY_STREAMS:
         raise ValueError(f"stream_index {number}")
     return number
+
+
+def _start_headers(value: Any) -> tuple[tuple[int, bytes], ...]:
+    if not isinstance(value, list) or len(value) > _MAX_START_HEADERS:
+        raise ValueError("start_headers that no segment can have")
+    entries = tuple((int(packet), base64.b64decode(headers, validate=True)) for packet, headers in value)
+    numbers = [packet for packet, _ in entries]
+    if numbers != sorted(set(numbers)) or min(numbers, default=0) < 0:
+        raise ValueError("start_headers whose packets do not ascend")
+    if sum(len(headers) for _, headers in entries) > _MAX_START_HEADERS_BYTES:
+        raise ValueError("start_headers that are too long")
+    return entries
 
 
 def _small(value: Any) -> int:

@@ -104,6 +104,8 @@ def _state_of(video: ObjectInfo, open_index: Callable[[], LanceFrameIndex]) -> F
         tables = tuple(index.segment_table(number) for number in range(len(index.segments)))
         if not tables or not all(len(table) for table in tables):
             raise FrameIndexInvalidError("expected frames in every segment of the index, found none")
+        if any(info.is_outdated for info in index.segments):
+            return FoundIndex(STALE, index, reason="an earlier version wrote it, and could be wrong")
     except FrameIndexMissingError:
         return FoundIndex(NO_INDEX)
     except FrameIndexStaleError as error:

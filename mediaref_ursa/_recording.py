@@ -24,7 +24,13 @@ from mediaref_ursa.store._local import place_of
 
 with needs_extra("video"):
     from mediaref_ursa._frame_index import LanceFrameIndex
-    from mediaref_ursa._sources import VideoSource, check_segment, complete_base_index, is_guarded
+    from mediaref_ursa._sources import (
+        VideoSource,
+        check_segment,
+        complete_base_index,
+        is_guarded,
+        scanned_if_outdated,
+    )
 
 
 class Recording:
@@ -171,7 +177,7 @@ class Recording:
         self.access.check_pixels(table.info.width, table.info.height, place)
         if not is_guarded(store, table):
             self.index.check_fresh(number, store.head(place))
-        return table
+        return scanned_if_outdated(table, store, self.access)
 
     def _store(self, place: str) -> ObjectStore:
         return self._own_store or open_store(place, None, self.storage_options, self.access)

@@ -200,7 +200,7 @@ def _with_index(
         table = index.segment_table(number).with_uri(info.uri)
         if ask_store or not is_guarded(store, table):
             index.check_fresh(number, store.head(info.uri))
-        tables.append(table)
+        tables.append(scanned_if_outdated(table, store, access))
     return VideoSource(uri, store, tuple(tables))
 
 
@@ -243,6 +243,30 @@ def check_segment(video: str, segment: str, access: Access) -> None:
         check_under_base(segment, access.base_dir)
     elif access.untrusted and not access.allow_outside_base:
         check_under_base(segment, str(Path(local_path(video)).parent))
+
+
+def scanned_if_outdated(table: SegmentTable, store: ObjectStore, access: Access = TRUSTED) -> SegmentTable:
+    """Return a segment as its index has it, or scanned if an earlier version wrote that and could be wrong.
+
+    Raises:
+        FrameIndexStaleError: The scan gives other frames.
+    """
+    uri = table.info.uri
+    if not table.info.is_outdated:
+        return table
+    logger.warning(
+        "an earlier version wrote the frame index of {}, and could mistake random access points; the video "
+        "is scanned instead; write the index anew with: mediaref-ursa index",
+        redact(uri),
+    )
+    scanned = scan_video(uri, store, access, stream_index=table.info.stream_index)
+    if not np.array_equal(table.pts, scanned.pts):
+        raise FrameIndexStaleError(
+            f"an earlier version wrote the frame index, and found other frames: expected {len(scanned)} "
+            f"frames, found {len(table)}, or their pts differ; write it anew with: mediaref-ursa index",
+            uri=uri,
+        )
+    return replace(scanned, timestamp=table.timestamp)
 
 
 def complete_base_index(

@@ -321,9 +321,9 @@ class _Movie:
     def write(cls, file: BinaryIO, table: SegmentTable, feed: PacketFeed, rotation: int) -> _Movie:
         """Write the packets of a feed, to be turned by so many degrees counter-clockwise."""
         movie = RunMovie(file, table.info, rotation)
-        numbers = []
+        numbers: list[int] = []
         for packet in feed:
-            movie.add(packet.data)
+            movie.add(packet.data if numbers else packet.as_first_of(table.info).data)
             numbers.append(packet.number)
         written = cls(file, movie, table, np.array(numbers, dtype=np.int64))
         written._arrange(presentation_places(table, written.packets))

@@ -164,8 +164,8 @@ NOTHING = bytes([0x65]) + b"\x88\x80"  # a slice of an IDR picture, cut off with
         ((h264_slice(INTRA, idr=True, first_mb=20),), True, False),
         ((IDR, IDR), True, True),
         ((NOTHING,), True, True),
-        ((recovery(),), True, False),
-        ((IDR[:1],), True, False),
+        ((recovery(),), False, False),
+        ((IDR[:1],), False, False),
     ],
 )  # fmt: skip
 def test_h264_packets_that_hold_no_picture_or_not_the_whole_of_one(

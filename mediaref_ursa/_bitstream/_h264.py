@@ -129,9 +129,11 @@ class H264Inspector:
         )
 
     def _is_uncertain(self, units: _Units, *, is_field: bool) -> bool:
-        """Whether only decoding tells what a packet gives: no picture, a part of one, several; film grain."""
-        if not units.slices or not units.is_whole or Carried.FILM_GRAIN in self._carried:
+        """Whether only decoding tells what a packet gives: a part of a picture, or several; or film grain."""
+        if Carried.FILM_GRAIN in self._carried:
             return True
+        if not units.slices or not units.is_whole:
+            return bool(units.slices)
         if len(units.slices) == 1:
             return len(units.slices[0]) < _LEAST_PICTURE_BYTES and units.slices[0][0] & 31 == _IDR
         first = [nal for nal in units.slices if _is_first_slice(nal)]

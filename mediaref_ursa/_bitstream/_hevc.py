@@ -124,8 +124,8 @@ class HevcInspector:
     def _traits(self, units: _Units, random_access: bool, headers: bytes | None) -> Traits:
         kind = units.kind
         restartable = self._sets.restartable and self._carried.restartable
-        uncertain = units.first_slices != 1 or self._may_hide_pictures or units.drops_pictures
-        uncertain |= Carried.FILM_GRAIN in self._carried
+        uncertain = kind >= 0 and units.first_slices != 1
+        uncertain |= self._may_hide_pictures or units.drops_pictures or Carried.FILM_GRAIN in self._carried
         if kind < 0:
             return Traits(random_access=False, shown=False, uncertain=uncertain, restartable=restartable)
         if _BLA[0] <= kind <= _LAST_IRAP:

@@ -107,7 +107,7 @@ class Mpeg2Inspector:
             random_access=random_access,
             shown=headers.pictures > 0,
             discardable=headers.kind == _BIDIRECTIONAL and not changes,
-            uncertain=headers.pictures != 1 + _is_field_pair(headers) or not headers.is_whole,
+            uncertain=headers.pictures > 1 + _is_field_pair(headers) or not headers.is_whole,
             lone_field=headers.lone_parity is not None,
             start_headers=b"".join(missing) if random_access else b"",
         )

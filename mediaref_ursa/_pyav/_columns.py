@@ -20,6 +20,8 @@ from mediaref_ursa._time import Int64Array
 NO_PTS = int(np.iinfo(np.int64).min)
 _INT64_MAX = int(np.iinfo(np.int64).max)
 _LARGEST_REORDER_DEPTH = 16
+_MAX_START_HEADERS_BYTES = 256 << 10  # where a stream changes them more often, decoding begins earlier
+_START_HEADERS_ENTRY_BYTES = 64
 
 
 @dataclass
@@ -44,7 +46,10 @@ class Columns:
     recent_dts: int | None = None
     last_sure_pts: int = _INT64_MAX
     highest_layer: int = 0
+    start_headers: list[tuple[int, bytes]] = field(default_factory=list)
+    start_headers_bytes: int = 0
     uncertain: bool = False
+    needs_trial: bool = False
     lone_fields: bool = False
     lossy: bool = False
     restartable: bool = True
@@ -71,7 +76,7 @@ class Columns:
             self.discardable.append(UNKNOWN)
             return
         traits = inspector.inspect(memoryview(data))
-        self.access.append(traits.random_access)
+        self._add_access(traits)
         self.visible.append(traits.shown and not packet.is_discard)
         self.highest_layer = max(self.highest_layer, traits.layer)
         # 0: others need it; n > 0: nobody of layer n - 1 or below does; -1: not known
@@ -79,6 +84,7 @@ class Columns:
             self.discardable[-1] = 0
         needed = UNKNOWN if traits.discardable is None else (traits.layer + 1) * traits.discardable
         self.discardable.append(needed)
+        self.needs_trial |= traits.uncertain
         self.uncertain |= traits.uncertain or traits.lone_field or (traits.shown and pts is None)
         self.lone_fields |= traits.lone_field
         self.lossy |= traits.lossy
@@ -97,9 +103,20 @@ class Columns:
         self.crc32.append(UNKNOWN)
         self.keyframe.append(is_keyframe)
         self.corrupt.append(packet.is_corrupt)
-        self.access.append(traits.random_access)
+        self._add_access(traits)
         self.visible.append(traits.shown and not packet.is_discard)
         self.discardable.append(UNKNOWN)
+
+    def _add_access(self, traits: Traits) -> None:
+        """Note whether decoding can begin at the next packet, and what it must be fed in front of it."""
+        before = self.start_headers[-1][1] if self.start_headers else b""
+        is_start = traits.random_access
+        if is_start and traits.start_headers != before:
+            self.start_headers_bytes += len(traits.start_headers) + _START_HEADERS_ENTRY_BYTES
+            is_start = self.start_headers_bytes <= _MAX_START_HEADERS_BYTES
+            if is_start:
+                self.start_headers.append((len(self.access), traits.start_headers))
+        self.access.append(is_start)
 
     def finish(self, info: SegmentInfo) -> None:
         """Turn what was gathered into arrays."""
@@ -109,11 +126,14 @@ class Columns:
         self.random_access = np.frombuffer(bytes(self.access), dtype=np.bool_).copy()
         discardable = np.array(self.discardable, dtype=np.int64)
         # Where packets are lost, a decoder conceals by what it decoded last: it must be fed all of them.
-        spare = (discardable == self.highest_layer + 1) & (not self.lone_fields) & (not self.lossy)
+        needs_all = self.lone_fields or self.lossy or self.needs_trial
+        spare = (discardable == self.highest_layer + 1) & (not needs_all)
         if info.container == "mpegts":
             self.corrupt = bytearray(len(self))  # a jump of its counters, at a joint too; the bytes are there
         if info.cut_short:
             self._forget_the_end()
+        # What a decoder shows before it has met a random access point depends on all that it was fed.
+        spare[: uncertain_head(self) or 0] = False
         self.is_reference = np.where(discardable == UNKNOWN, UNKNOWN, ~spare).astype(np.int8)
 
     def _forget_the_end(self) -> None:

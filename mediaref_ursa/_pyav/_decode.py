@@ -74,7 +74,7 @@ def use_one_thread(context: VideoCodecContext) -> None:
 
 
 def decode_packets(
-    context: VideoCodecContext, packets: Iterable[EncodedPacket], *, uri: str
+    context: VideoCodecContext, packets: Iterable[EncodedPacket], info: SegmentInfo
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Feed packets in decode order and yield ``(number, frame)`` as frames come out, all of them.
 
@@ -83,16 +83,19 @@ def decode_packets(
 
     Args:
         context: A context of :func:`open_context` that nothing has been fed to.
-        packets: In decode order.
-        uri: Named in errors.
+        packets: In decode order, from the first packet of the segment or a random access point on.
+        info: The segment.
 
     Raises:
         CorruptMediaError: The decoder refuses a packet; the frames before it were yielded.
     """
+    uri = info.uri
+    first = True
     refused: MediaRefError | None = None
     for encoded in packets:
         try:
-            frames = feed_context(context, encoded, uri=uri)
+            frames = feed_context(context, encoded.as_first_of(info) if first else encoded, uri=uri)
+            first = False
         except MediaRefError as error:
             refused = error
             break

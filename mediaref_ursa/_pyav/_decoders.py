@@ -116,6 +116,7 @@ class Decoder:
         assert self._context is not None
         if self.first < 0:
             self.first = encoded.number
+            encoded = encoded.as_first_of(self.info)
         self.position = encoded.number
         self.pending.add(encoded.number)
         return self._sure(feed_context(self._context, encoded, uri=self.info.uri))

@@ -84,11 +84,12 @@ def _full_table(
     if not len(columns):
         raise CorruptMediaError("expected a video, found a video stream without packets", uri=info.uri)
     columns.finish(info)
+    info = _with_facts(info, columns)
     if inspector is None or columns.uncertain:
-        _learn_by_decoding(reader, info, columns, inspector)
+        _learn_by_decoding(reader, info, columns, verify_starts=inspector is None or columns.needs_trial)
     else:
         _decode_head(reader, info, columns, uncertain_head(columns))
-    return segment_table(_with_facts(info, columns), columns)
+    return segment_table(info, columns)
 
 
 def _sparse_table(
@@ -104,13 +105,14 @@ def _sparse_table(
         reader, info, intra_only=intra_only, progress=progress, whatever_it_costs=whatever_it_costs
     )
     columns.finish(info)
+    info = replace(info, addressable=True, verified=SPARSE, start_headers=tuple(columns.start_headers))
     head = uncertain_head(columns)
     if not whatever_it_costs and 2 * (sum(columns.size[: head or 0]) + reader.bytes_read) > reader.length:
         raise DeclinedError("the beginning, which must be decoded, is half of the file")
     _decode_head(reader, info, columns, head)
     if progress is not None:
         progress(reader.length, reader.length)
-    return segment_table(replace(info, addressable=True, verified=SPARSE), columns)
+    return segment_table(info, columns)
 
 
 def _decode_head(reader: RangeReader, info: SegmentInfo, columns: Columns, head: int | None) -> None:
@@ -155,15 +157,19 @@ def _locate(reader: RangeReader, pos: int | None, data: bytes, guess: int) -> in
 
 
 def _learn_by_decoding(
-    reader: RangeReader, info: SegmentInfo, columns: Columns, inspector: Inspector | None
+    reader: RangeReader, info: SegmentInfo, columns: Columns, *, verify_starts: bool
 ) -> None:
-    """Decode the segment once to learn which packets give frames, at what times, and from where."""
+    """Decode the segment to learn which packets give frames, at what times, and from where.
+
+    Decoders begin at what may be a random access point only where that gives the frames of the linear decode,
+    if ``verify_starts``: else the bits have said it.
+    """
     candidates = np.flatnonzero(columns.random_access)
-    trial = decode_order_trial(reader, info, with_pixels=inspector is None)
+    trial = decode_order_trial(reader, info, with_pixels=verify_starts)
     columns.shown = np.zeros(len(columns), dtype=np.bool_)
     columns.shown[trial.numbers] = True
     columns.pts[trial.numbers] = trial.pts
-    if inspector is None:
+    if verify_starts:
         columns.random_access[:] = False
         columns.random_access[exact_starts(reader, info, candidates, trial)] = True
     columns.random_access &= columns.pts != NO_PTS
@@ -174,5 +180,6 @@ def _with_facts(info: SegmentInfo, columns: Columns) -> SegmentInfo:
         info,
         addressable=columns.addressable,
         lookahead_packets=_FIELD_LOOKAHEAD_PACKETS if columns.lone_fields else 0,
-        restartable=columns.restartable and not (columns.lossy or columns.lone_fields),
+        restartable=columns.restartable and not (columns.lossy or columns.lone_fields or columns.needs_trial),
+        start_headers=tuple(columns.start_headers),
     )

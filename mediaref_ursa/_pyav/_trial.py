@@ -50,7 +50,7 @@ def decode_order_trial(
     numbers: list[int] = []
     pixels: dict[int, int] = {}
     source = islice(_numbered_packets(reader, info, hidden), stop)
-    for number, frame in decode_packets(open_context(info), source, uri=info.uri):
+    for number, frame in decode_packets(open_context(info), source, info):
         if number in hidden:
             continue
         numbers.append(number)
@@ -99,7 +99,7 @@ def _gives(
     source = islice(_numbered_packets(reader, info, set()), first, last)
     found: dict[int, int] = {}
     try:
-        for number, frame in decode_packets(open_context(info), source, uri=info.uri):
+        for number, frame in decode_packets(open_context(info), source, info):
             found[number] = _pixel_crc(frame)
     except CorruptMediaError:
         return False
