@@ -35,7 +35,7 @@ TOP, BOTTOM = 0, 1
 
 
 def run(codec: str, packets: Sequence[bytes], extradata: bytes = b"") -> list[Traits]:
-    inspector = inspector_for(codec, extradata, intra_only=False)
+    inspector = inspector_for(codec, extradata)
     assert inspector is not None
     return [inspector.inspect(memoryview(packet)) for packet in packets]
 
@@ -418,7 +418,7 @@ def test_vp9_what_a_frame_inherits_from_is_kept() -> None:
         is_keyframe = is_corrupt = is_discard = False
 
     columns = Columns()
-    inspector = inspector_for("vp9", b"", intra_only=False)
+    inspector = inspector_for("vp9", b"")
     spare, plain = vp9(refreshes=0), vp9(resilient=False)
     for data in (vp9(key=True), spare, spare, plain, spare, vp9(key=True)):
         columns.add(Packet(), data, inspector)  # type: ignore[arg-type]
@@ -561,7 +561,7 @@ def test_mpeg4_user_data_stay_in_force() -> None:
 
     assert [traits.start_headers for traits in found] == [b"", xvid, b"", b"", lavc, lavc]
     assert flags(found, "discardable") == "000000"
-    assert flags(found, "restartable") == "111000"
+    assert flags(found, "restartable") == "111111"
 
 
 def test_mpeg4_packed_and_empty_pictures_are_settled_by_decoding() -> None:
@@ -578,13 +578,41 @@ def test_ffv1() -> None:
     assert starts("ffv1", [b"\x7f\x80\0", b"\x7f\x7f\xff", b"\xff\xff", b"\0\0", b""]) == "10100"
 
 
-def test_intra_only_codecs_need_no_reading() -> None:
-    inspector = inspector_for("mjpeg", b"", intra_only=True)
+def test_codecs_whose_packets_stand_alone() -> None:
+    assert starts("prores", [b"frame", b""]) == "11"
+    assert flags(run("prores", [b"frame", b""]), "shown") == "10"
 
-    assert inspector is not None
-    assert inspector.inspect(memoryview(b"\xff\xd8")) == Traits(True, shown=True, discardable=True)
-    assert not inspector.inspect(memoryview(b"")).shown
+
+def dqt(*tables: tuple[int, int]) -> bytes:
+    content = b"".join(bytes([number]) + bytes([value] * 64) for number, value in tables)
+    return b"\xff\xdb" + (len(content) + 2).to_bytes(2, "big") + content
+
+
+def dht(number: int, symbols: bytes) -> bytes:
+    content = bytes([number]) + bytes([len(symbols)]) + bytes(15) + symbols
+    return b"\xff\xc4" + (len(content) + 2).to_bytes(2, "big") + content
+
+
+def jpeg(*tables: bytes) -> bytes:
+    return b"\xff\xd8" + b"".join(tables) + b"\xff\xda\0\4\0\0" + dqt((0, 99)) + b"\xff\xd9"
+
+
+def test_jpeg_tables_of_earlier_pictures_are_fed_at_later_starts() -> None:
+    packets = [
+        jpeg(dqt((0, 1), (1, 2))),
+        jpeg(),
+        jpeg(dqt((1, 3))),
+        jpeg(dqt((0, 1)), dht(0x10, b"abc")),
+        jpeg(dqt((0, 1))),
+    ]
+    found = run("mjpeg", packets)
+
+    assert flags(found, "random_access") == "11111"
+    assert flags(found, "discardable") == "01001"
+    headers = [dqt((0, 1)) + dqt((1, 2)), dqt((0, 1)), dqt((1, 3)), dqt((1, 3)) + dht(0x10, b"abc")]
+    assert [traits.start_headers for traits in found] == [b"", *headers]
+    assert flags(found, "restartable") == "11100"
 
 
 def test_codecs_that_only_a_trial_decode_can_tell() -> None:
-    assert inspector_for("theora", b"", intra_only=False) is None
+    assert inspector_for("theora", b"") is None

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from mediaref_ursa._bitstream._av1 import Av1Inspector
 from mediaref_ursa._bitstream._h264 import H264Inspector
 from mediaref_ursa._bitstream._hevc import HevcInspector
+from mediaref_ursa._bitstream._intra import STATELESS_CODECS, JpegInspector, StatelessInspector
 from mediaref_ursa._bitstream._mpeg import Mpeg2Inspector
 from mediaref_ursa._bitstream._mpeg4 import Mpeg4Inspector
 from mediaref_ursa._bitstream._traits import Inspector, Traits
-from mediaref_ursa._bitstream._vpx import Ffv1Inspector, IntraInspector, Vp8Inspector, Vp9Inspector
+from mediaref_ursa._bitstream._vpx import Ffv1Inspector, Vp8Inspector, Vp9Inspector
 
 _INSPECTORS: dict[str, Callable[[bytes], Inspector]] = {
     "h264": H264Inspector,
@@ -25,21 +26,20 @@ _INSPECTORS: dict[str, Callable[[bytes], Inspector]] = {
     "mpeg2video": Mpeg2Inspector,
     "mpeg4": Mpeg4Inspector,
     "ffv1": Ffv1Inspector,
+    "mjpeg": JpegInspector,
+    **dict.fromkeys(STATELESS_CODECS, StatelessInspector),
 }
 
 
-def inspector_for(codec: str, extradata: bytes, *, intra_only: bool) -> Inspector | None:
+def inspector_for(codec: str, extradata: bytes) -> Inspector | None:
     """Return what reads a codec's packets, or None where only a trial decode can tell.
 
     Args:
         codec: FFmpeg's canonical name of the codec.
         extradata: The container's codec configuration, may be empty.
-        intra_only: Whether each frame of this codec stands alone by definition.
     """
-    if intra_only:
-        return IntraInspector()
     make = _INSPECTORS.get(codec)
     return None if make is None else make(extradata)
 
 
-__all__ = ["Inspector", "Traits", "inspector_for"]
+__all__ = ["STATELESS_CODECS", "Inspector", "Traits", "inspector_for"]

@@ -17,8 +17,8 @@ class CarriedHeaders:
     Attributes:
         changed: Whether the last packet brought a header that was not in force before: then the packets
             after it need it, whatever its picture is.
-        restartable: Whether they have stayed the same since decoding could first begin: then a decoder that
-            has seen any of the packets since remembers nothing that others do not.
+        restartable: Whether the same kinds have been in force since decoding could first begin: then what a
+            decoder remembers from elsewhere is replaced wherever it begins anew.
     """
 
     def __init__(self) -> None:
@@ -40,10 +40,13 @@ class CarriedHeaders:
             The headers in force that the packet itself lacks.
         """
         missing = tuple(header for kind, header in self._in_force.items() if header and kind not in found)
-        self.changed = any(self._in_force.get(kind, b"") != header for kind, header in found.items())
-        if self.changed:
-            self._in_force.update(found)
+        differing = {
+            kind: header for kind, header in found.items() if self._in_force.get(kind, b"") != header
+        }
+        self.changed = bool(differing)
+        if any(not (header and kind in self) for kind, header in differing.items()):
             self.restartable &= not self._has_begun
+        self._in_force.update(differing)
         return missing
 
     def begin_at(self) -> None:

@@ -1,4 +1,4 @@
-"""VP8, VP9, FFV1 and codecs of intra frames only: the few bits at the head of each frame."""
+"""VP8, VP9 and FFV1: the few bits at the head of each frame."""
 
 from __future__ import annotations
 
@@ -146,11 +146,3 @@ class Ffv1Inspector:
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
         return Traits(random_access=int.from_bytes(data[:2], "big") >= 0x7F80, shown=len(data) > 0)
-
-
-class IntraInspector:
-    """Codecs without prediction between frames: each packet stands alone."""
-
-    def inspect(self, data: memoryview) -> Traits:
-        """Return the facts about the next packet."""
-        return Traits(random_access=True, shown=len(data) > 0, discardable=True)

@@ -49,7 +49,7 @@ class Claims:
             self._length_size = _length_size(info)
         inspector = _FrameH264(info.extradata) if info.codec == "h264" else None
         if info.codec in ("hevc", "av1", "vp9", "ffv1", "mpeg1video", "mpeg2video", "mpeg4"):
-            inspector = inspector_for(info.codec, info.extradata, intra_only=False)
+            inspector = inspector_for(info.codec, info.extradata)
         if inspector is None:
             raise DeclinedError(f"heads of {info.codec} packets do not tell")
         if info.codec == "mpeg4":

@@ -31,8 +31,8 @@ def probe_segment(
     etag: str | None,
     stream_index: int | None = None,
     max_pixels: int = MAX_PIXELS,
-) -> tuple[SegmentInfo, bool]:
-    """Return what the segment is, and whether its codec has intra frames only.
+) -> SegmentInfo:
+    """Return what the segment is.
 
     The first frame is decoded twice, by the container's own decoder and by one made from what is
     recorded; where they differ, the segment could not be read from its index.
@@ -63,7 +63,7 @@ def probe_segment(
             "the first frame differs from the container's own",
             uri=uri,
         )
-    return _with_first_frame(info, theirs), bool(stream.codec.intra_only)
+    return _with_first_frame(info, theirs)
 
 
 def _check_pixels(stream: VideoStream, max_pixels: int, uri: str) -> None:

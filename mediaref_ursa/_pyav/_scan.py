@@ -64,22 +64,18 @@ def scan_segment(
         CorruptMediaError: A video without frames, or one that FFmpeg cannot read.
         LimitExceededError: More samples than the file can hold, or more pixels than ``max_pixels``.
     """
-    info, intra_only = probe_segment(
-        reader, uri=uri, etag=etag, stream_index=stream_index, max_pixels=max_pixels
-    )
+    info = probe_segment(reader, uri=uri, etag=etag, stream_index=stream_index, max_pixels=max_pixels)
     if full is not True:
         try:
-            return _sparse_table(reader, info, intra_only, progress, whatever_it_costs=full is False)
+            return _sparse_table(reader, info, progress, whatever_it_costs=full is False)
         except (DeclinedError, CorruptMediaError) as error:
             logger.info("all of {} is read: {}", redact(uri), error)
     with reader.streaming():
-        return _full_table(reader, info, intra_only, progress)
+        return _full_table(reader, info, progress)
 
 
-def _full_table(
-    reader: RangeReader, info: SegmentInfo, intra_only: bool, progress: Progress | None
-) -> SegmentTable:
-    inspector = inspector_for(info.codec, info.extradata, intra_only=intra_only)
+def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | None) -> SegmentTable:
+    inspector = inspector_for(info.codec, info.extradata)
     columns = _read_packets(reader, info, inspector, progress)
     if not len(columns):
         raise CorruptMediaError("expected a video, found a video stream without packets", uri=info.uri)
@@ -95,15 +91,12 @@ def _full_table(
 def _sparse_table(
     reader: RangeReader,
     info: SegmentInfo,
-    intra_only: bool,
     progress: Progress | None,
     *,
     whatever_it_costs: bool,
 ) -> SegmentTable:
     """Raise a DeclinedError where a full scan is needed, or costs little more."""
-    columns = sparse_columns(
-        reader, info, intra_only=intra_only, progress=progress, whatever_it_costs=whatever_it_costs
-    )
+    columns = sparse_columns(reader, info, progress=progress, whatever_it_costs=whatever_it_costs)
     columns.finish(info)
     info = replace(info, addressable=True, verified=SPARSE, start_headers=tuple(columns.start_headers))
     head = uncertain_head(columns)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from mediaref_ursa._bitstream import Traits
+from mediaref_ursa._bitstream import STATELESS_CODECS, Traits
 from mediaref_ursa._frame_table import SegmentInfo
 from mediaref_ursa._mp4_boxes import Extents, media_extents
 from mediaref_ursa._pyav._claims import Claims, DeclinedError
@@ -42,7 +42,6 @@ def sparse_columns(
     reader: RangeReader,
     info: SegmentInfo,
     *,
-    intra_only: bool,
     progress: Progress | None = None,
     whatever_it_costs: bool = False,
 ) -> Columns:
@@ -51,7 +50,6 @@ def sparse_columns(
     Args:
         reader: The file.
         info: What it is, as probing found it.
-        intra_only: Whether each frame of the codec stands alone.
         progress: Called now and then with bytes done and bytes in all.
         whatever_it_costs: Also where reading the whole file would be cheaper.
 
@@ -61,7 +59,7 @@ def sparse_columns(
     media = None if info.cut_short else media_extents(reader.length, reader.read_at)
     if not info.container.startswith("mov") or media is None:
         raise DeclinedError("samples that moov alone does not describe")
-    claims = None if intra_only else Claims(info)
+    claims = None if info.codec in STATELESS_CODECS else Claims(info)
     blank = _BlankReader(reader, media)
     with open_video(blank, uri=info.uri, stream_index=info.stream_index) as (container, stream):
         samples = _samples(stream)

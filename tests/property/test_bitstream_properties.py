@@ -71,7 +71,7 @@ def damaged(draw: st.DrawFn, codec: str) -> bytes:
 @given(st.data(), st.sampled_from(CODECS))
 def test_no_bytes_are_an_error(data: st.DataObject, codec: str) -> None:
     """Configurations and packets come from files: whatever they hold, each packet gets its facts."""
-    inspector = inspector_for(codec, data.draw(damaged(codec)), intra_only=False)
+    inspector = inspector_for(codec, data.draw(damaged(codec)))
     assert inspector is not None
 
     for packet in data.draw(st.lists(damaged(codec), max_size=6)):
@@ -88,7 +88,7 @@ def test_a_packet_is_read_alike_as_bytes_and_as_part_of_a_larger_buffer(
     data: st.DataObject, codec: str
 ) -> None:
     extradata, packet = data.draw(damaged(codec)), data.draw(damaged(codec))
-    first, second = (inspector_for(codec, extradata, intra_only=False) for _ in range(2))
+    first, second = (inspector_for(codec, extradata) for _ in range(2))
     assert first is not None
     assert second is not None
 
@@ -112,7 +112,7 @@ def test_a_configuration_that_lies_takes_no_memory(codec: str, lie: Bits) -> Non
     extradata = avcc(b"\x67" + lie.payload() + bytes(60_000), pps())
     tracemalloc.start()
     try:
-        inspector = inspector_for(codec, extradata, intra_only=False)
+        inspector = inspector_for(codec, extradata)
         assert inspector is not None
         inspector.inspect(memoryview(prefixed(h264_slice(0) + bytes(100))))
         _, peak = tracemalloc.get_traced_memory()
@@ -211,7 +211,7 @@ def test_frames_of_a_superframe_come_back(found: list[bytes], size_bytes: int) -
 def test_a_random_access_point_knows_all_sets_in_force(packets: list[tuple[bool, int, bool]]) -> None:
     """A decoder that begins at a packet knows the container's sets and the packet's own: is that all?"""
     container = {0: 0, 1: 0}
-    inspector = inspector_for("h264", avcc(sps(), pps(0), pps(1)), intra_only=False)
+    inspector = inspector_for("h264", avcc(sps(), pps(0), pps(1)))
     assert inspector is not None
     in_force = dict(container)
     for brings_set, pps_id, changed in packets:

@@ -1,0 +1,85 @@
+"""Codecs of intra frames only: each packet stands alone, but for JPEG tables that came with earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mediaref_ursa._bitstream._carried import CarriedHeaders
+from mediaref_ursa._bitstream._traits import Traits
+
+STATELESS_CODECS = frozenset(
+    {
+        *("dnxhd", "dvvideo", "ffvhuff", "huffyuv", "jpeg2000", "jpegls", "magicyuv", "prores", "utvideo"),
+        *("r10k", "r210", "rawvideo", "v210", "v308", "v408", "v410", "y41p", "yuv4"),
+        *("bmp", "dpx", "exr", "pam", "pbm", "pgm", "ppm", "qoi", "sgi", "targa", "tiff", "webp"),
+    }
+)
+"""Codecs whose decoders remember nothing of earlier packets, and of which each packet gives a picture."""
+
+_START_OF_SCAN, _QUANTISATION, _HUFFMAN = 0xDA, 0xDB, 0xC4
+_WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA))  # restart markers, start and end of image, and TEM
+
+
+class StatelessInspector:
+    """Codecs of :data:`STATELESS_CODECS`: there is nothing to read."""
+
+    def __init__(self, extradata: bytes) -> None:
+        del extradata
+
+    def inspect(self, data: memoryview) -> Traits:
+        """Return the facts about the next packet."""
+        return Traits(random_access=True, shown=len(data) > 0, discardable=True, restartable=True)
+
+
+class JpegInspector:
+    """Reads the tables of Motion JPEG (ITU-T T.81, B.2.4).
+
+    A picture may use quantisation and Huffman tables of an earlier one. A decoder that begins with it is fed
+    them in front of it.
+    """
+
+    def __init__(self, extradata: bytes) -> None:
+        self._carried = CarriedHeaders()
+        self._carried.begin_packet(dict(_tables(extradata)))
+
+    def inspect(self, data: memoryview) -> Traits:
+        """Return the facts about the next packet."""
+        missing = self._carried.begin_packet(dict(_tables(bytes(data))))
+        self._carried.begin_at()
+        return Traits(
+            random_access=True,
+            shown=len(data) > 0,
+            discardable=not self._carried.changed,
+            restartable=self._carried.restartable,
+            start_headers=b"".join(missing),
+        )
+
+
+def _tables(picture: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
+    """Yield the marker and the number of each table before the first scan, and a segment of it alone."""
+    position = 0
+    while 0 <= position < len(picture) - 3:
+        marker = picture[position + 1]
+        if picture[position] != 0xFF or marker in (0x00, 0xFF, *_WITHOUT_LENGTH):
+            position = picture.find(b"\xff", position + 1)
+            continue
+        if marker == _START_OF_SCAN:
+            return
+        end = position + 2 + int.from_bytes(picture[position + 2 : position + 4], "big")
+        if marker in (_QUANTISATION, _HUFFMAN):
+            yield from _tables_of_segment(marker, picture[position + 4 : end])
+        position = end
+
+
+def _tables_of_segment(marker: int, content: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
+    position = 0
+    while position < len(content):
+        number = content[position]
+        if marker == _QUANTISATION:
+            size = 1 + (128 if number >> 4 else 64)
+            number &= 15
+        else:
+            size = 17 + sum(content[position + 1 : position + 17])
+        table = content[position : position + size]
+        yield (marker, number), bytes([0xFF, marker]) + (len(table) + 2).to_bytes(2, "big") + table
+        position += size
