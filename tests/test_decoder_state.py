@@ -1,8 +1,8 @@
-"""What a decoder must have seen: answers do not depend on what was asked before, and are the linear decode's."""
+"""What a decoder must have seen: no answer depends on what was asked before; all are the linear decode's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,12 +10,12 @@ import av
 import numpy as np
 import pytest
 from _containers import Sample, length_prefixed, remux
-from _encoding import RGBArray, make_picture
-from _oracle import OracleFrame, linear_frames
+from _encoding import make_picture
+from _history import assert_no_history, wrong_frames
+from _oracle import linear_frames
 from _tables import Bits, hevc, sei
 
 from mediaref_ursa import LanceFrameIndex, MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._pyav._decoders import let_decoders_go
 
 X264_UUID = bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef")
 SIZE = (96, 64)
@@ -38,29 +38,6 @@ def encode(
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path
-
-
-def wrong_frames(frames: Iterable[OracleFrame], pixels: Iterable[RGBArray | None]) -> list[int]:
-    found = zip(frames, pixels, strict=True)
-    return [i for i, (frame, rgb) in enumerate(found) if rgb is None or not np.array_equal(rgb, frame.rgb)]
-
-
-def assert_no_history(path: Path) -> list[OracleFrame]:
-    """Ask for every frame from a clean state, in a batch, backwards and one after the other."""
-    frames = linear_frames(path)
-    assert len(frames) > 1
-    write_frame_index(str(path))
-    refs = [MediaRef(str(path), round(frame.time * 10**9)) for frame in frames]
-    alone = []
-    for ref in refs:
-        let_decoders_go()
-        alone.append(ref.to_ndarray())
-    let_decoders_go()
-    assert not wrong_frames(frames, alone), "alone"
-    assert not wrong_frames(frames, batch_decode(refs)), "in a batch"
-    assert not wrong_frames(frames[::-1], [ref.to_ndarray() for ref in refs[::-1]]), "backwards"
-    assert not wrong_frames(frames, [ref.to_ndarray() for ref in refs]), "after one another"
-    return frames
 
 
 def in_first_packet(unit: bytes) -> Callable[[Sample], tuple[bytes, bool]]:
