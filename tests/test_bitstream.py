@@ -239,7 +239,7 @@ def test_h264_the_build_of_an_old_x264_is_fed_at_every_start() -> None:
 
     trimmed = sei((5, bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef") + b"x264 - core 148"))
     assert [traits.start_headers for traits in found] == [b"", b"", prefixed(trimmed, size=1), b"", b"", b""]
-    assert flags(found, "restartable") == "111000"
+    assert flags(found, "restartable") == "000111", "decoders with threads do not all see it"
 
     annexed = run("h264", [annex_b(*SETS, *nals) for nals in packets])
     assert annexed[2].start_headers == START + trimmed
@@ -561,7 +561,6 @@ def test_mpeg4_user_data_stay_in_force() -> None:
 
     assert [traits.start_headers for traits in found] == [b"", xvid, b"", b"", lavc, lavc]
     assert flags(found, "discardable") == "000000"
-    assert flags(found, "restartable") == "111111"
 
 
 def test_mpeg4_packed_and_empty_pictures_are_settled_by_decoding() -> None:

@@ -27,6 +27,11 @@ class CarriedHeaders:
         self._has_begun = False
         self._in_force: dict[Hashable, bytes] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in force."""
+        return not any(self._in_force.values())
+
     def __contains__(self, kind: Hashable) -> bool:
         return bool(self._in_force.get(kind))
 

@@ -116,7 +116,6 @@ class H264Inspector:
         random_access &= knows_sets and headers is not None
         if random_access:
             self._sets.begin_at(units.sets)
-            self._carried.begin_at()
         return Traits(
             random_access=random_access,
             shown=bool(slices),
@@ -124,7 +123,7 @@ class H264Inspector:
             uncertain=self._is_uncertain(units, is_field=parity is not None),
             lossy=self._follows_a_gap(slices, idr=idr, reference=reference),
             lone_field=parity is not None,
-            restartable=self._sets.restartable and self._carried.restartable,
+            restartable=self._sets.restartable and self._carried.is_empty,
             start_headers=headers if random_access and headers else b"",
         )
 

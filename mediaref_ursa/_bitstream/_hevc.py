@@ -115,7 +115,6 @@ class HevcInspector:
         random_access = knows_sets and headers is not None and units.begins_irap
         if random_access:
             self._sets.begin_at(units.sets)
-            self._carried.begin_at()
         traits = self._traits(units, random_access, headers)
         if units.kind >= 0:
             self._sequence_begins = units.ends
@@ -123,7 +122,7 @@ class HevcInspector:
 
     def _traits(self, units: _Units, random_access: bool, headers: bytes | None) -> Traits:
         kind = units.kind
-        restartable = self._sets.restartable and self._carried.restartable
+        restartable = self._sets.restartable and self._carried.is_empty
         uncertain = kind >= 0 and units.first_slices != 1
         uncertain |= self._may_hide_pictures or units.drops_pictures or Carried.FILM_GRAIN in self._carried
         if kind < 0:

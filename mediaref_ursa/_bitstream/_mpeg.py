@@ -100,8 +100,6 @@ class Mpeg2Inspector:
         is_second = self._is_second_field(headers)
         random_access = headers.kind == _INTRA and not is_second and self._knows_sequence(headers)
         random_access &= headers.is_whole
-        if random_access:
-            self._carried.begin_at()
         changes = headers.sequence or headers.matrices or self._carried.changed
         return Traits(
             random_access=random_access,

@@ -36,7 +36,7 @@ class Mpeg4Inspector:
         self._carried = CarriedHeaders()
         self._carried.begin_packet(self._configured)
         self._vol = _find_vol(extradata)
-        self._has_bidirectional = self._is_packed = self._overrules_configuration = False
+        self._has_bidirectional = False
 
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
@@ -44,24 +44,17 @@ class Mpeg4Inspector:
         vops = list(_vops(raw))
         found = dict(_headers(raw[: vops[0] if vops else len(raw)]))
         missing = self._carried.begin_packet(found)
-        self._overrules_configuration |= any(
-            self._configured.get(k, header) != header for k, header in found.items()
-        )
         self._vol = _find_vol(raw) or self._vol
         types = [raw[position] >> 6 for position in vops]
         coded = all(self._is_coded(raw[position : position + 16]) for position in vops)
         self._has_bidirectional |= _BIDIRECTIONAL in types
-        self._is_packed |= len(vops) > 1
         bound_to_the_first = self._has_bidirectional and _is_interlaced(self._vol)
         random_access = types[:1] == [_INTRA] and coded and self._vol is not None and not bound_to_the_first
-        if random_access:
-            self._carried.begin_at()
         return Traits(
             random_access=random_access,
             shown=bool(vops),
             discardable=types == [_BIDIRECTIONAL] and not (bound_to_the_first or self._carried.changed),
             uncertain=len(vops) != 1 or not coded,
-            restartable=self._carried.restartable and not (self._is_packed or self._overrules_configuration),
             start_headers=self._not_configured(missing) if random_access else b"",
         )
 
