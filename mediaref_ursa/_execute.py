@@ -61,6 +61,8 @@ class Engine(Protocol):
     def decode(self, table: SegmentTable, step: Step, feed: PacketFeed) -> Iterator[tuple[int, Any]]:
         """Yield the packet and the picture of each frame wanted.
 
+        Of a frame that is damaged, its error; of one that a new decoder has to give, None.
+
         Raises:
             MediaRefError: What ended the run early; the frames before it were yielded.
         """
@@ -249,27 +251,36 @@ class _Call:
         missing = {packet: target for target, packet in enumerate(run.targets.tolist())}
         frames = run.frames.tolist()
         error: MediaRefError | None = None
+        anew: list[int] = []
         try:
             for packet, picture in self.engine.decode(table, step, feed):
                 target = missing.pop(packet)
+                if picture is None:
+                    anew.append(target)
+                    continue
+                if isinstance(picture, MediaRefError):
+                    failure = _failure(picture, self.sources[run.segment], table, run, target)
+                    yield DecodedFrame(run.slots_of(target), error=failure)
+                    continue
                 job = partial(self._placed, run.segment, frames[target], run.slots_of(target), picture)
                 if not self.crew.hand_over(job):
                     yield from job()
         except MediaRefError as raised:
             error = raised
         finally:
-            count(packets_decoded=feed.count, frames=len(frames) - len(missing))
+            count(packets_decoded=feed.count, frames=len(frames) - len(missing) - len(anew))
             feed.close()
         if not missing:
-            return None
-        if again := self._again(step, list(missing.values()), error or feed.error):
+            return Step(run.only(sorted(anew), table)) if anew else None
+        if again := self._again(step, [*anew, *missing.values()], error or feed.error):
             return again
         bad = _bad_packet(run, feed, error)
-        spared = [target for target in missing.values() if table.start[run.frames[target]] > bad]
+        spared = [target for target in missing.values() if _is_spared(table, int(run.frames[target]), bad)]
         for target in missing.values():
             if target not in spared:
                 failure = _failure(feed.error or error, self.sources[run.segment], table, run, target)
                 yield DecodedFrame(run.slots_of(target), error=failure)
+        spared = sorted([*anew, *spared])
         return Step(run.only(spared, table)) if spared else None
 
     def _again(self, step: Step, missing: list[int], error: MediaRefError | None) -> Step | None:
@@ -302,6 +313,12 @@ def _bad_packet(run: Run, feed: PacketFeed, error: MediaRefError | None) -> int:
     if isinstance(error, CorruptMediaError) and feed.count:  # else the decoder could not be made at all
         return feed.last
     return int(run.targets[-1])
+
+
+def _is_spared(table: SegmentTable, frame: int, bad: int) -> bool:
+    """Whether a frame can be decoded without a packet that is bad."""
+    start, packet = int(table.start[frame]), int(table.packet[frame])
+    return start > bad or (table.packets.is_reference[bad] == 0 and bad not in (start, packet))
 
 
 def _failure(

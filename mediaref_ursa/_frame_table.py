@@ -215,7 +215,7 @@ class SegmentTable:
 
     def with_frames(self, frames: Int64Array) -> SegmentTable:
         """Return the table with some of its frames only, ascending; its packets stay."""
-        return replace(
+        fewer = replace(
             self,
             pts=self.pts[frames],
             duration=self.duration[frames],
@@ -223,6 +223,14 @@ class SegmentTable:
             packet=self.packet[frames],
             start=self.start[frames],
         )
+        object.__setattr__(fewer, "_whole", self.whole)
+        return fewer
+
+    @property
+    def whole(self) -> SegmentTable:
+        """The table with all frames of the segment, of which this one may have only some."""
+        whole: SegmentTable = self.__dict__.get("_whole", self)
+        return whole
 
     def beginning_at(self, offset: Fraction) -> SegmentTable:
         """Return the table with the timestamps ``pts * time_base + offset``."""

@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_memory",
     ),
     (
+        "_damage",
         "_plan",
         "_reads",
         "_decode_plan",

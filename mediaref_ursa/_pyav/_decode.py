@@ -19,6 +19,9 @@ from mediaref_ursa._pyav._foreign import FOREIGN_ERRORS, foreign_errors, known_e
 _DECODERS = {"av1": "libdav1d"}
 """Decoders to use where FFmpeg's own of that name needs hardware."""
 
+_LEAVE_HOLES = frozenset({"mjpeg"})
+"""Decoders that give pictures with parts that they did not write, unmarked."""
+
 
 def largest_decoded(max_pixels: int) -> int:
     """Return how many pixels a decoder may take memory for, where so many may be given out.
@@ -29,7 +32,11 @@ def largest_decoded(max_pixels: int) -> int:
 
 
 def open_context(
-    info: SegmentInfo, *, max_pixels: int | None = None, codec_threads: int = 1
+    info: SegmentInfo,
+    *,
+    max_pixels: int | None = None,
+    codec_threads: int = 1,
+    refuses_damage: bool = False,
 ) -> VideoCodecContext:
     """Make the decoder of a segment: one thread, for the thread that calls this.
 
@@ -37,6 +44,8 @@ def open_context(
         info: What the segment is.
         max_pixels: The largest picture; 8K, or the segment's own size where that is larger and was checked.
         codec_threads: FFmpeg's own threads within the decoder. With several, it must not be alive at a fork.
+        refuses_damage: Let decoders refuse a damaged packet that leave parts of its picture as they find the memory,
+            and do not mark it. All others mark what they make up.
 
     Raises:
         UnsupportedMediaError: This FFmpeg has no decoder for the codec.
@@ -63,7 +72,10 @@ def open_context(
             context.pix_fmt = info.pixel_format
         if len(info.codec_tag) == 4 and info.codec_tag.isprintable():
             context.codec_tag = info.codec_tag
-        context.options = {"max_pixels": str(largest_decoded(max_pixels or info.width * info.height))}
+        options = {"max_pixels": str(largest_decoded(max_pixels or info.width * info.height))}
+        if refuses_damage and info.codec in _LEAVE_HOLES:
+            options["err_detect"] = "explode"
+        context.options = options
     return context
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -29,6 +29,8 @@ _MOST_TRAILS = 256
 _MOST_LEFT_ALONE = 4
 _MOST_STORES = 64  # then those that are gone are looked for
 _PICTURES_HELD = 6  # by a decoder, besides those that it holds back to put them in order
+_MAX_OVERTAKING = 16
+"""Frames later in decode order that may come out before a frame does: the largest picture buffer there is."""
 
 NumberedFrame = tuple[int, VideoFrame]
 
@@ -58,6 +60,9 @@ class Decoder:
         position: The last packet that it was fed, -1 before the first.
         pending: Packets that it was fed, and whose frames have not come out.
         goes_on: Whether it may be fed what follows; else it has to begin anew.
+        damaged: What went wrong since it began: the packets whose pictures the decoder marked as damaged or never
+            gave, each with the packets whose frames were still to come out by then.
+        frame_of_packet: int64, the frame that each packet shows, -1 for none: what the decoder has to give.
     """
 
     info: SegmentInfo
@@ -67,8 +72,13 @@ class Decoder:
     position: int = -1
     pending: set[int] = field(default_factory=set)
     goes_on: bool = False
+    damaged: dict[int, frozenset[int]] = field(default_factory=dict)
+    frame_of_packet: Int64Array | None = None
     _context: VideoCodecContext | None = None
     _latest: NumberedFrame | None = None
+    _awaited: dict[int, int] = field(default_factory=dict)  # packet to frames that came out before its own
+    _held: deque[NumberedFrame] = field(default_factory=deque)
+    _max_overtaking: int = 0
 
     def can_reach(self, start: int, packet: int) -> bool:
         """Whether it gives the frame of a packet when it is fed what follows.
@@ -95,20 +105,26 @@ class Decoder:
         """
         if self._context is None:
             self._context = open_context(
-                self.info, max_pixels=self.max_pixels, codec_threads=self.codec_threads
+                self.info,
+                max_pixels=self.max_pixels,
+                codec_threads=self.codec_threads,
+                refuses_damage=True,
             )
+            self._max_overtaking = _MAX_OVERTAKING if self._context.codec.reorder else 0
         else:
             self._context.flush_buffers()
             if self.info.reorder_depth and hasattr(self._context, "reorder_depth"):
                 self._context.reorder_depth = self.info.reorder_depth  # a flush forgets it
         self.first = self.position = -1
         self._latest, self.goes_on = None, True
-        self.pending.clear()
+        for state in (self.pending, self.damaged, self._awaited, self._held):
+            state.clear()
 
     def feed(self, encoded: EncodedPacket) -> list[NumberedFrame]:
         """Feed a packet; return the packet and the frame of all frames that are sure by now.
 
-        A packet that gives two frames shows the second, so that each waits for the next to come out.
+        A packet that gives two frames shows the second, so that each waits for the next to come out. A frame
+        also waits for those before it in decode order, which may turn out to be damaged.
 
         Raises:
             CorruptMediaError: The decoder refuses the packet.
@@ -119,6 +135,7 @@ class Decoder:
             encoded = encoded.as_first_of(self.info)
         self.position = encoded.number
         self.pending.add(encoded.number)
+        self._awaited[encoded.number] = 0
         return self._sure(feed_context(self._context, encoded, uri=self.info.uri))
 
     def drain(self) -> list[NumberedFrame]:
@@ -130,23 +147,47 @@ class Decoder:
         assert self._context is not None
         self.goes_on = False
         sure = self._sure(drain_context(self._context, uri=self.info.uri))
+        for packet in list(self._awaited):
+            self._miss(packet)
+        sure += self._held
         if self._latest is not None:
             sure.append(self._latest)
-            self._latest = None
+        self._latest = None
+        self._held.clear()
         self.pending.clear()
         return sure
 
     def _sure(self, frames: Iterable[VideoFrame]) -> list[NumberedFrame]:
-        sure = []
         for frame in frames:
             number = frame.pts
             if number is None:
                 continue
+            self._note(number, is_damaged=frame.is_corrupt)
             if self._latest is not None and self._latest[0] != number:
-                sure.append(self._latest)
-                self.pending.discard(self._latest[0])
+                self._held.append(self._latest)
             self._latest = number, frame
+        sure = []
+        oldest = next(iter(self._awaited), self.position + 1)
+        while self._held and self._held[0][0] < oldest:
+            sure.append(self._held.popleft())
+            self.pending.discard(sure[-1][0])
         return sure
+
+    def _note(self, number: int, *, is_damaged: bool) -> None:
+        """Note that a packet's frame came out, and which frames before it in decode order never will."""
+        self._awaited.pop(number, None)
+        if is_damaged:
+            self.damaged[number] = frozenset(self._awaited)
+        for packet in [packet for packet in self._awaited if packet < number]:
+            self._awaited[packet] += 1
+            if self._awaited[packet] > self._max_overtaking:
+                self._miss(packet)
+
+    def _miss(self, packet: int) -> None:
+        """Wait no longer for a packet's frame; it is damage if there should be one."""
+        del self._awaited[packet]
+        if self.frame_of_packet is not None and self.frame_of_packet[packet] >= 0:
+            self.damaged.setdefault(packet, frozenset())
 
 
 @dataclass(frozen=True)
@@ -261,8 +302,11 @@ class DecoderPool:
             return spare[0].decoder
 
     def give_back(self, key: DecoderKey, decoder: Decoder) -> None:
-        """Let a decoder be idle, if it is of use to anybody later."""
-        if not (decoder.goes_on or decoder.info.restartable):
+        """Let a decoder be idle, if it is of use to anybody later.
+
+        One that met damage is not: even flushed it may decode other pictures otherwise than a new one.
+        """
+        if decoder.damaged or not (decoder.goes_on or decoder.info.restartable):
             return
         with self._lock:
             if key.store not in self._stores:  # all was dropped meanwhile

@@ -9,6 +9,7 @@ from itertools import groupby
 import numpy as np
 from av.video.frame import VideoFrame
 
+from mediaref_ursa._damage import damage_before, damage_error, is_spoilt
 from mediaref_ursa._errors import MediaRefError
 from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
@@ -83,8 +84,13 @@ class PyAVEngine:
                 _begin_segment(table, DecoderKey.of(table, store, self._max_pixels), list(mine), begun)
         return begun
 
-    def decode(self, table: SegmentTable, step: Step, feed: PacketFeed) -> Iterator[tuple[int, Picture]]:
+    def decode(
+        self, table: SegmentTable, step: Step, feed: PacketFeed
+    ) -> Iterator[tuple[int, Picture | MediaRefError | None]]:
         """Yield the packet and the picture of each frame wanted, in the order of the decoder's output.
+
+        Of a frame that a damaged picture touches, the error; of one that a new decoder has to give, since this
+        one met damage before it, None.
 
         Raises:
             CorruptMediaError: The decoder refuses a packet; the frames before it were yielded.
@@ -92,7 +98,7 @@ class PyAVEngine:
         """
         state: _State | None = step.state
         key = None if state is None else state.key
-        decoder = self._decoder(table.info, state)
+        decoder = self._decoder(table, state)
         missing = set(step.run.targets.tolist())
         last_frame = int(step.run.frames.max())
         for number, frame in _frames(decoder, feed, missing if step.stays else None):
@@ -100,11 +106,16 @@ class PyAVEngine:
                 if feed.completes(number, table.info.lookahead_packets):
                     missing.remove(number)
                     name = (key, number) if key is not None and number in step.keep else None
-                    yield number, Picture(frame, table.info, name)
+                    yield number, _outcome(decoder, table, number, Picture(frame, table.info, name))
             elif step.stays and key is not None:
                 ahead = int(table.frame_of_packet[number])
                 if ahead > last_frame and decoder.first <= table.start[ahead]:
-                    decoders.keep(key, number, frame)
+                    picture = Picture(frame, table.info)
+                    if _outcome(decoder, table, number, picture) is picture:
+                        decoders.keep(key, number, frame)
+            if decoder.damaged and _all_begin_anew(decoder, table, missing):
+                yield from ((packet, None) for packet in missing)
+                return
         if key is not None:
             decoders.give_back(key, decoder)
 
@@ -125,13 +136,35 @@ class PyAVEngine:
             decoders.keep(*picture.keep_as, picture.frame)
         return pixels
 
-    def _decoder(self, info: SegmentInfo, state: _State | None) -> Decoder:
+    def _decoder(self, table: SegmentTable, state: _State | None) -> Decoder:
+        info = table.info
         if state is None:
-            threads = self._codec_threads if info.restartable else 1
-            decoder = Decoder(info, self._max_pixels, threads)
+            decoder = Decoder(info, self._max_pixels, self._codec_threads if info.restartable else 1)
             decoder.begin()
-            return decoder
-        return state.decoder or decoders.take(state.key, info)
+        else:
+            decoder = state.decoder or decoders.take(state.key, info)
+        decoder.frame_of_packet = table.whole.frame_of_packet
+        return decoder
+
+
+def _outcome(
+    decoder: Decoder, table: SegmentTable, packet: int, picture: Picture
+) -> Picture | MediaRefError | None:
+    """Return what a packet gives: see ``PyAVEngine.decode``."""
+    if not decoder.damaged:
+        return picture
+    start = int(table.start[table.frame_of_packet[packet]])
+    if is_spoilt(table, decoder.first, start, decoder.damaged):
+        return None
+    bad = damage_before(table, packet, decoder.damaged)
+    return picture if bad is None else damage_error(packet, bad, table.info.uri)
+
+
+def _all_begin_anew(decoder: Decoder, table: SegmentTable, missing: set[int]) -> bool:
+    """Return whether no frame that is still missing can be taken from a decoder that met damage."""
+    frames = table.frame_of_packet[list(missing)]
+    start = int(table.start[frames].min()) if missing else -1
+    return is_spoilt(table, decoder.first, start, decoder.damaged)
 
 
 def _frames(decoder: Decoder, feed: PacketFeed, missing: set[int] | None) -> Iterator[NumberedFrame]:
