@@ -56,6 +56,11 @@ class Bar:
         self._wipe()
         say(text)
 
+    def say_error(self, text: str) -> None:
+        """Print text to stderr in place of the bar."""
+        self._wipe()
+        say_error(text)
+
     def close(self) -> None:
         """Wipe the bar and give the cursor back."""
         if self._bar is not None and self._is_drawn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import click
 
 from mediaref_ursa._cli_bar import Bar, progress_bar, say_error, size_text
 from mediaref_ursa._errors import (
+    DamagedMediaWarning,
     FrameIndexInvalidError,
     FrameIndexStaleError,
     FrameIndexVersionError,
@@ -43,6 +45,7 @@ class _Wanted:
 
     overwrite: bool
     full: bool
+    decode: bool
     index_dir: str | None
 
 
@@ -50,6 +53,12 @@ class _Wanted:
 @click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
 @click.option("--overwrite", is_flag=True, help="Replace an index, whatever stands there.")
 @click.option("--full", is_flag=True, help="Read every byte of remote videos; rebuild indexes that did not.")
+@click.option(
+    "--decode", is_flag=True, help="Decode every frame to find damaged pictures; check indexes that did not."
+)
+@click.option(
+    "--strict", is_flag=True, help="Fail if frames of a video are lost: cut short, damaged, repeated times."
+)
 @click.option("--index-dir", metavar="DIR", help="Write indexes to DIR, a directory or the URI of one.")
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=_JOBS, show_default=True, help="Videos indexed at once."
@@ -60,6 +69,8 @@ def index(
     videos: tuple[str, ...],
     overwrite: bool,
     full: bool,
+    decode: bool,
+    strict: bool,
     index_dir: str | None,
     jobs: int,
 ) -> None:
@@ -70,18 +81,27 @@ def index(
 
     An index that is fresh is kept, so that a command that was stopped goes on where it was; one that is stale
     is written anew.
+
+    A video of which frames are lost is indexed, with a warning: one that is cut short, has damaged
+    pictures (--decode finds them all), or several frames of one time.
     """
     failures: list[MediaRefError] = []
     listed = _listed(videos, failures)
-    wanted = _Wanted(overwrite, full, index_dir)
+    wanted = _Wanted(overwrite, full, decode, index_dir)
     total = len(listed) + len(failures)
+    lossy: list[str] = []
     try:
-        _index_all(listed, wanted, jobs, failures)
+        with warnings.catch_warnings():  # what they say is said below
+            warnings.simplefilter("ignore", DamagedMediaWarning)
+            _index_all(listed, wanted, jobs, failures, lossy)
     finally:
         for failure in failures:
             say_error(str(failure))
+    if lossy:
+        say_error(f"frames are lost in {len(lossy)} of {total} videos: {', '.join(lossy)}")
     if failures:
         say_error(f"{len(failures)} of {total} videos could not be indexed")
+    if failures or (strict and lossy):
         ctx.exit(1)
 
 
@@ -140,8 +160,10 @@ class _Progress:
         return f", {self._files} of {len(self._sizes)} files, {done} of {in_all}"
 
 
-def _index_all(listed: Sequence[Listed], wanted: _Wanted, jobs: int, failures: list[MediaRefError]) -> None:
-    """Index videos on threads; say of each, in their order, what was done."""
+def _index_all(
+    listed: Sequence[Listed], wanted: _Wanted, jobs: int, failures: list[MediaRefError], lossy: list[str]
+) -> None:
+    """Index videos on threads; say of each, in their order, what was done, and note what is lost."""
     import mediaref_ursa._frame_index  # noqa: F401 - what is not installed is told once, here
 
     progress = _Progress(listed)
@@ -155,14 +177,14 @@ def _index_all(listed: Sequence[Listed], wanted: _Wanted, jobs: int, failures: l
             for number, task in enumerate(tasks):
                 _wait(task, progress, bar)
                 progress.finish(number)
-                _note(task, progress, bar, failures)
+                _note(task, progress, bar, failures, lossy)
             progress.show(bar)
         finally:
             progress.stop()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _wait(task: Future[str], progress: _Progress, bar: Bar) -> None:
+def _wait(task: Future[_Indexed], progress: _Progress, bar: Bar) -> None:
     """Wait for a video, drawing the bar meanwhile."""
     while bar.is_shown and not task.done():
         progress.show(bar)
@@ -170,18 +192,36 @@ def _wait(task: Future[str], progress: _Progress, bar: Bar) -> None:
     task.exception()
 
 
-def _note(task: Future[str], progress: _Progress, bar: Bar, failures: list[MediaRefError]) -> None:
+def _note(
+    task: Future[_Indexed],
+    progress: _Progress,
+    bar: Bar,
+    failures: list[MediaRefError],
+    lossy: list[str],
+) -> None:
     try:
-        line = task.result()
+        found = task.result()
     except MissingExtraError:  # no other file would fare better
         raise
     except MediaRefError as error:
         failures.append(error)
     else:
-        bar.say(line + ("" if bar.is_shown else progress.text()))
+        bar.say(found.line + ("" if bar.is_shown else progress.text()))
+        if found.problems:
+            lossy.append(redact(found.video))
+            bar.say_error(f"warning: {redact(found.video)}: {'; '.join(found.problems)}")
 
 
-def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]) -> str:
+@dataclass(frozen=True)
+class _Indexed:
+    """What was done of a video, and what is wrong with it."""
+
+    video: str
+    line: str
+    problems: list[str]
+
+
+def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]) -> _Indexed:
     """Write the index of one video, unless one that is of use stands there; say what was done."""
     from mediaref_ursa import _frame_index
     from mediaref_ursa._index_state import find_index
@@ -190,8 +230,9 @@ def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]
     found = find_index(video, wanted.index_dir)
     began = time.perf_counter()
     is_enough = not wanted.overwrite and not (wanted.full and found.is_sparse)
+    is_enough = is_enough and not (wanted.decode and not found.is_decoded and not found.has_own_timestamps)
     if found.state in (FRESH, BASE_COLUMNS) and found.index is not None and is_enough:
-        return _index_line(video, f"{found.state}, kept", found.index)
+        return _indexed(video, f"{found.state}, kept", found.index)
     if found.state in (NEWER, DAMAGED) and not wanted.overwrite:
         kind = FrameIndexVersionError if found.state == NEWER else FrameIndexInvalidError
         raise kind(f"{found.reason}; --overwrite replaces what stands there", uri=video)
@@ -207,11 +248,19 @@ def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]
         overwrite=found.state != NO_INDEX,
         progress=progress,
         full=wanted.full or None,
+        decode=wanted.decode,
         index_dir=wanted.index_dir,
     )
     milliseconds = (time.perf_counter() - began) * 1e3
     what = "written" if found.state == NO_INDEX else f"{found.state}, rebuilt"
-    return _index_line(video, what, written) + f", {milliseconds:.0f} ms"
+    return _indexed(video, what, written, f", {milliseconds:.0f} ms")
+
+
+def _indexed(video: str, what: str, found: LanceFrameIndex, end: str = "") -> _Indexed:
+    from mediaref_ursa._damage import problems_of
+
+    tables = [found.segment_table(number) for number in range(len(found.segments))]
+    return _Indexed(video, _index_line(video, what, found) + end, problems_of(tables).texts())
 
 
 def _index_line(video: str, what: str, found: LanceFrameIndex) -> str:
@@ -221,8 +270,7 @@ def _index_line(video: str, what: str, found: LanceFrameIndex) -> str:
     if found.has_packets:
         points = sum(len(found.segment_table(i).random_access_points) for i in range(segments))
         facts.append(_count(points, "random access point"))
-    if any(info.verified == "sparse" for info in found.segments):
-        facts.append("sparse")
+    facts += sorted({info.verified for info in found.segments} - {"full"})
     return ", ".join([*facts, *_place_facts(video, found.place)])
 
 

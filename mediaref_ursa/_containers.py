@@ -13,11 +13,19 @@ SNIFF_BYTES = 600
 _MP4_BOXES = frozenset(
     {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"sidx", b"uuid"}
 )
+_TOP_BOXES = _MP4_BOXES | {b"emsg", b"prft", b"mfra", b"ssix", b"meta", b"udta", b"pdin"}
+"""Boxes that stand at the top of a file, though none begins with them."""
 _ASF_GUID = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _SMALLEST_BOX = 8
 _EBML_ID_BYTES = 4
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
+_MATROSKA_CLUSTER = b"\x1f\x43\xb6\x75"
+_CLUSTER_BEGINS_WITH = (0xE7, 0xBF, 0xEC)  # a timestamp, after a checksum or space at most
+_TAIL_BYTES = 8 << 20
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_OGG_PAGE_BYTES = 1 << 16
+_PACK_HEADER = b"\0\0\1\xba"
+_PROGRAM_END = 0xB9
 _TS_PACKET_BYTES = ((188, 0), (192, 4), (204, 0))
 
 
@@ -68,7 +76,7 @@ def is_cut_short(name: str, length: int, read_range: ReadRange) -> bool:
         read_range: Returns ``length`` bytes from ``offset`` on, within the file.
 
     Returns:
-        False also where the container does not say, as in a live recording of unknown length.
+        False also where the container does not say: a live recording that ends between two of its elements.
     """
     check = _LENGTH_CHECKS.get(name)
     return check is not None and check(length, lambda at, size: read_range(at, min(size, length - at)))
@@ -84,7 +92,7 @@ def _mp4_is_cut_short(length: int, read: ReadRange) -> bool:
             size = int.from_bytes(header[8:16], "big")
         if size == 0:  # to the end of the file
             return False
-        if size < _SMALLEST_BOX or header[4:8] not in _MP4_BOXES:
+        if size < _SMALLEST_BOX or header[4:8] not in _TOP_BOXES:
             return False  # something else follows the last box; it is no sign of a missing end
         position += size
     return position > length
@@ -97,7 +105,36 @@ def _matroska_is_cut_short(length: int, read: ReadRange) -> bool:
     if ebml_size is None or head[start + ebml_size :][:_EBML_ID_BYTES] != _MATROSKA_SEGMENT:
         return False
     size, position = _ebml_number(head, start + ebml_size + _EBML_ID_BYTES)
-    return size is not None and position + size > length
+    if size is None:
+        return _live_matroska_is_cut_short(length, read)
+    return position + size > length
+
+
+def _live_matroska_is_cut_short(length: int, read: ReadRange) -> bool:
+    """Walk the elements of the last cluster of a Segment of unknown size (RFC 8794, 6.2)."""
+    first = max(0, length - _TAIL_BYTES)
+    tail = read(first, length - first)
+    at = tail.rfind(_MATROSKA_CLUSTER)
+    while at >= 0:
+        size, position = _ebml_number(tail, at + _EBML_ID_BYTES)
+        if position >= len(tail):
+            return True
+        if tail[position] in _CLUSTER_BEGINS_WITH:
+            return _elements_are_cut_short(tail, position if size is None else position + size)
+        at = tail.rfind(_MATROSKA_CLUSTER, 0, at)
+    return False
+
+
+def _elements_are_cut_short(data: bytes, position: int) -> bool:
+    """Return whether the last of the elements from ``position`` on ends outside ``data``."""
+    while position < len(data):
+        position += 9 - data[position].bit_length()  # of the identifier, 1 to 4 bytes
+        size, position = _ebml_number(data, position)
+        if size is not None:
+            position += size
+        elif position >= len(data):
+            return True
+    return position > len(data)
 
 
 def _ebml_number(data: bytes, position: int) -> tuple[int | None, int]:
@@ -107,6 +144,44 @@ def _ebml_number(data: bytes, position: int) -> tuple[int | None, int]:
     width = 9 - data[position].bit_length()
     value = int.from_bytes(data[position : position + width], "big") & ~(1 << 7 * width)
     return None if value == (1 << 7 * width) - 1 else value, position + width
+
+
+def _ogg_is_cut_short(length: int, read: ReadRange) -> bool:
+    """The last page is whole and, where it ends the file, says that it is the last of its stream (RFC 3533, 6)."""
+    first = max(0, length - 2 * _OGG_PAGE_BYTES)
+    tail = read(first, length - first)
+    at = tail.rfind(b"OggS\0")
+    if at < 0 or at + 27 > len(tail):
+        return True
+    segments = tail[at + 27 : at + 27 + tail[at + 26]]
+    end = at + 27 + tail[at + 26] + sum(segments)
+    return end > len(tail) or (end == len(tail) and not tail[at + 5] & 4)
+
+
+def _mpegps_is_cut_short(length: int, read: ReadRange) -> bool:
+    """Walk the packets after the last pack header that leads to the end (ISO/IEC 13818-1, 2.5.3)."""
+    first = max(0, length - 4 * _OGG_PAGE_BYTES)
+    tail = read(first, length - first)
+    at = tail.rfind(_PACK_HEADER)
+    if at < 0:
+        return False
+    position = at
+    while position + 6 <= len(tail):
+        if tail[position : position + 3] != b"\0\0\1":
+            return False  # stuffing, or a header of that look within a packet
+        kind = tail[position + 3]
+        if kind == _PROGRAM_END:
+            return False
+        position += _ps_packet_bytes(tail, position, kind)
+    return position > len(tail) or bool(tail[position:].strip(b"\0"))
+
+
+def _ps_packet_bytes(data: bytes, position: int, kind: int) -> int:
+    if kind != _PACK_HEADER[3]:
+        return 6 + int.from_bytes(data[position + 4 : position + 6], "big")
+    if data[position + 4] >> 6 == 1:  # MPEG-2
+        return 14 + (data[position + 13] & 7 if position + 13 < len(data) else 0)
+    return 12
 
 
 def _avi_is_cut_short(length: int, read: ReadRange) -> bool:
@@ -156,6 +231,8 @@ _LENGTH_CHECKS: dict[str, Callable[[int, ReadRange], bool]] = {
     "flv": _flv_is_cut_short,
     "asf": _asf_is_cut_short,
     "gif": _gif_is_cut_short,
+    "mpeg": _mpegps_is_cut_short,
+    "ogg": _ogg_is_cut_short,
 }
 
 

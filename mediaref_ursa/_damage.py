@@ -1,35 +1,35 @@
-"""Damaged pictures and the frames that refer to them. Pure.
+"""Damaged pictures and the frames that refer to them, told by the segment's table alone.
 
-What a decoder makes up for a damaged picture depends on what it decoded before. So every frame that is predicted
-from one is an error, and a rule on the segment's table alone decides which frames those are: the answer does
-not depend on which other frames were asked for.
+What a decoder makes up for a damaged picture depends on what it decoded before. So every frame that is
+predicted from one is an error, and a rule on the segment's table alone decides which frames those are: the
+answer does not depend on which other frames were asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._errors import CorruptMediaError
+from mediaref_ursa._errors import CorruptMediaError, DamagedMediaWarning
 from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._warnings import warn_once
 
 
-def damage_before(
-    table: SegmentTable, packet: int, damaged: Mapping[int, Collection[int]]
-) -> int | None:
+def damage_before(table: SegmentTable, packet: int, damaged: Mapping[int, Collection[int]]) -> int | None:
     """Return the first damaged packet that the frame of ``packet`` may be predicted from, None without any.
 
-    Those are the frame's own packet, and the reference pictures from its random access point up to it in decode
-    order. Pictures that lead a random access point refer to what lies before it: where decoding began there they
-    cannot be right, and only other pictures that lead it refer to them.
+    Those are the frame's own packet, and the reference pictures from its random access point up to it in
+    decode order. Pictures that lead a random access point refer to what lies before it: where decoding began
+    there they cannot be right, and only other pictures that lead it refer to them.
 
     Args:
         table: The segment.
         packet: The packet of a frame that is shown.
-        damaged: Packets whose pictures a decoder marked as damaged, or should have given and did not, each with
-            the packets whose frames were still to come out by then.
+        damaged: Packets whose pictures a decoder marked as damaged, or should have given and did not, each
+            with the packets whose frames were still to come out by then.
     """
     if not damaged:
         return None
@@ -47,11 +47,12 @@ def damage_before(
 
 
 def is_spoilt(table: SegmentTable, first: int, start: int, damaged: Collection[int]) -> bool:
-    """Return whether a decoder met damage before a random access point, so that it is not as good as a new one.
+    """Return whether a decoder met damage before a random access point: it is not as good as a new one.
 
     Args:
         table: The segment.
-        first: The packet that the decoder began with. Pictures that refer to what lies before it do not count.
+        first: The packet that the decoder began with. Pictures that refer to what lies before it do not
+            count.
         start: The random access point.
         damaged: As ``damage_before`` takes it.
     """
@@ -65,16 +66,18 @@ def is_spoilt(table: SegmentTable, first: int, start: int, damaged: Collection[i
 
 def damage_error(packet: int, damaged: int, uri: str) -> CorruptMediaError:
     """Return the error of the frame of ``packet``, which the packet ``damaged`` touches."""
-    what = "its picture is" if packet == damaged else f"it refers to the picture of packet {damaged}, which is"
+    what = (
+        "its picture is" if packet == damaged else f"it refers to the picture of packet {damaged}, which is"
+    )
     return CorruptMediaError(
-        f"the frame of packet {packet} is damaged: {what} damaged in the file, and what a decoder makes up for "
-        "that depends on what it decoded before; repair the file, or leave the frame out",
+        f"the frame of packet {packet} is damaged: {what} damaged in the file, and what a decoder makes up "
+        "for it depends on what it decoded before; repair the file, or leave the frame out",
         uri=uri,
     )
 
 
 def damaged_frames(table: SegmentTable) -> npt.NDArray[np.bool_]:
-    """Return bool ``(n,)``: the frames that cannot be decoded, since the index says that a packet is damaged."""
+    """Return bool ``(n,)``: the frames that the index knows to be damaged, or to refer to a damaged picture."""
     packets = table.packets
     stops = packets.is_corrupt & (packets.is_reference != 0)
     before = np.append(0, np.cumsum(stops))
@@ -104,3 +107,51 @@ def _leads(table: SegmentTable, packet: int, still_to_come: Collection[int]) -> 
         return point != packet and point in still_to_come
     first = int(table.frame_of_packet[point])
     return bool(table.start[frame] < point or (first >= 0 and table.pts[frame] < table.pts[first]))
+
+
+@dataclass(frozen=True)
+class Problems:
+    """What is wrong with the media of a video, over all its segments, as far as its index tells.
+
+    Attributes:
+        cut_short: Segments whose file ends before their container does.
+        damaged_frames: Frames that cannot be decoded.
+        repeated_times: Frames that are never shown, since another one has their time.
+        frames: Frames in all.
+    """
+
+    cut_short: int
+    damaged_frames: int
+    repeated_times: int
+    frames: int
+
+    def texts(self) -> list[str]:
+        """Return a clause for each kind of problem, none without any."""
+        found = []
+        if self.cut_short:
+            found.append("the file is cut short: frames at its end are lost")
+        if self.damaged_frames:
+            found.append(
+                f"{self.damaged_frames} of {self.frames} frames are damaged, and each is an error when read"
+            )
+        if self.repeated_times:
+            found.append(f"{self.repeated_times} frames are never shown: other frames have their times")
+        return found
+
+
+def problems_of(tables: Iterable[SegmentTable]) -> Problems:
+    """Return what is wrong with the media of a video of these segments."""
+    tables = list(tables)
+    return Problems(
+        cut_short=sum(table.info.cut_short for table in tables),
+        damaged_frames=sum(int(damaged_frames(table).sum()) for table in tables),
+        repeated_times=sum(table.info.repeated_times for table in tables),
+        frames=sum(len(table) for table in tables),
+    )
+
+
+def warn_of_problems(uri: str, tables: Iterable[SegmentTable]) -> None:
+    """Give a ``DamagedMediaWarning``, once a video and process, where frames of a video are lost."""
+    found = problems_of(tables).texts()
+    if found:
+        warn_once(DamagedMediaWarning, "; ".join(found), uri=uri)

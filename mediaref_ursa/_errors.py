@@ -19,7 +19,16 @@
     ├── LimitExceededError           ValueError          larger than a limit that protects the caller
     └── UnsupportedMediaError        ValueError          a codec, container or image that cannot be decoded
 
-Each carries ``uri`` and, where there is one, ``pts_ns``; each survives pickling. URIs are shown
+::
+
+    UserWarning
+    └── MediaRefWarning              something is not as it should be, and work goes on
+        ├── FrameIndexWarning        a frame index is not used: it is stale, or cannot be read
+        └── DamagedMediaWarning      frames of a video are lost: it is cut short or damaged, or times are repeated
+
+A warning is given once for each video and process.
+
+Each error carries ``uri`` and, where there is one, ``pts_ns``; each survives pickling. URIs are shown
 without query, fragment and credentials (signed URLs), and data URIs shortened.
 """
 
@@ -117,3 +126,15 @@ class LimitExceededError(MediaRefError, ValueError):
 
 class UnsupportedMediaError(MediaRefError, ValueError):
     """A container, codec or image format that cannot be decoded here."""
+
+
+class MediaRefWarning(UserWarning):
+    """The base of the warnings about videos and their indexes: work goes on, but something is not as it should be."""
+
+
+class FrameIndexWarning(MediaRefWarning):
+    """A frame index stands there and is not used: it is stale, or cannot be read. The video is scanned instead."""
+
+
+class DamagedMediaWarning(MediaRefWarning):
+    """Frames of a video are lost: its file is cut short or damaged, or other frames have their times."""

@@ -308,7 +308,7 @@ def packets_of(
 
 
 def _whole_packets(table: SegmentTable, rows: Int64Array) -> tuple[int, int | None]:
-    """Return how many packets come before the first that the file does not hold whole, and that one."""
+    """Return how many packets come before the first that the index calls damaged, and that one."""
     damaged = np.flatnonzero(table.packets.is_corrupt[rows])
     return (int(damaged[0]), int(rows[damaged[0]])) if len(damaged) else (len(rows), None)
 
@@ -316,7 +316,8 @@ def _whole_packets(table: SegmentTable, rows: Int64Array) -> tuple[int, int | No
 def _raise_if_damaged(table: SegmentTable, packet: int | None) -> None:
     if packet is not None:
         raise CorruptMediaError(
-            f"packet {packet} is incomplete: the file is cut short, or its container says so",
+            f"packet {packet} is damaged, as the frame index says: the file is cut short, a checksum in it "
+            "fails, or a decoder found its picture damaged; repair the file, or leave the frame out",
             uri=table.info.uri,
         )
 

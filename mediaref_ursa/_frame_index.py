@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from loguru import logger
 
+from mediaref_ursa._damage import warn_of_problems
 from mediaref_ursa._errors import (
     FrameIndexInvalidError,
     FrameIndexMissingError,
@@ -256,6 +257,7 @@ def scan_frame_index(
     progress: Progress | None = None,
     full: bool | None = None,
     stream_index: int | None = None,
+    decode: bool = False,
 ) -> LanceFrameIndex:
     """Build the index of a video in memory: as :func:`write_frame_index`, without writing."""
     place = absolute_place if store is None else os.fspath
@@ -268,6 +270,7 @@ def scan_frame_index(
             progress,
             full=full,
             stream_index=stream_index,
+            decode=decode,
         )
         for part in uris
     ]
@@ -286,6 +289,7 @@ def write_frame_index(
     full: bool | None = None,
     index_dir: str | os.PathLike[str] | None = None,
     stream_index: int | None = None,
+    decode: bool = False,
 ) -> LanceFrameIndex:
     """Scan a video once and write its frame index to ``<uri>.lance``.
 
@@ -313,6 +317,13 @@ def write_frame_index(
             video, and not beside the video.
         stream_index: The video stream of each file, counted across all kinds of streams as FFmpeg does;
             FFmpeg's best without it.
+        decode: Decode every frame too, linearly and from its random access point, which takes as long as
+            two linear decodes. Damaged pictures, which no checksum tells, are then recorded. Without it
+            they are found when a frame is decoded that refers to one; it is an error either way.
+
+    Warns:
+        DamagedMediaWarning: Frames are lost: the file is cut short or damaged, or other frames have their
+            times.
 
     Returns:
         The index, its columns in memory; ``place`` says where it was written.
@@ -342,9 +353,11 @@ def write_frame_index(
         progress=progress,
         full=full,
         stream_index=stream_index,
+        decode=decode,
     )
     tables = [index.segment_table(i) for i in range(len(index.segments))]
     index._place = target.write(tables, overwrite=overwrite)
+    warn_of_problems(video, tables)
     logger.info("wrote the frame index of {} ({} frames)", redact(index.uri), len(index))
     return index
 

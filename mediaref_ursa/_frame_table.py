@@ -21,7 +21,7 @@ from mediaref_ursa._errors import FrameIndexInvalidError
 from mediaref_ursa._time import Int64Array, ticks_to_ns_ceil, ticks_to_ns_round
 
 _TOO_LONG = 2**62
-FULL, SPARSE = "full", "sparse"
+DECODED, FULL, SPARSE = "decoded", "full", "sparse"
 READER_VERSION = 2
 """Version of what reads random access points from the bits; it rises when earlier ones could be wrong."""
 _READ_ALIKE = frozenset({"av1", "ffv1", "vp9"})  # codecs that all versions read the same
@@ -54,8 +54,10 @@ class SegmentInfo:
         cut_short: The container says that it is longer than its file: frames at the end are lost.
         reorder_depth: Frames that a decoder holds back to put them in order, as found by probing.
         stream_index: The video stream, counted across all kinds of streams; None is FFmpeg's best.
-        verified: ``FULL`` where every packet was read; ``SPARSE`` where only the claimed random access points
-            were: then checksums and reference flags are unknown.
+        verified: ``FULL`` where every packet was read; ``DECODED`` where every picture was decoded, too;
+            ``SPARSE`` where only the claimed random access points were read: then checksums and reference
+            flags are unknown.
+        repeated_times: Frames that are never shown, since another one has their time.
         restartable: A decoder that was used on the segment and flushed gives the frames of a new one: what it
             may have learned on its way, parameter sets, is the same everywhere.
         start_headers: ``(packet, headers)``, packets ascending: what a decoder that begins at the packet, or
@@ -84,6 +86,7 @@ class SegmentInfo:
     cut_short: bool = False
     stream_index: int | None = None
     verified: str = FULL
+    repeated_times: int = 0
     restartable: bool = False
     start_headers: tuple[tuple[int, bytes], ...] = ()
     reader_version: int = READER_VERSION
@@ -134,7 +137,8 @@ class PacketTable:
         crc32: int64 ``(m,)``, CRC-32 of the bytes (zlib's polynomial), or ``UNKNOWN``.
         is_reference: int8 ``(m,)``, 1 where other frames are predicted from this one, 0 where none
             is, or ``UNKNOWN``.
-        is_corrupt: bool ``(m,)``, True where the file holds only part of the packet.
+        is_corrupt: bool ``(m,)``, True where the packet is damaged: the file holds only part of it, a
+            checksum in it fails, or a decoder marked its picture.
         is_keyframe: bool ``(m,)``, the container's flag, which is no promise.
     """
 

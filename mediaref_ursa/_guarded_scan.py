@@ -27,8 +27,10 @@ from typing import Any, BinaryIO
 from mediaref_ursa import _errors
 from mediaref_ursa._access import Access, IndexLimits
 from mediaref_ursa._counting import in_this_context
+from mediaref_ursa._damage import warn_of_problems
 from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, MediaRefError
 from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._failed_scans import failed_scans
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._scan_child import bytes_of_packets, decode_table, receive, send
@@ -63,6 +65,9 @@ def scan_video(
 ) -> SegmentTable:
     """Scan the video at ``uri``: here, or where ``access`` sets limits, in a process of its own.
 
+    A video that could not be scanned is not scanned again for some minutes, as long as the store tells by
+    an entity tag or a modification time that it is the same.
+
     Args:
         uri: The video.
         store: Where it is.
@@ -72,12 +77,33 @@ def scan_video(
     Raises:
         LimitExceededError: It takes more than a limit allows; the message names the option.
         MediaRefError: As ``scan_uri`` raises.
+
+    Warns:
+        DamagedMediaWarning: Frames of it are lost.
     """
+    began = time.monotonic()
+    info = store.head(uri)
+    is_told_apart = info.etag is not None or info.modified is not None
+    key = (uri, info, access.scan_limits, access.max_pixels, stream_index) if is_told_apart else None
+    if key is not None:
+        failed_scans.check(key)
+    try:
+        table = _scanned(uri, store, info, access, stream_index, began)
+    except MediaRefError as error:
+        if key is not None:
+            failed_scans.remember(key, error)
+        raise
+    warn_of_problems(uri, [table])
+    return table
+
+
+def _scanned(
+    uri: str, store: ObjectStore, info: ObjectInfo, access: Access, stream_index: int | None, began: float
+) -> SegmentTable:
     limits = access.scan_limits
     if limits is None:
-        return scan_uri(uri, store, stream_index=stream_index, max_pixels=access.max_pixels)
-    deadline = time.monotonic() + limits.max_seconds
-    info = store.head(uri)
+        return scan_uri(uri, store, stream_index=stream_index, info=info, max_pixels=access.max_pixels)
+    deadline = began + limits.max_seconds
     request = {
         "length": info.size,
         "stream_index": stream_index,

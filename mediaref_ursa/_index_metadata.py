@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from mediaref_ursa._errors import FrameIndexInvalidError, FrameIndexVersionError
-from mediaref_ursa._frame_table import FULL, READER_VERSION, SPARSE, SegmentInfo, SegmentTable
+from mediaref_ursa._frame_table import DECODED, FULL, READER_VERSION, SPARSE, SegmentInfo, SegmentTable
 from mediaref_ursa._uris import scheme_of, without_query
 
 METADATA_KEY = "mediaref_ursa"
@@ -70,6 +70,7 @@ def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
                 "cut_short": info.cut_short,
                 "stream_index": info.stream_index,
                 "verified": info.verified,
+                "repeated_times": info.repeated_times,
                 "restartable": info.restartable,
                 "start_headers": [
                     [packet, base64.b64encode(headers).decode()] for packet, headers in info.start_headers
@@ -150,7 +151,8 @@ def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
         cut_short=bool(segment.get("cut_short", False)),
         reorder_depth=min(_small(segment.get("reorder_depth", 0)), 16),
         stream_index=_stream_index(segment.get("stream_index")),
-        verified=SPARSE if segment.get("verified") == SPARSE else FULL,
+        verified=_verified(segment.get("verified")),
+        repeated_times=_count(segment.get("repeated_times", 0)),
         restartable=segment.get("restartable") is True,
         start_headers=_start_headers(segment.get("start_headers", [])),
         reader_version=min(int(segment.get("reader_version", 1)), READER_VERSION),
@@ -178,6 +180,17 @@ def _start_headers(value: Any) -> tuple[tuple[int, bytes], ...]:
     if sum(len(headers) for _, headers in entries) > _MAX_START_HEADERS_BYTES:
         raise ValueError("start_headers that are too long")
     return entries
+
+
+def _verified(value: Any) -> str:
+    return value if value in (DECODED, SPARSE) else FULL
+
+
+def _count(value: Any) -> int:
+    number = int(value)
+    if not 0 <= number < _TOO_LARGE:
+        raise ValueError(f"expected a count, found {number}")
+    return number
 
 
 def _small(value: Any) -> int:

@@ -18,7 +18,7 @@ from mediaref_ursa._errors import (
     MediaNotFoundError,
 )
 from mediaref_ursa._frame_index import LanceFrameIndex
-from mediaref_ursa._frame_table import SPARSE, SegmentTable
+from mediaref_ursa._frame_table import DECODED, SPARSE, SegmentTable
 from mediaref_ursa._inspect import BASE_COLUMNS, DAMAGED, FRESH, NEWER, NO_INDEX, STALE
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import is_data, is_remote
@@ -62,6 +62,11 @@ class FoundIndex:
     def is_sparse(self) -> bool:
         """Whether parts of the media were not read when it was written, so that checksums are unknown."""
         return self.index is not None and any(info.verified == SPARSE for info in self.index.segments)
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether every frame was decoded when it was written, so that damaged pictures are known."""
+        return self.index is not None and all(info.verified == DECODED for info in self.index.segments)
 
     @property
     def segment_uris(self) -> tuple[str, ...]:

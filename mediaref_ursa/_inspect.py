@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from mediaref_ursa._damage import problems_of
 from mediaref_ursa._errors import CorruptMediaError
-from mediaref_ursa._frame_table import FULL, SPARSE, UNKNOWN, SegmentTable
+from mediaref_ursa._frame_table import DECODED, FULL, SPARSE, UNKNOWN, SegmentTable
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uri_text import redact
 
@@ -71,7 +72,13 @@ class VideoReport:
         gop_frames_max: The same.
         packets: All packets, shown or not.
         hidden_packets: Packets that are decoded but never shown.
-        verified: ``full`` where every packet was read for the index; ``sparse`` where checksums are unknown.
+        verified: What was verified when the index was made: ``full`` where the bytes of every packet were
+            read, and no picture was decoded; ``decoded`` where every picture was, too; ``sparse`` where
+            only the packets were read that decoding begins at, so that checksums are unknown.
+        is_cut_short: Whether a file ends before its container does, so that frames are lost.
+        damaged_packets: Packets that are known to be damaged; all of them where ``verified`` is ``decoded``.
+        damaged_frames: Frames that these touch: reading one is an error.
+        repeated_times: Frames that are never shown, since another one has their time.
         droppable_share: Share of packets that no other frame needs, 0 to 1; None where that is not known.
         packets_per_random_frame: Packets decoded for one frame by itself, on average over all frames.
         is_addressable: Whether packets are read by their byte ranges, without a demuxer.
@@ -108,6 +115,10 @@ class VideoReport:
     packets: int
     hidden_packets: int
     verified: str
+    is_cut_short: bool
+    damaged_packets: int
+    damaged_frames: int
+    repeated_times: int
     droppable_share: float | None
     packets_per_random_frame: float
     is_addressable: bool
@@ -139,6 +150,7 @@ def report_on(uri: str, tables: Sequence[SegmentTable], index: str) -> VideoRepo
     info = first.info
     height, width = info.display_size
     rate = _rate(tables)
+    problems = problems_of(tables)
     gops = np.concatenate([gop_lengths(table) for table in tables])
     frames, packets = sum(len(table) for table in tables), sum(len(table.packets) for table in tables)
     return VideoReport(
@@ -172,11 +184,21 @@ def report_on(uri: str, tables: Sequence[SegmentTable], index: str) -> VideoRepo
         gop_frames_max=int(gops.max()),
         packets=packets,
         hidden_packets=packets - frames,
-        verified=SPARSE if any(table.info.verified == SPARSE for table in tables) else FULL,
+        verified=_verified(tables),
+        is_cut_short=problems.cut_short > 0,
+        damaged_packets=sum(int(table.packets.is_corrupt.sum()) for table in tables),
+        damaged_frames=problems.damaged_frames,
+        repeated_times=problems.repeated_times,
         droppable_share=_droppable_share(tables),
         packets_per_random_frame=sum(int(packets_for_each_frame(table).sum()) for table in tables) / frames,
         is_addressable=all(table.info.addressable for table in tables),
     )
+
+
+def _verified(tables: Sequence[SegmentTable]) -> str:
+    """Return the least that was verified of any segment."""
+    found = {table.info.verified for table in tables}
+    return next((kind for kind in (SPARSE, FULL) if kind in found), DECODED)
 
 
 def packets_for_each_frame(table: SegmentTable) -> Int64Array:
@@ -271,7 +293,10 @@ def _text_rows(report: VideoReport) -> list[tuple[str, str]]:
         ("random access points", str(report.random_access_points)),
         ("GOP length", _gop_text(report)),
         ("packets", f"{report.packets}, {report.hidden_packets} never shown"),
-        ("packets verified", _verified_text(report.verified)),
+        ("verified", _verified_text(report.verified)),
+        ("cut short", "yes, frames at the end are lost" if report.is_cut_short else "no sign of it"),
+        ("damaged", _damage_text(report)),
+        ("frames of a repeated time", _repeated_text(report.repeated_times)),
         ("droppable packets", _share_text(report.droppable_share)),
         ("packets per random frame", f"{report.packets_per_random_frame:.2f} on average"),
         ("packets addressable", "yes" if report.is_addressable else "no, read through a demuxer"),
@@ -304,8 +329,20 @@ def _gop_text(report: VideoReport) -> str:
 
 def _verified_text(verified: str) -> str:
     if verified == SPARSE:
-        return "those that decoding begins at; checksums are not known (index --full reads everything)"
-    return "all"
+        return "the packets that decoding begins at; checksums are not known (index --full reads everything)"
+    if verified == DECODED:
+        return "the bytes of all packets, and all pictures by decoding them"
+    return "the bytes of all packets; no picture was decoded (index --decode does)"
+
+
+def _damage_text(report: VideoReport) -> str:
+    if not report.damaged_packets:
+        return "nothing" if report.verified == DECODED else "nothing that shows without decoding"
+    return f"{report.damaged_packets} packets, {report.damaged_frames} frames that are errors when read"
+
+
+def _repeated_text(count: int) -> str:
+    return f"{count}, never shown: other frames have their times" if count else "none"
 
 
 def _share_text(share: float | None) -> str:

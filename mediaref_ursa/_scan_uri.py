@@ -52,6 +52,8 @@ def scan_uri(
     *,
     stream_index: int | None = None,
     full: bool | None = None,
+    decode: bool = False,
+    info: ObjectInfo | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> SegmentTable:
     """Scan the video at ``uri`` once.
@@ -65,12 +67,14 @@ def scan_uri(
         full: Whether to read all of the file, from its first byte to its last. Without a word: a file of
             this machine, and any that must be. Else of an MP4 or MOV file little more is read than what
             describes its samples; what only the media can tell then stays unknown.
+        decode: Decode every frame to find damaged pictures.
+        info: What stands at ``uri``, where the caller has asked the store already.
         max_pixels: The largest picture, width times height.
 
     Raises:
         MediaRefError: As :func:`mediaref_ursa._pyav._scan.scan_segment`, and the store's errors.
     """
-    info = store.head(uri)
+    info = info or store.head(uri)
     return scan_segment(
         reader_of(uri, store, info),
         uri=uri,
@@ -78,6 +82,7 @@ def scan_uri(
         progress=progress,
         stream_index=stream_index,
         full=True if full is None and is_at_hand(store) else full,
+        decode=decode,
         max_pixels=max_pixels,
     )
 

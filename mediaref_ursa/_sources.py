@@ -24,6 +24,7 @@ from mediaref_ursa._errors import (
     FrameIndexInvalidError,
     FrameIndexMissingError,
     FrameIndexStaleError,
+    FrameIndexWarning,
     MediaNotFoundError,
 )
 from mediaref_ursa._frame_index import LanceFrameIndex
@@ -32,6 +33,7 @@ from mediaref_ursa._guarded_scan import scan_video
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place, is_local, is_remote, local_path
+from mediaref_ursa._warnings import warn_once
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
@@ -177,6 +179,7 @@ def _find(
             pass
         except (FrameIndexError, MediaNotFoundError) as error:
             logger.warning("the frame index is not used: {}", error)
+            warn_once(FrameIndexWarning, f"the frame index is not used: {error.message}", uri=uri)
     return VideoSource(uri, store, (scan_video(uri, store, access),))
 
 

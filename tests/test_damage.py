@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import random
-import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
-from _media import CLIP_NAMES, Clip
-from _oracle import OracleFrame, linear_frames
+from _media import Clip
+from _oracle import linear_frames
 
 from mediaref_ursa import MediaRef, batch_decode, cleanup_cache
 from mediaref_ursa._errors import CorruptMediaError, MediaRefError
@@ -48,7 +46,9 @@ def damaged(clip: Clip, folder: Path, seed: int, *, keyframes: bool = True) -> P
     choose = random.Random(seed)
     with av.open(str(clip.path)) as container:
         video = container.streams.best("video")
-        found = [(p.pos, p.size) for p in container.demux(video) if p.size and (p.is_keyframe or not keyframes)]
+        found = [
+            (p.pos, p.size) for p in container.demux(video) if p.size and (p.is_keyframe or not keyframes)
+        ]
     offset, size = choose.choice(found[1:])
     data = bytearray(clip.path.read_bytes())
     data[offset + size // 3 + choose.randrange(size // 2)] ^= 1 << choose.randrange(8)
@@ -82,7 +82,11 @@ def check_one_answer(path: Path, seed: int) -> dict[int, Answer]:
     shuffled = random.Random(seed).sample(times, len(times))
     windows = [times[i : i + 8] for i in range(0, len(times), 3)]
     alone = answers(path, [[t] for t in times])
-    wrong = {t: times.index(t) for t, answer in alone.items() if not isinstance(answer, str) and answer != wanted[t]}
+    wrong = {
+        t: times.index(t)
+        for t, answer in alone.items()
+        if not isinstance(answer, str) and answer != wanted[t]
+    }
     assert not wrong, f"{path.name} differ from a linear decode: {sorted(wrong.values())}"
     for batches, how in (
         ([times], "in one batch"),
@@ -97,7 +101,9 @@ def check_one_answer(path: Path, seed: int) -> dict[int, Answer]:
 
 
 @pytest.mark.parametrize("name", CONCEALING)
-def test_one_flipped_bit_gives_one_answer_whichever_call_asks(name: str, clip: GetClip, tmp_path: Path) -> None:
+def test_one_flipped_bit_gives_one_answer_whichever_call_asks(
+    name: str, clip: GetClip, tmp_path: Path
+) -> None:
     for seed in range(6):
         path = damaged(clip(name), tmp_path, seed, keyframes=seed % 2 == 0)
         try:

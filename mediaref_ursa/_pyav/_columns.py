@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -148,14 +148,14 @@ class Columns:
 
 
 def segment_table(info: SegmentInfo, columns: Columns) -> SegmentTable:
-    shown = _presentation_order(columns)
+    shown, repeated = _presentation_order(columns)
     if not len(shown):
         raise CorruptMediaError("expected a video, found packets but no frame to show", uri=info.uri)
     count = len(columns)
     pts = columns.pts[shown]
     offsets = np.array(columns.offset, dtype=np.int64) if info.addressable else np.full(count, -1, np.int64)
     return SegmentTable(
-        info=info,
+        info=replace(info, repeated_times=repeated),
         pts=pts,
         duration=_durations(pts, columns.duration[shown], info.time_base),
         timestamp=pts * info.time_base.numerator / info.time_base.denominator,
@@ -172,12 +172,13 @@ def segment_table(info: SegmentInfo, columns: Columns) -> SegmentTable:
     )
 
 
-def _presentation_order(columns: Columns) -> Int64Array:
-    """Return the shown packets by pts; of several with one pts the last in decode order is shown."""
+def _presentation_order(columns: Columns) -> tuple[Int64Array, int]:
+    """Return the shown packets by pts, and how many are not shown since a later one has their pts."""
     shown = np.flatnonzero(columns.shown & (columns.pts != NO_PTS) & (columns.pts <= columns.last_sure_pts))
     ordered = shown[np.argsort(columns.pts[shown], kind="stable")]
     pts = columns.pts[ordered]
-    return ordered[np.append(pts[1:] != pts[:-1], True)] if len(ordered) else ordered
+    last = np.append(pts[1:] != pts[:-1], True) if len(ordered) else np.empty(0, np.bool_)
+    return ordered[last], int(len(ordered) - last.sum())
 
 
 def _starts(columns: Columns, shown: Int64Array) -> Int64Array:

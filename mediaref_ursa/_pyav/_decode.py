@@ -44,8 +44,8 @@ def open_context(
         info: What the segment is.
         max_pixels: The largest picture; 8K, or the segment's own size where that is larger and was checked.
         codec_threads: FFmpeg's own threads within the decoder. With several, it must not be alive at a fork.
-        refuses_damage: Let decoders refuse a damaged packet that leave parts of its picture as they find the memory,
-            and do not mark it. All others mark what they make up.
+        refuses_damage: Let decoders refuse a damaged packet that leave parts of its picture as they find
+            the memory, and do not mark it. All others mark what they make up.
 
     Raises:
         UnsupportedMediaError: This FFmpeg has no decoder for the codec.

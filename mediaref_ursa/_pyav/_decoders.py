@@ -60,8 +60,8 @@ class Decoder:
         position: The last packet that it was fed, -1 before the first.
         pending: Packets that it was fed, and whose frames have not come out.
         goes_on: Whether it may be fed what follows; else it has to begin anew.
-        damaged: What went wrong since it began: the packets whose pictures the decoder marked as damaged or never
-            gave, each with the packets whose frames were still to come out by then.
+        damaged: What went wrong since it began: the packets whose pictures the decoder marked as damaged or
+            never gave, each with the packets whose frames were still to come out by then.
         frame_of_packet: int64, the frame that each packet shows, -1 for none: what the decoder has to give.
     """
 

@@ -89,8 +89,8 @@ class PyAVEngine:
     ) -> Iterator[tuple[int, Picture | MediaRefError | None]]:
         """Yield the packet and the picture of each frame wanted, in the order of the decoder's output.
 
-        Of a frame that a damaged picture touches, the error; of one that a new decoder has to give, since this
-        one met damage before it, None.
+        Of a frame that a damaged picture touches, the error; of one that a new decoder has to give, since
+        this one met damage before it, None.
 
         Raises:
             CorruptMediaError: The decoder refuses a packet; the frames before it were yielded.

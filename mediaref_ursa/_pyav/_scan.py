@@ -9,9 +9,11 @@ import numpy as np
 from loguru import logger
 
 from mediaref_ursa._bitstream import Inspector, inspector_for
+from mediaref_ursa._bitstream._checksums import ffv1_checksums_hold
 from mediaref_ursa._errors import CorruptMediaError
 from mediaref_ursa._frame_table import SPARSE, UNKNOWN, SegmentInfo, SegmentTable
 from mediaref_ursa._pixels import MAX_PIXELS
+from mediaref_ursa._pyav._check import checked_by_decoding
 from mediaref_ursa._pyav._claims import DeclinedError
 from mediaref_ursa._pyav._columns import NO_PTS, Columns, segment_table, uncertain_head
 from mediaref_ursa._pyav._demux import open_video, packets, refuse_changes
@@ -37,6 +39,7 @@ def scan_segment(
     progress: Progress | None = None,
     stream_index: int | None = None,
     full: bool | None = True,
+    decode: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> SegmentTable:
     """Read one video file once and return its frames and packets.
@@ -54,6 +57,8 @@ def scan_segment(
         full: True reads all of the file. False reads of an MP4 or MOV file what describes its samples and
             little more, where that tells the same frames: checksums and reference flags stay unknown.
             None does so where it saves at least half of the file.
+        decode: Decode every frame, linearly and from its random access point, to find damaged pictures.
+            Reads all of the file.
         max_pixels: The largest picture, width times height.
 
     Returns:
@@ -65,13 +70,14 @@ def scan_segment(
         LimitExceededError: More samples than the file can hold, or more pixels than ``max_pixels``.
     """
     info = probe_segment(reader, uri=uri, etag=etag, stream_index=stream_index, max_pixels=max_pixels)
-    if full is not True:
+    if full is not True and not decode:
         try:
             return _sparse_table(reader, info, progress, whatever_it_costs=full is False)
         except (DeclinedError, CorruptMediaError) as error:
             logger.info("all of {} is read: {}", redact(uri), error)
     with reader.streaming():
-        return _full_table(reader, info, progress)
+        table = _full_table(reader, info, progress)
+        return checked_by_decoding(reader, table) if decode else table
 
 
 def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | None) -> SegmentTable:
@@ -79,6 +85,8 @@ def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | Non
     columns = _read_packets(reader, info, inspector, progress)
     if not len(columns):
         raise CorruptMediaError("expected a video, found a video stream without packets", uri=info.uri)
+    if columns.corrupt[-1] and info.container != "mpegts":  # the file ends within it
+        info = replace(info, cut_short=True)
     columns.finish(info)
     info = _with_facts(info, columns)
     if inspector is None or columns.uncertain:
@@ -120,6 +128,7 @@ def _read_packets(
 ) -> Columns:
     columns = Columns()
     guess = _OFFSET_GUESSES[0]
+    failing: list[int] = []
     with open_video(reader, uri=info.uri, stream_index=info.stream_index) as (container, stream):
         for packet in packets(container, stream, uri=info.uri):
             data = bytes(packet)
@@ -130,10 +139,15 @@ def _read_packets(
                 columns.offset.append(UNKNOWN if offset is None else offset)
                 guess = guess if offset is None else offset - int(packet.pos or 0)
             columns.add(packet, data, inspector)
+            if info.codec == "ffv1" and not ffv1_checksums_hold(data):
+                failing.append(len(columns) - 1)
             if progress is not None and len(columns) % PROGRESS_EVERY_PACKETS == 0:
                 progress(min(reader.tell(), reader.length), reader.length)
     if progress is not None:
         progress(reader.length, reader.length)
+    if len(failing) < len(columns):  # else the stream has no checksums
+        for packet_number in failing:
+            columns.corrupt[packet_number] = True
     return columns
 
 

@@ -49,13 +49,13 @@ def decode_order_trial(
     hidden: set[int] = set()
     numbers: list[int] = []
     pixels: dict[int, int] = {}
-    source = islice(_numbered_packets(reader, info, hidden), stop)
+    source = islice(numbered_packets(reader, info, hidden), stop)
     for number, frame in decode_packets(open_context(info), source, info):
         if number in hidden:
             continue
         numbers.append(number)
         if with_pixels:
-            pixels[number] = _pixel_crc(frame)
+            pixels[number] = pixel_crc(frame)
     if stop is not None:
         return Trial(np.array(numbers, dtype=np.int64), np.empty(0, dtype=np.int64), pixels)
     reported = list(_reported(reader, info, with_pixels=with_pixels))
@@ -96,17 +96,18 @@ def _gives(
     wanted: set[int],
     pixels: dict[int, int],
 ) -> bool:
-    source = islice(_numbered_packets(reader, info, set()), first, last)
+    source = islice(numbered_packets(reader, info, set()), first, last)
     found: dict[int, int] = {}
     try:
         for number, frame in decode_packets(open_context(info), source, info):
-            found[number] = _pixel_crc(frame)
+            found[number] = pixel_crc(frame)
     except CorruptMediaError:
         return False
     return all(found.get(number) == pixels[number] for number in wanted)
 
 
-def _numbered_packets(reader: RangeReader, info: SegmentInfo, hidden: set[int]) -> Iterator[EncodedPacket]:
+def numbered_packets(reader: RangeReader, info: SegmentInfo, hidden: set[int]) -> Iterator[EncodedPacket]:
+    """Yield all packets in decode order; add the numbers of those that an edit list hides to ``hidden``."""
     with open_video(reader, uri=info.uri, stream_index=info.stream_index) as (container, stream):
         for number, packet in enumerate(packets(container, stream, uri=info.uri)):
             if packet.is_discard:
@@ -127,9 +128,10 @@ def _reported(
                 time = frame.pts if frame.pts is not None else frame.dts
                 if time is None:
                     raise CorruptMediaError("expected a time for every frame, found none", uri=info.uri)
-                yield time, _pixel_crc(frame) if with_pixels else None
+                yield time, pixel_crc(frame) if with_pixels else None
 
 
-def _pixel_crc(frame: VideoFrame) -> int:
+def pixel_crc(frame: VideoFrame) -> int:
+    """Return the CRC-32 of a frame's RGB pixels."""
     converter = FrameConverter(PixelSpec(max_pixels=frame.width * frame.height))
     return zlib.crc32(converter.convert(frame, 0, uri="").tobytes())

@@ -1,0 +1,63 @@
+"""Videos that could not be scanned: the same bytes give the same error, without another scan."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Hashable
+
+from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, MediaRefError, UnsupportedMediaError
+
+_MAX_REMEMBERED = 1024
+_MAX_SECONDS = 600.0
+_LASTING = (CorruptMediaError, LimitExceededError, UnsupportedMediaError)
+
+
+class FailedScans:
+    """Errors by what was scanned, and how. Threads share it; a forked child begins with none.
+
+    Bounded in number, and in time: a limit may have been exceeded since the machine was busy.
+    """
+
+    def __init__(self) -> None:
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._errors: OrderedDict[Hashable, tuple[float, MediaRefError]] = OrderedDict()
+
+    def clear(self) -> None:
+        """Let every video be scanned anew."""
+        with self._lock:
+            self._errors.clear()
+
+    def check(self, key: Hashable) -> None:
+        """Raise the error of a scan that failed.
+
+        Raises:
+            MediaRefError: As the scan raised.
+        """
+        with self._lock:
+            failed, error = self._errors.get(key, (0.0, None))
+        if error is not None and time.monotonic() < failed + _MAX_SECONDS:
+            raise type(error)(error.message, uri=error.uri, pts_ns=error.pts_ns) from error
+
+    def remember(self, key: Hashable, error: MediaRefError) -> None:
+        """Remember an error, if the same bytes give it again: a store that fails may work the next time."""
+        if not isinstance(error, _LASTING):
+            return
+        error = type(error)(
+            error.message, uri=error.uri, pts_ns=error.pts_ns
+        )  # holds no stack, thus no memory
+        with self._lock:
+            self._errors[key] = time.monotonic(), error
+            self._errors.move_to_end(key)
+            if len(self._errors) > _MAX_REMEMBERED:
+                self._errors.popitem(last=False)
+
+
+failed_scans = FailedScans()
+"""Those of this process."""
