@@ -147,7 +147,7 @@ def _ebml_number(data: bytes, position: int) -> tuple[int | None, int]:
 
 
 def _ogg_is_cut_short(length: int, read: ReadRange) -> bool:
-    """The last page is whole and, where it ends the file, says that it is the last of its stream (RFC 3533, 6)."""
+    """The last page is whole and, if it ends the file, says that it ends its stream (RFC 3533, 6)."""
     first = max(0, length - 2 * _OGG_PAGE_BYTES)
     tail = read(first, length - first)
     at = tail.rfind(b"OggS\0")

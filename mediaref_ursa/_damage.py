@@ -77,7 +77,7 @@ def damage_error(packet: int, damaged: int, uri: str) -> CorruptMediaError:
 
 
 def damaged_frames(table: SegmentTable) -> npt.NDArray[np.bool_]:
-    """Return bool ``(n,)``: the frames that the index knows to be damaged, or to refer to a damaged picture."""
+    """Return bool ``(n,)``: the frames that the index knows to refer to a damaged picture or to be one."""
     packets = table.packets
     stops = packets.is_corrupt & (packets.is_reference != 0)
     before = np.append(0, np.cumsum(stops))

@@ -24,7 +24,7 @@
     UserWarning
     └── MediaRefWarning              something is not as it should be, and work goes on
         ├── FrameIndexWarning        a frame index is not used: it is stale, or cannot be read
-        └── DamagedMediaWarning      frames of a video are lost: it is cut short or damaged, or times are repeated
+        └── DamagedMediaWarning      frames of a video are lost: cut short, damaged, of repeated times
 
 A warning is given once for each video and process.
 
@@ -129,11 +129,11 @@ class UnsupportedMediaError(MediaRefError, ValueError):
 
 
 class MediaRefWarning(UserWarning):
-    """The base of the warnings about videos and their indexes: work goes on, but something is not as it should be."""
+    """The base of the warnings about videos and their frame indexes."""
 
 
 class FrameIndexWarning(MediaRefWarning):
-    """A frame index stands there and is not used: it is stale, or cannot be read. The video is scanned instead."""
+    """A frame index is not used: it is stale, or cannot be read. The video is scanned instead."""
 
 
 class DamagedMediaWarning(MediaRefWarning):

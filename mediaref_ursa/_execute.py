@@ -29,6 +29,7 @@ from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uri_text import redact
 
 with needs_extra("video"):
+    from mediaref_ursa._pyav._check import RunCheck
     from mediaref_ursa._pyav._engine import PyAVEngine
 
 ENGINES = ("pyav", "torchcodec")
@@ -98,7 +99,7 @@ def make_engine(
     if name == "torchcodec":
         from mediaref_ursa._torchcodec import TorchCodecEngine
 
-        return TorchCodecEngine(spec, options, tensors=tensors)
+        return TorchCodecEngine(spec, options, tensors=tensors, run_check=RunCheck)
     given = dict(options or {})
     threads = given.pop("num_ffmpeg_threads", 1)
     if given:

@@ -296,7 +296,7 @@ def _text_rows(report: VideoReport) -> list[tuple[str, str]]:
         ("verified", _verified_text(report.verified)),
         ("cut short", "yes, frames at the end are lost" if report.is_cut_short else "no sign of it"),
         ("damaged", _damage_text(report)),
-        ("frames of a repeated time", _repeated_text(report.repeated_times)),
+        ("repeated times", _repeated_text(report.repeated_times)),
         ("droppable packets", _share_text(report.droppable_share)),
         ("packets per random frame", f"{report.packets_per_random_frame:.2f} on average"),
         ("packets addressable", "yes" if report.is_addressable else "no, read through a demuxer"),

@@ -12,11 +12,11 @@ import operator
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from mediaref_ursa._errors import (
 )
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._feed import PacketFeed
-from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
+from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import Run
 from mediaref_ursa._run_movie import TICKS_PER_SECOND, RunMovie, presentation_places
@@ -44,8 +44,21 @@ _NO_MORE_FRAMES = "no more frames left to decode"  # as TorchCodec says it
 _OPTIONS = ("device", "num_ffmpeg_threads", "transforms")
 _ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "pal8")
 _SOURCE_PLACE = re.compile(r"^\w+, \S+:\d+, ")
+_GOOD = object()
 _LUMA = (19595, 38470, 7471)  # BT.601 in 65536ths, as Pillow's L
 _INSTALL = "pip install 'mediaref-ursa[torchcodec]', and FFmpeg 4 to 8 (apt-get install ffmpeg)"
+
+
+class RunCheck(Protocol):
+    """What finds the damage on the way to the frames of a run; see ``_pyav/_check``."""
+
+    def watched(self, packets: Iterable[EncodedPacket]) -> Iterator[EncodedPacket]:
+        """Yield the packets as they are."""
+        ...
+
+    def outcome(self, packet: int, picture: Any) -> Any:
+        """Return the picture, an error, or None where another decoder has to give it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -96,6 +109,7 @@ class TorchCodecEngine:
         options: ``device`` (``"cpu"``), ``num_ffmpeg_threads`` (1) and ``transforms`` of TorchCodec's
             ``VideoDecoder``.
         tensors: Hand out torch tensors on the decoder's device instead of NumPy arrays.
+        run_check: Makes what finds damage in a run, which TorchCodec conceals and does not tell of.
 
     Raises:
         MissingExtraError: TorchCodec is not installed, or cannot load FFmpeg.
@@ -105,7 +119,14 @@ class TorchCodecEngine:
 
     joins_runs = False  # each is a movie of its own, which begins where decoding can
 
-    def __init__(self, spec: PixelSpec, options: Mapping[str, Any] | None = None, *, tensors: bool) -> None:
+    def __init__(
+        self,
+        spec: PixelSpec,
+        options: Mapping[str, Any] | None = None,
+        *,
+        tensors: bool,
+        run_check: Callable[[SegmentTable, Collection[int]], RunCheck],
+    ) -> None:
         given = dict(options or {})
         if unknown := sorted(set(given) - set(_OPTIONS)):
             raise TypeError(
@@ -116,6 +137,7 @@ class TorchCodecEngine:
         self._spec = spec
         self._modules = load_torchcodec()
         self._tensors = tensors
+        self._run_check = run_check
         self._options = {"num_ffmpeg_threads": 1, **given}
         self._options["device"] = checked_device(given.get("device") or "cpu")
 
@@ -157,11 +179,14 @@ class TorchCodecEngine:
             )
         # With transforms, which come after it, turning is TorchCodec's.
         rotation = info.rotation if self._spec.apply_rotation and self._options.get("transforms") else 0
+        check = self._run_check(table, step.run.targets.tolist())
         with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
             with _temporary_file_errors(info):
-                movie = _Movie.write(cast("BinaryIO", file), table, feed, rotation)
+                movie = _Movie.write(cast("BinaryIO", file), table, check.watched(feed), rotation)
             fed = [packet for packet in step.run.targets.tolist() if packet <= feed.last]
-            for packet, picture in self._pictures(movie, fed):
+            outcomes = {packet: check.outcome(packet, _GOOD) for packet in fed}
+            yield from (item for item in outcomes.items() if item[1] is not _GOOD)
+            for packet, picture in self._pictures(movie, [p for p in fed if outcomes[p] is _GOOD]):
                 yield packet, self._handed_out(picture, info, turned=bool(rotation))
 
     def _pictures(self, movie: _Movie, packets: list[int]) -> Iterator[tuple[int, Any]]:
@@ -318,7 +343,9 @@ class _Movie:
     _places: Int64Array = field(init=False)
 
     @classmethod
-    def write(cls, file: BinaryIO, table: SegmentTable, feed: PacketFeed, rotation: int) -> _Movie:
+    def write(
+        cls, file: BinaryIO, table: SegmentTable, feed: Iterable[EncodedPacket], rotation: int
+    ) -> _Movie:
         """Write the packets of a feed, to be turned by so many degrees counter-clockwise."""
         movie = RunMovie(file, table.info, rotation)
         numbers: list[int] = []

@@ -1,17 +1,28 @@
-"""The check of a scanned video by decoding it: what bits and checksums do not tell."""
+"""Checks by decoding: what neither bits nor checksums tell of a video."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from mediaref_ursa._damage import damage_before
-from mediaref_ursa._errors import CorruptMediaError
+from mediaref_ursa._errors import CorruptMediaError, MediaRefError
 from mediaref_ursa._frame_table import DECODED, EncodedPacket, SegmentTable
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._pyav._decoders import Decoder, NumberedFrame
 from mediaref_ursa._pyav._trial import numbered_packets, pixel_crc
 from mediaref_ursa._reader import RangeReader
+
+_MAX_SEGMENTS = 1024
+_Picture = TypeVar("_Picture")
 
 
 def checked_by_decoding(reader: RangeReader, table: SegmentTable) -> SegmentTable:
@@ -103,3 +114,75 @@ class _Decode:
 
     def _take(self, frames: list[NumberedFrame]) -> None:
         self.pixels.update((number, pixel_crc(frame)) for number, frame in frames)
+
+
+class RunCheck:
+    """Finds the damage on the way to the frames of a run, for a decoder that does not tell of it.
+
+    Frames that were found good are remembered, so that each is checked once in a process, and none of an
+    index that was made by decoding everything.
+    """
+
+    def __init__(self, table: SegmentTable, targets: Collection[int]) -> None:
+        """Prepare for a run's packets, from a random access point on; frames of ``targets`` are wanted."""
+        self._table = table
+        self._targets = targets
+        self._good = _known_good.of(table)
+        is_known = table.info.verified == DECODED or all(self._good[packet] for packet in targets)
+        self._decode = None if is_known else Decoder(table.info, MAX_PIXELS)
+        if self._decode is not None:
+            self._decode.frame_of_packet = table.whole.frame_of_packet
+            self._decode.begin()
+
+    def watched(self, packets: Iterable[EncodedPacket]) -> Iterator[EncodedPacket]:
+        """Yield the packets of the run as they are, once they were decoded."""
+        if self._decode is None:
+            yield from packets
+            return
+        for packet in packets:
+            with self._refusals(packet.number):
+                self._decode.feed(packet)
+            yield packet
+        with self._refusals(self._decode.position):
+            self._decode.drain()
+        if not self._decode.damaged:
+            self._good[list(self._targets)] = True
+
+    def outcome(self, packet: int, picture: _Picture) -> _Picture | MediaRefError | None:
+        """Return what a packet of the run gives, once all were fed: see ``Decoder.outcome``."""
+        if self._decode is None:
+            return picture
+        return self._decode.outcome(self._table, packet, picture)
+
+    @contextlib.contextmanager
+    def _refusals(self, packet: int) -> Iterator[None]:
+        assert self._decode is not None
+        try:
+            yield
+        except CorruptMediaError:
+            self._decode.damaged[packet] = frozenset()
+
+
+class _KnownGood:
+    """Which packets' frames were decoded without damage, of the segments that were read last."""
+
+    def __init__(self) -> None:
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._columns: OrderedDict[object, npt.NDArray[np.bool_]] = OrderedDict()
+
+    def of(self, table: SegmentTable) -> npt.NDArray[np.bool_]:
+        with self._lock:
+            key = table.packets.identity
+            if key not in self._columns:
+                self._columns[key] = np.zeros(len(table.packets), dtype=np.bool_)
+                if len(self._columns) > _MAX_SEGMENTS:
+                    self._columns.popitem(last=False)
+            self._columns.move_to_end(key)
+            return self._columns[key]
+
+
+_known_good = _KnownGood()

@@ -12,11 +12,13 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from mediaref_ursa._damage import damage_before, damage_error, is_spoilt
+from mediaref_ursa._errors import MediaRefError
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
 from mediaref_ursa._time import Int64Array
@@ -33,6 +35,7 @@ _MAX_OVERTAKING = 16
 """Frames later in decode order that may come out before a frame does: the largest picture buffer there is."""
 
 NumberedFrame = tuple[int, VideoFrame]
+_Picture = TypeVar("_Picture")
 
 
 class DecoderKey(NamedTuple):
@@ -156,6 +159,22 @@ class Decoder:
         self._held.clear()
         self.pending.clear()
         return sure
+
+    def outcome(self, table: SegmentTable, packet: int, picture: _Picture) -> _Picture | MediaRefError | None:
+        """Return the picture of a packet; the error of a damaged one; None if a new decoder has to give it.
+
+        Args:
+            table: The segment.
+            packet: The packet of one of its frames, which is sure.
+            picture: The frame.
+        """
+        if not self.damaged:
+            return picture
+        start = int(table.start[table.frame_of_packet[packet]])
+        if is_spoilt(table, self.first, start, self.damaged):
+            return None
+        bad = damage_before(table, packet, self.damaged)
+        return picture if bad is None else damage_error(packet, bad, table.info.uri)
 
     def _sure(self, frames: Iterable[VideoFrame]) -> list[NumberedFrame]:
         for frame in frames:

@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 from av.video.frame import VideoFrame
 
-from mediaref_ursa._damage import damage_before, damage_error, is_spoilt
+from mediaref_ursa._damage import is_spoilt
 from mediaref_ursa._errors import MediaRefError
 from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
@@ -106,12 +106,12 @@ class PyAVEngine:
                 if feed.completes(number, table.info.lookahead_packets):
                     missing.remove(number)
                     name = (key, number) if key is not None and number in step.keep else None
-                    yield number, _outcome(decoder, table, number, Picture(frame, table.info, name))
+                    yield number, decoder.outcome(table, number, Picture(frame, table.info, name))
             elif step.stays and key is not None:
                 ahead = int(table.frame_of_packet[number])
                 if ahead > last_frame and decoder.first <= table.start[ahead]:
                     picture = Picture(frame, table.info)
-                    if _outcome(decoder, table, number, picture) is picture:
+                    if decoder.outcome(table, number, picture) is picture:
                         decoders.keep(key, number, frame)
             if decoder.damaged and _all_begin_anew(decoder, table, missing):
                 yield from ((packet, None) for packet in missing)
@@ -145,19 +145,6 @@ class PyAVEngine:
             decoder = state.decoder or decoders.take(state.key, info)
         decoder.frame_of_packet = table.whole.frame_of_packet
         return decoder
-
-
-def _outcome(
-    decoder: Decoder, table: SegmentTable, packet: int, picture: Picture
-) -> Picture | MediaRefError | None:
-    """Return what a packet gives: see ``PyAVEngine.decode``."""
-    if not decoder.damaged:
-        return picture
-    start = int(table.start[table.frame_of_packet[packet]])
-    if is_spoilt(table, decoder.first, start, decoder.damaged):
-        return None
-    bad = damage_before(table, packet, decoder.damaged)
-    return picture if bad is None else damage_error(packet, bad, table.info.uri)
 
 
 def _all_begin_anew(decoder: Decoder, table: SegmentTable, missing: set[int]) -> bool:

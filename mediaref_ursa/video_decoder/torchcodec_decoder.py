@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._access import Access
+from mediaref_ursa._execute import make_engine
 from mediaref_ursa._plan import BatchDecodingStrategy
-from mediaref_ursa._torchcodec import TorchCodecEngine, load_torchcodec
+from mediaref_ursa._torchcodec import load_torchcodec
 from mediaref_ursa.video_decoder._indexed import IndexedVideoDecoder
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 
@@ -87,7 +88,7 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
         }
         super().__init__(
             source,
-            engine=lambda spec: TorchCodecEngine(spec, theirs, tensors=True),
+            engine=lambda spec: make_engine("torchcodec", spec, theirs, tensors=True),
             options={**ours, **theirs, **access},
             access=Access.of(type(self).__name__, access),
             **ours,
