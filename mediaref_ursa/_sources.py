@@ -27,6 +27,7 @@ from mediaref_ursa._errors import (
     FrameIndexWarning,
     MediaNotFoundError,
 )
+from mediaref_ursa._failed_scans import failed_scans
 from mediaref_ursa._frame_index import LanceFrameIndex
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._guarded_scan import scan_video
@@ -159,8 +160,9 @@ def has_strong_etag(info: SegmentInfo) -> bool:
 
 
 def forget_sources() -> None:
-    """Drop all indexes that are kept in memory."""
+    """Drop all indexes that are kept in memory, and the errors of videos that could not be scanned."""
     _cache.clear()
+    failed_scans.clear()
 
 
 def _find(
