@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TypeVar
@@ -22,6 +22,7 @@ from mediaref_ursa._pyav._trial import numbered_packets, pixel_crc
 from mediaref_ursa._reader import RangeReader
 
 _MAX_SEGMENTS = 1024
+_HELD_FRAMES = 24
 _Picture = TypeVar("_Picture")
 
 
@@ -62,7 +63,7 @@ class _Check:
         """Feed the next packet to each decoder that is to see it."""
         self._linear.feed(packet)
         if packet.number in self._frames:
-            self._fresh[packet.number] = _Decode(self._table)
+            self._fresh[packet.number] = _Decode(self._table, holds=_HELD_FRAMES)
         for start, decode in list(self._fresh.items()):
             decode.feed(packet)
             if packet.number >= max(self._frames[start]) + self._table.info.lookahead_packets:
@@ -95,12 +96,17 @@ class _Check:
 
 
 class _Decode:
-    """A decoder, and the CRC-32 of the pixels of each packet's frame."""
+    """A decoder, and the CRC-32 of the pixels of each packet's frame.
 
-    def __init__(self, table: SegmentTable) -> None:
+    Frames that are held keep the decoder from writing the next ones into their memory. What a decoder leaves
+    unwritten of a damaged picture then differs from what it leaves without them.
+    """
+
+    def __init__(self, table: SegmentTable, *, holds: int = 0) -> None:
         self.decoder = Decoder(table.info, MAX_PIXELS, frame_of_packet=table.frame_of_packet)
         self.decoder.begin()
         self.pixels: dict[int, int] = {}
+        self._held: deque[NumberedFrame] = deque(maxlen=holds)
 
     def feed(self, packet: EncodedPacket) -> None:
         try:
@@ -114,6 +120,7 @@ class _Decode:
 
     def _take(self, frames: list[NumberedFrame]) -> None:
         self.pixels.update((number, pixel_crc(frame)) for number, frame in frames)
+        self._held += frames
 
 
 class RunCheck:
