@@ -62,9 +62,7 @@ CONCEALING = (
 KINDS = ("one bit", "zeros", "noise", "head")
 
 
-def damaged(
-    clip: Clip, folder: Path, seed: int, *, keyframes: bool = True, kind: str = "one bit"
-) -> Path:
+def damaged(clip: Clip, folder: Path, seed: int, *, keyframes: bool = True, kind: str = "one bit") -> Path:
     """Return a copy of a clip with damage in one packet, past the first one."""
     choose = random.Random(seed)
     with av.open(str(clip.path)) as container:

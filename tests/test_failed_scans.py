@@ -60,7 +60,7 @@ def test_a_broken_video_is_scanned_once(untrusted: bool, broken: Path, count_sca
     assert len(count_scans) == 1
 
 
-def test_a_video_that_was_repaired_is_scanned_anew(broken: Path, clip: GetClip, count_scans: list[str]) -> None:
+def test_a_repaired_video_is_scanned_anew(broken: Path, clip: GetClip, count_scans: list[str]) -> None:
     for _ in range(2):
         with pytest.raises(CorruptMediaError):
             batch_decode([MediaRef(str(broken), 0)])

@@ -55,7 +55,8 @@ def read_often(video: Path, t_ns: int = 0) -> None:
 
 def test_a_stale_index_is_one_warning_of_its_own_category(video: Path, clip: GetClip) -> None:
     make_stale(video, clip)
-    with pytest.warns(FrameIndexWarning, match=r"video\.mp4: the frame index is not used: .*--overwrite") as caught:
+    message = r"video\.mp4: the frame index is not used: .*--overwrite"
+    with pytest.warns(FrameIndexWarning, match=message) as caught:
         read_often(video)
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -78,7 +79,8 @@ def test_each_video_has_a_warning_of_its_own(video: Path, clip: GetClip, tmp_pat
     make_stale(other, clip)
     with pytest.warns(FrameIndexWarning) as caught:
         batch_decode([MediaRef(str(path), 0) for path in (video, other, video, other)])
-    assert sorted(str(warning.message).partition(": ")[0] for warning in caught) == sorted(map(str, (video, other)))
+    named = sorted(str(warning.message).partition(": ")[0] for warning in caught)
+    assert named == sorted(map(str, (video, other)))
 
 
 def test_decoders_warn_of_a_stale_index_too(video: Path, clip: GetClip) -> None:
@@ -110,8 +112,7 @@ def test_a_fresh_index_is_no_warning(video: Path) -> None:
 def test_a_warning_shows_no_secret_and_comes_once() -> None:
     uri = "https://me:secret@host/a.mp4?signature=2"
     with pytest.warns(FrameIndexWarning) as caught:
-        for _ in range(3):
-            warn_once(FrameIndexWarning, "message", uri=uri)
+        [warn_once(FrameIndexWarning, "message", uri=uri) for _ in range(3)]
     assert [str(warning.message) for warning in caught] == ["https://host/a.mp4: message"]
     forget_warnings()
     with pytest.warns(FrameIndexWarning):
@@ -128,7 +129,8 @@ def joined(clip: GetClip, tmp_path: Path) -> Path:
 
 def test_frames_whose_time_is_repeated_are_counted_and_warned_of(joined: Path) -> None:
     shown = linear_frames(joined)
-    with pytest.warns(DamagedMediaWarning, match=r"(\d+) frames are never shown: other frames have their times"):
+    message = r"\d+ frames are never shown: other frames have their times"
+    with pytest.warns(DamagedMediaWarning, match=message):
         index = write_frame_index(joined)
     info = LanceFrameIndex.open(joined).segments[0]
     assert info.repeated_times == index.segments[0].repeated_times
