@@ -219,7 +219,7 @@ def test_decoding_finds_frames_that_differ_from_a_linear_decode(
 ) -> None:
     """An index that is wrong of where decoding can begin is found out."""
     monkeypatch.setattr(
-        "mediaref_ursa._bitstream._mpeg.Mpeg4Inspector.inspect",
+        "mediaref_ursa._bitstream._mpeg4.Mpeg4Inspector.inspect",
         lambda self, data: Traits(random_access=True, discardable=False),
     )
     index = scan_frame_index(clip("mpeg4_mp4").path, decode=True)
