@@ -43,9 +43,11 @@ class Engine(Protocol):
 
     Attributes:
         joins_runs: Whether runs that follow one another may be given to it as one.
+        reads_alpha: Whether it is to be given packets with the alpha that stands beside them.
     """
 
     joins_runs: bool
+    reads_alpha: bool
 
     def begin(self, tables: Sequence[SegmentTable], stores: Sequence[object], runs: Sequence[Run]) -> Begun:
         """Return the frames that are decoded already, and the steps that give the others."""

@@ -27,6 +27,11 @@ READER_VERSION = 2
 _READ_ALIKE = frozenset({"av1", "ffv1", "vp9"})  # codecs that all versions read the same
 UNKNOWN = -1
 """Stands for "not known" in ``crc32`` and ``is_reference``."""
+ALPHA_UNKNOWN, ALPHA_IN_FRAMES = "", "frames"
+ALPHA_BESIDE_PACKETS, ALPHA_UNREADABLE = "packets", "unreadable"
+"""Where a segment's alpha is: an older index does not say; in the decoded frames, if there is any; beside
+each packet; where it cannot be read."""
+_ALPHA_CODECS = ("vp8", "vp9")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,9 @@ class SegmentInfo:
         start_headers: ``(packet, headers)``, packets ascending: what a decoder that begins at the packet, or
             at a later one up to the next entry, must be fed in front of it: it came with earlier packets.
         reader_version: Version of what found the random access points, ``READER_VERSION`` now.
+        alpha: Where alpha is, one of ``ALPHA_UNKNOWN`` and the others.
+        alpha_packets: What is known of each packet's alpha, as ``_alpha.AlphaPackets`` encodes it; empty
+            unless alpha stands beside packets.
     """
 
     uri: str
@@ -97,6 +105,15 @@ class SegmentInfo:
         """Return what a decoder that begins at a packet must be fed in front of it."""
         row = bisect_right(self.start_headers, packet, key=lambda entry: entry[0]) - 1
         return self.start_headers[row][1] if row >= 0 else b""
+    alpha: str = ALPHA_UNKNOWN
+    alpha_packets: bytes = b""
+
+    @property
+    def may_have_hidden_alpha(self) -> bool:
+        """Whether the file may have alpha that the frames of the codec's own decoder do not show."""
+        if self.alpha == ALPHA_UNKNOWN:
+            return self.codec in _ALPHA_CODECS and self.container.startswith("matroska")
+        return self.alpha != ALPHA_IN_FRAMES
 
     @property
     def display_size(self) -> tuple[int, int]:
@@ -124,6 +141,20 @@ class EncodedPacket(NamedTuple):
         return self._replace(data=headers + bytes(self.data)) if headers else self
 
 
+class AlphaSplit(NamedTuple):
+    """Where the parts of packets are that were read together with their alpha.
+
+    Attributes:
+        color_size: int64 ``(m,)``, bytes of the packet itself.
+        alpha_start: int64 ``(m,)``, where its alpha begins.
+        alpha_size: int64 ``(m,)``, bytes of its alpha; 0 where it has none.
+    """
+
+    color_size: Int64Array
+    alpha_start: Int64Array
+    alpha_size: Int64Array
+
+
 @dataclass(frozen=True)
 class PacketTable:
     """All packets of a segment in decode order, shown or not.
@@ -136,6 +167,7 @@ class PacketTable:
             is, or ``UNKNOWN``.
         is_corrupt: bool ``(m,)``, True where the file holds only part of the packet.
         is_keyframe: bool ``(m,)``, the container's flag, which is no promise.
+        alpha: Where the parts of each packet are if its alpha is read along with it, else None.
     """
 
     offset: Int64Array
@@ -144,6 +176,7 @@ class PacketTable:
     is_reference: npt.NDArray[np.int8]
     is_corrupt: npt.NDArray[np.bool_]
     is_keyframe: npt.NDArray[np.bool_]
+    alpha: AlphaSplit | None = None
 
     def __len__(self) -> int:
         return len(self.size)
@@ -211,6 +244,7 @@ class SegmentTable:
             return self
         moved = copy.copy(self)
         object.__setattr__(moved, "info", replace(self.info, uri=uri))
+        moved.__dict__.pop("_with_alpha", None)  # it names the other place
         return moved
 
     def with_frames(self, frames: Int64Array) -> SegmentTable:

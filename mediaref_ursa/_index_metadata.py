@@ -12,7 +12,14 @@ from fractions import Fraction
 from typing import Any
 
 from mediaref_ursa._errors import FrameIndexInvalidError, FrameIndexVersionError
-from mediaref_ursa._frame_table import FULL, READER_VERSION, SPARSE, SegmentInfo, SegmentTable
+from mediaref_ursa._frame_table import (
+    ALPHA_UNKNOWN,
+    FULL,
+    READER_VERSION,
+    SPARSE,
+    SegmentInfo,
+    SegmentTable,
+)
 from mediaref_ursa._uris import scheme_of, without_query
 
 METADATA_KEY = "mediaref_ursa"
@@ -75,6 +82,8 @@ def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
                     [packet, base64.b64encode(headers).decode()] for packet, headers in info.start_headers
                 ],
                 "reader_version": info.reader_version,
+                "alpha": info.alpha or None,
+                "alpha_packets": base64.b64encode(info.alpha_packets).decode() or None,
                 "frames": len(table),
                 "packets": len(table.packets),
                 "columns_crc32": table.columns_crc32,
@@ -154,6 +163,8 @@ def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
         restartable=segment.get("restartable") is True,
         start_headers=_start_headers(segment.get("start_headers", [])),
         reader_version=min(int(segment.get("reader_version", 1)), READER_VERSION),
+        alpha=str(segment.get("alpha") or ALPHA_UNKNOWN),
+        alpha_packets=base64.b64decode(segment.get("alpha_packets") or "", validate=True),
     )
     crc = segment.get("columns_crc32")
     return SegmentEntry(info, sizes[3], sizes[4], None if crc is None else int(crc))

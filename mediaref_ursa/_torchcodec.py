@@ -104,6 +104,7 @@ class TorchCodecEngine:
     """
 
     joins_runs = False  # each is a movie of its own, which begins where decoding can
+    reads_alpha = False
 
     def __init__(self, spec: PixelSpec, options: Mapping[str, Any] | None = None, *, tensors: bool) -> None:
         given = dict(options or {})
@@ -290,9 +291,10 @@ class TorchCodecEngine:
             picture = picture.flip(-1)
         if not colours.endswith("A"):
             return picture
-        if info.pixel_format.startswith(_ALPHA_FORMATS):
+        if info.pixel_format.startswith(_ALPHA_FORMATS) or info.may_have_hidden_alpha:
             raise UnsupportedMediaError(
-                f"TorchCodec gives no alpha, the video has some ({info.pixel_format}); use decoder='pyav'",
+                f"TorchCodec gives no alpha, the video has some, or its index does not say "
+                f"({info.codec}, {info.pixel_format}); use decoder='pyav'",
                 uri=info.uri,
             )
         return torch.cat([picture, torch.full_like(picture[..., :1], 255)], dim=-1)

@@ -29,11 +29,18 @@ _ZLIB, _HEADER_STRIPPING = 0, 3
 
 @dataclass(frozen=True)
 class MatroskaBlock:
-    """The packets of one SimpleBlock: one, or several with Xiph lacing."""
+    """The packets of one block: one, or several with Xiph lacing.
+
+    Attributes:
+        addition: What is stored beside the packet (BlockAdditional of BlockAddID 1), empty for none.
+        is_addition_first: Whether that stands before the packet.
+    """
 
     timestamp_ms: int
     packets: tuple[bytes, ...]
     is_keyframe: bool
+    addition: bytes = b""
+    is_addition_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,7 +183,13 @@ def _simple_block(track: MatroskaTrack, stripped: bytes, block: MatroskaBlock, o
         packets = [_deflate(packet) for packet in packets]
     flags = _KEYFRAME_FLAG * block.is_keyframe | _XIPH_LACING_FLAG * (len(packets) > 1)
     head = b"\x81" + struct.pack(">hB", offset_ms, flags)
-    return _element("A3", head + _lace(packets))
+    if not block.addition:
+        return _element("A3", head + _lace(packets))
+    parts = [
+        _element("A1", head[:-1] + b"\0" + _lace(packets)),
+        _element("75A1", _element("A6", _number("EE", 1) + _element("A5", block.addition))),
+    ]
+    return _element("A0", b"".join(parts[::-1] if block.is_addition_first else parts))
 
 
 def _deflate(packet: bytes) -> bytes:

@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_reader",
         "_pixels",
         "_frame_table",
+        "_alpha",
         "_feed",
         "_index_metadata",
         "_mp4_boxes",

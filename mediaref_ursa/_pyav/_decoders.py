@@ -17,7 +17,8 @@ from typing import NamedTuple
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo, SegmentTable
+from mediaref_ursa._frame_table import AlphaSplit, EncodedPacket, SegmentInfo, SegmentTable
+from mediaref_ursa._pyav._alpha import AlphaDecoder
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._trail import Trail
@@ -54,6 +55,7 @@ class Decoder:
         info: The segment that it is of.
         max_pixels: The largest picture.
         codec_threads: FFmpeg's own, within the decoder. With several it lives within one call.
+        alpha: Where the parts of packets are that hold their alpha too, else None.
         first: The packet that it began with, -1 before it.
         position: The last packet that it was fed, -1 before the first.
         pending: Packets that it was fed, and whose frames have not come out.
@@ -63,11 +65,12 @@ class Decoder:
     info: SegmentInfo
     max_pixels: int
     codec_threads: int = 1
+    alpha: AlphaSplit | None = None
     first: int = -1
     position: int = -1
     pending: set[int] = field(default_factory=set)
     goes_on: bool = False
-    _context: VideoCodecContext | None = None
+    _context: VideoCodecContext | AlphaDecoder | None = None
     _latest: NumberedFrame | None = None
 
     def can_reach(self, start: int, packet: int) -> bool:
@@ -93,7 +96,9 @@ class Decoder:
         Raises:
             UnsupportedMediaError: There is no decoder for the codec.
         """
-        if self._context is None:
+        if self._context is None and self.alpha is not None:
+            self._context = AlphaDecoder(self.info, self.alpha, self.max_pixels)
+        elif self._context is None:
             self._context = open_context(
                 self.info, max_pixels=self.max_pixels, codec_threads=self.codec_threads
             )
@@ -119,6 +124,8 @@ class Decoder:
             encoded = encoded.as_first_of(self.info)
         self.position = encoded.number
         self.pending.add(encoded.number)
+        if isinstance(self._context, AlphaDecoder):
+            return self._sure(self._context.feed(encoded))
         return self._sure(feed_context(self._context, encoded, uri=self.info.uri))
 
     def drain(self) -> list[NumberedFrame]:
@@ -129,7 +136,10 @@ class Decoder:
         """
         assert self._context is not None
         self.goes_on = False
-        sure = self._sure(drain_context(self._context, uri=self.info.uri))
+        if isinstance(self._context, AlphaDecoder):
+            sure = self._sure(self._context.drain())
+        else:
+            sure = self._sure(drain_context(self._context, uri=self.info.uri))
         if self._latest is not None:
             sure.append(self._latest)
             self._latest = None
@@ -237,14 +247,14 @@ class DecoderPool:
                 self._idle.remove(idle)
         return sorted((idle.decoder for idle in found), key=lambda decoder: decoder.position)
 
-    def take(self, key: DecoderKey, info: SegmentInfo) -> Decoder:
+    def take(self, key: DecoderKey, info: SegmentInfo, alpha: AlphaSplit | None = None) -> Decoder:
         """Take a decoder that is ready for any random access point.
 
         Raises:
             UnsupportedMediaError: There is no decoder for the codec.
         """
         decoder = self._take_spare(key) if info.restartable else None
-        decoder = decoder or Decoder(info, key.max_pixels)
+        decoder = decoder or Decoder(info, key.max_pixels, alpha=alpha)
         decoder.begin()
         return decoder
 

@@ -61,6 +61,7 @@ class PyAVEngine:
     joins_runs = True
 
     def __init__(self, spec: PixelSpec, codec_threads: int = 1) -> None:
+        self.reads_alpha = spec.has_alpha
         self._converter = FrameConverter(spec)
         self._codec_threads = codec_threads
         self._max_pixels = max(MAX_PIXELS, spec.max_pixels)
@@ -92,7 +93,7 @@ class PyAVEngine:
         """
         state: _State | None = step.state
         key = None if state is None else state.key
-        decoder = self._decoder(table.info, state)
+        decoder = self._decoder(table, state)
         missing = set(step.run.targets.tolist())
         last_frame = int(step.run.frames.max())
         for number, frame in _frames(decoder, feed, missing if step.stays else None):
@@ -125,13 +126,14 @@ class PyAVEngine:
             decoders.keep(*picture.keep_as, picture.frame)
         return pixels
 
-    def _decoder(self, info: SegmentInfo, state: _State | None) -> Decoder:
+    def _decoder(self, table: SegmentTable, state: _State | None) -> Decoder:
+        info, alpha = table.info, table.packets.alpha
         if state is None:
             threads = self._codec_threads if info.restartable else 1
-            decoder = Decoder(info, self._max_pixels, threads)
+            decoder = Decoder(info, self._max_pixels, threads, alpha)
             decoder.begin()
             return decoder
-        return state.decoder or decoders.take(state.key, info)
+        return state.decoder or decoders.take(state.key, info, alpha)
 
 
 def _frames(decoder: Decoder, feed: PacketFeed, missing: set[int] | None) -> Iterator[NumberedFrame]:

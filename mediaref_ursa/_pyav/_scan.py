@@ -10,8 +10,9 @@ from loguru import logger
 
 from mediaref_ursa._bitstream import Inspector, inspector_for
 from mediaref_ursa._errors import CorruptMediaError
-from mediaref_ursa._frame_table import SPARSE, UNKNOWN, SegmentInfo, SegmentTable
+from mediaref_ursa._frame_table import ALPHA_IN_FRAMES, SPARSE, UNKNOWN, SegmentInfo, SegmentTable
 from mediaref_ursa._pixels import MAX_PIXELS
+from mediaref_ursa._pyav._alpha import AlphaCollector
 from mediaref_ursa._pyav._claims import DeclinedError
 from mediaref_ursa._pyav._columns import NO_PTS, Columns, segment_table, uncertain_head
 from mediaref_ursa._pyav._demux import open_video, packets, refuse_changes
@@ -76,7 +77,7 @@ def scan_segment(
 
 def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | None) -> SegmentTable:
     inspector = inspector_for(info.codec, info.extradata)
-    columns = _read_packets(reader, info, inspector, progress)
+    columns, alpha = _read_packets(reader, info, inspector, progress)
     if not len(columns):
         raise CorruptMediaError("expected a video, found a video stream without packets", uri=info.uri)
     columns.finish(info)
@@ -85,6 +86,7 @@ def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | Non
         _learn_by_decoding(reader, info, columns, verify_starts=inspector is None or columns.needs_trial)
     else:
         _decode_head(reader, info, columns, uncertain_head(columns))
+    info = replace(info, alpha=ALPHA_IN_FRAMES) if alpha is None else alpha.facts(info)
     return segment_table(info, columns)
 
 
@@ -105,6 +107,7 @@ def _sparse_table(
     _decode_head(reader, info, columns, head)
     if progress is not None:
         progress(reader.length, reader.length)
+    info = replace(info, alpha=ALPHA_IN_FRAMES)
     return segment_table(info, columns)
 
 
@@ -117,10 +120,11 @@ def _decode_head(reader: RangeReader, info: SegmentInfo, columns: Columns, head:
 
 def _read_packets(
     reader: RangeReader, info: SegmentInfo, inspector: Inspector | None, progress: Progress | None
-) -> Columns:
+) -> tuple[Columns, AlphaCollector | None]:
     columns = Columns()
     guess = _OFFSET_GUESSES[0]
     with open_video(reader, uri=info.uri, stream_index=info.stream_index) as (container, stream):
+        alpha = AlphaCollector.from_stream(info, stream)
         for packet in packets(container, stream, uri=info.uri):
             data = bytes(packet)
             refuse_changes(packet, info)
@@ -130,11 +134,13 @@ def _read_packets(
                 columns.offset.append(UNKNOWN if offset is None else offset)
                 guess = guess if offset is None else offset - int(packet.pos or 0)
             columns.add(packet, data, inspector)
+            if alpha is not None:
+                alpha.add(reader, packet, data, columns.offset[-1])
             if progress is not None and len(columns) % PROGRESS_EVERY_PACKETS == 0:
                 progress(min(reader.tell(), reader.length), reader.length)
     if progress is not None:
         progress(reader.length, reader.length)
-    return columns
+    return columns, alpha
 
 
 def _locate(reader: RangeReader, pos: int | None, data: bytes, guess: int) -> int | None:
