@@ -85,9 +85,9 @@ def table_with_alpha(table: SegmentTable) -> SegmentTable:
     """
     if table.info.alpha == ALPHA_UNREADABLE:
         raise UnsupportedMediaError(
-            f"the alpha of this {table.info.codec} video cannot be read: it stands beside packets that are "
-            "compressed, of another pixel format than yuv420p, or after it; ask for RGB, or remux the file "
-            "(PyAV 16 or later is needed)",
+            f"the alpha of this {table.info.codec} video cannot be read: it is a track of its own, or stands "
+            "beside packets that are compressed, come after it, or have another pixel format than yuv420p "
+            "(or PyAV is older than 16); ask for RGB, or encode it anew",
             uri=table.info.uri,
         )
     if table.info.alpha != ALPHA_BESIDE_PACKETS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
+from mediaref_ursa._image_kinds import image_format, still_image_error
 from mediaref_ursa._reader import ReadRange
 
 SNIFF_BYTES = 600
@@ -38,6 +39,21 @@ def sniff_container(head: bytes, *, uri: str | None = None) -> str:
     """
     if not head:
         raise CorruptMediaError("expected a video, found an empty file", uri=uri)
+    name = known_container(head)
+    if name is not None:
+        return name
+    image = image_format(head)
+    if image is not None:
+        raise still_image_error(image, uri=uri)
+    raise UnsupportedMediaError(
+        "expected a video (MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg, ASF, IVF, GIF), "
+        f"found bytes that begin with {head[:16]!r}; a playlist, a script or text is not read as one",
+        uri=uri,
+    )
+
+
+def known_container(head: bytes) -> str | None:
+    """Return FFmpeg's name of the demuxer for a file that begins with ``head``, None for no video."""
     for name, matches in (
         ("mov", head[4:8] in _MP4_BOXES),
         ("matroska", head[:4] == b"\x1a\x45\xdf\xa3"),
@@ -52,11 +68,7 @@ def sniff_container(head: bytes, *, uri: str | None = None) -> str:
     ):
         if matches:
             return name
-    raise UnsupportedMediaError(
-        "expected a video (MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg, ASF, IVF, GIF), "
-        f"found bytes that begin with {head[:16]!r}; a playlist, a script or text is not read as one",
-        uri=uri,
-    )
+    return None
 
 
 def is_cut_short(name: str, length: int, read_range: ReadRange) -> bool:

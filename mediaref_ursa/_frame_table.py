@@ -32,6 +32,7 @@ ALPHA_BESIDE_PACKETS, ALPHA_UNREADABLE = "packets", "unreadable"
 """Where a segment's alpha is: an older index does not say; in the decoded frames, if there is any; beside
 each packet; where it cannot be read."""
 _ALPHA_CODECS = ("vp8", "vp9")
+_IMAGE_SUFFIXES = (".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs")
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,13 @@ class SegmentInfo:
     def may_have_hidden_alpha(self) -> bool:
         """Whether the file may have alpha that the frames of the codec's own decoder do not show."""
         if self.alpha == ALPHA_UNKNOWN:
-            return self.codec in _ALPHA_CODECS and self.container.startswith("matroska")
+            return self.has_block_additions or self.uri.lower().endswith(_IMAGE_SUFFIXES)
         return self.alpha != ALPHA_IN_FRAMES
+
+    @property
+    def has_block_additions(self) -> bool:
+        """Whether the codec's alpha stands beside packets in this container, if there is any."""
+        return self.codec in _ALPHA_CODECS and self.container.startswith("matroska")
 
     @property
     def display_size(self) -> tuple[int, int]:

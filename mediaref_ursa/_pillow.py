@@ -16,8 +16,17 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
+from PIL import __version__ as pillow_version
 
-from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, MediaRefError, UnsupportedMediaError
+from mediaref_ursa._containers import SNIFF_BYTES, known_container
+from mediaref_ursa._errors import (
+    CorruptMediaError,
+    LimitExceededError,
+    MediaRefError,
+    MissingExtraError,
+    UnsupportedMediaError,
+)
+from mediaref_ursa._image_kinds import image_format
 from mediaref_ursa._pixels import MAX_PIXELS
 
 PixelFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra", "gray"]
@@ -65,9 +74,10 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS, uri: str | None = N
         LimitExceededError: More pixels than ``max_pixels``, or than Pillow's own limit.
         UnsupportedMediaError: No image format that can be read here.
         CorruptMediaError: Truncated or damaged.
+        MissingExtraError: It is HEIC, and pillow-heif is not installed.
     """
     with _mapped_errors(uri, data):
-        image = Image.open(io.BytesIO(data), formats=_formats())
+        image = _opened(data, uri)
         pixels = image.width * image.height
         if pixels > max_pixels:
             raise LimitExceededError(
@@ -83,13 +93,45 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS, uri: str | None = N
 def image_mimetype(data: bytes) -> str | None:
     """Return the media type of an image by its header, or None for what is no readable image."""
     try:
-        with _mapped_errors(None, data), Image.open(io.BytesIO(data), formats=_formats()) as image:
+        with _mapped_errors(None, data), _opened(data, None) as image:
+            if image.format == "HEIF":
+                return "image/heic"
             # A JPEG that carries further pictures is a JPEG to everyone else.
             return Image.MIME.get("JPEG" if image.format == "MPO" else image.format or "")
-    except LimitExceededError:
+    except (LimitExceededError, MissingExtraError):
         raise
     except MediaRefError:
         return None
+
+
+def _opened(data: bytes, uri: str | None) -> Image.Image:
+    """Return an image of which the header is read, and no more.
+
+    Raises:
+        MissingExtraError: It is HEIC, and pillow-heif is not installed.
+    """
+    if image_format(data[:SNIFF_BYTES]) != "HEIC":
+        return Image.open(io.BytesIO(data), formats=_formats())
+    try:
+        from pillow_heif import HeifImageFile  # used as it is: Pillow's list of formats is the program's
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "the image is HEIC, which takes pillow-heif; it comes with: pip install 'mediaref-ursa[heif]'",
+            uri=uri,
+        ) from error
+    image: Image.Image = HeifImageFile(io.BytesIO(data))
+    return image
+
+
+def _unidentified(data: bytes) -> str:
+    """Return what was found where an image was expected."""
+    head = data[:SNIFF_BYTES]
+    name = image_format(head)
+    if name is not None:
+        return f"a {name} image, which Pillow {pillow_version} cannot read here, or a damaged one"
+    if (container := known_container(head)) is not None:
+        return f"a video ({container}); a reference to a frame of a video needs a pts_ns"
+    return f"{len(data)} bytes that begin {data[:8]!r}"
 
 
 @functools.cache
@@ -122,9 +164,7 @@ def _mapped_errors(uri: str | None, data: bytes) -> Iterator[None]:
         ) from error
     except UnidentifiedImageError as error:
         raise UnsupportedMediaError(
-            f"expected an image ({', '.join(_formats())}), found {len(data)} bytes that begin {data[:8]!r};"
-            " a frame of a video needs a pts_ns",
-            uri=uri,
+            f"expected an image ({', '.join(_formats())}), found {_unidentified(data)}", uri=uri
         ) from error
     except MemoryError as error:
         raise LimitExceededError("the image needs more memory than there is", uri=uri) from error

@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_storage_options",
         "layout",
         "_containers",
+        "_image_kinds",
         "_reader",
         "_pixels",
         "_frame_table",

@@ -23,6 +23,7 @@ from mediaref_ursa._frame_table import (
     EncodedPacket,
     SegmentInfo,
 )
+from mediaref_ursa._image_kinds import has_alpha_track
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
 from mediaref_ursa._reader import RangeReader
 
@@ -56,7 +57,7 @@ class AlphaCollector:
     def from_stream(cls, info: SegmentInfo, stream: VideoStream) -> AlphaCollector | None:
         """Return a collector for a segment that may have such alpha, else None."""
         inspector = inspector_for(info.codec, b"")
-        if not info.may_have_hidden_alpha or inspector is None:
+        if not info.has_block_additions or inspector is None:
             return None
         knows = _SHOWS_SIDE_DATA or stream.metadata.get("alpha_mode") != "1"
         return cls(info, inspector, is_readable=knows)
@@ -97,6 +98,11 @@ def _alpha_of(packet: Packet[VideoStream]) -> bytes:
     if int.from_bytes(addition[:_ADDITION_ID_BYTES], "big") != _ALPHA_ADDITION:
         return b""
     return addition[_ADDITION_ID_BYTES:]
+
+
+def has_unreadable_alpha(info: SegmentInfo, reader: RangeReader) -> bool:
+    """Return whether a segment has alpha in a track of its own, as AVIF sequences do."""
+    return info.container.startswith("mov") and has_alpha_track(reader.length, reader.read_at)
 
 
 class AlphaDecoder:

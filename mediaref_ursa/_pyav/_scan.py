@@ -10,9 +10,16 @@ from loguru import logger
 
 from mediaref_ursa._bitstream import Inspector, inspector_for
 from mediaref_ursa._errors import CorruptMediaError
-from mediaref_ursa._frame_table import ALPHA_IN_FRAMES, SPARSE, UNKNOWN, SegmentInfo, SegmentTable
+from mediaref_ursa._frame_table import (
+    ALPHA_IN_FRAMES,
+    ALPHA_UNREADABLE,
+    SPARSE,
+    UNKNOWN,
+    SegmentInfo,
+    SegmentTable,
+)
 from mediaref_ursa._pixels import MAX_PIXELS
-from mediaref_ursa._pyav._alpha import AlphaCollector
+from mediaref_ursa._pyav._alpha import AlphaCollector, has_unreadable_alpha
 from mediaref_ursa._pyav._claims import DeclinedError
 from mediaref_ursa._pyav._columns import NO_PTS, Columns, segment_table, uncertain_head
 from mediaref_ursa._pyav._demux import open_video, packets, refuse_changes
@@ -86,7 +93,7 @@ def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | Non
         _learn_by_decoding(reader, info, columns, verify_starts=inspector is None or columns.needs_trial)
     else:
         _decode_head(reader, info, columns, uncertain_head(columns))
-    info = replace(info, alpha=ALPHA_IN_FRAMES) if alpha is None else alpha.facts(info)
+    info = alpha.facts(info) if alpha is not None else _with_alpha_of_frames(info, reader)
     return segment_table(info, columns)
 
 
@@ -107,7 +114,7 @@ def _sparse_table(
     _decode_head(reader, info, columns, head)
     if progress is not None:
         progress(reader.length, reader.length)
-    info = replace(info, alpha=ALPHA_IN_FRAMES)
+    info = _with_alpha_of_frames(info, reader)
     return segment_table(info, columns)
 
 
@@ -172,6 +179,11 @@ def _learn_by_decoding(
         columns.random_access[:] = False
         columns.random_access[exact_starts(reader, info, candidates, trial)] = True
     columns.random_access &= columns.pts != NO_PTS
+
+
+def _with_alpha_of_frames(info: SegmentInfo, reader: RangeReader) -> SegmentInfo:
+    hidden = has_unreadable_alpha(info, reader)
+    return replace(info, alpha=ALPHA_UNREADABLE if hidden else ALPHA_IN_FRAMES)
 
 
 def _with_facts(info: SegmentInfo, columns: Columns) -> SegmentInfo:
