@@ -6,6 +6,7 @@ describes how they are stored.
 
 from __future__ import annotations
 
+import bisect
 import copy
 import zlib
 from bisect import bisect_right
@@ -31,6 +32,7 @@ ALPHA_UNKNOWN, ALPHA_IN_FRAMES = "", "frames"
 ALPHA_BESIDE_PACKETS, ALPHA_UNREADABLE = "packets", "unreadable"
 """Where a segment's alpha is: an older index does not say; in the decoded frames, if there is any; beside
 each packet; where it cannot be read."""
+PALETTE_BYTES, MAX_PALETTES = 1024, 1024
 _ALPHA_CODECS = ("vp8", "vp9")
 _IMAGE_SUFFIXES = (".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs")
 
@@ -70,6 +72,7 @@ class SegmentInfo:
         alpha: Where alpha is, one of ``ALPHA_UNKNOWN`` and the others.
         alpha_packets: What is known of each packet's alpha, as ``_alpha.AlphaPackets`` encodes it; empty
             unless alpha stands beside packets.
+        palettes: The palettes that the container gives the decoder, each with the first packet that it is for.
     """
 
     uri: str
@@ -108,6 +111,12 @@ class SegmentInfo:
         return self.start_headers[row][1] if row >= 0 else b""
     alpha: str = ALPHA_UNKNOWN
     alpha_packets: bytes = b""
+    palettes: tuple[tuple[int, bytes], ...] = ()
+
+    def palette_at(self, packet: int) -> bytes | None:
+        """Return the palette that is in force at a packet, None where the container has none."""
+        place = bisect.bisect_right(self.palettes, packet, key=lambda change: change[0])
+        return self.palettes[place - 1][1] if place else None
 
     @property
     def may_have_hidden_alpha(self) -> bool:
@@ -135,11 +144,13 @@ class EncodedPacket(NamedTuple):
         number: Its place in decode order.
         data: Its bytes: bytes, or a view of what was read.
         is_keyframe: The container's flag: no promise, but some decoders look at it.
+        palette: The palette that the container gives the decoder for it, None for none.
     """
 
     number: int
     data: bytes | memoryview
     is_keyframe: bool
+    palette: bytes | None = None
 
     def as_first_of(self, info: SegmentInfo) -> EncodedPacket:
         """Return the packet as a decoder of the segment is fed it that begins with it."""

@@ -150,6 +150,11 @@ class TorchCodecEngine:
         """
         info = table.info
         self._check_size(info, info.height, info.width)
+        if info.palettes:
+            raise UnsupportedMediaError(
+                "a video whose container has a palette cannot be handed to TorchCodec; use decoder='pyav'",
+                uri=info.uri,
+            )
         if info.lookahead_packets:
             raise UnsupportedMediaError(
                 "frames whose two fields lie in packets of their own cannot be handed to TorchCodec; "

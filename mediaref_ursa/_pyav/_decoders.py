@@ -124,6 +124,8 @@ class Decoder:
             encoded = encoded.as_first_of(self.info)
         self.position = encoded.number
         self.pending.add(encoded.number)
+        if self.info.palettes:
+            encoded = encoded._replace(palette=self.info.palette_at(encoded.number))
         if isinstance(self._context, AlphaDecoder):
             return self._sure(self._context.feed(encoded))
         return self._sure(feed_context(self._context, encoded, uri=self.info.uri))

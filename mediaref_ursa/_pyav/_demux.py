@@ -27,11 +27,7 @@ _LENIENT_METADATA: dict[str, Any] = (
 )
 
 _SHOWS_SIDE_DATA = hasattr(Packet, "has_sidedata")  # PyAV 16 and later
-_DECODER_SIDE_DATA: tuple[Literal["new_extradata", "param_change", "palette"], ...] = (
-    "new_extradata",
-    "param_change",
-    "palette",
-)
+_DECODER_SIDE_DATA: tuple[Literal["new_extradata", "param_change"], ...] = ("new_extradata", "param_change")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from mediaref_ursa._pyav._convert import FrameConverter
 from mediaref_ursa._pyav._decode import largest_decoded, numbered_packet, open_context, use_one_thread
 from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
+from mediaref_ursa._pyav._palettes import palette_of
 from mediaref_ursa._reader import RangeReader
 
 _CANONICAL_NAMES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}
@@ -130,7 +131,8 @@ def _first_frames(
         packet = next(source, None)
         copy = None
         if packet is not None:
-            copy = numbered_packet(EncodedPacket(number, bytes(packet), packet.is_keyframe))
+            palette = palette_of(packet)
+            copy = numbered_packet(EncodedPacket(number, bytes(packet), packet.is_keyframe, palette))
             if packet.is_discard:
                 hidden.add(number)
         with foreign_errors(f"decode the first {info.codec} frame", uri=info.uri):

@@ -23,6 +23,7 @@ from mediaref_ursa._pyav._alpha import AlphaCollector, has_unreadable_alpha
 from mediaref_ursa._pyav._claims import DeclinedError
 from mediaref_ursa._pyav._columns import NO_PTS, Columns, segment_table, uncertain_head
 from mediaref_ursa._pyav._demux import open_video, packets, refuse_changes
+from mediaref_ursa._pyav._palettes import PaletteCollector
 from mediaref_ursa._pyav._probe import probe_segment
 from mediaref_ursa._pyav._sparse import sparse_columns
 from mediaref_ursa._pyav._trial import decode_order_trial, exact_starts
@@ -131,7 +132,7 @@ def _read_packets(
     columns = Columns()
     guess = _OFFSET_GUESSES[0]
     with open_video(reader, uri=info.uri, stream_index=info.stream_index) as (container, stream):
-        alpha = AlphaCollector.from_stream(info, stream)
+        alpha, palettes = AlphaCollector.from_stream(info, stream), PaletteCollector(info.uri)
         for packet in packets(container, stream, uri=info.uri):
             data = bytes(packet)
             refuse_changes(packet, info)
@@ -140,6 +141,7 @@ def _read_packets(
                 columns.addressable = offset is not None
                 columns.offset.append(UNKNOWN if offset is None else offset)
                 guess = guess if offset is None else offset - int(packet.pos or 0)
+            palettes.add(len(columns), packet)
             columns.add(packet, data, inspector)
             if alpha is not None:
                 alpha.add(reader, packet, data, columns.offset[-1])
@@ -147,6 +149,7 @@ def _read_packets(
                 progress(min(reader.tell(), reader.length), reader.length)
     if progress is not None:
         progress(reader.length, reader.length)
+    columns.palettes = tuple(palettes.palettes)
     return columns, alpha
 
 
@@ -190,6 +193,7 @@ def _with_facts(info: SegmentInfo, columns: Columns) -> SegmentInfo:
     return replace(
         info,
         addressable=columns.addressable,
+        palettes=columns.palettes,
         lookahead_packets=_FIELD_LOOKAHEAD_PACKETS if columns.lone_fields else 0,
         restartable=columns.restartable and not (columns.lossy or columns.lone_fields or columns.needs_trial),
         start_headers=tuple(columns.start_headers),
