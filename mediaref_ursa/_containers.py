@@ -19,6 +19,8 @@ _SMALLEST_BOX = 8
 _EBML_ID_BYTES = 4
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_FLV_TAGS = (8, 9, 18)
+_WALK_BYTES = 1 << 16
 _TS_PACKET_BYTES = ((188, 0), (192, 4), (204, 0))
 
 
@@ -83,7 +85,9 @@ def is_cut_short(name: str, length: int, read_range: ReadRange) -> bool:
         False also where the container does not say, as in a live recording of unknown length.
     """
     check = _LENGTH_CHECKS.get(name)
-    return check is not None and check(length, lambda at, size: read_range(at, min(size, length - at)))
+    return check is not None and check(
+        length, lambda at, size: read_range(at, min(size, length - at)) if at < length else b""
+    )
 
 
 def _mp4_is_cut_short(length: int, read: ReadRange) -> bool:
@@ -134,18 +138,28 @@ def _avi_is_cut_short(length: int, read: ReadRange) -> bool:
 
 
 def _mpegts_is_cut_short(length: int, read: ReadRange) -> bool:
-    """A transport stream is a whole number of packets."""
+    """A transport stream is a whole number of packets; what follows them without a sync byte is none."""
     head = read(0, SNIFF_BYTES)
-    size = next((size for size, first in _TS_PACKET_BYTES if set(head[first::size][:3]) == {0x47}), 188)
-    return length % size != 0
+    sizes = ((size, first) for size, first in _TS_PACKET_BYTES if set(head[first::size][:3]) == {0x47})
+    size, first = next(sizes, _TS_PACKET_BYTES[0])
+    rest = length % size
+    return rest > 0 and (rest <= first or read(length - rest + first, 1) == b"\x47")
 
 
 def _flv_is_cut_short(length: int, read: ReadRange) -> bool:
-    """The file ends with the size of its last tag (Adobe FLV, annex E.3)."""
+    """The file ends with the size of its last tag (Adobe FLV, annex E.3), or with what is no tag."""
     last = int.from_bytes(read(max(length - 4, 0), 4), "big")
     start = length - 4 - last
     tag = read(start, 4) if start > 0 else b""
-    return len(tag) < 4 or tag[0] & 31 not in (8, 9, 18) or int.from_bytes(tag[1:4], "big") + 11 != last
+    if len(tag) == 4 and tag[0] & 31 in _FLV_TAGS and int.from_bytes(tag[1:4], "big") + 11 == last:
+        return False
+    position = int.from_bytes(read(5, 4), "big") + 4
+    while position < length:
+        tag = read(position, 4)
+        if tag[0] & 31 not in _FLV_TAGS:
+            return False
+        position += 11 + int.from_bytes(tag[1:4], "big") + 4
+    return position > length
 
 
 def _asf_is_cut_short(length: int, read: ReadRange) -> bool:
@@ -156,8 +170,35 @@ def _asf_is_cut_short(length: int, read: ReadRange) -> bool:
 
 
 def _gif_is_cut_short(length: int, read: ReadRange) -> bool:
-    """The file ends with a trailer (GIF89a, 27)."""
-    return read(length - 1, 1) != b";"
+    """Walk the blocks of the file to its trailer (GIF89a, 17 to 27); what follows that is none of it."""
+    position = 13 + _color_table_bytes(read(10, 1))
+    while position < length:
+        label = read(position, 1)
+        if label == b"\x21":
+            position += 2
+        elif label == b"\x2c":
+            position += 11 + _color_table_bytes(read(position + 9, 1))
+        else:  # the trailer, or what no reader goes on from
+            return False
+        position = _after_sub_blocks(position, length, read)
+    return True
+
+
+def _color_table_bytes(flags: bytes) -> int:
+    return 3 << (flags[0] & 7) + 1 if flags and flags[0] & 0x80 else 0
+
+
+def _after_sub_blocks(position: int, length: int, read: ReadRange) -> int:
+    """Return what follows the sub-blocks at ``position``, the last of which is empty (GIF89a, 15 and 16)."""
+    start, data = position, b""
+    while position < length:
+        if position - start >= len(data):
+            start, data = position, read(position, _WALK_BYTES)
+        size = data[position - start]
+        position += 1 + size
+        if not size:
+            break
+    return position
 
 
 _LENGTH_CHECKS: dict[str, Callable[[int, ReadRange], bool]] = {

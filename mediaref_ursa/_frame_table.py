@@ -72,7 +72,7 @@ class SegmentInfo:
         alpha: Where alpha is, one of ``ALPHA_UNKNOWN`` and the others.
         alpha_packets: What is known of each packet's alpha, as ``_alpha.AlphaPackets`` encodes it; empty
             unless alpha stands beside packets.
-        palettes: The palettes that the container gives the decoder, each with the first packet that it is for.
+        palettes: The palettes that the container gives the decoder, each with its first packet.
     """
 
     uri: str

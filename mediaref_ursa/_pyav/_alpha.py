@@ -25,9 +25,9 @@ from mediaref_ursa._frame_table import (
 )
 from mediaref_ursa._image_kinds import has_alpha_track
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
+from mediaref_ursa._pyav._palettes import SHOWS_SIDE_DATA
 from mediaref_ursa._reader import RangeReader
 
-_SHOWS_SIDE_DATA = hasattr(Packet, "has_sidedata")  # PyAV 16 and later
 _ADDITION: Literal["matroska_block_additional"] = "matroska_block_additional"
 _ADDITION_ID_BYTES = 8
 _ALPHA_ADDITION = 1  # BlockAddID of alpha
@@ -59,7 +59,7 @@ class AlphaCollector:
         inspector = inspector_for(info.codec, b"")
         if not info.has_block_additions or inspector is None:
             return None
-        knows = _SHOWS_SIDE_DATA or stream.metadata.get("alpha_mode") != "1"
+        knows = SHOWS_SIDE_DATA or stream.metadata.get("alpha_mode") != "1"
         return cls(info, inspector, is_readable=knows)
 
     def add(self, reader: RangeReader, packet: Packet[VideoStream], data: bytes, offset: int) -> None:
@@ -92,7 +92,7 @@ class AlphaCollector:
 
 def _alpha_of(packet: Packet[VideoStream]) -> bytes:
     """Return the bytes of a packet's alpha, empty where it has none."""
-    if not (_SHOWS_SIDE_DATA and packet.has_sidedata(_ADDITION)):
+    if not (SHOWS_SIDE_DATA and packet.has_sidedata(_ADDITION)):
         return b""
     addition = bytes(packet.get_sidedata(_ADDITION))
     if int.from_bytes(addition[:_ADDITION_ID_BYTES], "big") != _ALPHA_ADDITION:

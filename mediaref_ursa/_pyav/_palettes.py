@@ -1,7 +1,7 @@
 """Palettes that a container hands to the decoder beside packets: AVI, QuickTime and Matroska.
 
-A container gives its palette along with the first packet, and again where it changes. A decoder keeps the last one,
-so that one that begins elsewhere must be given the palette in force there. The index records each change.
+A container gives its palette along with the first packet, and again where it changes. A decoder keeps the
+last one, so that one that begins elsewhere must be given the palette in force there. The index has them all.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from av.packet import Packet
 from mediaref_ursa._errors import UnsupportedMediaError
 from mediaref_ursa._frame_table import MAX_PALETTES, PALETTE_BYTES
 
-_SHOWS_SIDE_DATA = hasattr(Packet, "has_sidedata")  # PyAV 16 and later
+SHOWS_SIDE_DATA = hasattr(Packet, "has_sidedata")  # PyAV 16 and later
 _PALETTE: Literal["palette"] = "palette"
 
 
 def palette_of(packet: Packet[Any]) -> bytes | None:
     """Return the palette that a demuxer gave along with a packet, None where it gave none."""
-    if not (_SHOWS_SIDE_DATA and packet.has_sidedata(_PALETTE)):
+    if not (SHOWS_SIDE_DATA and packet.has_sidedata(_PALETTE)):
         return None
     return bytes(packet.get_sidedata(_PALETTE))
 

@@ -19,10 +19,13 @@ from mediaref_ursa._pyav._convert import FrameConverter
 from mediaref_ursa._pyav._decode import largest_decoded, numbered_packet, open_context, use_one_thread
 from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
-from mediaref_ursa._pyav._palettes import palette_of
+from mediaref_ursa._pyav._palettes import SHOWS_SIDE_DATA, palette_of
 from mediaref_ursa._reader import RangeReader
 
 _CANONICAL_NAMES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}
+
+_OWN_PALETTES = ("gif", "png", "apng", "zmbv")
+"""Codecs whose palettes stand in their packets."""
 
 
 def probe_segment(
@@ -63,6 +66,10 @@ def probe_segment(
             f"{info.codec} in {info.container} cannot be decoded packet by packet here: "
             "the first frame differs from the container's own",
             uri=uri,
+        )
+    if theirs.format.name == "pal8" and not SHOWS_SIDE_DATA and info.codec not in _OWN_PALETTES:
+        raise UnsupportedMediaError(
+            "a video whose container has a palette needs PyAV 16 or later: pip install 'av>=16'", uri=uri
         )
     return _with_first_frame(info, theirs)
 
