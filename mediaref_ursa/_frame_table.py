@@ -109,6 +109,7 @@ class SegmentInfo:
         """Return what a decoder that begins at a packet must be fed in front of it."""
         row = bisect_right(self.start_headers, packet, key=lambda entry: entry[0]) - 1
         return self.start_headers[row][1] if row >= 0 else b""
+
     alpha: str = ALPHA_UNKNOWN
     alpha_packets: bytes = b""
     palettes: tuple[tuple[int, bytes], ...] = ()

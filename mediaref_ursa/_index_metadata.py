@@ -16,9 +16,9 @@ from mediaref_ursa._errors import FrameIndexInvalidError, FrameIndexVersionError
 from mediaref_ursa._frame_table import (
     ALPHA_UNKNOWN,
     FULL,
-    READER_VERSION,
     MAX_PALETTES,
     PALETTE_BYTES,
+    READER_VERSION,
     SPARSE,
     SegmentInfo,
     SegmentTable,
