@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "layout",
         "_containers",
         "_image_kinds",
+        "_encryption",
         "_reader",
         "_pixels",
         "_frame_table",

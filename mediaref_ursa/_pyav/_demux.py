@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from mediaref_ursa._container_counts import CheckedReader
 from mediaref_ursa._containers import SNIFF_BYTES, sniff_container
+from mediaref_ursa._encryption import encryption_error, refuse_encrypted
 from mediaref_ursa._errors import UnsupportedMediaError
 from mediaref_ursa._frame_table import SegmentInfo
 from mediaref_ursa._image_kinds import is_image_file, refuse_still_image, still_image_error
@@ -55,6 +56,8 @@ def open_video(
     name = sniff_container(reader.read_at(0, SNIFF_BYTES), uri=uri)
     if name == "mov":
         refuse_still_image(reader.length, reader.read_at, uri=uri)
+    else:
+        refuse_encrypted(name, 0, reader.length, reader.read_at, uri=uri)
     reader.seek(0)
     with foreign_errors(f"open the {name} container", uri=uri):
         container = av.open(
@@ -71,6 +74,8 @@ def open_video(
         stream = _video_stream(container, stream_index, uri)
         if _is_image_item(stream) and is_image_file(reader.length, reader.read_at):
             raise still_image_error("AVIF or HEIC", uri=uri)
+        if name == "mov":  # whose tracks are streams in the same order
+            refuse_encrypted(name, stream.index, reader.length, reader.read_at, uri=uri)
         yield container, stream
     finally:
         container.close()
@@ -96,6 +101,8 @@ def refuse_changes(packet: Packet[VideoStream], info: SegmentInfo) -> None:
     Raises:
         UnsupportedMediaError: The packet changes the codec's configuration.
     """
+    if _SHOWS_SIDE_DATA and packet.has_sidedata("encryption_info"):
+        raise encryption_error("its packets say so", info.uri)
     for kind in _DECODER_SIDE_DATA if _SHOWS_SIDE_DATA else ():
         if not packet.has_sidedata(kind):
             continue
