@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mediaref_ursa._broken_files import describe_no_media
 from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._image_kinds import image_format, still_image_error
 from mediaref_ursa._reader import ReadRange
@@ -40,13 +41,19 @@ def sniff_container(head: bytes, *, uri: str | None = None) -> str:
     'matroska'
     """
     if not head:
-        raise CorruptMediaError("expected a video, found an empty file", uri=uri)
+        raise CorruptMediaError(
+            "expected a video, found an empty file; the recorder did not finish, or the copy is incomplete",
+            uri=uri,
+        )
     name = known_container(head)
     if name is not None:
         return name
     image = image_format(head)
     if image is not None:
         raise still_image_error(image, uri=uri)
+    what = describe_no_media(head)
+    if what is not None:
+        raise UnsupportedMediaError(f"expected a video, found {what}", uri=uri)
     raise UnsupportedMediaError(
         "expected a video (MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg, ASF, IVF, GIF), "
         f"found bytes that begin with {head[:16]!r}; a playlist, a script or text is not read as one",

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from PIL import __version__ as pillow_version
 
+from mediaref_ursa._broken_files import describe_no_media
 from mediaref_ursa._containers import SNIFF_BYTES, known_container
 from mediaref_ursa._errors import (
     CorruptMediaError,
@@ -126,12 +127,14 @@ def _opened(data: bytes, uri: str | None) -> Image.Image:
 def _unidentified(data: bytes) -> str:
     """Return what was found where an image was expected."""
     head = data[:SNIFF_BYTES]
+    found = f"{len(data)} bytes that begin {data[:8]!r}"
     name = image_format(head)
     if name is not None:
-        return f"a {name} image, which Pillow {pillow_version} cannot read here, or a damaged one"
+        return f"{found}: a {name} image, which Pillow {pillow_version} cannot read here, or a damaged one"
     if (container := known_container(head)) is not None:
-        return f"a video ({container}); a reference to a frame of a video needs a pts_ns"
-    return f"{len(data)} bytes that begin {data[:8]!r}"
+        return f"{found}: a video ({container}); a reference to a frame of a video needs a pts_ns"
+    what = describe_no_media(head)
+    return f"{found}: {what}" if what else found
 
 
 @functools.cache

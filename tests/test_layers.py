@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_containers",
         "_image_kinds",
         "_encryption",
+        "_broken_files",
         "_reader",
         "_pixels",
         "_frame_table",

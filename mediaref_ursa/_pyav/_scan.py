@@ -9,7 +9,9 @@ import numpy as np
 from loguru import logger
 
 from mediaref_ursa._bitstream import Inspector, inspector_for
-from mediaref_ursa._errors import CorruptMediaError
+from mediaref_ursa._broken_files import missing_part
+from mediaref_ursa._containers import SNIFF_BYTES, known_container
+from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._frame_table import (
     ALPHA_IN_FRAMES,
     ALPHA_UNREADABLE,
@@ -73,7 +75,11 @@ def scan_segment(
         CorruptMediaError: A video without frames, or one that FFmpeg cannot read.
         LimitExceededError: More samples than the file can hold, or more pixels than ``max_pixels``.
     """
-    info = probe_segment(reader, uri=uri, etag=etag, stream_index=stream_index, max_pixels=max_pixels)
+    try:
+        info = probe_segment(reader, uri=uri, etag=etag, stream_index=stream_index, max_pixels=max_pixels)
+    except (CorruptMediaError, UnsupportedMediaError) as error:
+        _explain(error, reader)
+        raise
     if full is not True:
         try:
             return _sparse_table(reader, info, progress, whatever_it_costs=full is False)
@@ -81,6 +87,20 @@ def scan_segment(
             logger.info("all of {} is read: {}", redact(uri), error)
     with reader.streaming():
         return _full_table(reader, info, progress)
+
+
+def _explain(error: CorruptMediaError | UnsupportedMediaError, reader: RangeReader) -> None:
+    """Raise an error that says what of the file is missing, where that is known.
+
+    Raises:
+        CorruptMediaError: With that.
+    """
+    container = known_container(reader.read_at(0, SNIFF_BYTES))
+    if container is None or (container == "mov" and isinstance(error, UnsupportedMediaError)):
+        return
+    missing = missing_part(container, reader.length, reader.read_at)
+    if missing is not None:
+        raise CorruptMediaError(missing, uri=error.uri) from error
 
 
 def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | None) -> SegmentTable:
