@@ -20,6 +20,7 @@ from mediaref_ursa._frame_table import (
     SegmentInfo,
     SegmentTable,
 )
+from mediaref_ursa._image_kinds import is_image_file
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._pyav._alpha import AlphaCollector, has_unreadable_alpha
 from mediaref_ursa._pyav._claims import DeclinedError
@@ -96,7 +97,7 @@ def _explain(error: CorruptMediaError | UnsupportedMediaError, reader: RangeRead
         CorruptMediaError: With that.
     """
     container = known_container(reader.read_at(0, SNIFF_BYTES))
-    if container is None or (container == "mov" and isinstance(error, UnsupportedMediaError)):
+    if container is None or is_image_file(reader.length, reader.read_at):
         return
     missing = missing_part(container, reader.length, reader.read_at)
     if missing is not None:
