@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._data_uri import DataURI
     from mediaref_ursa._decode_plan import DecodePlan
     from mediaref_ursa._errors import (
+        BitDepthWarning,
         CorruptMediaError,
         FrameIndexError,
         FrameIndexExistsError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         MediaChangedError,
         MediaNotFoundError,
         MediaRefError,
+        MediaRefWarning,
         MissingExtraError,
         StoreError,
         UnsupportedMediaError,
@@ -47,6 +49,7 @@ _HOMES = {
     "_batch": ("DecodedBatch", "batch_decode", "cleanup_cache", "plan_decode"),
     "_data_uri": ("DataURI",),
     "_errors": (
+        "BitDepthWarning",
         "CorruptMediaError",
         "FrameIndexError",
         "FrameIndexExistsError",
@@ -60,6 +63,7 @@ _HOMES = {
         "MediaChangedError",
         "MediaNotFoundError",
         "MediaRefError",
+        "MediaRefWarning",
         "MissingExtraError",
         "StoreError",
         "UnsupportedMediaError",
@@ -74,6 +78,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BitDepthWarning",
     "CorruptMediaError",
     "Counters",
     "DataURI",
@@ -96,6 +101,7 @@ __all__ = [
     "MediaNotFoundError",
     "MediaRef",
     "MediaRefError",
+    "MediaRefWarning",
     "MissingExtraError",
     "StoreError",
     "UnsupportedMediaError",

@@ -19,7 +19,15 @@
     ├── LimitExceededError           ValueError          larger than a limit that protects the caller
     └── UnsupportedMediaError        ValueError          a codec, container or image that cannot be decoded
 
-Each carries ``uri`` and, where there is one, ``pts_ns``; each survives pickling. URIs are shown
+::
+
+    UserWarning
+    └── MediaRefWarning              something is not as it should be, and work goes on
+        └── BitDepthWarning          values of more than 8 bits are given as 8 bits
+
+A warning is given once for each file and process.
+
+Each error carries ``uri`` and, where there is one, ``pts_ns``; each survives pickling. URIs are shown
 without query, fragment and credentials (signed URLs), and data URIs shortened.
 """
 
@@ -117,3 +125,11 @@ class LimitExceededError(MediaRefError, ValueError):
 
 class UnsupportedMediaError(MediaRefError, ValueError):
     """A container, codec or image format that cannot be decoded here."""
+
+
+class MediaRefWarning(UserWarning):
+    """The base of the warnings about videos and their frame indexes."""
+
+
+class BitDepthWarning(MediaRefWarning):
+    """Gray values of more than 8 bits, such as depth in millimetres, are given as 8 bits."""

@@ -29,6 +29,7 @@ from mediaref_ursa._errors import (
 )
 from mediaref_ursa._image_kinds import image_format
 from mediaref_ursa._pixels import MAX_PIXELS
+from mediaref_ursa._warnings import warn_of_cut_bits
 
 PixelFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra", "gray"]
 InputFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra"]
@@ -177,7 +178,7 @@ def _mapped_errors(uri: str | None, data: bytes) -> Iterator[None]:
         ) from error
 
 
-def to_array(image: Image.Image, format: PixelFormat = "rgb") -> Array:
+def to_array(image: Image.Image, format: PixelFormat = "rgb", *, uri: str | None = None) -> Array:
     """Return the pixels of an image of any mode.
 
     Palettes are resolved; 16-bit values keep their upper eight bits; floating-point values are cut to
@@ -187,25 +188,39 @@ def to_array(image: Image.Image, format: PixelFormat = "rgb") -> Array:
     Args:
         image: An image of any mode.
         format: The order of channels.
+        uri: What a warning names.
 
     Returns:
         uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"`` (ITU-R BT.601
         luma); C-contiguous, writable.
 
+    Warns:
+        BitDepthWarning: Values of more than 8 bits are cut, once for each ``uri``.
+
     >>> to_array(Image.new("RGB", (2, 1), (255, 0, 0)), "bgr").tolist()
     [[[0, 0, 255], [0, 0, 255]]]
     """
     check_pixel_format(format)
+    _warn_if_deep(image, uri)  # outside of what maps errors: a warning may be one
     with _mapped_errors(None, b""):
         plain = _plain(image)
         pixels = np.array(plain if plain.mode == _MODES[format] else plain.convert(_MODES[format]))
     return np.ascontiguousarray(_swap_red_and_blue(pixels)) if format in ("bgr", "bgra") else pixels
 
 
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _warn_if_deep(image: Image.Image, uri: str | None = None) -> None:
+    if _is_deep(image):
+        warn_of_cut_bits("16" if image.mode.startswith("I;16") else "more than 8", uri)
+
+
 def _plain(image: Image.Image) -> Image.Image:
     """Bring an image of any mode to 8-bit L, RGB or RGBA; transparency of any kind becomes alpha."""
     mode = image.mode
-    if mode in ("I", "F") or mode.startswith("I;16"):
+    if _is_deep(image):
         return _from_deep(image)
     if mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
         straight = image.convert("LA") if mode == "La" else image
@@ -295,6 +310,7 @@ def encode(
         raise ValueError(f"Invalid quality: expected 1..100, found {quality!r}")
     picture = image if isinstance(image, Image.Image) else _from_array(image, input_format)
     if not (format == "png" and picture.mode == "I;16"):
+        _warn_if_deep(picture)
         picture = _plain(picture)
     if format != "png" and picture.mode == "RGBA":
         picture = picture.convert("RGB")

@@ -16,7 +16,7 @@ import mediaref_ursa
 PACKAGE = Path(mediaref_ursa.__file__).parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_uri_text", "_errors", "_time", "_ranges", "_extras", "_counting", "_bitstream"),
+    ("_uri_text", "_errors", "_warnings", "_time", "_ranges", "_extras", "_counting", "_bitstream"),
     (
         "_uris",
         "_storage_options",

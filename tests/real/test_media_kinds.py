@@ -1,4 +1,4 @@
-"""Small files on which earlier versions failed: a grid of tiles, alpha, a palette, deep gray, bytes after an end."""
+"""Small files on which earlier versions failed: a grid, alpha, a palette, deep gray, bytes after an end."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from _oracle import linear_frames
 
-from mediaref_ursa import MediaRef, batch_decode
+from mediaref_ursa import BitDepthWarning, MediaRef, batch_decode
 from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._warnings import forget_warnings
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +52,9 @@ def test_every_frame_is_that_of_a_linear_decode(cases: Path, name: str, count: i
     refs = [MediaRef(str(cases / name), round(frame.time * 10**9)) for frame in frames]
     for found, frame in zip(batch_decode(refs), frames, strict=True):
         assert np.array_equal(found, frame.rgb)
+
+
+def test_depth_is_cut_with_a_warning(cases: Path) -> None:
+    forget_warnings()
+    with pytest.warns(BitDepthWarning, match=r"depth16\.png"):
+        MediaRef(str(cases / "depth16.png")).to_ndarray()

@@ -1,0 +1,71 @@
+"""Python warnings about videos, each given once for a video and a process."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import warnings
+from collections import OrderedDict
+
+from mediaref_ursa._errors import BitDepthWarning, MediaRefWarning
+from mediaref_ursa._uri_text import redact
+
+_MAX_REMEMBERED = 4096
+_PACKAGE = __name__.partition(".")[0]
+
+_given: OrderedDict[tuple[type[MediaRefWarning], str], None] = OrderedDict()
+_lock = threading.Lock()
+
+
+def warn_once(category: type[MediaRefWarning], message: str, *, uri: str) -> None:
+    """Give a warning about a video, unless this process has given one of that category about it.
+
+    Args:
+        category: Of the tree in ``_errors``.
+        message: What was found, what follows from it, and what to do.
+        uri: The video; shown without query and credentials.
+    """
+    key = category, uri
+    with _lock:
+        if key in _given:
+            return
+        _given[key] = None
+        if len(_given) > _MAX_REMEMBERED:
+            _given.popitem(last=False)
+    warnings.warn(f"{redact(uri)}: {message}", category, stacklevel=_caller_level())
+
+
+def warn_of_cut_bits(bits: str, uri: str | None) -> None:
+    """Give a :class:`BitDepthWarning` about an image or a video, once.
+
+    Args:
+        bits: How many bits each gray value has.
+        uri: The file; None for an image in memory.
+    """
+    shown = "an image in memory" if uri is None else redact(uri)
+    warn_once(
+        BitDepthWarning,
+        f"gray values of {bits} bits are given as 8 bits, and the rest of them is lost; read depth and other "
+        "measurements with a library that gives stored values, such as Pillow or PyAV. Where 8 bits are "
+        "enough, say warnings.simplefilter('ignore', mediaref_ursa.BitDepthWarning)",
+        uri=shown,
+    )
+
+
+def forget_warnings() -> None:
+    """Give each warning anew: another process, or a cache that was cleaned up."""
+    global _lock  # noqa: PLW0603 - at a fork another thread may hold it
+    _lock = threading.Lock()
+    _given.clear()
+
+
+def _caller_level() -> int:
+    """Return the ``stacklevel`` of the caller of this package, as seen from ``warn_once``."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+os.register_at_fork(after_in_child=forget_warnings)
