@@ -86,7 +86,7 @@ def test_data_uris_are_cut_with_a_warning(tmp_path: Path) -> None:
         ("ffv1", "gray10le", "avi"),
         ("libx265", "gray12le", "mp4"),
         ("png", "gray16be", "mov"),
-        ("rawvideo", "gray16le", "avi"),
+        ("rawvideo", "gray16be", "mov"),
     ],
 )
 def test_a_deep_video_is_cut_with_a_warning(
