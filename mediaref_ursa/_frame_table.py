@@ -72,6 +72,8 @@ class SegmentInfo:
         alpha: Where alpha is, one of ``ALPHA_UNKNOWN`` and the others.
         alpha_packets: What is known of each packet's alpha, as ``_alpha.AlphaPackets`` encodes it; empty
             unless alpha stands beside packets.
+        rotation_by_frame: Each frame says by itself how it is turned, since the container does not:
+            ``rotation`` is then that of the first.
         palettes: The palettes that the container gives the decoder, each with its first packet.
     """
 
@@ -113,6 +115,7 @@ class SegmentInfo:
     alpha: str = ALPHA_UNKNOWN
     alpha_packets: bytes = b""
     palettes: tuple[tuple[int, bytes], ...] = ()
+    rotation_by_frame: bool = False
 
     def palette_at(self, packet: int) -> bytes | None:
         """Return the palette that is in force at a packet, None where the container has none."""

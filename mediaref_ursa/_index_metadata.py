@@ -85,6 +85,7 @@ def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
                     [packet, base64.b64encode(headers).decode()] for packet, headers in info.start_headers
                 ],
                 "reader_version": info.reader_version,
+                "rotation_by_frame": info.rotation_by_frame,
                 "palettes": [[first, base64.b64encode(data).decode()] for first, data in info.palettes],
                 "alpha": info.alpha or None,
                 "alpha_packets": base64.b64encode(info.alpha_packets).decode() or None,
@@ -167,6 +168,7 @@ def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
         restartable=segment.get("restartable") is True,
         start_headers=_start_headers(segment.get("start_headers", [])),
         reader_version=min(int(segment.get("reader_version", 1)), READER_VERSION),
+        rotation_by_frame=segment.get("rotation_by_frame") is True,
         palettes=_palettes(segment.get("palettes") or ()),
         alpha=str(segment.get("alpha") or ALPHA_UNKNOWN),
         alpha_packets=base64.b64decode(segment.get("alpha_packets") or "", validate=True),

@@ -155,6 +155,12 @@ class TorchCodecEngine:
                 "a video whose container has a palette cannot be handed to TorchCodec; use decoder='pyav'",
                 uri=info.uri,
             )
+        if info.rotation_by_frame and info.rotation:
+            raise UnsupportedMediaError(
+                "a video whose frames say how they are turned, and not its container, cannot be handed to "
+                "TorchCodec; use decoder='pyav'",
+                uri=info.uri,
+            )
         if info.lookahead_packets:
             raise UnsupportedMediaError(
                 "frames whose two fields lie in packets of their own cannot be handed to TorchCodec; "

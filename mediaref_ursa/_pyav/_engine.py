@@ -14,7 +14,7 @@ from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._plan import Run
-from mediaref_ursa._pyav._convert import FrameConverter, NewFrame, UInt8Array
+from mediaref_ursa._pyav._convert import FrameConverter, NewFrame, UInt8Array, quarter_turns
 from mediaref_ursa._pyav._decoders import Decoder, DecoderKey, NumberedFrame, decoders
 from mediaref_ursa._steps import Begun, Ready, Step
 
@@ -121,7 +121,8 @@ class PyAVEngine:
             CorruptMediaError: It cannot be converted.
         """
         info = picture.info
-        pixels = self._converter.convert(picture.frame, info.rotation, new, uri=info.uri)
+        rotation = quarter_turns(picture.frame.rotation) if info.rotation_by_frame else info.rotation
+        pixels = self._converter.convert(picture.frame, rotation, new, uri=info.uri)
         if picture.keep_as is not None:
             decoders.keep(*picture.keep_as, picture.frame)
         return pixels
