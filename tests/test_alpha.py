@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from _containers import MatroskaBlock, MatroskaTrack, write_matroska
 from _encoding import Encoding, RGBArray, encode, make_picture
+from _http_server import ObjectServer
 
 from mediaref_ursa import FrameIndexStaleError, LazyVideo, MediaRef, batch_decode, write_frame_index
 from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
@@ -321,3 +322,12 @@ def test_an_older_index_of_another_file_of_the_same_length_is_stale(tmp_path: Pa
     forget_sources()
     with pytest.raises((FrameIndexStaleError, CorruptMediaError)):
         batch_decode(refs_of(clip, [40_000_000 * n for n in range(COUNT)]), colorspace="RGBA")
+
+
+def test_alpha_of_a_video_on_a_web_server(clip: Path) -> None:
+    expected = linear_rgba(clip)
+    with ObjectServer({"/clip.webm": clip.read_bytes()}) as server:
+        uri = server.url("/clip.webm")
+        refs = [MediaRef(uri, time) for time in expected]
+        found = batch_decode(refs, colorspace="RGBA")
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected.values(), strict=True))
