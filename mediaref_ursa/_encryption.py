@@ -104,15 +104,15 @@ def _all_boxes(start: int, end: int, read: ReadRange) -> Iterator[Element]:
 
 def _matroska_encryption(stream_index: int, length: int, read: ReadRange) -> str | None:
     """Look for ContentEncryption in video tracks (RFC 9559, 5.1.4.1.31)."""
-    for segment in _elements(0, length, read):
+    for segment in ebml_elements(0, length, read):
         if segment.kind != _SEGMENT:
             continue
-        for part in _elements(segment.start, segment.end, read):
+        for part in ebml_elements(segment.start, segment.end, read):
             if part.kind == _CLUSTER:
                 return None
             if part.kind == _TRACKS and any(
                 _is_encrypted_video(track, read)
-                for track in _elements(part.start, part.end, read)
+                for track in ebml_elements(part.start, part.end, read)
                 if track.kind == _TRACK
             ):
                 return "Matroska ContentEncryption"
@@ -120,16 +120,16 @@ def _matroska_encryption(stream_index: int, length: int, read: ReadRange) -> str
 
 
 def _is_encrypted_video(track: Element, read: ReadRange) -> bool:
-    kinds = [e for e in _elements(track.start, track.end, read) if e.kind == _TRACK_TYPE]
+    kinds = [e for e in ebml_elements(track.start, track.end, read) if e.kind == _TRACK_TYPE]
     if not any(read(e.start, e.end - e.start) == bytes([_VIDEO]) for e in kinds if e.end - e.start == 1):
         return False
     found = [track]
     for kind in _ENCRYPTION_PATH:
-        found = [e for outer in found for e in _elements(outer.start, outer.end, read) if e.kind == kind]
+        found = [e for outer in found for e in ebml_elements(outer.start, outer.end, read) if e.kind == kind]
     return bool(found)
 
 
-def _elements(start: int, end: int, read: ReadRange) -> Iterator[Element]:
+def ebml_elements(start: int, end: int, read: ReadRange) -> Iterator[Element]:
     """Yield the EBML elements in a range of the file (RFC 8794, 4 to 6); one of unknown size is the last."""
     for _ in range(_MAX_BOXES):
         head = read(start, 12) if start < end else b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from av.video.stream import VideoStream
 
 from mediaref_ursa._alpha import AlphaPackets
 from mediaref_ursa._bitstream import Inspector, inspector_for
+from mediaref_ursa._encryption import ebml_elements
 from mediaref_ursa._errors import CorruptMediaError
 from mediaref_ursa._frame_table import (
     ALPHA_BESIDE_PACKETS,
@@ -32,6 +34,15 @@ _ADDITION: Literal["matroska_block_additional"] = "matroska_block_additional"
 _ADDITION_ID_BYTES = 8
 _ALPHA_ADDITION = 1  # BlockAddID of alpha
 _SEARCH_BYTES = 64  # the elements of a block group between its block and its additions
+_BLOCK_ADDITIONS = 0x75A1
+_IN_BLOCK_GROUP = (
+    _BLOCK_ADDITIONS,
+    0x9B,
+    0xFB,
+    0x75A2,
+    0xEC,
+    0xFA,
+)  # durations, references, padding (RFC 9559)
 _FORMAT, _ALPHA_FORMAT = "yuv420p", "yuva420p"
 
 
@@ -71,6 +82,8 @@ class AlphaCollector:
             start = found.find(alpha, len(data))
             self.is_readable &= start >= 0
             crc = zlib.crc32(found[: start + len(alpha)])
+        elif not SHOWS_SIDE_DATA:
+            self.is_readable &= not _has_additions(reader, offset + len(data))
         self.start.append(max(start, 0))
         self.size.append(len(alpha))
         self.crc32.append(crc)
@@ -88,6 +101,13 @@ class AlphaCollector:
     @property
     def _has_planes(self) -> bool:
         return self.info.pixel_format == _FORMAT
+
+
+def _has_additions(reader: RangeReader, end: int) -> bool:
+    """Return whether additions follow a block that ends there, as far as one can see without PyAV's help."""
+    elements = ebml_elements(end, min(end + _SEARCH_BYTES, reader.length), reader.read_at)
+    in_group = itertools.takewhile(lambda element: element.kind in _IN_BLOCK_GROUP, elements)
+    return any(element.kind == _BLOCK_ADDITIONS for element in in_group)
 
 
 def _alpha_of(packet: Packet[VideoStream]) -> bytes:
