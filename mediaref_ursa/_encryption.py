@@ -26,6 +26,7 @@ _TS_SYNC = 0x47
 _TS_LAST_TABLE_PID, _TS_NULL_PID = 0x1F, 0x1FFF
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # bytes from one to the next, and before the first
 _TS_PACKET_BYTES = 188
+_SAMPLE_AES_VIDEO = 0xDB  # Apple, MPEG-2 Stream Encryption Format for HTTP Live Streaming
 _TS_SAMPLED_BYTES = 1 << 21
 
 
@@ -157,9 +158,14 @@ def _mpegts_encryption(stream_index: int, length: int, read: ReadRange) -> str |
     size, first = next(sizes, _TS_PACKETS[0])
     scrambled = {"packet": 0, "picture": 0}
     clear = {"packet": 0, "picture": 0}
+    tables: set[int] = set()
     for at in range(first, len(data) - _TS_PACKET_BYTES + 1, size):
         packet = data[at : at + _TS_PACKET_BYTES]
         pid = int.from_bytes(packet[1:3], "big") & 0x1FFF
+        if pid == 0:
+            tables |= set(_program_map_pids(packet))
+        elif pid in tables and _SAMPLE_AES_VIDEO in _stream_types(packet):
+            return "HLS SAMPLE-AES"
         if packet[0] != _TS_SYNC or not packet[3] & 0x10 or not _TS_LAST_TABLE_PID < pid < _TS_NULL_PID:
             continue
         (scrambled if packet[3] & 0xC0 else clear)["packet"] += 1
@@ -168,6 +174,32 @@ def _mpegts_encryption(stream_index: int, length: int, read: ReadRange) -> str |
             (scrambled if control else clear)["picture"] += 1
     most = any(scrambled[kind] > clear[kind] for kind in scrambled)
     return "a scrambled transport stream" if most else None
+
+
+def _section(packet: bytes) -> bytes:
+    """Return the table section that begins in a packet, without its CRC-32; empty where none does."""
+    start = 4 + (1 + packet[4] if packet[3] & 0x20 else 0)
+    if not packet[1] & 0x40 or start >= len(packet):
+        return b""
+    start += 1 + packet[start]
+    length = int.from_bytes(packet[start + 1 : start + 3], "big") & 0xFFF
+    return packet[start : start + 3 + length - 4]
+
+
+def _program_map_pids(packet: bytes) -> Iterator[int]:
+    """Yield the PIDs of program maps (ISO/IEC 13818-1, 2.4.4.3)."""
+    section = _section(packet)
+    for at in range(8, len(section) - 3, 4):
+        yield int.from_bytes(section[at + 2 : at + 4], "big") & 0x1FFF
+
+
+def _stream_types(packet: bytes) -> Iterator[int]:
+    """Yield the stream types of a program map (ISO/IEC 13818-1, 2.4.4.8)."""
+    section = _section(packet)
+    at = 12 + (int.from_bytes(section[10:12], "big") & 0xFFF)
+    while at + 5 <= len(section):
+        yield section[at]
+        at += 5 + (int.from_bytes(section[at + 3 : at + 5], "big") & 0xFFF)
 
 
 def _pes_scrambling(packet: bytes) -> int | None:

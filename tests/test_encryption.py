@@ -129,8 +129,44 @@ def test_a_scrambled_transport_stream_is_named_as_such(
     refused(path, "scrambled")
 
 
+def mpeg_crc32(data: bytes) -> bytes:
+    """CRC-32 of a table section (ISO/IEC 13818-1, annex A)."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1) & 0xFFFFFFFF
+    return crc.to_bytes(4, "big")
+
+
+def test_a_stream_of_sample_aes_is_named_as_such(clip: Callable[[str], Clip], tmp_path: Path) -> None:
+    data = bytearray(clip("h264_ts").path.read_bytes())
+    changed = 0
+    for at in range(0, len(data), 188):
+        start = at + 5
+        if data[at + 1] & 0x40 and data[start] == 2:  # a program map
+            end = start + 3 + (int.from_bytes(data[start + 1 : start + 3], "big") & 0xFFF) - 4
+            kind = start + 12 + (int.from_bytes(data[start + 10 : start + 12], "big") & 0xFFF)
+            assert data[kind] == 0x1B
+            data[kind] = 0xDB
+            data[end : end + 4] = mpeg_crc32(bytes(data[start:end]))
+            changed += 1
+    assert changed
+    path = tmp_path / "clip.ts"
+    path.write_bytes(bytes(data))
+    refused(path, "SAMPLE-AES")
+
+
 def test_media_in_the_clear_are_read(clip: Callable[[str], Clip]) -> None:
-    for name in ("h264_ts", "vp9_odd_webm", "h264_zlib_mkv", "wmv2_avi", "h264_fragmented_mp4"):
+    for name in (
+        "h264_ts",
+        "hevc_ts",
+        "mpeg2_ts",
+        "vp9_odd_webm",
+        "h264_zlib_mkv",
+        "wmv2_avi",
+        "h264_fragmented_mp4",
+    ):
         path = clip(name).path
         frames = linear_frames(path)
         found = batch_decode([MediaRef(str(path), round(frames[0].time * 10**9))])[0]
