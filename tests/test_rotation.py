@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from _containers import remux, set_mp4_rotation
+from _encoding import make_picture
 from _media import Clip
 from _oracle import linear_frames
+from PIL import Image
 
 from mediaref_ursa import LazyVideo, MediaRef, batch_decode, write_frame_index
 from mediaref_ursa._errors import UnsupportedMediaError
@@ -85,3 +90,25 @@ def test_a_window_of_frames_that_are_turned_alike(clip: Callable[[str], Clip], t
     path = write_turned(clip("h264_idr_mp4").path, tmp_path / "clip.mp4", TURNS["all"], is_hevc=False)
     expected = np.stack([frame.rgb for frame in linear_frames(path)[20:25]])
     assert np.array_equal(LazyVideo.from_uri(path, channel_format="NHWC")[20:25], expected)
+
+
+@pytest.mark.parametrize("orientations", [[6] * 5, [1, 6, 3, 8, 1]], ids=["all alike", "each differently"])
+def test_pictures_that_have_an_exif_orientation(tmp_path: Path, orientations: list[int]) -> None:
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w", format="matroska") as output:
+        stream = output.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for number, orientation_tag in enumerate(orientations):
+            exif = Image.Exif()
+            exif[0x0112] = orientation_tag
+            file = io.BytesIO()
+            Image.fromarray(make_picture(number, 96, 64)).save(file, "JPEG", exif=exif)
+            packet = av.Packet(file.getvalue())
+            packet.pts = packet.dts = number
+            packet.time_base, packet.is_keyframe, packet.stream = Fraction(1, 25), True, stream
+            output.mux(packet)
+    frames = linear_frames(path)
+    refs = [MediaRef(str(path), round(frame.time * 10**9)) for frame in frames]
+    assert all(np.array_equal(a, b.rgb) for a, b in zip(batch_decode(refs), frames, strict=True))
+    for ref, frame in zip(refs[::-1], frames[::-1], strict=True):
+        assert np.array_equal(batch_decode([ref])[0], frame.rgb)
