@@ -143,7 +143,8 @@ class Decoder:
             encoded = encoded.as_first_of(self.info)
         self.position = encoded.number
         self.pending.add(encoded.number)
-        self._awaited[encoded.number] = 0
+        if self.alpha is None or self.alpha.alpha_size[encoded.number]:  # else nothing comes of it
+            self._awaited[encoded.number] = 0
         if self.info.palettes:
             encoded = encoded._replace(palette=self.info.palette_at(encoded.number))
         if isinstance(self._context, AlphaDecoder):
