@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from mediaref_ursa import _forking as _forking  # forks wait for the imports that are made on first use
+
 if TYPE_CHECKING:
     from mediaref_ursa._access import IndexLimits
     from mediaref_ursa._batch import DecodedBatch, batch_decode, cleanup_cache, plan_decode

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import operator
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -57,9 +58,10 @@ def _uri_text(value: object) -> str:
 
 
 def _text_of(value: object) -> object:
-    from mediaref_ursa._data_uri import DataURI
-
-    if isinstance(value, DataURI):
+    module = sys.modules.get(
+        "mediaref_ursa._data_uri"
+    )  # where it was never loaded, this is none of its values
+    if module is not None and isinstance(value, module.DataURI):
         return value.uri
     if isinstance(value, os.PathLike):
         return os.fspath(value)

@@ -22,9 +22,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_failed_scans",
         "_warnings",
         "_time",
+        "_seconds",
         "_ranges",
         "_extras",
         "_counting",
+        "_cached_property",
+        "_forking",
         "_bitstream",
     ),
     (

@@ -7,13 +7,14 @@ import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._access import Access
+from mediaref_ursa._cached_property import cached_property
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_rows import FrameRows
