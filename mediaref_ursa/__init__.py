@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._lazy_video import LazyVideo
     from mediaref_ursa._media_ref import MediaRef
     from mediaref_ursa._reads import FetchOptions
+    from mediaref_ursa._seconds import pts_ns_from_seconds
 
 __version__ = "0.1.0"
 
@@ -78,6 +79,7 @@ _HOMES = {
     "_counting": ("Counters", "counters", "counting"),
     "_decode_plan": ("DecodePlan",),
     "_reads": ("FetchOptions",),
+    "_seconds": ("pts_ns_from_seconds",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -115,6 +117,7 @@ __all__ = [
     "counters",
     "counting",
     "plan_decode",
+    "pts_ns_from_seconds",
     "write_frame_index",
 ]
 

@@ -22,10 +22,10 @@ WAIT_SECONDS = 10.0
 """The longest time that a fork waits for imports of other threads."""
 
 _POLL_SECONDS = 0.0005
-_PACKAGES = frozenset(
-    ["mediaref_ursa", "PIL", "adlfs", "av", "fsspec", "gcsfs", "h5py", "huggingface_hub", "lance", "numpy"]
-    + ["ossfs", "pandas", "pyarrow", "pydantic", "requests", "s3fs", "temporaldata", "torch", "torchcodec"]
-)
+_PACKAGES = {
+    *("mediaref_ursa", "PIL", "adlfs", "av", "fsspec", "gcsfs", "h5py", "huggingface_hub", "lance", "numpy"),
+    *("ossfs", "pandas", "pyarrow", "pydantic", "requests", "s3fs", "temporaldata", "torch", "torchcodec"),
+}
 """This package and the libraries that it imports on first use."""
 
 # Private to CPython and in all of its versions since 3.3; without it a fork does not wait.

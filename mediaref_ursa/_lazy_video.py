@@ -24,6 +24,7 @@ from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._reads import FetchOptions
 from mediaref_ursa._recording import Recording, open_index_of, video_place
 from mediaref_ursa._references import reference_columns
+from mediaref_ursa._seconds import earliest_seconds
 from mediaref_ursa._time import Int64Array, running_offsets
 from mediaref_ursa._timeline import Float64Array
 from mediaref_ursa._uri_text import redact
@@ -254,7 +255,7 @@ class LazyVideo:
         Timestamps stay those of the recording, so that windows of windows compose. A window that covers
         nothing is empty.
         """
-        start, end = float(start), float(end)
+        start, end = earliest_seconds(start), earliest_seconds(end)
         if np.isnan(start) or np.isnan(end):
             raise ValueError(f"expected seconds, found {start} and {end}")
         first, stop = self._recording.timeline.between(start, end)
@@ -278,7 +279,7 @@ class LazyVideo:
         """
         with needs_extra("video"):
             from mediaref_ursa._series import frame_series
-        start, end = float(start), float(end)
+        start, end = earliest_seconds(start), earliest_seconds(end)
         if not (np.isfinite(start) and np.isfinite(end)):
             raise ValueError(f"expected finite seconds, found {start} and {end}")
         window = self.lazy_slice(start, end)

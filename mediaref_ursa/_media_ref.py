@@ -9,15 +9,18 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict
+from typing_extensions import Self
 
 from mediaref_ursa._access import Access
 from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError
 from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._seconds import FRAME_RATE, pts_ns_from_seconds
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import is_cloud, is_data, is_relative_path, is_remote, local_path, scheme_of
 from mediaref_ursa.store import store_for
@@ -80,7 +83,8 @@ def _int64_or_none(value: object) -> int | None:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise ValueError(
-            f"pts_ns is an integer of nanoseconds, found {_named(value)}; give int(round(seconds * 1e9))"
+            f"pts_ns is an integer of nanoseconds, found {_named(value)}; for seconds use "
+            "MediaRef.from_seconds(uri, seconds), or pts_ns_from_seconds"
         ) from None
     if not _INT64.min <= number <= _INT64.max:
         raise ValueError(
@@ -140,6 +144,37 @@ class MediaRef(BaseModel):
 
         # Validation of dicts and JSON then builds instances itself instead of calling back here.
         __init__.__pydantic_base_init__ = True
+
+    @classmethod
+    def from_seconds(
+        cls,
+        uri: str | os.PathLike[str] | DataURI,
+        seconds: Any,
+        *,
+        frame_rate: float | Fraction = FRAME_RATE,
+    ) -> Self:
+        """Return the reference to the frame of a video that is shown at a time in seconds.
+
+        Args:
+            uri: The video.
+            seconds: One time, with the precision of its type: a NumPy float32 or a torch tensor names the
+                frame whose time was rounded to it. For many, see :func:`pts_ns_from_seconds`.
+            frame_rate: The most frames a second of the video.
+
+        Raises:
+            TypeError: No number, or several.
+            ValueError: A time that is not finite, or too coarse for ``frame_rate``.
+
+        >>> MediaRef.from_seconds("clip.mp4", 1.5)
+        MediaRef(uri='clip.mp4', pts_ns=1500000000)
+        """
+        pts_ns = pts_ns_from_seconds(seconds, frame_rate=frame_rate)
+        if not isinstance(pts_ns, int):
+            raise TypeError(
+                f"expected one time in seconds, found {type(seconds).__name__}; for many: "
+                "[MediaRef(uri, pts_ns) for pts_ns in pts_ns_from_seconds(seconds)]"
+            )
+        return cls(uri, pts_ns)
 
     @property
     def is_embedded(self) -> bool:
