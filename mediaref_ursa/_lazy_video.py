@@ -156,13 +156,14 @@ class LazyVideo:
             refs: References to frames of one video, as :func:`batch_decode` takes them.
             video: The video that they refer to, where references name its segments, as those of
                 :meth:`refs` do; opened with :meth:`from_uri` otherwise.
-            **options: As :meth:`from_uri` takes them.
+            **options: As :meth:`from_uri` takes them; none together with ``video``.
 
         Returns:
             The window, and the slice of frame numbers of the whole video that it covers: ``window[:]``
             and ``video[slice]`` are the same frames.
 
         Raises:
+            TypeError: Options that ``video`` cannot take any more.
             ValueError: No references, references to images, or to several videos.
             FrameOutsideVideoError: A reference names no frame.
 
@@ -176,6 +177,11 @@ class LazyVideo:
         videos = columns.videos()
         if not len(columns) or columns.is_image.any():
             raise ValueError("expected references to frames of a video, found none, or some to images")
+        if video is not None and options:
+            raise TypeError(
+                f"expected options of from_uri without video=, found {', '.join(sorted(options))} beside it: "
+                "a video that is open has its own"
+            )
         if video is None:
             if len(videos) != 1:
                 raise ValueError(

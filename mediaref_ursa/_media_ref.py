@@ -7,7 +7,7 @@ import operator
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -18,11 +18,21 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from typing_extensions import Self
 
 from mediaref_ursa._access import Access
-from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError
+from mediaref_ursa._errors import InvalidReferenceError, StoreError
 from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._keywords import refuse_unknown
 from mediaref_ursa._seconds import FRAME_RATE, pts_ns_from_seconds
 from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import is_cloud, is_data, is_relative_path, is_remote, local_path, scheme_of
+from mediaref_ursa._uris import (
+    is_cloud,
+    is_data,
+    is_local,
+    is_path,
+    is_relative_path,
+    is_remote,
+    local_path,
+    scheme_of,
+)
 from mediaref_ursa.store import store_for
 from mediaref_ursa.store._local import place_of
 
@@ -35,6 +45,10 @@ if TYPE_CHECKING:
 _INT64 = np.iinfo(np.int64)
 _SHOWN_CHARACTERS = 200
 _COLORSPACES = {"rgb": "RGB", "bgr": "BGR", "rgba": "RGBA", "bgra": "BGRA", "gray": "G"}
+_UNKNOWN_ADVICE = (
+    "pts_ns is the time of a video's frame in whole nanoseconds, for seconds use "
+    "MediaRef.from_seconds(uri, seconds); a row with further keys is read by MediaRef.model_validate(row)"
+)
 # Options that choose how a video is decoded; an image is decoded in one way.
 _VIDEO_OPTIONS = frozenset(
     {"strategy", "decoder", "decoder_options", "tolerance_ns", "frame_index", "apply_rotation"}
@@ -107,7 +121,11 @@ class MediaRef(BaseModel):
     Attributes:
         uri: A path, ``file://``, http(s) or cloud URL, or data URI. A ``DataURI`` becomes its text.
         pts_ns: Absolute time in the container, in nanoseconds, an int64; None for an image. Integers of
-            NumPy and Arrow are taken; fractions, booleans and overflow are a ``ValidationError``.
+            NumPy and Arrow are taken; fractions, booleans and overflow are a ``ValidationError``. Times in
+            seconds: :meth:`from_seconds`.
+
+    A keyword that is no field is a TypeError; ``model_validate`` and ``model_validate_json`` read rows with
+    further keys, and drop these.
 
     >>> ref = MediaRef(uri="video.mp4", pts_ns=1_500_000_000)
     >>> ref.model_dump_json()
@@ -127,7 +145,6 @@ class MediaRef(BaseModel):
             self,
             uri: str | os.PathLike[str] | DataURI,
             pts_ns: int | np.integer[Any] | None = None,
-            **unknown: object,
         ) -> None: ...
 
     else:
@@ -140,10 +157,20 @@ class MediaRef(BaseModel):
                 if name in fields:
                     raise TypeError(f"MediaRef got two values for {name}")
                 fields[name] = value
+            refuse_unknown(type(self), fields, _UNKNOWN_ADVICE)
             super().__init__(**fields)
 
         # Validation of dicts and JSON then builds instances itself instead of calling back here.
         __init__.__pydantic_base_init__ = True
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, some fields replaced by values that are not validated.
+
+        Raises:
+            TypeError: A name that is no field.
+        """
+        refuse_unknown(type(self), update or {}, _UNKNOWN_ADVICE)
+        return super().model_copy(update=update, deep=deep)
 
     @classmethod
     def from_seconds(
@@ -253,25 +280,36 @@ class MediaRef(BaseModel):
         return to_pil(self.to_ndarray(check_pil_format(format), **options))
 
     def validate_uri(self, **access: Any) -> bool:
-        """Ask the store whether anything stands at the URI; what is embedded is always there.
+        """Say whether anything stands at the URI; what is embedded is always there.
 
         Args:
             **access: What may be asked for, as ``batch_decode`` takes it, such as ``untrusted``.
 
         Returns:
-            True if a file or object can be read there, False if nothing is there.
+            For a path, whether there is a file, a folder or anything else, which need not be readable. For
+            any other URI, whether its store says that there is an object; False too where it is not
+            allowed to be read, or the store does not answer.
 
         Raises:
-            InvalidReferenceError: No store serves the URI.
-            StoreError: There is something that is no file, or the store does not answer.
+            InvalidReferenceError: No store serves the URI, or it is not to be asked for.
+            MissingExtraError: What its store needs is not installed.
         """
         allowed = Access.of("validate_uri", access)
-        place = place_of(self.uri, allowed)
         if self.is_embedded:
+            allowed.check_scheme(self.uri)
             return True
+        if is_local(self.uri) and not is_path(self.uri):
+            return False
+        place = place_of(self.uri, allowed)
+        if is_local(place):
+            return os.path.exists(local_path(place))  # noqa: PTH110 - Path.exists raises for some
         try:
             store_for(place, access=allowed).head(place)
-        except MediaNotFoundError:
+        except StoreError:
+            return False
+        except InvalidReferenceError:
+            if access:  # it may be refused by what the caller named
+                raise
             return False
         return True
 

@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_counting",
         "_cached_property",
         "_forking",
+        "_keywords",
         "_bitstream",
     ),
     (
@@ -74,7 +75,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_references",
         "_recording",
     ),
-    ("_batch", "_media_ref", "_data_uri", "_lazy_video", "catalog", "table", "video_decoder"),
+    (
+        "_batch",
+        "_media_ref",
+        "_data_uri",
+        "_lazy_video",
+        "batch",
+        "catalog",
+        "core",
+        "data_uri",
+        "table",
+        "video_decoder",
+    ),
     ("_cli", "_demo", "_index_state", "_inspect"),
 )
 """From the bottom up. A package stands for all of its modules."""
