@@ -83,7 +83,7 @@ def rows_as_structs(table: pa.Table) -> pa.StructArray:
 
 def _is_reference(arrow_type: pa.DataType) -> bool:
     kind = arrow_type.storage_type if isinstance(arrow_type, pa.BaseExtensionType) else arrow_type
-    return pa.types.is_struct(kind) and kind.get_field_index("uri") >= 0
+    return bool(pa.types.is_struct(kind) and kind.get_field_index("uri") >= 0)
 
 
 def struct_array_to_columns(

@@ -163,7 +163,7 @@ def _pair(ref: Any, place: int) -> tuple[str, int | None]:
         uri, pts_ns = ref.get("uri"), ref.get("pts_ns")
     else:
         uri, pts_ns = getattr(ref, "uri", None), getattr(ref, "pts_ns", None)
-    uri = uri.as_py() if hasattr(uri, "as_py") else uri
+    uri = uri.as_py() if uri is not None and hasattr(uri, "as_py") else uri
     if not uri or not isinstance(uri, str):
         raise ValueError(f"expected a reference with a uri at place {place}, found {ref!r:.200}")
     return uri, None if _is_null(pts_ns) else _whole(pts_ns, place)
