@@ -20,6 +20,10 @@ from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, Med
 STRUCT_TYPE = pa.struct([pa.field("uri", pa.string()), pa.field("pts_ns", pa.int64())])
 """How references stand in a table: a plain struct, since some readers refuse extension types."""
 
+# At its first conversion pyarrow looks for pandas, holding a lock that a forked child would wait for. Within
+# this import a fork waits for it: see _forking.
+pa.array([], pa.string())
+
 _NANOSECONDS = (pa.duration("ns"), pa.timestamp("ns"))
 
 

@@ -138,6 +138,10 @@ def earliest_seconds(seconds: Any) -> float:
     return value - below - _SLACK_NS / NS_PER_SECOND if below else value
 
 
+class NotFiniteError(ValueError):
+    """A time that is infinite or no number."""
+
+
 @dataclass(frozen=True)
 class _Seconds:
     """Times as they were given, in one row.
@@ -228,7 +232,8 @@ def _read(seconds: Any, *, finite: bool = True) -> _Seconds:
 
     Raises:
         TypeError: No numbers.
-        ValueError: A null, or unless ``finite`` is False a number that is not finite.
+        ValueError: A null.
+        NotFiniteError: A number that is not finite, unless ``finite`` is False.
     """
     if isinstance(seconds, Iterable) and not hasattr(seconds, "dtype") and not _is_arrow(seconds):
         found = _read_each(list(seconds))
@@ -237,7 +242,7 @@ def _read(seconds: Any, *, finite: bool = True) -> _Seconds:
     wrong = np.flatnonzero(~np.isfinite(found.numbers))
     if finite and wrong.size:
         where = "" if found.shape is None else f" at place {wrong[0]}"
-        raise ValueError(f"expected finite seconds, found {found.numbers[wrong[0]]}{where}")
+        raise NotFiniteError(f"expected finite seconds, found {found.numbers[wrong[0]]}{where}")
     return found
 
 
