@@ -259,7 +259,8 @@ class LazyVideo:
         """Return the window of frames with timestamps in ``[start, end)``, decoding nothing.
 
         Timestamps stay those of the recording, so that windows of windows compose. A window that covers
-        nothing is empty.
+        nothing is empty. A bound in float32 stands for the earliest time that rounds to it: the frame whose
+        timestamp became that float32 is the first of the window, or the first behind it.
         """
         start, end = earliest_seconds(start), earliest_seconds(end)
         if np.isnan(start) or np.isnan(end):

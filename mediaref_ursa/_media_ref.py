@@ -157,7 +157,8 @@ class MediaRef(BaseModel):
                 if name in fields:
                     raise TypeError(f"MediaRef got two values for {name}")
                 fields[name] = value
-            refuse_unknown(type(self), fields, _UNKNOWN_ADVICE)
+            if not fields.keys() <= type(self).__pydantic_fields__.keys():
+                refuse_unknown(type(self), fields, _UNKNOWN_ADVICE)
             super().__init__(**fields)
 
         # Validation of dicts and JSON then builds instances itself instead of calling back here.

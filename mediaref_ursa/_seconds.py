@@ -38,6 +38,7 @@ _SIGNIFICAND_BITS = {
 """Bits of precision by the names of NumPy, torch and Arrow; Arrow's "float" is float32."""
 
 _LARGEST_SECONDS = 2**63 // NS_PER_SECOND
+_PRODUCT_ERROR_NS = 1e-6
 _SLACK_NS = 1
 """A time that was a float64 before it became a float32 was rounded twice."""
 
@@ -193,8 +194,11 @@ class _Seconds:
     def nearest_ns(self) -> Int64Array:
         whole, scaled = self._split(self.numbers)
         ns = whole + np.rint(scaled).astype(np.int64)
-        # The product was rounded: where that may have decided, decide by the exact number.
-        for place in np.flatnonzero(np.abs(np.abs(scaled - np.trunc(scaled)) - 0.5) < 1e-6).tolist():
+        # The product of up to 23 bits with 10**9 is exact. Where rounding a longer one may have decided, the
+        # number itself decides.
+        is_long = np.modf(np.ldexp(self.numbers, 23))[0] != 0
+        is_close = np.abs(np.abs(scaled - np.trunc(scaled)) - 0.5) < _PRODUCT_ERROR_NS
+        for place in np.flatnonzero(is_long & is_close).tolist():
             ns[place] = round(Fraction(self.numbers[place]) * NS_PER_SECOND)
         return ns
 

@@ -47,7 +47,7 @@ def use():
 thread = threading.Thread(target=use)
 thread.start()
 children = []
-while thread.is_alive() and len(children) < 12:
+while thread.is_alive() and len(children) < 8:
     time.sleep(0.01)
     child = os.fork()
     if child == 0:
