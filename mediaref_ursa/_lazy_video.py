@@ -24,7 +24,7 @@ from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._reads import FetchOptions
 from mediaref_ursa._recording import Recording, open_index_of, video_place
 from mediaref_ursa._references import reference_columns
-from mediaref_ursa._seconds import earliest_seconds
+from mediaref_ursa._seconds import window_bounds
 from mediaref_ursa._time import Int64Array, running_offsets
 from mediaref_ursa._timeline import Float64Array
 from mediaref_ursa._uri_text import redact
@@ -262,7 +262,7 @@ class LazyVideo:
         nothing is empty. A bound in float32 stands for the earliest time that rounds to it: the frame whose
         timestamp became that float32 is the first of the window, or the first behind it.
         """
-        start, end = earliest_seconds(start), earliest_seconds(end)
+        start, end = window_bounds(start, end)
         if np.isnan(start) or np.isnan(end):
             raise ValueError(f"expected seconds, found {start} and {end}")
         first, stop = self._recording.timeline.between(start, end)
@@ -286,7 +286,7 @@ class LazyVideo:
         """
         with needs_extra("video"):
             from mediaref_ursa._series import frame_series
-        start, end = earliest_seconds(start), earliest_seconds(end)
+        start, end = window_bounds(start, end)
         if not (np.isfinite(start) and np.isfinite(end)):
             raise ValueError(f"expected finite seconds, found {start} and {end}")
         window = self.lazy_slice(start, end)

@@ -139,6 +139,18 @@ def earliest_seconds(seconds: Any) -> float:
     return value - below - _SLACK_NS / NS_PER_SECOND if below else value
 
 
+def window_bounds(start: Any, end: Any) -> tuple[float, float]:
+    """Return the bounds of a half-open window of frames: the earliest times that round to what was given.
+
+    An end that was not before the start is not before it then, whatever types the two have.
+
+    >>> window_bounds(5.0, np.float32(5)), window_bounds(2, 1)
+    ((5.0, 5.0), (2.0, 1.0))
+    """
+    first, last = earliest_seconds(start), earliest_seconds(end)
+    return first, max(first, last) if float(start) <= float(end) else last
+
+
 class NotFiniteError(ValueError):
     """A time that is infinite or no number."""
 

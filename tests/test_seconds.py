@@ -226,3 +226,5 @@ def test_windows_of_lazy_videos_take_float32(late: str) -> None:
         )
         assert video.lazy_slice(row.start_seconds, row.end_seconds).timestamps.tolist() == wanted  # type: ignore[arg-type]
     assert len(video.lazy_slice(np.float32("-inf"), np.float32("inf"))) == 90
+    assert len(video.lazy_slice(times[4], np.float32(times[4]))) == 0
+    assert len(video.lazy_slice(float(stored[4]), stored[4])) == 0
