@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from mediaref_ursa import _forking as _forking  # forks wait for the imports that are made on first use
+
 if TYPE_CHECKING:
     from mediaref_ursa._access import IndexLimits
     from mediaref_ursa._batch import DecodedBatch, batch_decode, cleanup_cache, plan_decode
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._lazy_video import LazyVideo
     from mediaref_ursa._media_ref import MediaRef
     from mediaref_ursa._reads import FetchOptions
+    from mediaref_ursa._seconds import pts_ns_from_seconds
 
 __version__ = "0.1.0"
 
@@ -78,6 +81,7 @@ _HOMES = {
     "_counting": ("Counters", "counters", "counting"),
     "_decode_plan": ("DecodePlan",),
     "_reads": ("FetchOptions",),
+    "_seconds": ("pts_ns_from_seconds",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -116,6 +120,7 @@ __all__ = [
     "counters",
     "counting",
     "plan_decode",
+    "pts_ns_from_seconds",
     "write_frame_index",
 ]
 

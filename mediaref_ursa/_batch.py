@@ -64,7 +64,8 @@ def batch_decode(
 
     Args:
         refs: ``MediaRef`` objects or dicts with ``uri`` and ``pts_ns``, in any sequence: a list, a
-            tuple, an Arrow ``struct<uri, pts_ns>`` array, a pandas column.
+            tuple, an Arrow ``struct<uri, pts_ns>`` array, a pandas column; a table of Arrow, pandas or Polars
+            with one column of them, or with columns ``uri`` and ``pts_ns``.
         strategy: How much work frames of one video share; never which frames come out.
         decoder: ``"pyav"``, or ``"torchcodec"``, which needs the ``torchcodec`` extra. Both are fed
             the same packets and name the same frame; PyAV unless ``device`` is a CUDA device.
@@ -74,7 +75,9 @@ def batch_decode(
         channel_format: ``NHWC`` for arrays ``(H, W, C)``, ``NCHW`` for ``(C, H, W)``.
         on_error: ``"raise"`` raises the error of the first reference that fails; ``"none"`` puts
             None in its place and decodes the rest, with the errors in ``.errors`` of the list.
-        tolerance_ns: Nanoseconds by which a reference may lie before its frame.
+        tolerance_ns: Nanoseconds by which a reference may lie before its frame: what rounding to whole
+            nanoseconds, or a float64 of seconds, takes from a time. Times in float32 are further away, and
+            need no larger one if they became nanoseconds by :func:`pts_ns_from_seconds`.
         base_dir: Where relative references begin. No reference to a file, relative or not, may lead out of
             it, by ``..``, an absolute path or a symbolic link.
         frame_index: A ``LanceFrameIndex`` of the one video that is referred to, or a mapping from

@@ -12,12 +12,12 @@ import zlib
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._cached_property import cached_property
 from mediaref_ursa._errors import FrameIndexInvalidError
 from mediaref_ursa._time import Int64Array, ticks_to_ns_ceil, ticks_to_ns_round
 

@@ -24,6 +24,7 @@ from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._reads import FetchOptions
 from mediaref_ursa._recording import Recording, open_index_of, video_place
 from mediaref_ursa._references import reference_columns
+from mediaref_ursa._seconds import window_bounds
 from mediaref_ursa._time import Int64Array, running_offsets
 from mediaref_ursa._timeline import Float64Array
 from mediaref_ursa._uri_text import redact
@@ -155,13 +156,14 @@ class LazyVideo:
             refs: References to frames of one video, as :func:`batch_decode` takes them.
             video: The video that they refer to, where references name its segments, as those of
                 :meth:`refs` do; opened with :meth:`from_uri` otherwise.
-            **options: As :meth:`from_uri` takes them.
+            **options: As :meth:`from_uri` takes them; none together with ``video``.
 
         Returns:
             The window, and the slice of frame numbers of the whole video that it covers: ``window[:]``
             and ``video[slice]`` are the same frames.
 
         Raises:
+            TypeError: Options that ``video`` cannot take any more.
             ValueError: No references, references to images, or to several videos.
             FrameOutsideVideoError: A reference names no frame.
 
@@ -175,6 +177,11 @@ class LazyVideo:
         videos = columns.videos()
         if not len(columns) or columns.is_image.any():
             raise ValueError("expected references to frames of a video, found none, or some to images")
+        if video is not None and options:
+            raise TypeError(
+                f"expected options of from_uri without video=, found {', '.join(sorted(options))} beside it: "
+                "a video that is open has its own"
+            )
         if video is None:
             if len(videos) != 1:
                 raise ValueError(
@@ -252,9 +259,10 @@ class LazyVideo:
         """Return the window of frames with timestamps in ``[start, end)``, decoding nothing.
 
         Timestamps stay those of the recording, so that windows of windows compose. A window that covers
-        nothing is empty.
+        nothing is empty. A bound in float32 stands for the earliest time that rounds to it: the frame whose
+        timestamp became that float32 is the first of the window, or the first behind it.
         """
-        start, end = float(start), float(end)
+        start, end = window_bounds(start, end)
         if np.isnan(start) or np.isnan(end):
             raise ValueError(f"expected seconds, found {start} and {end}")
         first, stop = self._recording.timeline.between(start, end)
@@ -278,7 +286,7 @@ class LazyVideo:
         """
         with needs_extra("video"):
             from mediaref_ursa._series import frame_series
-        start, end = float(start), float(end)
+        start, end = window_bounds(start, end)
         if not (np.isfinite(start) and np.isfinite(end)):
             raise ValueError(f"expected finite seconds, found {start} and {end}")
         window = self.lazy_slice(start, end)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from loguru import logger
 
 from mediaref_ursa._access import DEFAULT_SCHEMES, TRUSTED, Access
+from mediaref_ursa._cached_property import cached_property
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._open_store import open_store

@@ -29,6 +29,7 @@ from mediaref_ursa._errors import (
     MediaNotFoundError,
 )
 from mediaref_ursa._failed_scans import failed_scans
+from mediaref_ursa._forking import register_at_fork
 from mediaref_ursa._frame_index import LanceFrameIndex
 from mediaref_ursa._frame_table import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
 from mediaref_ursa._guarded_scan import scan_video
@@ -355,7 +356,7 @@ class _SourceCache:
 
     def survive_forks(self) -> None:
         """Let a forked child keep what is here: it is forked while no thread changes it."""
-        os.register_at_fork(
+        register_at_fork(
             before=lambda: self._lock.acquire(),  # noqa: PLW0108 - a child's lock is another
             after_in_parent=lambda: self._lock.release(),  # noqa: PLW0108
             after_in_child=self._new_locks,

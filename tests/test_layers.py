@@ -22,9 +22,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_failed_scans",
         "_warnings",
         "_time",
+        "_seconds",
         "_ranges",
         "_extras",
         "_counting",
+        "_cached_property",
+        "_forking",
+        "_keywords",
         "_bitstream",
     ),
     (
@@ -75,7 +79,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_references",
         "_recording",
     ),
-    ("_batch", "_media_ref", "_data_uri", "_lazy_video", "catalog", "table", "video_decoder"),
+    (
+        "_batch",
+        "_media_ref",
+        "_data_uri",
+        "_lazy_video",
+        "batch",
+        "catalog",
+        "core",
+        "data_uri",
+        "table",
+        "video_decoder",
+    ),
     ("_cli", "_demo", "_index_state", "_inspect"),
 )
 """From the bottom up. A package stands for all of its modules."""

@@ -6,7 +6,6 @@ fed under another's feet: what is in use is not here, and what is here is in use
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections import OrderedDict, deque
@@ -19,6 +18,7 @@ from av.video.frame import VideoFrame
 
 from mediaref_ursa._damage import damage_before, damage_error, is_spoilt
 from mediaref_ursa._errors import MediaRefError
+from mediaref_ursa._forking import register_at_fork
 from mediaref_ursa._frame_table import AlphaSplit, EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._pyav._alpha import AlphaDecoder
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
@@ -258,7 +258,7 @@ class DecoderPool:
             self._lock.acquire()
             self._empty()
 
-        os.register_at_fork(
+        register_at_fork(
             before=before,
             after_in_parent=lambda: self._lock.release(),  # noqa: PLW0108 - a child's lock is another
             after_in_child=self._forget,

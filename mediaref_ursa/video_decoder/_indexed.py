@@ -7,13 +7,14 @@ import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._access import Access
+from mediaref_ursa._cached_property import cached_property
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_rows import FrameRows
@@ -21,6 +22,7 @@ from mediaref_ursa._memory import spare_memory
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._resolve import outside_error, resolve
+from mediaref_ursa._seconds import latest_times, range_of_times
 from mediaref_ursa._time import NS_PER_SECOND, TOLERANCE_NS, Int64Array, running_offsets
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place
@@ -133,21 +135,22 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         self, seconds: Any, *, strategy: BatchDecodingStrategy | str | None = None
     ) -> FrameBatch:
         """Return the frame that is shown at each time; see :class:`BaseVideoDecoder`."""
-        return self._batch(self._frames_shown_at([_exact(t) for t in _each(seconds)]), strategy)
+        return self._batch(self._frames_shown_at(latest_times(seconds)), strategy)
 
     def get_frames_played_in_range(
         self, start_seconds: float, stop_seconds: float, fps: float | None = None
     ) -> FrameBatch:
         """Return the frames that are shown in a range of times; see :class:`BaseVideoDecoder`."""
-        start, stop = _exact(start_seconds), _exact(stop_seconds)
+        start, stop = range_of_times(start_seconds, stop_seconds)
         self._check_range(start, stop)
         before = min(stop, self._span[1]) - _TOLERANCE_SECONDS  # a float of 0.08 may be more, and means it
         if fps is not None:
             step = 1 / _exact_rate(fps)
-            count = math.floor((stop - start) / step + Fraction(1, 2))  # as many as TorchCodec gives
+            begin = _exact(start_seconds)
+            count = math.floor((_exact(stop_seconds) - begin) / step + Fraction(1, 2))  # as TorchCodec
             times = [start + number * step for number in range(count)]
             batch = self._batch(self._frames_shown_at(times), None)
-            shown = np.array([float(time) for time in times], dtype=np.float64)
+            shown = np.array([float(time - start + begin) for time in times], dtype=np.float64)
             return FrameBatch(batch.data, self._array(shown), self._array(np.full(count, float(step))))
         first = int(self._frames_shown_at([start])[0]) if start < before else 0
         last = int(self._frames_shown_at([before])[0]) if start < before else -1

@@ -55,7 +55,9 @@ class BaseVideoDecoder(ABC):
         """Return the frame that is shown at each of the given times, in their order.
 
         Args:
-            seconds: float ``(n,)`` or fractions, in absolute container time.
+            seconds: Floats or fractions ``(n,)``, in absolute container time; whatever
+                :func:`mediaref_ursa.pts_ns_from_seconds` takes. A float32 that a frame's time was rounded to
+                names that frame.
             strategy: How much work they share; never which frames come out.
 
         Raises:
