@@ -69,10 +69,10 @@ class FoundIndex:
         return self.index is not None and all(info.verified == DECODED for info in self.index.segments)
 
     @property
-    def segment_uris(self) -> tuple[str, ...]:
-        """The files of a video of several, for an index that takes this one's place; else empty."""
+    def segment_uris(self) -> tuple[str, ...] | None:
+        """All files of a recording of several, for an index in place of this one; None for one file."""
         infos = () if self.index is None else self.index.segments
-        return tuple(info.uri for info in infos) if len(infos) > 1 else ()
+        return tuple(info.uri for info in infos) if len(infos) > 1 else None
 
 
 def find_index(uri: str, index_dir: str | os.PathLike[str] | None = None) -> FoundIndex:

@@ -22,8 +22,15 @@ from mediaref_ursa._frame_rows import FrameRows
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._reads import FetchOptions
-from mediaref_ursa._recording import Recording, open_index_of, video_place
+from mediaref_ursa._recording import (
+    Recording,
+    describes_first_only,
+    open_index_of,
+    segment_places,
+    video_place,
+)
 from mediaref_ursa._references import reference_columns
+from mediaref_ursa._segment_uris import AllSegments, uri_list
 from mediaref_ursa._time import Int64Array, running_offsets
 from mediaref_ursa._timeline import Float64Array
 from mediaref_ursa._uri_text import redact
@@ -54,11 +61,13 @@ class LazyVideo:
     Safe for many threads, after forks, and to pickle: it holds no open handle.
 
     Args:
-        uri: The video; the name of the recording where it has several segments.
+        uri: The video; the first segment, or the name, of a recording of several files.
         store: Where its bytes are; chosen by the URI's scheme without it.
         frame_index: A ``LanceFrameIndex``, or the URI of one.
         metadata: Anything; slices carry it along as the same object.
-        segment_uris: The files that make up the video, in order; those of the index, or ``uri`` itself.
+        segment_uris: The additional files of the recording, in order; those of the index without them. A
+            list that contains ``uri`` is the whole list in its order. For a recording with a name that is no
+            file see :meth:`from_segments`.
         resize: ``(height, width)`` of every frame in pixels, bilinear.
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
         channel_format: ``NCHW`` for frames ``(C, H, W)``, ``NHWC`` for ``(H, W, C)``.
@@ -101,11 +110,12 @@ class LazyVideo:
         allowed = Access.of("LazyVideo", access)
         self._spec = PixelSpec(resize, colorspace, channel_format, max_pixels=allowed.max_pixels)
         self._scanned = frame_index is None
-        uri, *parts = (video_place(part, store, allowed) for part in (uri, *(segment_uris or ())))
+        uri = video_place(uri, store, allowed)
         if isinstance(frame_index, (str, os.PathLike)):
             frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options)
+        parts = segment_places(uri, segment_uris, frame_index, store, allowed)
         if frame_index is None:
-            frame_index = scan_video_index(uri, parts, store, storage_options, allowed)
+            frame_index = scan_video_index(uri, parts or [uri], store, storage_options, allowed)
         self._recording = Recording(uri, frame_index, parts, store, storage_options, allowed)
         self._start, self._stop = 0, self._recording.frame_count
 
@@ -131,11 +141,15 @@ class LazyVideo:
 
         Raises:
             FrameIndexError: There is an index, and it is damaged or of a newer version.
+            ValueError: The index has another number of segments than ``segment_uris`` say. One of ``uri``
+                alone is not the recording's: all segments are scanned.
         """
         index: LanceFrameIndex | None = None
         with contextlib.suppress(FrameIndexMissingError):
             access = Access.taken_from(dict(options))
             index = open_index_of(os.fspath(uri), store, storage_options, access)
+            if describes_first_only(index, uri, options.get("segment_uris"), store, access):
+                index = None
         return cls(
             uri,
             store=store,
@@ -144,6 +158,39 @@ class LazyVideo:
             storage_options=storage_options,
             **options,
         )
+
+    @classmethod
+    def from_segments(
+        cls,
+        segments: Sequence[str | os.PathLike[str]],
+        *,
+        uri: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> LazyVideo:
+        """Open a recording of several files, in order, under a name that need be no file.
+
+        Args:
+            segments: All files of the recording, in order.
+            uri: Its name; the first file without it.
+            **options: As :meth:`from_uri` takes them, or a ``frame_index``. Without one, the index that
+                stands beside ``uri`` is used, ``<uri>.lance``, which ``write_frame_index(uri, segments=)``
+                writes; where there is none, the segments are scanned.
+
+        Raises:
+            ValueError: No segments, or another number of them than the frame index has.
+            MediaRefError: As :meth:`from_uri` raises.
+
+        Example:
+            >>> video = LazyVideo.from_segments(["clip.mp4", "clip.mp4"], uri="session/cam")
+            >>> video
+            LazyVideo('session/cam', frames=120, segments=2, seconds=0.000..3.967)
+        """
+        parts = AllSegments(uri_list(segments))
+        if not parts:
+            raise ValueError("expected at least one segment, found none")
+        name = parts[0] if uri is None else uri
+        make = cls.from_uri if options.get("frame_index") is None else cls
+        return make(name, segment_uris=parts, **options)
 
     @classmethod
     def from_refs(

@@ -15,6 +15,7 @@ from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._resolve import outside_error, resolve
+from mediaref_ursa._segment_uris import ADDITIONAL, AllSegments, all_segments, uri_list
 from mediaref_ursa._time import BEFORE_FIRST, TOLERANCE_NS, Int64Array
 from mediaref_ursa._timeline import Timeline
 from mediaref_ursa._uri_text import redact
@@ -72,7 +73,7 @@ class Recording:
         if len(named) != count:
             raise ValueError(
                 f"expected the URIs of {count} segments, as the frame index has, found {len(named)}; "
-                "pass segment_uris="
+                f"{ADDITIONAL}"
             )
         for part in named if not segment_uris else ():
             check_segment(self._place(uri), self._place(part), access)
@@ -214,6 +215,50 @@ def open_index_of(
     beside = (scheme_of(place) or "file") in DEFAULT_SCHEMES
     find = LanceFrameIndex.open if beside else LanceFrameIndex.open_elsewhere
     return find(place, storage_options=storage_options, store=found_in)
+
+
+def segment_places(
+    uri: str,
+    segment_uris: Sequence[str | os.PathLike[str]] | None,
+    index: LanceFrameIndex | None,
+    store: ObjectStore | None,
+    access: Access,
+) -> list[str]:
+    """Return where all segments of a recording are, in order; nothing where the caller names none.
+
+    An index of a recording whose name is no file says that ``uri`` is that name: a list of as many files as
+    the index has segments is then the whole list.
+
+    Raises:
+        InvalidReferenceError: References may not lead there.
+        TypeError: One path in place of a list.
+    """
+    parts = [video_place(part, store, access) for part in uri_list(segment_uris)]
+    if not parts:
+        return []
+    if isinstance(segment_uris, AllSegments) or (index is not None and _is_of_a_name(index, len(parts))):
+        return parts
+    return all_segments(uri, parts, has_own_store=store is not None)
+
+
+def describes_first_only(
+    index: LanceFrameIndex,
+    uri: str | os.PathLike[str],
+    segment_uris: Sequence[str | os.PathLike[str]] | None,
+    store: ObjectStore | None,
+    access: Access,
+) -> bool:
+    """Whether the index beside ``uri`` is that of one file, which is the first of several in a recording."""
+    named = segment_places(video_place(uri, store, access), segment_uris, index, store, access)
+    if len(named) < 2 or len(index.segment_frame_counts()) != 1:
+        return False
+    return not index.segments or index.segments[0].uri == index.uri
+
+
+def _is_of_a_name(index: LanceFrameIndex, segments: int) -> bool:
+    """Whether an index describes so many files, more than one, under a name that is none of them."""
+    named = [info.uri for info in index.segments]
+    return 1 < segments == len(named) and index.uri not in named
 
 
 def _own_segments(index: LanceFrameIndex, uri: str) -> list[str]:

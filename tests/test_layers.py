@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_access",
         "_container_counts",
         "_memory",
+        "_segment_uris",
     ),
     (
         "_damage",

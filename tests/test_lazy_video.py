@@ -209,12 +209,14 @@ def parts(clip: GetClip, tmp_path: Path) -> list[str]:
 
 
 def test_slices_across_segments(parts: list[str], tmp_path: Path) -> None:
-    index = write_frame_index(str(tmp_path / "whole"), segment_uris=parts)
+    index = write_frame_index(str(tmp_path / "whole"), segments=parts)
     oracles = [linear_frames(part) for part in parts]
     frames = [frame for oracle in oracles for frame in oracle]
     for video in (
         LazyVideo(str(tmp_path / "whole"), frame_index=index),
-        LazyVideo(str(tmp_path / "whole"), segment_uris=parts),
+        LazyVideo.from_segments(parts, uri=str(tmp_path / "scanned")),
+        LazyVideo.from_segments(parts, uri=str(tmp_path / "whole")),
+        LazyVideo(parts[0], segment_uris=parts[1:]),
         LazyVideo.from_uri(str(tmp_path / "whole")),
     ):
         assert len(video) == len(frames)
@@ -237,7 +239,7 @@ def test_slices_across_segments(parts: list[str], tmp_path: Path) -> None:
 
 def test_segments_of_different_sizes_need_a_size(clip: GetClip, tmp_path: Path) -> None:
     parts = [shutil.copy(clip(name).path, tmp_path) for name in ("h264_29_97_mp4", "h264_444_odd_mp4")]
-    index = write_frame_index(str(tmp_path / "whole"), segment_uris=parts)
+    index = write_frame_index(str(tmp_path / "whole"), segments=parts)
     video = LazyVideo(str(tmp_path / "whole"), frame_index=index)
     assert video.slice(0.0, 0.1).frames.shape[0] == 3
     with pytest.raises(ValueError, match="resize="):
@@ -247,7 +249,7 @@ def test_segments_of_different_sizes_need_a_size(clip: GetClip, tmp_path: Path) 
 
 
 def test_a_segment_that_fails_is_named(parts: list[str], tmp_path: Path) -> None:
-    index = write_frame_index(str(tmp_path / "whole"), segment_uris=parts)
+    index = write_frame_index(str(tmp_path / "whole"), segments=parts)
     video = LazyVideo(str(tmp_path / "whole"), frame_index=index)
     data = bytearray(Path(parts[1]).read_bytes())
     data[int(index.segment_table(1).packets.offset[3]) + 9] ^= 4
@@ -272,10 +274,10 @@ def test_a_stale_index_is_found_at_the_first_slice(path: str) -> None:
 def test_segments_can_be_elsewhere_than_the_index_says(path: str, tmp_path: Path) -> None:
     write_frame_index(path)
     moved = shutil.move(path, tmp_path / "moved.mp4")
-    video = LazyVideo(path, frame_index=f"{path}.lance", segment_uris=[str(moved)])
+    video = LazyVideo.from_segments([moved], uri=path, frame_index=f"{path}.lance")
     assert np.array_equal(video[:], stacked(linear_frames(moved)))
     with pytest.raises(ValueError, match="segment_uris="):
-        LazyVideo(path, frame_index=f"{path}.lance", segment_uris=[str(moved), str(moved)])
+        LazyVideo(path, frame_index=f"{path}.lance", segment_uris=[str(moved)])
 
 
 @pytest.mark.parametrize("base_only", [False, True])
@@ -373,7 +375,7 @@ def test_joins_of_joins_and_of_windows_run_on(parts: list[str], tmp_path: Path) 
     nested = LazyVideo.concat([LazyVideo.concat([a, b]), a])
     assert np.array_equal(nested[:], flat[:])
     assert nested.timestamps.tolist() == flat.timestamps.tolist()
-    whole = LazyVideo(str(tmp_path / "whole"), segment_uris=parts[:2])
+    whole = LazyVideo.from_segments(parts[:2], uri=str(tmp_path / "whole"))
     border = float(whole.timestamps[len(a)])
     windows = [whole.lazy_slice(border - 0.3, border + 0.3), a.lazy_slice(0.0, 0.5)]
     assert np.array_equal(LazyVideo.concat(windows)[:], np.concatenate([window[:] for window in windows]))
@@ -421,4 +423,4 @@ def test_edges_of_windows(video: LazyVideo, parts: list[str], clip: GetClip, tmp
     assert empty[:].shape == (0, 3, 64, 96)
     odd = shutil.copy(clip("h264_444_odd_mp4").path, tmp_path)
     with pytest.raises(ValueError, match="resize="):
-        list(LazyVideo(str(tmp_path / "w"), segment_uris=[parts[0], odd]))
+        list(LazyVideo(parts[0], segment_uris=[odd]))
