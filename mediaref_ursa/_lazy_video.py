@@ -8,7 +8,6 @@ import copy
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import FrameIndexMissingError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_rows import FrameRows
+from mediaref_ursa._lazy_concat import joined_video
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._reads import FetchOptions
@@ -31,7 +31,7 @@ from mediaref_ursa._recording import (
 )
 from mediaref_ursa._references import reference_columns
 from mediaref_ursa._segment_uris import AllSegments, uri_list
-from mediaref_ursa._time import Int64Array, running_offsets
+from mediaref_ursa._time import Int64Array
 from mediaref_ursa._timeline import Float64Array
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa.store import ObjectStore
@@ -40,6 +40,8 @@ with needs_extra("video"):
     from mediaref_ursa._execute import default_workers, execute, in_slot_order, make_engine
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._guarded_scan import scan_video_index
+    from mediaref_ursa._series import frame_series
+    from mediaref_ursa._video_series import VideoSeries
 
 if TYPE_CHECKING:
     from temporaldata import IrregularTimeSeries
@@ -52,7 +54,7 @@ UInt8Array = npt.NDArray[np.uint8]
 _FRAMES_AT_ONCE = 32
 
 
-class LazyVideo:
+class LazyVideo(VideoSeries):
     """A video, or a window of one, whose frames are decoded when they are asked for.
 
     With a frame index, making one reads nothing of the media, and neither does a window. Without one,
@@ -245,30 +247,7 @@ class LazyVideo:
             ValueError: No videos, different ``resize``, ``colorspace`` or ``channel_format``, different
                 stores, or timestamps that overlap: different recordings.
         """
-        if not videos:
-            raise ValueError("expected at least one video, found none")
-        first = videos[0]
-        for other in videos[1:]:
-            first._check_joins(other)
-        if len(videos) == 1:
-            return first._window(0, len(first))
-        videos = [video for video in videos if len(video)]
-        if not videos:
-            return first._window(0, 0)
-        if not first._scanned:
-            videos.sort(key=lambda video: float(video.timestamps[0]))
-        tables = _joined_tables(videos)
-        joined = copy.copy(first)
-        joined._recording = Recording(
-            first.uri,
-            LanceFrameIndex(first.uri, file=None, tables=tables),
-            [table.info.uri for table in tables],
-            first._recording.store,
-            first._recording.storage_options,
-            first._recording.access,
-        )
-        joined._start, joined._stop = 0, joined._recording.frame_count
-        return joined
+        return joined_video(videos)
 
     @property
     def uri(self) -> str:
@@ -316,22 +295,27 @@ class LazyVideo:
             reset_origin: Give timestamps relative to ``start`` instead of those of the recording.
 
         Returns:
-            A temporaldata object with ``timestamps`` float64 ``(n,)`` and ``frames`` uint8
-            ``(n, C, H, W)`` or ``(n, H, W, C)``; its ``metadata`` is that of the video.
+            An ``IrregularTimeSeries`` of temporaldata, or of torch_brain where only that is imported:
+            ``timestamps`` float64 ``(n,)``, ``frames`` uint8 ``(n, C, H, W)`` or ``(n, H, W, C)``, and the
+            ``metadata`` of the video; its ``frame_indices`` are the numbers of the frames in the whole video.
 
         Raises:
             ValueError: Bounds that are not finite, or frames of different sizes without ``resize``.
             MediaRefError: A frame that cannot be read or decoded; the message names the segment.
         """
-        with needs_extra("video"):
-            from mediaref_ursa._series import frame_series
         start, end = float(start), float(end)
         if not (np.isfinite(start) and np.isfinite(end)):
             raise ValueError(f"expected finite seconds, found {start} and {end}")
         window = self.lazy_slice(start, end)
         origin = start if reset_origin else 0.0
         domain = (start - origin, max(start, end) - origin)
-        return frame_series(window.timestamps - origin, window[:], domain, self.metadata)
+        return frame_series(
+            window.timestamps - origin,
+            window[:],
+            domain,
+            self.metadata,
+            frame_indices=window.frame_indices,
+        )
 
     def __getitem__(self, key: Any) -> UInt8Array:
         """Decode one frame, ``video[i]``, or several, ``video[a:b:c]``, by their places in the window."""
@@ -362,14 +346,7 @@ class LazyVideo:
         """
         from mediaref_ursa._media_ref import trusted_refs
 
-        segment, frame = self._recording.timeline.locate(np.arange(self._start, self._stop, dtype=np.int64))
-        uris = [""] * len(self)
-        pts_ns = np.zeros(len(self), dtype=np.int64)
-        for number in np.unique(segment).tolist():
-            mine = np.flatnonzero(segment == number)
-            pts_ns[mine] = self._recording.indexed_segment(number).pts_ns[frame[mine]]
-            for place in mine.tolist():
-                uris[place] = self._recording.segment_uri(number)
+        uris, pts_ns = self._recording.references(self.frame_indices)
         return trusted_refs(uris, pts_ns.tolist())
 
     def _segment_for_frame(self, frame_index: int) -> tuple[int, int]:
@@ -378,6 +355,13 @@ class LazyVideo:
             raise IndexError(f"expected a frame from 0 to {len(self) - 1}, found {frame_index}")
         segment, local = self._recording.timeline.locate(np.array([frame_index + self._start]))
         return int(segment[0]), int(local[0])
+
+    def _over(self, recording: Recording) -> LazyVideo:
+        """Return a video with the options of this one over a whole recording."""
+        video = copy.copy(self)
+        video._recording = recording
+        video._start, video._stop = 0, recording.frame_count
+        return video
 
     def _window(self, start: int, stop: int) -> LazyVideo:
         """Return the window of places ``[start, stop)`` of this one."""
@@ -423,33 +407,3 @@ class LazyVideo:
                 "pass resize=(height, width)"
             )
         return self._spec.shape(*sizes.pop())
-
-    def _check_joins(self, other: LazyVideo) -> None:
-        if self._spec != other._spec:
-            raise ValueError(
-                f"expected videos of the same resize, colorspace and channel_format, "
-                f"found {self._spec} and {other._spec}"
-            )
-        if self._scanned != other._scanned:
-            raise ValueError(
-                "expected videos that all have frame indexes, or none, found both; "
-                "write the missing ones with: mediaref-ursa index"
-            )
-        if self._recording.store is not other._recording.store:
-            raise ValueError("expected videos of one store, found several; pass the same store= to each")
-
-
-def _joined_tables(videos: Sequence[LazyVideo]) -> list[SegmentTable]:
-    """Return the segments of several windows, each with the window's frames only."""
-    parts = [video._recording.window_tables(video._start, video._stop) for video in videos]
-    tables = [table for part in parts for table in part]
-    if videos[0]._scanned:
-        offsets = running_offsets(table.span_seconds for table in tables)
-        return [table.beginning_at(by) for table, by in zip(tables, offsets, strict=True)]
-    for before, after in pairwise(videos):
-        if after.timestamps[0] <= before.timestamps[-1]:
-            raise ValueError(
-                f"expected timestamps that do not overlap, found {redact(after.uri)} to begin at "
-                f"{after.timestamps[0]} s, not after {before.timestamps[-1]} s: different recordings"
-            )
-    return tables

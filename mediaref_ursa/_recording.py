@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,7 @@ from mediaref_ursa._open_store import open_store
 from mediaref_ursa._resolve import outside_error, resolve
 from mediaref_ursa._segment_uris import ADDITIONAL, AllSegments, all_segments, uri_list
 from mediaref_ursa._time import BEFORE_FIRST, TOLERANCE_NS, Int64Array
-from mediaref_ursa._timeline import Timeline
+from mediaref_ursa._timeline import Float64Array, Timeline
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place, scheme_of
 from mediaref_ursa.store import ObjectStore
@@ -158,11 +159,74 @@ class Recording:
             raise outside_error(tables, uri, int(t_ns[i]), int(found[i]))
         return segment, frame
 
-    def window_tables(self, start: int, stop: int) -> list[SegmentTable]:
-        """Return the segments with only those frames that stand in a range of the timeline."""
+    def names(self, uri: str) -> bool:
+        """Whether a URI is that of the video or of one of its segments."""
+        place = self._place(place_of(uri, self.access, has_own_store=self.store is not None))
+        return place in (self._place(part) for part in (self.uri, *self._segment_uris))
+
+    def references(self, places: Int64Array) -> tuple[list[str], Int64Array]:
+        """Return the URI and the ``pts_ns`` of the frame at each place of the timeline.
+
+        They name the files that hold the frames, as the caller or the index named them.
+        """
+        segment, frame = self.timeline.locate(places)
+        uris = [""] * len(places)
+        pts_ns = np.zeros(len(places), dtype=np.int64)
+        for number in np.unique(segment).tolist():
+            mine = np.flatnonzero(segment == number)
+            pts_ns[mine] = self.indexed_segment(number).pts_ns[frame[mine]]
+            for slot in mine.tolist():
+                uris[slot] = self._segment_uris[number]
+        return uris, pts_ns
+
+    def span_seconds(self, start: int, stop: int) -> tuple[float, float]:
+        """Return the timestamp of the first frame in a range of the timeline, and the end of the last one.
+
+        Where the last frame's duration is unknown, it lasts as long as the one before.
+        """
+        times = self.timeline.timestamps[start:stop]
+        if not len(times):
+            return 0.0, 0.0
+        segment, frame = self.timeline.locate(np.array([stop - 1]))
+        lasts = 0.0
+        if self.index.has_packets:
+            table = self.indexed_segment(int(segment[0]))
+            lasts = float(int(table.duration[frame[0]]) * table.info.time_base)
+        if lasts <= 0:
+            lasts = float(np.diff(times[-2:]).sum())
+        return float(times[0]), float(times[-1]) + lasts
+
+    def selected(self, places: Int64Array, timestamps: Float64Array) -> Recording:
+        """Return a recording of some frames only, by their places in the timeline, at other timestamps.
+
+        A frame may be taken more than once; it then stands in several segments of the same file.
+        """
+        segment, frame = self.timeline.locate(places)
+        parts = []
+        for number in np.unique(segment).tolist():
+            left = np.flatnonzero(segment == number)
+            while len(left):
+                _, firsts = np.unique(frame[left], return_index=True)
+                mine = left[firsts]
+                table = self.indexed_segment(number).with_frames(frame[mine])
+                parts.append((replace(table, timestamp=timestamps[mine]), self._segment_uris[number]))
+                left = np.delete(left, firsts)
+        return self.of_parts(parts)
+
+    def of_parts(self, parts: Sequence[tuple[SegmentTable, str]]) -> Recording:
+        """Return a recording under the same name that is made of segments, each with its URI."""
+        index = LanceFrameIndex(self.uri, file=None, tables=[table for table, _ in parts])
+        uris = [uri for _, uri in parts]
+        return Recording(self.uri, index, uris, self.store, self.storage_options, self.access)
+
+    def window_parts(self, start: int, stop: int) -> list[tuple[SegmentTable, str]]:
+        """Return the segments, each with its frames in a range of the timeline only, and their URIs."""
         segment, frame = self.timeline.locate(np.arange(start, stop, dtype=np.int64))
         return [
-            self.indexed_segment(number).with_frames(np.sort(frame[segment == number]))
+            (
+                self.indexed_segment(number).with_frames(np.sort(frame[segment == number])),
+                self._segment_uris[number],
+            )
             for number in np.unique(segment).tolist()
         ]
 

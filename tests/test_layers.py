@@ -54,6 +54,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_steps",
         "_trail",
         "_frame_rows",
+        "_lazy_frames",
     ),
     ("store", "_pillow", "_lance", "_arrow", "_pyav", "_torchcodec", "_series"),
     (
@@ -72,7 +73,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_references",
         "_recording",
     ),
-    ("_batch", "_media_ref", "_data_uri", "_lazy_video", "catalog", "table", "video_decoder"),
+    (
+        "_batch",
+        "_media_ref",
+        "_data_uri",
+        "_video_series",
+        "_lazy_video",
+        "catalog",
+        "table",
+        "video_decoder",
+    ),
     ("_cli", "_demo", "_index_state", "_inspect"),
 )
 """From the bottom up. A package stands for all of its modules."""
@@ -88,6 +98,8 @@ PARTS = {
     "_scan_child": "_guarded_scan",
     "_cli_bar": "_cli",
     "_cli_index": "_cli",
+    "_video_series": "_lazy_video",
+    "_lazy_concat": "_lazy_video",
 }
 """Modules that are one with another, as those of a package are."""
 
