@@ -82,7 +82,7 @@ class SeenAsTimeSeries:
 
 
 def _with_state(kind: type, state: dict[str, Any]) -> Any:
-    made = object.__new__(kind)
+    made: Any = object.__new__(kind)
     made.__dict__.update(state)
     return made
 
