@@ -18,6 +18,7 @@ from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import FrameIndexMissingError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_rows import FrameRows
+from mediaref_ursa._interpreter_exit import working
 from mediaref_ursa._lazy_concat import joined_video
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
@@ -333,9 +334,9 @@ class LazyVideo(VideoSeries):
             for first in range(0, len(self), _FRAMES_AT_ONCE):
                 yield from self[first : first + _FRAMES_AT_ONCE]
             return
-        places = np.arange(self._start, self._stop, dtype=np.int64)
-        plan = self._plan(places, BatchDecodingStrategy.SEQUENTIAL)
-        self._frame_shape(plan.segments)  # one size for all, or an error before the first frame
+        with working():
+            plan = self._plan(self.frame_indices, BatchDecodingStrategy.SEQUENTIAL)
+            self._frame_shape(plan.segments)  # one size for all, or an error before the first frame
         engine = make_engine("pyav", self._spec)
         yield from in_slot_order(execute(plan, self._recording.sources_of(plan.segments), engine))
 
@@ -386,8 +387,9 @@ class LazyVideo(VideoSeries):
         return DecodePlan(tuple(tables), runs, len(places), 0, strategy, self._fetch)
 
     def _decode(self, places: Int64Array) -> UInt8Array:
-        plan = self._plan(places, BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK)
-        shape = self._frame_shape(plan.segments)
+        with working():
+            plan = self._plan(places, BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK)
+            shape = self._frame_shape(plan.segments)
         rows = FrameRows(len(places), self.uri)
         sources, engine = self._recording.sources_of(plan.segments), make_engine("pyav", self._spec)
         for decoded in execute(

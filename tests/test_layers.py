@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_ranges",
         "_extras",
         "_counting",
+        "_interpreter_exit",
         "_bitstream",
     ),
     (
