@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         MediaRefError,
         MediaRefWarning,
         MissingExtraError,
+        OutsideRecordingWarning,
         StoreError,
         UnsupportedMediaError,
     )
@@ -67,6 +68,7 @@ _HOMES = {
         "MediaRefError",
         "MediaRefWarning",
         "MissingExtraError",
+        "OutsideRecordingWarning",
         "StoreError",
         "UnsupportedMediaError",
     ),
@@ -106,6 +108,7 @@ __all__ = [
     "MediaRefError",
     "MediaRefWarning",
     "MissingExtraError",
+    "OutsideRecordingWarning",
     "StoreError",
     "UnsupportedMediaError",
     "batch_decode",

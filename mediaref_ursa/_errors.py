@@ -24,7 +24,8 @@
     UserWarning
     └── MediaRefWarning              something is not as it should be, and work goes on
         ├── FrameIndexWarning        a frame index is not used: it is stale, or cannot be read
-        └── DamagedMediaWarning      frames of a video are lost: cut short, damaged, of repeated times
+        ├── DamagedMediaWarning      frames of a video are lost: cut short, damaged, of repeated times
+        └── OutsideRecordingWarning  a slice has no frames, because it lies outside the recording
 
 A warning is given once for each video and process.
 
@@ -138,3 +139,7 @@ class FrameIndexWarning(MediaRefWarning):
 
 class DamagedMediaWarning(MediaRefWarning):
     """Frames of a video are lost: its file is cut short or damaged, or other frames have their times."""
+
+
+class OutsideRecordingWarning(MediaRefWarning):
+    """A slice of a video is empty because it lies wholly before or after the recording."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from mediaref_ursa._errors import (
 from mediaref_ursa._frame_index import LanceFrameIndex
 from mediaref_ursa._frame_table import DECODED, SPARSE, SegmentTable
 from mediaref_ursa._inspect import BASE_COLUMNS, DAMAGED, FRESH, NEWER, NO_INDEX, STALE
+from mediaref_ursa._time import running_offsets
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import is_data, is_remote
 from mediaref_ursa.store import ObjectInfo, store_for
@@ -52,10 +52,10 @@ class FoundIndex:
             tables = [self.index.segment_table(number) for number in range(len(self.index.segments))]
         except FrameIndexInvalidError:
             return False
-        starts = itertools.accumulate((float(table.seconds) for table in tables), initial=0.0)
+        offsets = running_offsets(table.span_seconds for table in tables)
         return not all(
-            np.allclose(table.timestamp, table.pts * float(table.info.time_base) + start, 0, _SAME_SECONDS)
-            for table, start in zip(tables, starts, strict=False)
+            np.allclose(table.timestamp, table.beginning_at(offset).timestamp, 0, _SAME_SECONDS)
+            for table, offset in zip(tables, offsets, strict=True)
         )
 
     @property

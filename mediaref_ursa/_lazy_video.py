@@ -17,7 +17,6 @@ from mediaref_ursa._access import Access
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import FrameIndexMissingError
 from mediaref_ursa._extras import needs_extra
-from mediaref_ursa._frame_rows import FrameRows
 from mediaref_ursa._interpreter_exit import working
 from mediaref_ursa._lazy_concat import joined_video
 from mediaref_ursa._pixels import PixelSpec
@@ -38,7 +37,7 @@ from mediaref_ursa._uri_text import redact
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
-    from mediaref_ursa._execute import default_workers, execute, in_slot_order, make_engine
+    from mediaref_ursa._execute import execute, in_slot_order, make_engine
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._guarded_scan import scan_video_index
     from mediaref_ursa._series import frame_series
@@ -47,7 +46,6 @@ with needs_extra("video"):
 if TYPE_CHECKING:
     from temporaldata import IrregularTimeSeries
 
-    from mediaref_ursa._frame_table import SegmentTable
     from mediaref_ursa._media_ref import MediaRef
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -113,13 +111,13 @@ class LazyVideo(VideoSeries):
         allowed = Access.of("LazyVideo", access)
         self._spec = PixelSpec(resize, colorspace, channel_format, max_pixels=allowed.max_pixels)
         self._scanned = frame_index is None
-        uri = video_place(uri, store, allowed)
+        given, uri = os.fspath(uri), video_place(uri, store, allowed)
         if isinstance(frame_index, (str, os.PathLike)):
             frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options)
         parts = segment_places(uri, segment_uris, frame_index, store, allowed)
         if frame_index is None:
             frame_index = scan_video_index(uri, parts or [uri], store, storage_options, allowed)
-        self._recording = Recording(uri, frame_index, parts, store, storage_options, allowed)
+        self._recording = Recording(uri, frame_index, parts, store, storage_options, allowed, given=given)
         self._start, self._stop = 0, self._recording.frame_count
 
     @classmethod
@@ -279,11 +277,16 @@ class LazyVideo(VideoSeries):
         """Return the window of frames with timestamps in ``[start, end)``, decoding nothing.
 
         Timestamps stay those of the recording, so that windows of windows compose. A window that covers
-        nothing is empty.
+        nothing, and one outside the recording, is empty.
+
+        Raises:
+            ValueError: ``end`` before ``start``, or NaN.
         """
         start, end = float(start), float(end)
         if np.isnan(start) or np.isnan(end):
             raise ValueError(f"expected seconds, found {start} and {end}")
+        if end < start:
+            raise ValueError(f"expected an end not before the start, found {start} s to {end} s")
         first, stop = self._recording.timeline.between(start, end)
         return self._window(max(first, self._start) - self._start, min(stop, self._stop) - self._start)
 
@@ -300,14 +303,19 @@ class LazyVideo(VideoSeries):
             ``timestamps`` float64 ``(n,)``, ``frames`` uint8 ``(n, C, H, W)`` or ``(n, H, W, C)``, and the
             ``metadata`` of the video; its ``frame_indices`` are the numbers of the frames in the whole video.
 
+        Warns:
+            OutsideRecordingWarning: Empty because it lies outside the recording; once a recording.
+
         Raises:
-            ValueError: Bounds that are not finite, or frames of different sizes without ``resize``.
+            ValueError: Bounds that are not finite, ``end`` before ``start``, or frames of different sizes
+                without ``resize``.
             MediaRefError: A frame that cannot be read or decoded; the message names the segment.
         """
         start, end = float(start), float(end)
         if not (np.isfinite(start) and np.isfinite(end)):
             raise ValueError(f"expected finite seconds, found {start} and {end}")
         window = self.lazy_slice(start, end)
+        self._recording.warn_outside(start, end)
         origin = start if reset_origin else 0.0
         domain = (start - origin, max(start, end) - origin)
         return frame_series(
@@ -322,11 +330,11 @@ class LazyVideo(VideoSeries):
         """Decode one frame, ``video[i]``, or several, ``video[a:b:c]``, by their places in the window."""
         if isinstance(key, builtins.slice):
             places = np.arange(*key.indices(len(self)), dtype=np.int64)
-            return self._decode(places + self._start)
+            return self.decode_frames(places + self._start)
         place = operator.index(key)
         if not -len(self) <= place < len(self):
             raise IndexError(f"expected a frame from {-len(self)} to {len(self) - 1}, found {place}")
-        return np.ascontiguousarray(self._decode(np.array([place % len(self) + self._start]))[0])
+        return np.ascontiguousarray(self.decode_frames(np.array([place % len(self) + self._start]))[0])
 
     def __iter__(self) -> Iterator[UInt8Array]:
         """Yield the window's frames in order, holding few of them at a time."""
@@ -350,13 +358,6 @@ class LazyVideo(VideoSeries):
         uris, pts_ns = self._recording.references(self.frame_indices)
         return trusted_refs(uris, pts_ns.tolist())
 
-    def _segment_for_frame(self, frame_index: int) -> tuple[int, int]:
-        """Return the segment, and the frame within it, of a frame of the window."""
-        if not 0 <= frame_index < len(self):
-            raise IndexError(f"expected a frame from 0 to {len(self) - 1}, found {frame_index}")
-        segment, local = self._recording.timeline.locate(np.array([frame_index + self._start]))
-        return int(segment[0]), int(local[0])
-
     def _over(self, recording: Recording) -> LazyVideo:
         """Return a video with the options of this one over a whole recording."""
         video = copy.copy(self)
@@ -371,41 +372,9 @@ class LazyVideo(VideoSeries):
         window._stop = max(window._start, self._start + min(stop, len(self)))
         return window
 
-    def _places_of(self, uri: str, t_ns: Int64Array) -> Int64Array:
-        """Return where in the whole window the frames that references name stand."""
-        segment, frame = self._recording.frames_named(uri, t_ns)
-        places = self._recording.timeline.places_of(segment, frame) - self._start
-        if len(places) and (places.min() < 0 or places.max() >= len(self)):
-            raise ValueError(f"expected references to frames of {self!r}, found some outside it")
-        return places
-
     def _plan(self, places: Int64Array, strategy: BatchDecodingStrategy) -> DecodePlan:
         segment, frame = self._recording.timeline.locate(places)
         numbers, which = np.unique(segment, return_inverse=True)
         tables = [self._recording.segment(number) for number in numbers.tolist()]
         runs = plan_runs(tables, which.astype(np.int64), frame, np.arange(len(places)), strategy)
         return DecodePlan(tuple(tables), runs, len(places), 0, strategy, self._fetch)
-
-    def _decode(self, places: Int64Array) -> UInt8Array:
-        with working():
-            plan = self._plan(places, BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK)
-            shape = self._frame_shape(plan.segments)
-        rows = FrameRows(len(places), self.uri)
-        sources, engine = self._recording.sources_of(plan.segments), make_engine("pyav", self._spec)
-        for decoded in execute(
-            plan, sources, engine, max_workers=default_workers(), new_frame=rows.new_frame
-        ):
-            rows.place(decoded)
-        frames: UInt8Array = rows.filled(shape)
-        return frames
-
-    def _frame_shape(self, tables: Sequence[SegmentTable]) -> tuple[int, int, int]:
-        if self._spec.resize is not None:
-            return self._spec.shape(*self._spec.resize)
-        sizes = {table.info.display_size for table in tables or [self._recording.indexed_segment(0)]}
-        if len(sizes) > 1:
-            raise ValueError(
-                f"expected segments of one size, found {sorted(sizes)} in {redact(self.uri)}; "
-                "pass resize=(height, width)"
-            )
-        return self._spec.shape(*sizes.pop())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from loguru import logger
 
 from mediaref_ursa._access import DEFAULT_SCHEMES, TRUSTED, Access
+from mediaref_ursa._errors import FrameIndexInvalidError, OutsideRecordingWarning
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._open_store import open_store
@@ -20,7 +23,7 @@ from mediaref_ursa._segment_uris import ADDITIONAL, AllSegments, all_segments, u
 from mediaref_ursa._time import BEFORE_FIRST, TOLERANCE_NS, Int64Array
 from mediaref_ursa._timeline import Float64Array, Timeline
 from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import absolute_place, scheme_of
+from mediaref_ursa._uris import absolute_place, is_local, is_relative_path, local_path, scheme_of
 from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._local import place_of
 
@@ -47,6 +50,8 @@ class Recording:
         store: Where their bytes are; chosen by each URI's scheme without it.
         storage_options: For cloud stores.
         access: What may be read.
+        given: The name of the video as the caller wrote it. References of a recording that was opened by a
+            relative path are relative to the same folder.
 
     Raises:
         InvalidReferenceError: The index names a segment where references may not lead.
@@ -61,6 +66,8 @@ class Recording:
         store: ObjectStore | None,
         storage_options: Mapping[str, Any] | None,
         access: Access = TRUSTED,
+        *,
+        given: str = "",
     ) -> None:
         self.uri = uri
         self.index = index
@@ -69,6 +76,7 @@ class Recording:
         self._own_store = None if store is None else open_store(uri, store, None, access)
         self.storage_options = dict(storage_options or {})
         self._segments: dict[int, SegmentTable] = {}
+        self._has_warned = False
         count = len(index.segment_frame_counts())
         named = list(segment_uris or _own_segments(index, uri))
         if len(named) != count:
@@ -80,6 +88,12 @@ class Recording:
             check_segment(self._place(uri), self._place(part), access)
         self._is_one_file = count == 1 and self._place(named[0]) == self._place(uri)
         self._segment_uris = [uri] if self._is_one_file else named
+        self._relative_to: str | None = None
+        if store is None and given and is_relative_path(given):
+            if access.base_dir is not None:
+                self._relative_to = local_path(access.base_dir)
+            elif not segment_uris:  # else the caller wrote each as it shall be
+                self._relative_to = str(Path.cwd())
 
     @property
     def frame_count(self) -> int:
@@ -89,7 +103,10 @@ class Recording:
     @cached_property
     def timeline(self) -> Timeline:
         """All frames in the order of their timestamps, read from the index."""
-        timeline = Timeline.of(self.index.timestamps(), self.index.segment_frame_counts())
+        try:
+            timeline = Timeline.of(self.index.timestamps(), self.index.segment_frame_counts())
+        except FrameIndexInvalidError as error:
+            raise FrameIndexInvalidError(error.message, uri=error.uri or self.uri) from error
         if timeline.order is not None:
             logger.info(
                 "the timestamps of {} do not ascend; they are sorted with their frames", redact(self.uri)
@@ -176,8 +193,14 @@ class Recording:
             mine = np.flatnonzero(segment == number)
             pts_ns[mine] = self.indexed_segment(number).pts_ns[frame[mine]]
             for slot in mine.tolist():
-                uris[slot] = self._segment_uris[number]
+                uris[slot] = self._named(self._segment_uris[number])
         return uris, pts_ns
+
+    def _named(self, uri: str) -> str:
+        if self._relative_to is None or not is_local(uri):
+            return uri
+        path = Path(local_path(uri))
+        return str(path.relative_to(self._relative_to)) if path.is_relative_to(self._relative_to) else uri
 
     def span_seconds(self, start: int, stop: int) -> tuple[float, float]:
         """Return the timestamp of the first frame in a range of the timeline, and the end of the last one.
@@ -195,6 +218,22 @@ class Recording:
         if lasts <= 0:
             lasts = float(np.diff(times[-2:]).sum())
         return float(times[0]), float(times[-1]) + lasts
+
+    def warn_outside(self, start: float, end: float) -> None:
+        """Warn, once, of a time in seconds that lies wholly outside the recording.
+
+        A recording of a session may cover less than its other data, so that it is no error.
+        """
+        first, stop = self.span_seconds(0, self.frame_count)
+        if (start < stop and end > first) or start == end or self._has_warned:
+            return
+        self._has_warned = True
+        warnings.warn(
+            f"{redact(self.uri)}: the slice from {start} s to {end} s is empty, because the recording lasts "
+            f"from {first} s to {stop} s; times are seconds of the recording's own clock",
+            OutsideRecordingWarning,
+            stacklevel=3,
+        )
 
     def selected(self, places: Int64Array, timestamps: Float64Array) -> Recording:
         """Return a recording of some frames only, by their places in the timeline, at other timestamps.
@@ -217,7 +256,9 @@ class Recording:
         """Return a recording under the same name that is made of segments, each with its URI."""
         index = LanceFrameIndex(self.uri, file=None, tables=[table for table, _ in parts])
         uris = [uri for _, uri in parts]
-        return Recording(self.uri, index, uris, self.store, self.storage_options, self.access)
+        made = Recording(self.uri, index, uris, self.store, self.storage_options, self.access)
+        made._relative_to = self._relative_to
+        return made
 
     def window_parts(self, start: int, stop: int) -> list[tuple[SegmentTable, str]]:
         """Return the segments, each with its frames in a range of the timeline only, and their URIs."""

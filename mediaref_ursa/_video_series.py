@@ -1,4 +1,4 @@
-"""What temporaldata and torch_brain see of a lazy video: a time series whose frames are not decoded yet."""
+"""Frames of a lazy video by their numbers, and the time series that temporaldata and torch_brain see of it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._access import Access
-from mediaref_ursa._errors import FrameIndexMissingError
+from mediaref_ursa._decode_plan import DecodePlan
+from mediaref_ursa._errors import FrameIndexMissingError, UnsupportedMediaError
 from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._frame_rows import FrameRows, UInt8Array
+from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._interpreter_exit import working
 from mediaref_ursa._lazy_frames import LazyFrames
 from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._plan import BatchDecodingStrategy
 from mediaref_ursa._recording import Recording, open_index_of
 from mediaref_ursa._segment_uris import AllSegments
 from mediaref_ursa._time import Int64Array
@@ -24,6 +29,7 @@ from mediaref_ursa._timeline import Float64Array
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
+    from mediaref_ursa._execute import default_workers, execute, make_engine
     from mediaref_ursa._series import (
         REFERENCE_COLUMNS,
         SeenAsTimeSeries,
@@ -41,7 +47,7 @@ _OPTIONS = ("resize", "colorspace", "channel_format")
 
 
 class VideoSeries(SeenAsTimeSeries):
-    """The half of a ``LazyVideo`` that the containers of temporaldata and torch_brain use.
+    """The half of a ``LazyVideo`` that decodes, and that the containers of temporaldata and torch_brain use.
 
     ``Data(camera=video)`` takes a video for a time series: its ``slice`` cuts and decodes the video, its
     ``select_by_interval`` cuts it lazily, and its ``to_hdf5`` saves references.
@@ -172,10 +178,6 @@ class VideoSeries(SeenAsTimeSeries):
             "video[:] or video.slice(start, end), or give temporaldata video.as_series()"
         )
 
-    def decode_frames(self, numbers: Int64Array) -> npt.NDArray[np.uint8]:
-        """Decode frames by their numbers in the whole video; lazy frames call it."""
-        return self._decode(numbers)
-
     def frame_shape(self) -> tuple[int, int, int]:
         """Return the shape of one frame, as the index says, without decoding."""
         return self._frame_shape(())
@@ -200,11 +202,51 @@ class VideoSeries(SeenAsTimeSeries):
         video._scanned = False  # its timestamps are given: joins keep them
         return video._over(self._recording.selected(numbers, timestamps))
 
-    def _decode(self, places: Int64Array) -> npt.NDArray[np.uint8]:
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def _plan(self, places: Int64Array, strategy: BatchDecodingStrategy) -> DecodePlan:
         raise NotImplementedError
 
-    def _frame_shape(self, tables: Any) -> tuple[int, int, int]:
-        raise NotImplementedError
+    def _segment_for_frame(self, frame_index: int) -> tuple[int, int]:
+        """Return the segment, and the frame within it, of a frame of the window."""
+        if not 0 <= frame_index < len(self):
+            raise IndexError(f"expected a frame from 0 to {len(self) - 1}, found {frame_index}")
+        segment, local = self._recording.timeline.locate(np.array([frame_index + self._start]))
+        return int(segment[0]), int(local[0])
+
+    def _places_of(self, uri: str, t_ns: Int64Array) -> Int64Array:
+        """Return where in the whole window the frames that references name stand."""
+        segment, frame = self._recording.frames_named(uri, t_ns)
+        places = self._recording.timeline.places_of(segment, frame) - self._start
+        if len(places) and (places.min() < 0 or places.max() >= len(self)):
+            raise ValueError(f"expected references to frames of {self!r}, found some outside it")
+        return places
+
+    def decode_frames(self, numbers: Int64Array) -> UInt8Array:
+        """Return frames by their numbers in the whole video: uint8, as the options say."""
+        with working():
+            plan = self._plan(numbers, BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK)
+            shape = self._frame_shape(plan.segments)
+        rows = FrameRows(len(numbers), self._recording.uri)
+        sources, engine = self._recording.sources_of(plan.segments), make_engine("pyav", self._spec)
+        for decoded in execute(
+            plan, sources, engine, max_workers=default_workers(), new_frame=rows.new_frame
+        ):
+            rows.place(decoded)
+        frames: UInt8Array = rows.filled(shape)
+        return frames
+
+    def _frame_shape(self, tables: Sequence[SegmentTable]) -> tuple[int, int, int]:
+        if self._spec.resize is not None:
+            return self._spec.shape(*self._spec.resize)
+        sizes = {table.info.display_size for table in tables or [self._recording.indexed_segment(0)]}
+        if len(sizes) > 1:
+            raise UnsupportedMediaError(
+                f"expected segments of one size, found {sorted(sizes)}; pass resize=(height, width)",
+                uri=self._recording.uri,
+            )
+        return self._spec.shape(*sizes.pop())
 
 
 def _opened(kind: Any, name: str, uris: Sequence[str], options: Mapping[str, Any]) -> LazyVideo:
