@@ -1,4 +1,4 @@
-"""Frames of a lazy video by their numbers, and the time series that temporaldata and torch_brain see of it."""
+"""Frames of a lazy video by their numbers, and the series that temporaldata and torch_brain see of it."""
 
 from __future__ import annotations
 

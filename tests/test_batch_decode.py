@@ -374,3 +374,11 @@ def test_cleanup_lets_everything_go_and_work_goes_on(video: str, times: list[int
     mediaref_ursa.cleanup_cache()
     mediaref_ursa.cleanup_cache()
     assert np.array_equal(batch_decode([MediaRef(video, times[3])])[0], first)
+
+
+@pytest.mark.parametrize("times", [(-(2**63), 2**63 - 1), (2**62, -(2**62), 0), (-(2**63), 0)])
+def test_gaps_of_extreme_times_do_not_overflow(times: tuple[int, ...], video: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"allow_gap=False, found (9223372036|18446744073|4611686018)\.\d+ s"
+    ):
+        batch_decode([MediaRef(video, time) for time in times], allow_gap=False)

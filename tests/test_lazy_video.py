@@ -476,12 +476,8 @@ def test_timestamps_of_an_index_that_are_no_times(wrong: float, base_only: bool,
     assert caught.value.uri == path
 
 
-@pytest.mark.parametrize(
-    "read", [lambda v: v[:], list, lambda v: v.slice(0.0, 9.0), lambda v: v.as_series().frames]
-)
-def test_a_picture_that_changes_its_size_is_one_of_our_errors(
-    read: Callable[[LazyVideo], object], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("read", ["v[:]", "v.slice(0.0, 9.0)", "v.as_series().frames"])
+def test_a_picture_that_changes_its_size_is_one_of_our_errors(read: str, tmp_path: Path) -> None:
     path = str(tmp_path / "sizes.mkv")
     blocks = []
     for part, size in enumerate([(96, 64), (64, 48)]):
@@ -494,7 +490,7 @@ def test_a_picture_that_changes_its_size_is_one_of_our_errors(
     write_matroska(Path(path), MatroskaTrack("V_VP8", b"", (96, 64)), blocks)
     assert {frame.rgb.shape for frame in linear_frames(path)} == {(64, 96, 3), (48, 64, 3)}
     with pytest.raises(UnsupportedMediaError, match=r"sizes.mkv.*resize=\(height, width\)"):
-        read(LazyVideo(path))
+        eval(read, {"v": LazyVideo(path)})
     assert LazyVideo(path, resize=(32, 48))[:].shape == (40, 3, 32, 48)
     expected = [frame.rgb.transpose(2, 0, 1) for frame in linear_frames(path)]
     assert all(np.array_equal(a, b) for a, b in zip(LazyVideo(path), expected, strict=True))

@@ -20,6 +20,7 @@ from mediaref_ursa import (
     batch_decode,
     write_frame_index,
 )
+from mediaref_ursa._index_state import find_index
 from mediaref_ursa.catalog import ModalityRow, open_modality
 from mediaref_ursa.store import MemoryStore
 
@@ -216,3 +217,19 @@ def test_frames_of_a_file_that_names_a_recording_it_does_not_begin(folder: Path,
     refs = [MediaRef("s0.mp4", round(frame.time * 10**9)) for frame in truth["s0.mp4"]]
     found = batch_decode(refs)
     assert all(np.array_equal(a, b.rgb) for a, b in zip(found, truth["s0.mp4"], strict=True))
+
+
+def test_timestamps_of_a_recording_whose_first_file_starts_late_are_its_own(
+    folder: Path, clip: GetClip, truth: Truth
+) -> None:
+    """Its segments are moved further, so that they do not overlap; nobody gave these timestamps."""
+    shutil.copy(clip("h264_late_start_mp4").path, "late.mp4")
+    write_frame_index("late.mp4", segment_uris=["s0.mp4"])
+    assert not find_index("late.mp4").has_own_timestamps
+    late = linear_frames("late.mp4")
+    for video in (LazyVideo.from_uri("late.mp4"), LazyVideo("late.mp4", segment_uris=["s0.mp4"])):
+        shows(video, [frame.rgb for frame in late] + pixels(truth, "s0.mp4"))
+        assert video.timestamps[len(late)] == pytest.approx(float(late[-1].end))
+    refs = [MediaRef("late.mp4", round(t * 1e9)) for t in video.timestamps]
+    found = batch_decode(refs)
+    assert all(np.array_equal(a.transpose(2, 0, 1), b) for a, b in zip(found, video, strict=True))
