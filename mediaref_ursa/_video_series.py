@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -146,9 +147,11 @@ class VideoSeries(SeenAsTimeSeries):
             LazyVideo('clip.mp4', frames=15, segments=1, seconds=0.500..0.967)
         """
         lazy = lazy_frames_of(series)
-        if lazy is not None and not options and store is None and storage_options is None:
+        is_as_it_was = store is None and storage_options is None and not set(options) - set(_OPTIONS)
+        if lazy is not None and is_as_it_was:
             carried = series.metadata if metadata is None else metadata
             again: LazyVideo = lazy.source._at(lazy.numbers, np.asarray(series.timestamps), carried)
+            again._spec = replace(again._spec, **options)
             return again
         uris, pts_ns, timestamps, said = read_references(series)
         places = {"store": store, "storage_options": storage_options}
@@ -288,6 +291,8 @@ def read_references(series: Any) -> tuple[list[str], Int64Array, Float64Array, d
             f"{missing}: decoded frames do not say where they come from"
         )
     uris, options = (_as_texts(getattr(series, name)) for name in ("uri", "options"))
+    if not uris:
+        raise ValueError("expected references to frames, found an empty series, which names no video")
     if len(set(options)) != 1:
         raise ValueError(
             f"expected references of one video and its options, found {len(set(options))} of them"

@@ -301,6 +301,8 @@ def test_references_to_a_store_of_the_callers(
         with pytest.raises(MediaRefError):
             LazyVideo.from_series(series)
         assert np.array_equal(LazyVideo.from_series(series, store=store)[4:9], video[4:9])
+    turned = LazyVideo.from_series(video.as_series(package), channel_format="NHWC")
+    assert np.array_equal(turned[4].transpose(2, 0, 1), video[4])
 
 
 def test_what_holds_no_references_is_refused(
