@@ -304,7 +304,7 @@ class LazyVideo(VideoSeries):
             ``metadata`` of the video; its ``frame_indices`` are the numbers of the frames in the whole video.
 
         Warns:
-            OutsideRecordingWarning: Empty because it lies outside the recording; once a recording.
+            OutsideRecordingWarning: Empty because it lies outside the recording; once a video and process.
 
         Raises:
             ValueError: Bounds that are not finite, ``end`` before ``start``, or frames of different sizes

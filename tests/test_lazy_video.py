@@ -439,17 +439,18 @@ def test_a_slice_that_ends_before_it_starts_is_an_error(video: LazyVideo) -> Non
             cut(1.0, 0.2)
 
 
-def test_a_slice_outside_the_recording_is_empty_and_says_so_once(path: str, clip: GetClip) -> None:
-    index = write_frame_index(path)
-    for start, end in ((99.0, 100.0), (-3.0, -1.0), (1e9, 2e9)):
-        video = LazyVideo(path, frame_index=index)
-        with pytest.warns(OutsideRecordingWarning, match=f"from {start} s to {end} s.*from 0.0 s to 2.3"):
-            assert video.slice(start, end).frames.shape == (0, 3, 64, 96)
-        assert len(video.lazy_slice(0.1, 0.4).slice(start, end)) == 0  # warnings are errors in tests
+@pytest.mark.parametrize(("start", "end"), [(99.0, 100.0), (-3.0, -1.0), (1e9, 2e9)])
+def test_a_slice_outside_the_recording_is_empty_and_says_so_once(
+    start: float, end: float, path: str, clip: GetClip
+) -> None:
+    video = LazyVideo(path, frame_index=write_frame_index(path))
+    with pytest.warns(OutsideRecordingWarning, match=f"from {start} s to {end} s.*from 0.0 s to 2.3"):
+        assert video.slice(start, end).frames.shape == (0, 3, 64, 96)
+    assert len(video.lazy_slice(0.1, 0.4).slice(start, end)) == 0  # warnings are errors in tests
     video.lazy_slice(0.1, 0.4).slice(1.0, 1.5)  # within the recording, if not within the window
-    base_only = LazyVideo(str(clip("h264_late_start_mp4").path))
+    late = LazyVideo(str(clip("h264_late_start_mp4").path))
     with pytest.warns(OutsideRecordingWarning):
-        base_only.slice(0.0, float(base_only.timestamps[0]))
+        late.slice(0.0, float(late.timestamps[0]))
 
 
 def test_the_end_of_the_last_frame_is_the_end_of_the_recording(path: str, frames: list[OracleFrame]) -> None:
