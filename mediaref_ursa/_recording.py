@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -24,6 +23,7 @@ from mediaref_ursa._time import BEFORE_FIRST, TOLERANCE_NS, Int64Array
 from mediaref_ursa._timeline import Float64Array, Timeline
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place, is_local, is_relative_path, local_path, scheme_of
+from mediaref_ursa._warnings import warn_once
 from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._local import place_of
 
@@ -76,7 +76,6 @@ class Recording:
         self._own_store = None if store is None else open_store(uri, store, None, access)
         self.storage_options = dict(storage_options or {})
         self._segments: dict[int, SegmentTable] = {}
-        self._has_warned = False
         count = len(index.segment_frame_counts())
         named = list(segment_uris or _own_segments(index, uri))
         if len(named) != count:
@@ -225,14 +224,13 @@ class Recording:
         A recording of a session may cover less than its other data, so that it is no error.
         """
         first, stop = self.span_seconds(0, self.frame_count)
-        if (start < stop and end > first) or start == end or self._has_warned:
+        if (start < stop and end > first) or start == end:
             return
-        self._has_warned = True
-        warnings.warn(
-            f"{redact(self.uri)}: the slice from {start} s to {end} s is empty, because the recording lasts "
-            f"from {first} s to {stop} s; times are seconds of the recording's own clock",
+        warn_once(
             OutsideRecordingWarning,
-            stacklevel=3,
+            f"the slice from {start} s to {end} s is empty, because the recording lasts from {first} s to "
+            f"{stop} s; times are seconds of the recording's own clock",
+            uri=self.uri,
         )
 
     def selected(self, places: Int64Array, timestamps: Float64Array) -> Recording:
