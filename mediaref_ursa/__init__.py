@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         MediaRefError,
         MediaRefWarning,
         MissingExtraError,
+        OutsideRecordingWarning,
         StoreError,
         UnsupportedMediaError,
     )
@@ -72,6 +73,7 @@ _HOMES = {
         "MediaRefError",
         "MediaRefWarning",
         "MissingExtraError",
+        "OutsideRecordingWarning",
         "StoreError",
         "UnsupportedMediaError",
     ),
@@ -113,6 +115,7 @@ __all__ = [
     "MediaRefError",
     "MediaRefWarning",
     "MissingExtraError",
+    "OutsideRecordingWarning",
     "StoreError",
     "UnsupportedMediaError",
     "batch_decode",

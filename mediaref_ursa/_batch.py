@@ -14,6 +14,7 @@ from mediaref_ursa._batch_call import DECODERS, Backend, Batch, BatchOptions
 from mediaref_ursa._counting import Counters, counting
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import MediaRefError
+from mediaref_ursa._interpreter_exit import working
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy
 from mediaref_ursa._time import TOLERANCE_NS
@@ -139,7 +140,7 @@ def batch_decode(
         )
     options = BatchOptions.of(kwargs, base_dir)
     spec = PixelSpec(resize, colorspace, channel_format, options.apply_rotation, options.access.max_pixels)
-    with counting() as counted:
+    with working(), counting() as counted:
         batch = Batch(refs, tolerance_ns, frame_index, options)
         if as_array or out is not None:
             batch.rows = backend.rows(len(batch.columns), out)

@@ -420,7 +420,8 @@ def _check_allowed(columns: ReferenceColumns, options: BatchOptions) -> None:
     if options.allow_gap:
         return
     for uri, slots in videos.items():
-        gap_ns = int(np.diff(np.sort(columns.pts_ns[slots])).max(initial=0))
+        times = np.sort(columns.pts_ns[slots]).view(np.uint64)  # of ascending times no difference overflows
+        gap_ns = int(np.diff(times).max(initial=0))
         if gap_ns > options.gap_threshold * 1e9:
             raise ValueError(
                 f"expected gaps of at most {options.gap_threshold} s with allow_gap=False, "

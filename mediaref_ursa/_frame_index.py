@@ -25,6 +25,7 @@ from mediaref_ursa._index_metadata import recorded_uri
 from mediaref_ursa._index_place import check_index_folder, index_elsewhere, info_of
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._scan_uri import Progress, scan_uri
+from mediaref_ursa._segment_uris import all_segments, given_segments, names_first_segment
 from mediaref_ursa._time import Int64Array, running_offsets
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place, is_remote, without_query
@@ -251,6 +252,7 @@ def scan_frame_index(
     uri: str | os.PathLike[str],
     *,
     segment_uris: Sequence[str | os.PathLike[str]] = (),
+    segments: Sequence[str | os.PathLike[str]] | None = None,
     timestamps: npt.ArrayLike | None = None,
     store: ObjectStore | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -262,18 +264,14 @@ def scan_frame_index(
     """Build the index of a video in memory: as :func:`write_frame_index`, without writing."""
     place = absolute_place if store is None else os.fspath
     uri = place(uri)
-    uris = [place(segment) for segment in segment_uris] or [uri]
-    scanned = [
-        scan_uri(
-            part,
-            open_store(part, store, storage_options),
-            progress,
-            full=full,
-            stream_index=stream_index,
-            decode=decode,
-        )
-        for part in uris
-    ]
+    named = given_segments(uri, segment_uris, segments)
+    scanned = []
+    for part in [place(file) for file in all_segments(uri, named, has_own_store=store is not None)]:
+        with names_first_segment(part == uri and len(named) > 0):
+            found_in = open_store(part, store, storage_options)
+            scanned.append(
+                scan_uri(part, found_in, progress, full=full, stream_index=stream_index, decode=decode)
+            )
     return LanceFrameIndex(uri, file=None, tables=_with_timestamps(scanned, timestamps, uri))
 
 
@@ -281,6 +279,7 @@ def write_frame_index(
     uri: str | os.PathLike[str],
     *,
     segment_uris: Sequence[str | os.PathLike[str]] = (),
+    segments: Sequence[str | os.PathLike[str]] | None = None,
     timestamps: npt.ArrayLike | None = None,
     store: ObjectStore | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -299,8 +298,10 @@ def write_frame_index(
     The write is one commit: a writer that is killed leaves the old index, or none.
 
     Args:
-        uri: The video.
-        segment_uris: The files that make up the video, in order; the video itself if there are none.
+        uri: The video, the first segment of a recording of several files.
+        segment_uris: The additional files of the recording, in order. A list that contains ``uri`` is the
+            whole list in its order.
+        segments: All files of a recording whose name, ``uri``, is no file; instead of ``segment_uris``.
         timestamps: float64 ``(n,)``, recording-relative seconds of every frame over all segments,
             ascending, such as those of a camera's clock. Without them a frame's timestamp is
             ``pts * time_base`` plus the lengths of the segments before.
@@ -330,7 +331,8 @@ def write_frame_index(
 
     Raises:
         FrameIndexExistsError: There is an index and ``overwrite`` is False.
-        ValueError: Timestamps of another number than there are frames, not finite, or descending.
+        ValueError: Timestamps of another number than there are frames, not finite, or descending; both
+            ``segments`` and ``segment_uris``.
         UnsupportedMediaError: No video, or a codec that cannot be decoded here.
         CorruptMediaError: A video that FFmpeg cannot read.
         StoreError: The video cannot be read, or the index not be written, where they are.
@@ -347,6 +349,7 @@ def write_frame_index(
     index = scan_frame_index(
         uri,
         segment_uris=segment_uris,
+        segments=segments,
         timestamps=timestamps,
         store=store,
         storage_options=storage_options,

@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -198,12 +198,14 @@ def _with_index(
         if len(index.segment_frame_counts()) != 1:
             raise FrameIndexInvalidError(
                 "expected a frame index that names its segments, found the four base columns of several; "
-                "read it with LazyVideo(..., segment_uris=)",
+                "read it with LazyVideo.from_segments([...], uri=)",
                 uri=uri,
             )
         return VideoSource(uri, store, (complete_base_index(uri, store, index, 0, access),))
     tables = []
-    for number, info in enumerate(_segments_of(uri, index, access)):
+    infos = _segments_of(uri, index, access)
+    for number in _segments_on_timeline(uri, infos):
+        info = infos[number]
         table = index.segment_table(number).with_uri(info.uri)
         if ask_store or not is_guarded(store, table):
             index.check_fresh(number, store.head(info.uri))
@@ -234,6 +236,16 @@ def _segments_of(uri: str, index: LanceFrameIndex, access: Access) -> tuple[Segm
     for info in infos:
         check_segment(uri, info.uri, access)
     return infos
+
+
+def _segments_on_timeline(uri: str, infos: Sequence[SegmentInfo]) -> list[int]:
+    """Return the segments that times of a URI lead to: all of a recording, or the one file of that name.
+
+    A reference to a segment goes by that file's own time. The first segment's time is that of the whole; one
+    that stands later in the list gives its name to the recording, and its frames would be others.
+    """
+    own = [number for number, info in enumerate(infos) if info.uri == uri]
+    return own[:1] if own and own[0] else list(range(len(infos)))
 
 
 def check_segment(video: str, segment: str, access: Access) -> None:

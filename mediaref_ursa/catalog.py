@@ -44,8 +44,11 @@ class ModalityRow(BaseModel):
     Attributes:
         name: What it is called, such as ``"camera_left"``.
         format: How it is stored.
-        uri: The video, or the name of one of several segments, beside which its index stands.
-        segment_uris: The files that make it up, in order, where they are not the index's own.
+        uri: The video, the first of several segments, or the name of a recording, beside which its index
+            stands.
+        segment_uris: The additional files of the recording, in order, where they are not the index's own. A
+            list that contains ``uri`` is the whole list in its order, and so is one of as many files as the
+            index has segments, where ``uri`` is a name that is no file.
         start_seconds: Where it begins on the recording's clock, inclusive; from its first frame if None.
         end_seconds: Where it ends, exclusive; to its last frame if None.
         attributes: Anything else that JSON can say.

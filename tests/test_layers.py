@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_cached_property",
         "_forking",
         "_keywords",
+        "_interpreter_exit",
         "_bitstream",
     ),
     (
@@ -49,6 +50,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_access",
         "_container_counts",
         "_memory",
+        "_segment_uris",
     ),
     (
         "_damage",
@@ -61,6 +63,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_steps",
         "_trail",
         "_frame_rows",
+        "_lazy_frames",
     ),
     ("store", "_pillow", "_lance", "_arrow", "_pyav", "_torchcodec", "_series"),
     (
@@ -88,6 +91,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "catalog",
         "core",
         "data_uri",
+        "_video_series",
         "table",
         "video_decoder",
     ),
@@ -106,6 +110,8 @@ PARTS = {
     "_scan_child": "_guarded_scan",
     "_cli_bar": "_cli",
     "_cli_index": "_cli",
+    "_video_series": "_lazy_video",
+    "_lazy_concat": "_lazy_video",
 }
 """Modules that are one with another, as those of a package are."""
 
