@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from mediaref_ursa._cached_property import cached_property
 from mediaref_ursa._errors import FrameIndexInvalidError
+from mediaref_ursa._stream_header import StreamHeader
 from mediaref_ursa._time import Int64Array, ticks_to_ns_ceil, ticks_to_ns_round
 
 _TOO_LONG = 2**62
@@ -70,6 +71,7 @@ class SegmentInfo:
             may have learned on its way, parameter sets, is the same everywhere.
         start_headers: ``(packet, headers)``, packets ascending: what a decoder that begins at the packet, or
             at a later one up to the next entry, must be fed in front of it: it came with earlier packets.
+        header: What else the container's header says; None where an index does not have it.
         reader_version: Version of what found the random access points, ``READER_VERSION`` now.
         alpha: Where alpha is, one of ``ALPHA_UNKNOWN`` and the others.
         alpha_packets: What is known of each packet's alpha, as ``_alpha.AlphaPackets`` encodes it; empty
@@ -103,6 +105,7 @@ class SegmentInfo:
     repeated_times: int = 0
     restartable: bool = False
     start_headers: tuple[tuple[int, bytes], ...] = ()
+    header: StreamHeader | None = None
     reader_version: int = READER_VERSION
 
     @property

@@ -42,6 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_broken_files",
         "_reader",
         "_pixels",
+        "_stream_header",
         "_frame_table",
         "_alpha",
         "_feed",
@@ -101,6 +102,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 PARTS = {
     "_lance_calls": "_lance",
+    "_torchcodec_transforms": "_torchcodec",
+    "_torchcodec_library": "_torchcodec",
     "_cache": "store",  # the cache on disk is read as a store
     "_segment_cache": "store",
     "_cli_cache": "_cli",
