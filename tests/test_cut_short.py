@@ -112,7 +112,7 @@ def test_frames_of_a_file_that_is_cut_short_are_exact_or_errors(
     name: str, whole: Callable[[str], Path], tmp_path: Path
 ) -> None:
     frames = linear_frames(whole(name))
-    for hundredths in (50, 83):
+    for hundredths in (52, 83):
         path = cut(whole(name), tmp_path, hundredths)
         found = batch_decode([MediaRef(str(path), round(f.time * 10**9)) for f in frames], on_error="none")
         assert 0 < len(found.errors) < len(frames)
