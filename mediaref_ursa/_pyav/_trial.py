@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 
@@ -51,12 +52,13 @@ def decode_order_trial(
     numbers: list[int] = []
     pixels: dict[int, int] = {}
     source = islice(numbered_packets(reader, info, hidden), stop)
-    for number, frame in decode_packets(open_context(info), source, info):
-        if number in hidden:
-            continue
-        numbers.append(number)
-        if with_pixels:
-            pixels[number] = pixel_crc(frame)
+    with _last_packet_may_be_refused(info):
+        for number, frame in decode_packets(open_context(info), source, info):
+            if number in hidden:
+                continue
+            numbers.append(number)
+            if with_pixels:
+                pixels[number] = pixel_crc(frame)
     if stop is not None:
         return Trial(np.array(numbers, dtype=np.int64), np.empty(0, dtype=np.int64), pixels)
     reported = list(_reported(reader, info, with_pixels=with_pixels))
@@ -118,6 +120,16 @@ def numbered_packets(reader: RangeReader, info: SegmentInfo, hidden: set[int]) -
             yield EncodedPacket(number, bytes(packet), packet.is_keyframe, palette)
 
 
+@contextmanager
+def _last_packet_may_be_refused(info: SegmentInfo) -> Iterator[None]:
+    """Let a decoder refuse a packet of a file that is cut short: the last one may be a part of one."""
+    try:
+        yield
+    except CorruptMediaError:
+        if not info.cut_short:
+            raise
+
+
 def _reported(
     reader: RangeReader, info: SegmentInfo, *, with_pixels: bool
 ) -> Iterator[tuple[int, int | None]]:
@@ -125,7 +137,8 @@ def _reported(
     with open_video(reader, uri=info.uri, stream_index=info.stream_index) as (container, stream):
         use_one_thread(stream.codec_context)
         for packet in chain(packets(container, stream, uri=info.uri), [None]):
-            with foreign_errors("decode a packet", uri=info.uri):
+            frames: list[VideoFrame] = []
+            with _last_packet_may_be_refused(info), foreign_errors("decode a packet", uri=info.uri):
                 frames = stream.codec_context.decode(packet)
             for frame in frames:
                 time = frame.pts if frame.pts is not None else frame.dts
