@@ -110,8 +110,14 @@ def range_of_times(start_seconds: Any, stop_seconds: Any) -> tuple[Fraction, Fra
 
     >>> range_of_times(0.5, 1.5)
     (Fraction(1, 2), Fraction(3, 2))
+
+    Raises:
+        TypeError: One is no number, or several.
     """
     first, last = _read(start_seconds), _read(stop_seconds)
+    for given, seconds in ((first, start_seconds), (last, stop_seconds)):
+        if given.shape is not None:
+            raise TypeError(f"expected one time in seconds, found {type(seconds).__name__}")
     (start,), (stop,) = first.times(first.latest_ns(FRAME_RATE)), last.times(last.earliest_ns(FRAME_RATE))
     is_ordered = first.times(first.nearest_ns()) <= last.times(last.nearest_ns())
     return start, max(start, stop) if is_ordered else stop
