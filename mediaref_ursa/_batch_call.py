@@ -381,7 +381,9 @@ class Batch:
         if isinstance(given, (str, os.PathLike)):
             from mediaref_ursa._frame_index import LanceFrameIndex
 
-            return LanceFrameIndex.open(given, storage_options=self.options.storage_options)
+            return LanceFrameIndex.open(
+                given, storage_options=self.options.storage_options, access=self.options.access
+            )
         if given is not None and not hasattr(given, "segment_table"):
             raise TypeError(
                 f"expected frame_index to be a LanceFrameIndex or a mapping, found {given!r:.100}"

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from loguru import logger
 
+from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._damage import warn_of_problems
 from mediaref_ursa._errors import (
     FrameIndexInvalidError,
@@ -28,7 +29,7 @@ from mediaref_ursa._scan_uri import Progress, scan_uri
 from mediaref_ursa._segment_uris import all_segments, given_segments, names_first_segment
 from mediaref_ursa._time import Int64Array, running_offsets
 from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import absolute_place, is_remote, without_query
+from mediaref_ursa._uris import absolute_place, is_remote
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 
@@ -66,6 +67,7 @@ class LanceFrameIndex:
         store: ObjectStore | None = None,
         index_dir: str | os.PathLike[str] | None = None,
         info: ObjectInfo | None = None,
+        access: Access = TRUSTED,
     ) -> LanceFrameIndex:
         """Open the index of a video: the one beside it, else the one in this user's cache directory.
 
@@ -78,10 +80,11 @@ class LanceFrameIndex:
             store: Where the video's bytes are; chosen by the URI's scheme without it.
             index_dir: Look in this directory only, where ``write_frame_index(index_dir=)`` put it.
             info: What stands at ``uri``, where the caller has asked the store already.
+            access: What may be read of it, and how much; as the options of other calls have it.
 
         Raises:
             FrameIndexMissingError: There is none.
-            FrameIndexInvalidError: It is damaged, or no frame index.
+            FrameIndexInvalidError: It is damaged, no frame index, or its files lie outside its own folder.
             FrameIndexStaleError: The one in a directory for many describes another file.
             FrameIndexVersionError: A newer version of this library wrote it.
             StoreError: Nothing can be read where the video is.
@@ -96,15 +99,17 @@ class LanceFrameIndex:
         place = absolute_place(uri) if store is None else os.fspath(uri)
         video = place.removesuffix(_SUFFIX)
         if index_dir is not None:
-            return cls._open_elsewhere(video, store, storage_options, info, index_dir)
+            return cls._open_elsewhere(video, store, storage_options, info, index_dir, access=access)
+        confine_to = access.bounds_of_index(video) if place == video else None
         try:
-            return cls(video, file=LanceIndexFile(lance_frame_index_uri(video), storage_options))
+            file = LanceIndexFile(lance_frame_index_uri(video), storage_options, access, confine_to)
+            return cls(video, file=file)
         except FrameIndexMissingError:
             if place != video:
                 raise
             # Of a video that cannot be reached either, the missing index is the news.
             with contextlib.suppress(FrameIndexMissingError, *(() if is_remote(video) else (MediaRefError,))):
-                return cls._open_elsewhere(video, store, storage_options, info)
+                return cls._open_elsewhere(video, store, storage_options, info, access=access)
             raise
 
     @classmethod
@@ -115,13 +120,14 @@ class LanceFrameIndex:
         storage_options: Mapping[str, Any] | None = None,
         store: ObjectStore | None = None,
         info: ObjectInfo | None = None,
+        access: Access = TRUSTED,
     ) -> LanceFrameIndex:
         """Open the index in this user's cache directory, also where another stands beside the video.
 
         Arguments and errors are those of :meth:`open`.
         """
         video = absolute_place(uri) if store is None else os.fspath(uri)
-        return cls._open_elsewhere(video, store, storage_options, info)
+        return cls._open_elsewhere(video, store, storage_options, info, access=access)
 
     @classmethod
     def _open_elsewhere(
@@ -131,11 +137,14 @@ class LanceFrameIndex:
         storage_options: Mapping[str, Any] | None,
         info: ObjectInfo | None,
         index_dir: str | os.PathLike[str] | None = None,
+        *,
+        access: Access,
     ) -> LanceFrameIndex:
         if index_dir is None:
             check_index_folder()
         info = info or info_of(video, store, storage_options)
-        found = cls(video, file=LanceIndexFile(index_elsewhere(video, info, index_dir), storage_options))
+        place = index_elsewhere(video, info, index_dir)
+        found = cls(video, file=LanceIndexFile(place, storage_options, access))
         if info is not None and len(found.segments) == 1 and found.segments[0].uri == video:
             found.check_fresh(0, info)
         return found
@@ -145,12 +154,23 @@ class LanceFrameIndex:
         """Where the table is: a path or a URI; None where the index was built in memory."""
         return self._place if self._file is None else self._file.uri
 
+    @property
+    def row_count(self) -> int:
+        """How many frames it says it has, before any of them is read."""
+        return len(self) if self._file is None else self._file.rows
+
+    def packet_counts(self) -> list[int]:
+        """Return how many packets each segment has, shown or not, by its metadata; empty without any."""
+        if self._file is None:
+            return [len(table.packets) for table in self._tables.values()]
+        return [entry.packets for entry in self._file.segments or ()]
+
     def __len__(self) -> int:
         return int(self.segment_frame_counts().sum())
 
     def __repr__(self) -> str:
         counts = self.segment_frame_counts()
-        return f"LanceFrameIndex({without_query(self.uri)!r}, frames={counts.sum()}, segments={len(counts)})"
+        return f"LanceFrameIndex({redact(self.uri)!r}, frames={counts.sum()}, segments={len(counts)})"
 
     @property
     def has_packets(self) -> bool:
@@ -374,7 +394,7 @@ def _with_timestamps(
     counts = [len(table) for table in tables]
     if given.shape != (sum(counts),):
         raise ValueError(
-            f"expected {sum(counts)} timestamps, one for each frame of {without_query(uri)}, "
+            f"expected {sum(counts)} timestamps, one for each frame of {redact(uri)}, "
             f"found an array of shape {given.shape}"
         )
     if not np.isfinite(given).all() or (np.diff(given) < 0).any():

@@ -33,6 +33,7 @@ from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._failed_scans import failed_scans
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._open_store import open_store
+from mediaref_ursa._process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._scan_child import bytes_of_packets, decode_table, receive, send
 from mediaref_ursa._segment_uris import names_first_segment
 from mediaref_ursa._time import running_offsets
@@ -49,7 +50,6 @@ Ranges = Sequence[tuple[int, int]]
 _STOP_SECONDS = 5.0
 _MOST_RANGES = 1 << 16
 _MOST_SHOWN = 2000
-_KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "TMPDIR", "TZ")
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
@@ -177,7 +177,7 @@ class _Scan:
     @contextmanager
     def _child(self) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO, BinaryIO]]:
         """Start the child, end it at the deadline, and leave nothing of it."""
-        environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+        environment = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
         process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of this package
             [sys.executable, "-I", "-c", _PROGRAM],  # -I: nothing is imported from where it is started
             stdin=subprocess.PIPE,

@@ -114,7 +114,7 @@ class LazyVideo(VideoSeries):
         self._scanned = frame_index is None
         given, uri = os.fspath(uri), video_place(uri, store, allowed)
         if isinstance(frame_index, (str, os.PathLike)):
-            frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options)
+            frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options, access=allowed)
         parts = segment_places(uri, segment_uris, frame_index, store, allowed)
         if frame_index is None:
             frame_index = scan_video_index(uri, parts or [uri], store, storage_options, allowed)

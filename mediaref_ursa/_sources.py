@@ -117,7 +117,7 @@ def open_source(
         (*key, info, _local_identity(place)),
         lambda: _find(place, found_in, storage_options, access, info),
     )
-    if source.segments and all(is_guarded(found_in, table) for table in source.segments):
+    if source.segments and all(is_guarded(found_in, table.info) for table in source.segments):
         _cache.put(key, source)  # from now on its entity tag is known
     elif ask_store:
         _cache.put(key, _ask_first(place, found_in))
@@ -139,7 +139,7 @@ def _guarded_by_index(
     if is_remote(uri):  # nothing stands beside it: the index in the cache directory is found by its tag
         return None
     try:
-        index = LanceFrameIndex.open(uri, storage_options=storage_options, store=store)
+        index = LanceFrameIndex.open(uri, storage_options=storage_options, store=store, access=access)
         infos = _segments_of(uri, index, access) if index.has_packets else ()
         if infos and all(has_strong_etag(info) for info in infos):
             return _with_index(uri, store, index, access, ask_store=False)
@@ -148,9 +148,9 @@ def _guarded_by_index(
     return None
 
 
-def is_guarded(store: ObjectStore, table: SegmentTable) -> bool:
+def is_guarded(store: ObjectStore, info: SegmentInfo) -> bool:
     """Whether what is read of a segment is known to be of the object that its index describes."""
-    return isinstance(store, CachedStore) and has_strong_etag(table.info)
+    return isinstance(store, CachedStore) and has_strong_etag(info)
 
 
 def has_strong_etag(info: SegmentInfo) -> bool:
@@ -177,7 +177,7 @@ def _find(
     """Return the video with the index beside it, else the one in the cache directory, else scanned."""
     for find in (LanceFrameIndex.open, LanceFrameIndex.open_elsewhere):
         try:
-            index = find(uri, storage_options=storage_options, store=store, info=info)
+            index = find(uri, storage_options=storage_options, store=store, info=info, access=access)
             return _with_index(uri, store, index, access, ask_store=True)
         except FrameIndexMissingError:
             pass
@@ -195,6 +195,7 @@ def _with_index(
     ask_store: bool,
 ) -> VideoSource:
     if not index.has_packets:
+        access.check_frame_count(index.row_count, store.head(uri).size, uri)
         if len(index.segment_frame_counts()) != 1:
             raise FrameIndexInvalidError(
                 "expected a frame index that names its segments, found the four base columns of several; "
@@ -206,9 +207,10 @@ def _with_index(
     infos = _segments_of(uri, index, access)
     for number in _segments_on_timeline(uri, infos):
         info = infos[number]
-        table = index.segment_table(number).with_uri(info.uri)
-        if ask_store or not is_guarded(store, table):
+        # Its length first: it bounds what is read of the index.
+        if ask_store or not is_guarded(store, info):
             index.check_fresh(number, store.head(info.uri))
+        table = index.segment_table(number).with_uri(info.uri)
         tables.append(scanned_if_outdated(table, store, access))
     return VideoSource(uri, store, tuple(tables))
 
@@ -224,7 +226,7 @@ def _segments_of(uri: str, index: LanceFrameIndex, access: Access) -> tuple[Segm
         LimitExceededError: It has more frames than its file can hold.
     """
     infos = index.segments
-    for info, count in zip(infos, index.segment_frame_counts().tolist(), strict=True):
+    for info, count in zip(infos, index.packet_counts(), strict=True):
         access.check_frame_count(count, info.length, uri)
     if index.uri != uri:
         if len(infos) != 1:
