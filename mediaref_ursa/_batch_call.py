@@ -57,7 +57,7 @@ class BatchOptions:
 
     apply_rotation: bool = True
     store: ObjectStore | None = None
-    storage_options: Mapping[str, Any] | None = None
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     fetch: FetchOptions = field(default_factory=FetchOptions)
     keep_av_open: bool = False
     allow_images: bool = True

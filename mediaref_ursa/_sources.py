@@ -11,7 +11,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class VideoSource:
         segments: The table of each segment, in order.
     """
 
-    uri: str
+    uri: str = field(repr=False)  # it may hold a password
     store: ObjectStore
     segments: tuple[SegmentTable, ...]
 
