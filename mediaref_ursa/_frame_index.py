@@ -206,11 +206,23 @@ class LanceFrameIndex:
         return of_segment
 
     def timestamps(self) -> npt.NDArray[np.float64]:
-        """Return float64 ``(n,)``: recording-relative seconds of all frames, segment after segment."""
-        if not self.has_packets:
-            return self._base_columns()[2]
-        count = len(self.segment_frame_counts())
-        return np.concatenate([self.segment_table(i).timestamp for i in range(count)])
+        """Return float64 ``(n,)``: recording-relative seconds of all frames, segment after segment.
+
+        Raises:
+            FrameIndexInvalidError: One of them is not finite, or the rows are damaged.
+        """
+        if self.has_packets:
+            count = len(self.segment_frame_counts())
+            found = np.concatenate([np.zeros(0), *(self.segment_table(i).timestamp for i in range(count))])
+        else:
+            found = self._base_columns()[2]
+        if not np.isfinite(found).all():
+            raise FrameIndexInvalidError(
+                f"expected finite timestamps in the frame index, found {found[~np.isfinite(found)][0]}; "
+                "write it anew with: mediaref-ursa index --overwrite",
+                uri=self.uri,
+            )
+        return found
 
     def segment_table(self, segment_idx: int) -> SegmentTable:
         """Return all that is known of a segment, read once and kept.

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -105,8 +106,7 @@ class HelperProcess:
 
     def _start(self) -> None:
         self.stop()
-        # An empty entry is the working directory, which may be where strangers' files are.
-        own = [path or os.getcwd() for path in sys.path if path or not self._guarded]  # noqa: PTH109
+        own = _import_path(with_working_directory=not self._guarded)
         program = (
             f"import sys; sys.path[:] = {own!r}; from mediaref_ursa._lance_calls import serve; "
             f"serve(guarded={self._guarded})"
@@ -220,6 +220,16 @@ class GuardedHelpers:
         for _, helper in idle:
             helper.forget()
         self._begin()
+
+
+def _import_path(*, with_working_directory: bool) -> list[str]:
+    """Return where this process finds modules; an empty entry is the working directory."""
+    found = []
+    for path in sys.path:
+        if path or with_working_directory:
+            with contextlib.suppress(OSError):  # it may be gone
+                found.append(str(Path(path).absolute()))
+    return found
 
 
 def _ask_in_time(
