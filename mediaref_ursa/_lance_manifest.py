@@ -34,8 +34,9 @@ _MANIFEST_NAME = re.compile(r"([0-9]{1,20})\.manifest", re.ASCII)
 # Field numbers of Manifest, DataFragment, DataFile and DeletionFile that name no file, or are read below.
 _MANIFEST_FIELDS = frozenset((*range(1, 17), 18, 19, 20, 21))
 _FRAGMENTS, _VERSION, _READER_FLAGS, _DATA_FORMAT, _BASE_PATHS = 2, 3, 9, 15, 18
-# Stable row ids, the second file format, a table's configuration, and no transaction files.
-_KNOWN_FLAGS = 2 | 4 | 8 | 32
+# Stable row ids, the second file format, a table's configuration, base paths (which are looked at), and no
+# transaction files.
+_KNOWN_FLAGS = 2 | 4 | 8 | 16 | 32
 _FRAGMENT_FIELDS = frozenset({1, 2, 4, 5, 7, 9})
 _FILES, _DELETION_FILE, _PHYSICAL_ROWS, _OVERLAYS = 2, 3, 4, 11
 _EXTERNAL_FILES = frozenset({6, 8, 10})

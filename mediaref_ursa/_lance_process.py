@@ -84,10 +84,10 @@ class HelperProcess:
             send(self._process.stdin, request, table)
             answer, found = receive(self._process.stdout, most_bytes)
         except (OSError, EOFError, ValueError) as error:
-            self.kill()
+            self._end()
             raise LanceProcessError(f"the process that reads tables ended: {error!r}") from error
         except BaseException:  # an answer that nobody took would be taken for the next one
-            self.kill()
+            self._end()
             raise
         if "refused" in answer:
             raise TableRefusedError(answer["refused"])
@@ -96,13 +96,14 @@ class HelperProcess:
         return answer, found
 
     def kill(self) -> None:
-        """End the process at once; the next question starts another."""
+        """End the process at once, also while another thread waits for its answer."""
         process = self._process
-        if process is None:
-            return
-        process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # so that it is seen to be gone
-            process.wait(_STOP_SECONDS)
+        if process is not None:
+            process.kill()
+
+    def _end(self) -> None:
+        self.kill()
+        self.stop()
 
     def _start(self) -> None:
         self.stop()
