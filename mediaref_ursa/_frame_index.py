@@ -20,7 +20,7 @@ from mediaref_ursa._errors import (
     FrameIndexStaleError,
     MediaRefError,
 )
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._extras import check_packages_of, needs_extra
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._index_metadata import recorded_uri
 from mediaref_ursa._index_place import check_index_folder, index_elsewhere, info_of
@@ -29,7 +29,7 @@ from mediaref_ursa._scan_uri import Progress, scan_uri
 from mediaref_ursa._segment_uris import all_segments, given_segments, names_first_segment
 from mediaref_ursa._time import Int64Array, running_offsets
 from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import absolute_place, is_remote
+from mediaref_ursa._uris import absolute_place, is_cloud, is_remote, scheme_of
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 
@@ -87,6 +87,7 @@ class LanceFrameIndex:
             FrameIndexInvalidError: It is damaged, no frame index, or its files lie outside its own folder.
             FrameIndexStaleError: The one in a directory for many describes another file.
             FrameIndexVersionError: A newer version of this library wrote it.
+            MissingExtraError: The package of a cloud store is not installed.
             StoreError: Nothing can be read where the video is.
 
         Example:
@@ -100,6 +101,8 @@ class LanceFrameIndex:
         video = place.removesuffix(_SUFFIX)
         if index_dir is not None:
             return cls._open_elsewhere(video, store, storage_options, info, index_dir, access=access)
+        if store is None and is_cloud(video):
+            check_packages_of(scheme_of(video), video)
         confine_to = access.bounds_of_index(video) if place == video else None
         try:
             file = LanceIndexFile(lance_frame_index_uri(video), storage_options, access, confine_to)
@@ -375,6 +378,8 @@ def write_frame_index(
         [0, 512, 1024]
     """
     video = absolute_place(uri) if store is None else os.fspath(uri)
+    if store is None and is_cloud(video):
+        check_packages_of(scheme_of(video), video)
     target = IndexTarget(video, store, storage_options, index_dir)
     if not overwrite:
         target.refuse_existing()
