@@ -36,7 +36,8 @@ from mediaref_ursa._uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
 _TOO_MUCH = (ArithmeticError, MemoryError, RecursionError)
 # What Lance says when the way to a table is at fault rather than the table.
 _STORE_REFUSES = re.compile(
-    r"Error performing|error sending request|privileges|credentials|Invalid user input", re.IGNORECASE
+    r"Error performing|error sending request|privileges|credentials|no storage account|endpoint is required",
+    re.IGNORECASE,
 )
 _IS_READ_ONLY = re.compile(
     r"permission denied|read-only file system|not permitted|no space left|os error (1|13|28|30)\b",

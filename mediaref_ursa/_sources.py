@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from loguru import logger
 
-from mediaref_ursa._access import TRUSTED, Access
+from mediaref_ursa._access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._alpha import table_with_alpha
 from mediaref_ursa._errors import (
     FrameIndexError,
@@ -35,7 +35,7 @@ from mediaref_ursa._frame_table import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
 from mediaref_ursa._guarded_scan import scan_video
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import absolute_place, is_local, is_remote, local_path
+from mediaref_ursa._uris import absolute_place, is_local, is_remote, local_path, scheme_of
 from mediaref_ursa._warnings import warn_once
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
@@ -43,6 +43,10 @@ from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._local import check_under_base
 
 _CACHE_BYTES = 512 << 20
+# Measured (tracemalloc): a video of one segment takes about 5 KB besides its frames and packets.
+_SOURCE_BYTES = 2 << 10
+_SEGMENT_BYTES = 4 << 10
+_HEADER_BYTES = 200
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,15 @@ class VideoSource:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the tables take, about."""
-        return sum(64 * len(table) + 48 * len(table.packets) for table in self.segments)
+        """Memory that it takes, about: tables, and what each video and each segment takes besides."""
+        return _SOURCE_BYTES + sum(_table_bytes(table) for table in self.segments)
+
+
+def _table_bytes(table: SegmentTable) -> int:
+    info = table.info
+    headers = sum(_HEADER_BYTES + len(part) for _, part in info.start_headers)
+    texts = len(info.extradata) + len(info.uri) + headers
+    return _SEGMENT_BYTES + texts + 64 * len(table) + 48 * len(table.packets)
 
 
 def open_source(
@@ -136,7 +147,8 @@ def _guarded_by_index(
     access: Access,
 ) -> VideoSource | None:
     """Return the video as the index beside it has it, if that says the entity tag of each segment."""
-    if is_remote(uri):  # nothing stands beside it: the index in the cache directory is found by its tag
+    # Nothing can stand beside it: the index in the cache directory is found by its tag.
+    if is_remote(uri) or not _lance_knows(uri):
         return None
     try:
         index = LanceFrameIndex.open(uri, storage_options=storage_options, store=store, access=access)
@@ -146,6 +158,11 @@ def _guarded_by_index(
     except (FrameIndexError, MediaNotFoundError):
         pass  # the store is asked, and then told of it
     return None
+
+
+def _lance_knows(uri: str) -> bool:
+    """Whether an index may stand beside a video: Lance is not asked for schemes of which it knows nothing."""
+    return (scheme_of(uri) or "file") in DEFAULT_SCHEMES
 
 
 def is_guarded(store: ObjectStore, info: SegmentInfo) -> bool:
@@ -175,7 +192,8 @@ def _find(
     info: ObjectInfo,
 ) -> VideoSource:
     """Return the video with the index beside it, else the one in the cache directory, else scanned."""
-    for find in (LanceFrameIndex.open, LanceFrameIndex.open_elsewhere):
+    ways = (LanceFrameIndex.open, LanceFrameIndex.open_elsewhere)
+    for find in ways if _lance_knows(uri) else ways[1:]:
         try:
             index = find(uri, storage_options=storage_options, store=store, info=info, access=access)
             return _with_index(uri, store, index, access, ask_store=True)
