@@ -77,7 +77,8 @@ class LazyVideo(VideoSeries):
         fetch: How bytes are read from afar; a ``FetchOptions``.
         **access: What may be read, as ``batch_decode`` takes it: ``untrusted``, ``base_dir``,
             ``allow_schemes``, ``allow_private_hosts``, ``max_redirects``, ``allow_outside_base``,
-            ``max_pixels``, ``index_limits`` and ``allow_shared_cache_dir``; see ``docs/security.md``.
+            ``allow_outside_index``, ``max_pixels``, ``index_limits`` and
+            ``allow_shared_cache_dir``; see ``docs/security.md``.
 
     Raises:
         ValueError: An option that is none of its values.
