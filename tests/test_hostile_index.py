@@ -50,6 +50,7 @@ from mediaref_ursa._access import Access
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 GetClip = Callable[[str], Clip]
+pytestmark = pytest.mark.filterwarnings("ignore::mediaref_ursa.FrameIndexWarning")
 UNTRUSTED = Access(untrusted=True)
 OUTSIDE = "allow_outside_index=True"
 
