@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from mediaref_ursa import _forking as _forking  # forks wait for the imports that are made on first use
+from mediaref_ursa._extras import has_extra as _has_extra
 
 if TYPE_CHECKING:
     from mediaref_ursa._access import IndexLimits
@@ -86,6 +87,7 @@ _HOMES = {
     "_seconds": ("pts_ns_from_seconds",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+_NEED_VIDEO = frozenset({"_frame_index", "_lazy_video"})
 
 __all__ = [
     "BitDepthWarning",
@@ -127,6 +129,9 @@ __all__ = [
     "write_frame_index",
 ]
 
+if not _has_extra("video"):  # so that a star import gives what there is
+    __all__ = [name for name in __all__ if _HOME_OF[name] not in _NEED_VIDEO]
+
 logger.disable("mediaref_ursa")  # a library is silent until its user says logger.enable("mediaref_ursa")
 
 
@@ -141,5 +146,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """List the public names, loaded or not."""
-    return sorted({*globals(), *__all__})
+    """List the public names that can be had, loaded or not."""
+    return sorted({*(name for name in globals() if name.startswith("__")), *__all__})

@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, MediaRefError
+from mediaref_ursa._extras import needs_extra
+
+with needs_extra("video"):
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
 STRUCT_TYPE = pa.struct([pa.field("uri", pa.string()), pa.field("pts_ns", pa.int64())])
 """How references stand in a table: a plain struct, since some readers refuse extension types."""

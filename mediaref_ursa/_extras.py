@@ -12,6 +12,18 @@ from contextlib import contextmanager
 
 from mediaref_ursa._errors import MissingExtraError
 
+_MODULES = {"video": ("av", "lance", "pyarrow"), "cloud": ("fsspec",)}
+
+
+def has_extra(extra: str) -> bool:
+    """Say whether what an extra's names load is installed, without loading it.
+
+    >>> has_extra("video")
+    True
+    """
+    return all(_is_installed(module) for module in _MODULES[extra])
+
+
 _SCHEMES = {
     **dict.fromkeys(("s3", "s3a", "r2"), ("s3fs", "cloud")),
     **dict.fromkeys(("gs", "gcs"), ("gcsfs", "gcs")),

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._errors import (
@@ -24,6 +23,7 @@ from mediaref_ursa._errors import (
     LimitExceededError,
     StoreError,
 )
+from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._folder_lock import FolderLock
 from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentTable
 from mediaref_ursa._index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
@@ -32,6 +32,9 @@ from mediaref_ursa._lance_files import TableRefusedError, check_local_table
 from mediaref_ursa._storage_options import StorageOptions, lance_options, lance_uri
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
+
+with needs_extra("video"):
+    import pyarrow as pa
 
 _TOO_MUCH = (ArithmeticError, MemoryError, RecursionError)
 # What Lance says when the way to a table is at fault rather than the table.

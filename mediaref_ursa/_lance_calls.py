@@ -20,9 +20,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-import lance
 import numpy as np
-import pyarrow as pa
+
+from mediaref_ursa._extras import needs_extra
+
+with needs_extra("video"):
+    import lance
+    import pyarrow as pa
 
 from mediaref_ursa._access import IndexLimits
 from mediaref_ursa._lance_files import TableRefusedError, check_manifest

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mediaref_ursa._errors import MediaNotFoundError
 from mediaref_ursa._uris import is_data, is_local, is_remote, local_path, scheme_of
-from mediaref_ursa.store import FsspecStore, store_for
+from mediaref_ursa.store import store_for
 
 _WILDCARD = re.compile(r"[*?\[]")
 
@@ -63,6 +63,8 @@ def _in_cloud(pattern: str) -> list[Listed]:
     if base == f"{pattern[: len(scheme_of(pattern))]}://":
         raise MediaNotFoundError("expected the name of a bucket before the pattern, found none", uri=pattern)
     store = store_for(base)
+    from mediaref_ursa.store._fsspec import FsspecStore  # the store above has told what is not installed
+
     assert isinstance(store, FsspecStore)
     with store._opened(base) as (filesystem, path):
         filesystem.invalidate_cache()

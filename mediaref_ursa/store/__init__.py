@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._errors import InvalidReferenceError, MissingExtraError
+from mediaref_ursa._extras import has_extra as _has_extra
 from mediaref_ursa._storage_options import StorageOptions, fsspec_options
 from mediaref_ursa._uris import REMOTE_SCHEMES, is_data, scheme_of
 from mediaref_ursa.store._local import LocalStore
@@ -29,6 +30,8 @@ __all__ = [
     "ObjectStore",
     "store_for",
 ]
+if not _has_extra("cloud"):  # so that a star import gives what there is
+    __all__ = [name for name in __all__ if name != "FsspecStore"]
 
 
 def store_for(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from mediaref_ursa._extras import has_extra as _has_extra
 from mediaref_ursa.video_decoder.base import BaseVideoDecoder
 from mediaref_ursa.video_decoder.frame_batch import Frame, FrameBatch
 from mediaref_ursa.video_decoder.types import BatchDecodingStrategy, VideoStreamMetadata
@@ -25,6 +26,9 @@ __all__ = [
     "TorchCodecVideoDecoder",
     "VideoStreamMetadata",
 ]
+
+if not _has_extra("video"):  # so that a star import gives what there is
+    __all__ = [name for name in __all__ if not name.endswith("VideoDecoder") or name.startswith("Base")]
 
 _HOME_OF = {"PyAVVideoDecoder": "pyav_decoder", "TorchCodecVideoDecoder": "torchcodec_decoder"}
 
