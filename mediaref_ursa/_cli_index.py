@@ -15,14 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mediaref_ursa._cli_bar import Bar, progress_bar, say_error, size_text
-from mediaref_ursa._errors import (
-    DamagedMediaWarning,
-    FrameIndexInvalidError,
-    FrameIndexStaleError,
-    FrameIndexVersionError,
-    MediaRefError,
-    MissingExtraError,
-)
+from mediaref_ursa._errors import DamagedMediaWarning, MediaRefError, MissingExtraError
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place, is_local
 from mediaref_ursa.layout import lance_frame_index_uri
@@ -224,8 +217,8 @@ class _Indexed:
 def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]) -> _Indexed:
     """Write the index of one video, unless one that is of use stands there; say what was done."""
     from mediaref_ursa import _frame_index
+    from mediaref_ursa._found_index import BASE_COLUMNS, FRESH, NO_INDEX
     from mediaref_ursa._index_state import find_index
-    from mediaref_ursa._inspect import BASE_COLUMNS, DAMAGED, FRESH, NEWER, NO_INDEX, STALE
 
     found = find_index(video, wanted.index_dir)
     began = time.perf_counter()
@@ -233,15 +226,8 @@ def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]
     is_enough = is_enough and not (wanted.decode and not found.is_decoded and not found.has_own_timestamps)
     if found.state in (FRESH, BASE_COLUMNS) and found.index is not None and is_enough:
         return _indexed(video, f"{found.state}, kept", found.index)
-    if found.state in (NEWER, DAMAGED) and not wanted.overwrite:
-        kind = FrameIndexVersionError if found.state == NEWER else FrameIndexInvalidError
-        raise kind(f"{found.reason}; --overwrite replaces what stands there", uri=video)
-    if found.state == STALE and found.has_own_timestamps and not wanted.overwrite:
-        raise FrameIndexStaleError(
-            "the frame index is stale, and its timestamps were given by its writer: a new one would lose "
-            "them; give them to write_frame_index again, or drop them with --overwrite",
-            uri=video,
-        )
+    if not wanted.overwrite:
+        found.check_replaceable(video)
     written = _frame_index.write_frame_index(
         video,
         segments=found.segment_uris,

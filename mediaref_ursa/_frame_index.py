@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from mediaref_ursa._errors import (
     MediaRefError,
 )
 from mediaref_ursa._extras import check_packages_of, needs_extra
+from mediaref_ursa._found_index import checked_if_exists, find_index_with
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._index_metadata import recorded_uri
 from mediaref_ursa._index_place import check_index_folder, index_elsewhere, info_of
@@ -323,6 +324,7 @@ def write_frame_index(
     full: bool | None = None,
     index_dir: str | os.PathLike[str] | None = None,
     stream_index: int | None = None,
+    if_exists: Literal["error", "keep", "replace"] | None = None,
     decode: bool = False,
 ) -> LanceFrameIndex:
     """Scan a video once and write its frame index to ``<uri>.lance``.
@@ -343,7 +345,7 @@ def write_frame_index(
         store: Where the video's bytes are; chosen by each URI's scheme without it. The index is written by
             Lance, to the place that the URI names.
         storage_options: For cloud stores, of the video and of the index, as fsspec or as Lance spell them.
-        overwrite: Replace an index that stands there already.
+        overwrite: Replace an index that stands there already: ``if_exists="replace"``.
         progress: Called now and then with bytes done and bytes in all, of each segment in turn.
         full: Whether every byte of the video is read. Without a word, of a remote MP4 or MOV file little more
             is read than what describes its samples, if that is enough to find every frame. The checksums of
@@ -353,6 +355,10 @@ def write_frame_index(
             video, and not beside the video.
         stream_index: The video stream of each file, counted across all kinds of streams as FFmpeg does;
             FFmpeg's best without it.
+        if_exists: ``"error"`` (the default) raises where there is an index already. ``"keep"`` does what the
+            command line does: an index that describes what is asked for is kept, and one that is stale, or of
+            other segments, timestamps or another stream than are given, is written anew; what could not be
+            made again is an error. ``"replace"`` writes in any case.
         decode: Decode every frame too, linearly and from its random access point, which takes as long as
             two linear decodes. Damaged pictures, which no checksum tells, are then recorded. Without it
             they are found when a frame is decoded that refers to one; it is an error either way.
@@ -362,10 +368,14 @@ def write_frame_index(
             times.
 
     Returns:
-        The index, its columns in memory; ``place`` says where it was written.
+        The index; ``place`` says where it stands.
 
     Raises:
-        FrameIndexExistsError: There is an index and ``overwrite`` is False.
+        FrameIndexExistsError: There is an index, and ``if_exists`` is ``"error"``.
+        FrameIndexVersionError: With ``"keep"``: a newer version of this library wrote the one that is there.
+        FrameIndexInvalidError: With ``"keep"``: the one that is there is damaged.
+        FrameIndexStaleError: With ``"keep"``: the one that is there is stale, and holds timestamps that were
+            given by its writer.
         ValueError: Timestamps of another number than there are frames, not finite, or descending; both
             ``segments`` and ``segment_uris``.
         UnsupportedMediaError: No video, or a codec that cannot be decoded here.
@@ -376,13 +386,27 @@ def write_frame_index(
         >>> index = write_frame_index("clip.mp4")
         >>> index.pts_table(0)[:3].tolist()
         [0, 512, 1024]
+        >>> write_frame_index("clip.mp4", if_exists="keep").place == index.place
+        True
     """
+    replace_or_keep = checked_if_exists(if_exists, overwrite)
     video = absolute_place(uri) if store is None else os.fspath(uri)
     if store is None and is_cloud(video):
         check_packages_of(scheme_of(video), video)
     target = IndexTarget(video, store, storage_options, index_dir)
-    if not overwrite:
+    if replace_or_keep == "error":
         target.refuse_existing()
+    elif replace_or_keep == "keep":
+        found = find_index_with(LanceFrameIndex, video, index_dir, store, storage_options)
+        named = given_segments(video, segment_uris, segments)
+        wanted = all_segments(video, named, has_own_store=store is not None) if named else []
+        if store is None:
+            wanted = [absolute_place(part) for part in wanted]
+        if found.index is not None and found.describes(wanted, timestamps, full, stream_index, decode):
+            return found.index
+        found.check_replaceable(video, has_timestamps=timestamps is not None)
+        if not named:
+            segments = found.segment_uris
     index = scan_frame_index(
         uri,
         segment_uris=segment_uris,
@@ -396,7 +420,7 @@ def write_frame_index(
         decode=decode,
     )
     tables = [index.segment_table(i) for i in range(len(index.segments))]
-    index._place = target.write(tables, overwrite=overwrite)
+    index._place = target.write(tables, overwrite=replace_or_keep != "error")
     warn_of_problems(video, tables)
     logger.info("wrote the frame index of {} ({} frames)", redact(index.uri), len(index))
     return index

@@ -85,6 +85,7 @@ class IndexTarget:
     def _refuse(self, place: str) -> None:
         if index_exists(place, self.storage_options):
             raise FrameIndexExistsError(
-                "there is a frame index already; replace it with overwrite=True (index --overwrite)",
+                "there is a frame index already; if_exists='keep' keeps it where it is of use, and "
+                "overwrite=True or if_exists='replace' (index --overwrite) replaces it",
                 uri=place,
             )

@@ -11,16 +11,10 @@ import numpy as np
 
 from mediaref_ursa._damage import problems_of
 from mediaref_ursa._errors import CorruptMediaError
+from mediaref_ursa._found_index import FRESH
 from mediaref_ursa._frame_table import DECODED, FULL, SPARSE, UNKNOWN, SegmentTable
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uri_text import redact
-
-FRESH = "fresh"
-STALE = "stale"
-NO_INDEX = "none"
-DAMAGED = "damaged"
-NEWER = "newer version"
-BASE_COLUMNS = "base columns only"
 
 _COLORSPACES = {
     0: "RGB",
@@ -43,7 +37,7 @@ class VideoReport:
 
     Attributes:
         uri: The video.
-        index: The state of the index beside it, one of the six words above.
+        index: The state of the index beside it, one of the six words of ``_found_index``.
         segments: How many files it is made of.
         length_bytes: Size of these files.
         container: FFmpeg's short name of the demuxer.

@@ -17,11 +17,10 @@ from _tables import PATIENT, FakeStream, packet_table, segment_table, streams
 from hypothesis import given
 
 from mediaref_ursa import CorruptMediaError, plan_decode
+from mediaref_ursa._found_index import FRESH, NO_INDEX
 from mediaref_ursa._frame_index import scan_frame_index
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._inspect import (
-    FRESH,
-    NO_INDEX,
     VideoReport,
     gop_lengths,
     packets_for_each_frame,

@@ -74,6 +74,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_images",
         "_scan_uri",
         "_open_store",
+        "_found_index",
         "_frame_index",
         "_guarded_scan",
         "_index_place",

@@ -1,0 +1,230 @@
+"""A frame index as it is found: of use, stale, damaged, or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mediaref_ursa._errors import (
+    FrameIndexInvalidError,
+    FrameIndexMissingError,
+    FrameIndexStaleError,
+    FrameIndexVersionError,
+    MediaNotFoundError,
+)
+from mediaref_ursa._frame_table import DECODED, SPARSE, SegmentTable
+from mediaref_ursa._index_metadata import recorded_uri
+from mediaref_ursa._open_store import open_store
+from mediaref_ursa._time import running_offsets
+from mediaref_ursa._uri_text import redact
+from mediaref_ursa._uris import absolute_place
+from mediaref_ursa.store import ObjectInfo, ObjectStore
+
+if TYPE_CHECKING:
+    from mediaref_ursa._frame_index import LanceFrameIndex
+
+FRESH = "fresh"
+STALE = "stale"
+NO_INDEX = "none"
+DAMAGED = "damaged"
+NEWER = "newer version"
+BASE_COLUMNS = "base columns only"
+
+_SAME_SECONDS = 1e-6
+
+
+@dataclass(frozen=True)
+class FoundIndex:
+    """The index beside a video, as it was found.
+
+    Attributes:
+        state: ``FRESH``, ``STALE``, ``NO_INDEX``, ``DAMAGED``, ``NEWER`` or ``BASE_COLUMNS``.
+        index: The index where it can be opened, stale or not.
+        tables: All its segments where it is fresh, else nothing.
+        reason: Why it cannot be used, or empty.
+    """
+
+    state: str
+    index: LanceFrameIndex | None = None
+    tables: tuple[SegmentTable, ...] = ()
+    reason: str = ""
+
+    @property
+    def has_own_timestamps(self) -> bool:
+        """Whether the timestamps are other than pts give, a camera's clock for instance."""
+        if self.index is None or not self.index.has_packets:
+            return self.index is not None
+        try:
+            tables = [self.index.segment_table(number) for number in range(len(self.index.segments))]
+        except FrameIndexInvalidError:
+            return False
+        offsets = running_offsets(table.span_seconds for table in tables)
+        return not all(
+            np.allclose(table.timestamp, table.beginning_at(offset).timestamp, 0, _SAME_SECONDS)
+            for table, offset in zip(tables, offsets, strict=True)
+        )
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether parts of the media were not read when it was written, so that checksums are unknown."""
+        return self.index is not None and any(info.verified == SPARSE for info in self.index.segments)
+
+    def describes(
+        self,
+        segment_uris: Sequence[str],
+        timestamps: npt.ArrayLike | None,
+        full: bool | None,
+        stream_index: int | None,
+        decode: bool = False,
+    ) -> bool:
+        """Say whether it is of use and holds what a caller gives; what is not given may be anything."""
+        if self.index is None or self.state not in (FRESH, BASE_COLUMNS) or (full and self.is_sparse):
+            return False
+        if decode and not self.is_decoded and not self.has_own_timestamps:
+            return False
+        infos = self.index.segments
+        recorded = [recorded_uri(part) for part in segment_uris]
+        if recorded and recorded != [recorded_uri(info.uri) for info in infos]:
+            return False
+        if stream_index is not None and any(info.stream_index != stream_index for info in infos):
+            return False
+        given = None if timestamps is None else np.asarray(timestamps, dtype=np.float64)
+        return given is None or np.array_equal(given, self.index.timestamps())
+
+    def check_replaceable(self, uri: str, *, has_timestamps: bool = False) -> None:
+        """Refuse to replace what could not be made again: what is asked for by name is another matter.
+
+        Args:
+            uri: The video.
+            has_timestamps: Whether the new index is given timestamps of its own.
+
+        Raises:
+            FrameIndexVersionError: A newer version of this library wrote it.
+            FrameIndexInvalidError: It is damaged, or a table of somebody else.
+            FrameIndexStaleError: It describes another file, and holds the timestamps of a clock.
+        """
+        if self.state in (NEWER, DAMAGED):
+            kind = FrameIndexVersionError if self.state == NEWER else FrameIndexInvalidError
+            raise kind(
+                f"{self.reason}; if_exists='replace' or --overwrite replaces what stands there", uri=uri
+            )
+        if self.state == STALE and self.has_own_timestamps and not has_timestamps:
+            raise FrameIndexStaleError(
+                "the frame index is stale, and its timestamps were given by its writer: a new one would lose "
+                "them; give them to write_frame_index again, or drop them with if_exists='replace' "
+                "(index --overwrite)",
+                uri=uri,
+            )
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether every frame was decoded when it was written, so that damaged pictures are known."""
+        return self.index is not None and all(info.verified == DECODED for info in self.index.segments)
+
+    @property
+    def segment_uris(self) -> tuple[str, ...] | None:
+        """All files of a recording of several, for an index in place of this one; None for one file."""
+        infos = () if self.index is None else self.index.segments
+        return tuple(info.uri for info in infos) if len(infos) > 1 else None
+
+
+def state_of(open_index: Callable[[], LanceFrameIndex], head: Callable[[str], ObjectInfo]) -> FoundIndex:
+    """Open an index and compare it with the files that it describes.
+
+    Args:
+        open_index: Opens it, or raises what is wrong with it.
+        head: Returns what stands at the URI of a segment.
+
+    Raises:
+        StoreError: A file cannot be looked at.
+    """
+    index: LanceFrameIndex | None = None
+    try:
+        index = open_index()
+        if not index.has_packets:
+            return FoundIndex(BASE_COLUMNS, index)
+        for number, info in enumerate(index.segments):
+            index.check_fresh(number, head(info.uri))
+        tables = tuple(index.segment_table(number) for number in range(len(index.segments)))
+        if not tables or not all(len(table) for table in tables):
+            raise FrameIndexInvalidError("expected frames in every segment of the index, found none")
+        if any(info.is_outdated for info in index.segments):
+            return FoundIndex(STALE, index, reason="an earlier version wrote it, and could be wrong")
+    except FrameIndexMissingError:
+        return FoundIndex(NO_INDEX)
+    except FrameIndexStaleError as error:
+        return FoundIndex(STALE, index, reason=error.message)
+    except MediaNotFoundError as error:  # a file that was renamed together with its index
+        return FoundIndex(STALE, index, reason=f"it describes {redact(error.uri or '')}, which is not there")
+    except FrameIndexVersionError as error:
+        return FoundIndex(NEWER, reason=error.message)
+    except FrameIndexInvalidError as error:
+        return FoundIndex(DAMAGED, reason=error.message)
+    return FoundIndex(FRESH, index, tables)
+
+
+def find_index_with(
+    kind: type[LanceFrameIndex],
+    uri: str,
+    index_dir: str | os.PathLike[str] | None = None,
+    store: ObjectStore | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> FoundIndex:
+    """Look for the index of a video, beside it and in the cache directory, and compare it with the video.
+
+    Args:
+        kind: The class that opens indexes.
+        uri: The video, or the name of a recording of several files.
+        index_dir: Look in this directory only, and not beside the video nor in the cache directory.
+        store: Where the bytes of the files are; chosen by each URI's scheme without it.
+        storage_options: For cloud stores.
+
+    Raises:
+        MediaNotFoundError: There is neither such a file nor an index of that name.
+        StoreError: The video cannot be read.
+    """
+
+    def ask(part: str) -> ObjectInfo:
+        return open_store(part, store, storage_options).head(part)
+
+    try:
+        video: ObjectInfo | None = ask(uri)
+        missing = None
+    except MediaNotFoundError as error:  # the name of a recording, where an index has it
+        video, missing = None, error
+
+    def head(part: str) -> ObjectInfo:
+        return video if video is not None and part in (uri, absolute_place(uri)) else ask(part)
+
+    found = state_of(
+        lambda: kind.open(uri, storage_options=storage_options, store=store, index_dir=index_dir, info=video),
+        head,
+    )
+    if missing is not None and found.state == NO_INDEX:
+        raise missing
+    if found.state in (FRESH, NO_INDEX) or index_dir is not None or video is None:
+        return found
+    elsewhere = state_of(
+        lambda: kind.open_elsewhere(uri, storage_options=storage_options, store=store, info=video), head
+    )
+    return elsewhere if elsewhere.state == FRESH else found
+
+
+def checked_if_exists(if_exists: str | None, overwrite: bool) -> str:
+    """Return what to do where an index stands already: raise an ``"error"``, ``"keep"`` or ``"replace"`` it.
+
+    Raises:
+        ValueError: Another word, or one that contradicts ``overwrite``.
+    """
+    if if_exists is None:
+        return "replace" if overwrite else "error"
+    if if_exists not in ("error", "keep", "replace"):
+        raise ValueError(f"expected if_exists to be 'error', 'keep' or 'replace', found {if_exists!r}")
+    if overwrite and if_exists != "replace":
+        raise ValueError(f"expected overwrite=True or if_exists={if_exists!r}, found both")
+    return if_exists
