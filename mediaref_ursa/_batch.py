@@ -18,6 +18,7 @@ from mediaref_ursa._interpreter_exit import working
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy
 from mediaref_ursa._time import TOLERANCE_NS
+from mediaref_ursa._wording import counted
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -36,6 +37,24 @@ class DecodedBatch(list[Any]):
         super().__init__(frames)
         self.errors: dict[int, MediaRefError] = dict(errors)
         self.counters = counters
+
+    def __repr__(self) -> str:
+        frames = counted(len(self) - sum(frame is None for frame in self), "frame")
+        return f"<DecodedBatch {frames}, {counted(len(self.errors), 'error')}>"
+
+    def errors_by_uri(self) -> dict[str, list[MediaRefError]]:
+        """Return the errors of each URI, in the order of the references.
+
+        >>> from mediaref_ursa import MediaRef, batch_decode
+        >>> batch = batch_decode([MediaRef("gone.mp4", 0), MediaRef("photo.png")], on_error="none")
+        >>> batch, list(batch.errors_by_uri())
+        (<DecodedBatch 1 frame, 1 error>, ['gone.mp4'])
+        """
+        found: dict[str, list[MediaRefError]] = {}
+        for place in sorted(self.errors):
+            error = self.errors[place]
+            found.setdefault(error.uri or "", []).append(error)
+        return found
 
 
 def batch_decode(

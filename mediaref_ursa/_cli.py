@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import errno
 import json
-import tempfile
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mediaref_ursa import __version__
-from mediaref_ursa._cli_bar import BAR_STEPS, progress_bar, say, say_error
+from mediaref_ursa._cli_bar import say, say_error, tell_failures
 from mediaref_ursa._cli_cache import cache
+from mediaref_ursa._cli_demo import demo
 from mediaref_ursa._cli_index import index
-from mediaref_ursa._errors import MediaRefError
+from mediaref_ursa._errors import MediaRefError, MissingExtraError
+
+if TYPE_CHECKING:
+    from mediaref_ursa._inspect import VideoReport
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -55,14 +57,48 @@ def main(ctx: click.Context, verbose: bool) -> None:
 
 
 main.add_command(cache)
+main.add_command(demo)
 main.add_command(index)
 
 
 @main.command()
-@click.argument("video", metavar="VIDEO")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def inspect(video: str, as_json: bool) -> None:
-    """Print what VIDEO is like, from its frame index, or from a scan if none is fresh."""
+@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object; a list of them for several videos."
+)
+@click.pass_context
+def inspect(ctx: click.Context, videos: tuple[str, ...], as_json: bool) -> None:
+    """Print what each VIDEO is like, from its frame index, or from a scan if none is fresh.
+
+    A VIDEO is what it is for index: a path, a URL, a folder, a pattern, or the name of a recording of several
+    files that has an index.
+    """
+    from mediaref_ursa._listing import all_videos_named, names_one_video
+
+    listed, failures = all_videos_named(videos)
+    total = len(listed) + len(failures)
+    reports: list[VideoReport] = []
+    for video in listed:
+        try:
+            reports.append(_report(video.uri))
+        except MissingExtraError:  # no other video would fare better
+            raise
+        except MediaRefError as error:
+            failures.append(error)
+        else:
+            if not as_json:
+                say("\n" * (len(reports) > 1) + reports[-1].to_text())
+    if as_json and len(videos) == 1 and names_one_video(videos[0]):
+        for report in reports:
+            say(json.dumps(report.to_dict(), indent=2))
+    elif as_json:
+        say(json.dumps([report.to_dict() for report in reports], indent=2))
+    tell_failures(failures, total, "inspected")
+    if failures:
+        ctx.exit(1)
+
+
+def _report(video: str) -> VideoReport:
     from mediaref_ursa._frame_index import scan_frame_index
     from mediaref_ursa._index_state import find_index
     from mediaref_ursa._inspect import report_on
@@ -75,44 +111,4 @@ def inspect(video: str, as_json: bool) -> None:
     report = report_on(video, tables, found.state)
     if found.reason:
         say(f"note: the frame index is not used: {found.reason}", err=True)
-    say(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())
-
-
-@main.command()
-@click.argument("video", metavar="[VIDEO]", required=False)
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Directory for what is written; a new temporary one without it.",
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the frames chosen."
-)
-@click.option("--write-index", is_flag=True, help="Write the index beside VIDEO; else it is kept in memory.")
-@click.pass_context
-def demo(ctx: click.Context, video: str | None, output: Path | None, seed: int, write_index: bool) -> None:
-    """Store references in Parquet, read them back, decode them, and check every frame.
-
-    Without VIDEO, a ten-second clip with a frame counter is encoded first. A frame that differs from
-    a linear decode of the file is an error. The last line is the path of a contact sheet.
-    """
-    from mediaref_ursa._demo import run_demo
-
-    directory = output or Path(tempfile.mkdtemp(prefix="mediaref-ursa-demo-"))
-    directory.mkdir(parents=True, exist_ok=True)
-    with progress_bar("linear decode", BAR_STEPS) as bar:
-        result = run_demo(
-            video,
-            directory,
-            seed=seed,
-            write_index=write_index,
-            say=bar.say,
-            progress=lambda done, total: bar.move_to(
-                BAR_STEPS * min(done, total) // max(total, 1), BAR_STEPS
-            ),
-        )
-    for wrong in result.wrong:
-        say_error(str(wrong))
-    say(str(result.contact_sheet))
-    if result.wrong:
-        ctx.exit(1)
+    return report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,24 +25,26 @@ class Bar:
     """
 
     def __init__(self, label: str, length: int) -> None:
+        self._label = label
+        self._length = length
         self._bar: ProgressBar[int] | None = None
-        if sys.stderr.isatty():
-            steps = max(length // BAR_STEPS, 1)
-            self._bar = click.progressbar(
-                length=max(length, 1), label=label, file=sys.stderr, update_min_steps=steps
-            )
         self._is_drawn = False
         self._position = 0
 
     @property
     def is_shown(self) -> bool:
         """Whether anybody sees the bar."""
-        return self._bar is not None
+        return sys.stderr.isatty()
 
     def move_to(self, position: int, length: int, label: str | None = None) -> None:
         """Say how far it is, of how much; never back."""
-        if self._bar is None or position <= self._position:
+        if not self.is_shown or position <= self._position:
             return
+        if self._bar is None:  # made now, and not before: it estimates by the time since it was made
+            steps = max(self._length // BAR_STEPS, 1)
+            self._bar = click.progressbar(
+                length=max(length, 1), label=self._label, file=sys.stderr, update_min_steps=steps
+            )
         if not self._is_drawn:
             self._bar.__enter__()
             self._is_drawn = True
@@ -92,6 +94,14 @@ def say(text: str, *, err: bool = False) -> None:
 def say_error(message: str) -> None:
     """Print one line to stderr."""
     say("error: " + " ".join(message.splitlines()), err=True)
+
+
+def tell_failures(failures: Sequence[Exception], total: int, what: str) -> None:
+    """Print the errors of videos, and how many of several there were."""
+    for failure in failures:
+        say_error(str(failure))
+    if failures and total > 1:
+        say_error(f"{len(failures)} of {total} videos could not be {what}")
 
 
 def size_text(count: int) -> str:

@@ -69,8 +69,9 @@ def index(
 ) -> None:
     """Write the frame index of each VIDEO to VIDEO.lance.
 
-    A VIDEO is a path, a URL, or a pattern in quotes such as 's3://bucket/takes/*.mp4'. Where nothing can be
-    written beside a video, its index goes to the cache directory, or to --index-dir.
+    A VIDEO is a path, a URL, a folder (for all videos below it), a pattern in quotes such as
+    's3://bucket/takes/*.mp4', or the name of a recording of several files that has an index. Where nothing
+    can be written beside a video, its index goes to the cache directory, or to --index-dir.
 
     An index that is fresh is kept, so that a command that was stopped goes on where it was; one that is stale
     is written anew.
@@ -78,8 +79,9 @@ def index(
     A video of which frames are lost is indexed, with a warning: one that is cut short, has damaged
     pictures (--decode finds them all), or several frames of one time.
     """
-    failures: list[MediaRefError] = []
-    listed = _listed(videos, failures)
+    from mediaref_ursa._listing import all_videos_named
+
+    listed, failures = all_videos_named(videos)
     wanted = _Wanted(overwrite, full, decode, index_dir)
     total = len(listed) + len(failures)
     lossy: list[str] = []
@@ -92,24 +94,10 @@ def index(
             say_error(str(failure))
     if lossy:
         say_error(f"frames are lost in {len(lossy)} of {total} videos: {', '.join(lossy)}")
-    if failures:
+    if failures and total > 1:
         say_error(f"{len(failures)} of {total} videos could not be indexed")
     if failures or (strict and lossy):
         ctx.exit(1)
-
-
-def _listed(patterns: Sequence[str], failures: list[MediaRefError]) -> list[Listed]:
-    from mediaref_ursa._listing import videos_named
-
-    found: dict[str, Listed] = {}
-    for pattern in patterns:
-        try:
-            found.update((video.uri, video) for video in videos_named(pattern))
-        except MissingExtraError:  # no other pattern would fare better
-            raise
-        except MediaRefError as error:
-            failures.append(error)
-    return list(found.values())
 
 
 class _Progress:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from mediaref_ursa._cached_property import cached_property
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._plan import BatchDecodingStrategy, Run
-from mediaref_ursa._reads import FetchOptions, ReadPlan, plan_reads
+from mediaref_ursa._reads import FetchOptions, Read, ReadPlan, plan_reads
 from mediaref_ursa._uri_text import redact
+from mediaref_ursa._uris import is_local
+from mediaref_ursa._wording import counted
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,11 @@ class DecodePlan:
 
     @property
     def requests(self) -> int:
-        """Byte ranges that will be read, of which the segment cache may hold some."""
-        return len(self.read_plan.reads)
+        """Byte ranges that stores will be asked for, of which the segment cache may hold some.
+
+        Ranges of files of this machine are no requests; all of them are in ``read_plan``.
+        """
+        return len(self._reads(is_here=False))
 
     @property
     def bytes_read(self) -> int:
@@ -68,27 +73,44 @@ class DecodePlan:
 
     def explain(self) -> str:
         """Return the plan as text: what will be decoded, for whom, and what it costs."""
-        videos, runs = self.references - self.images, len(self.runs)
+        videos = self.references - self.images
+        frames = f"{counted(self.frames, 'frame')} of {counted(len(self.segments), 'segment')}"
+        packets = counted(self.packets, "packet")
         lines = [
-            f"{self.references} references: {videos} to video frames, {self.images} to images",
-            f"{self.frames} frames of {len(self.segments)} segments, {runs} runs, {self.strategy.value}",
-            f"{self.packets} packets ({_ratio(self.packets, self.frames)} a frame), {self.bytes} bytes",
-            f"{self.requests} requests, {self.bytes_read} bytes",
+            f"{counted(self.references, 'reference')}: {videos} to video frames, {self.images} to images",
+            f"{frames}, {counted(len(self.runs), 'run')}, {self.strategy.value}",
+            f"{packets} ({_ratio(self.packets, self.frames)} a frame), {counted(self.bytes, 'byte')}",
+            *self._explain_reads(),
         ]
         for number, table in enumerate(self.segments):
-            lines.append(f"{redact(table.info.uri)}: {table.info.codec}, {len(table)} frames")
+            frames = counted(len(table), "frame")
+            lines.append(f"{redact(table.info.uri)}: {table.info.codec}, {frames}")
             lines += [f"  {line}" for line in self._explain_runs(number)]
         return "\n".join(lines)
+
+    def _reads(self, *, is_here: bool) -> list[Read]:
+        """Return the reads of files of this machine, or those of stores elsewhere."""
+        here = [is_local(table.info.uri) for table in self.segments]
+        return [read for read in self.read_plan.reads if here[read.segment] == is_here]
+
+    def _explain_reads(self) -> Iterator[str]:
+        here, elsewhere = self._reads(is_here=True), self._reads(is_here=False)
+        if here:
+            length = sum(read.length for read in here)
+            yield f"{counted(len(here), 'range')} of local files, {counted(length, 'byte')}"
+        if elsewhere or not here:
+            length = sum(read.length for read in elsewhere)
+            yield f"{counted(len(elsewhere), 'request')}, {counted(length, 'byte')}"
 
     def _explain_runs(self, segment: int) -> Iterator[str]:
         shown = [run for run in self.runs if run.segment == segment]
         for run in shown[:_RUNS_SHOWN]:
             yield (
-                f"run from packet {run.packets[0]}: {len(run.targets)} frames, "
-                f"{len(run.packets)} packets, {self.run_bytes(run)} bytes"
+                f"run from packet {run.packets[0]}: {counted(len(run.targets), 'frame')}, "
+                f"{counted(len(run.packets), 'packet')}, {counted(self.run_bytes(run), 'byte')}"
             )
         if len(shown) > _RUNS_SHOWN:
-            yield f"and {len(shown) - _RUNS_SHOWN} more runs"
+            yield f"and {counted(len(shown) - _RUNS_SHOWN, 'more run')}"
 
 
 _RUNS_SHOWN = 20

@@ -64,6 +64,14 @@ class MediaRefError(Exception):
             place += f" at {self.pts_ns} ns"
         return f"{place}: {self.message}" if place else self.message
 
+    def __repr__(self) -> str:
+        parts = [repr(self.message)]
+        if self.uri is not None:
+            parts.append(f"uri={redact(self.uri)!r}")
+        if self.pts_ns is not None:
+            parts.append(f"pts_ns={self.pts_ns}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.uri, self.pts_ns)
 

@@ -9,7 +9,7 @@ from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._pillow import Array, PixelFormat, check_pixel_format, open_image, resize_array, to_array
-from mediaref_ursa._pixels import MAX_PIXELS
+from mediaref_ursa._pixels import MAX_PIXELS, whole_pixels
 from mediaref_ursa._uris import decode_data_payload, is_data, parse_data_uri
 from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._local import place_of
@@ -74,6 +74,7 @@ def decode_image(
     pixels = to_array(open_image(data, max_pixels=max_pixels, uri=uri), format, uri=uri)
     if resize is None:
         return pixels
+    resize = whole_pixels(resize)
     if resize[0] * resize[1] > max_pixels:
         raise LimitExceededError(
             f"expected at most {max_pixels} pixels, found resize={resize!r}; allow more with max_pixels=",

@@ -1,16 +1,25 @@
-"""Videos that a pattern names: on this machine, and in cloud stores."""
+"""Videos that a name stands for: a file, a folder, a pattern, a recording of several files."""
 
 from __future__ import annotations
 
 import glob
+import os
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mediaref_ursa._errors import MediaNotFoundError
+from mediaref_ursa._errors import MediaNotFoundError, MediaRefError, MissingExtraError
 from mediaref_ursa._uris import is_data, is_local, is_remote, local_path, scheme_of
 from mediaref_ursa.store import store_for
 
+VIDEO_SUFFIXES = (
+    *(".3gp", ".asf", ".avi", ".flv", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
+    *(".mts", ".ogg", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+)
+"""What the names of videos in a folder end with, in letters of either case."""
+
+_INDEX_SUFFIX = ".lance"
 _WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -28,38 +37,130 @@ class Listed:
 
 
 def videos_named(pattern: str) -> list[Listed]:
-    """Return what a pattern such as ``clips/*.mp4`` or ``s3://bucket/takes/**/*.mp4`` names, sorted.
+    """Return what a name such as ``clips``, ``clips/*.mp4`` or ``s3://bucket/takes/`` stands for, sorted.
 
-    Files are named by themselves, whatever letters they have; over http there are no patterns.
+    A folder stands for all videos below it, by the ends of their names, and for recordings of several files,
+    of which only the index has the recording's name. Hidden files and folders are left out. In a cloud store
+    a name that ends with ``/`` is a folder. A file stands for itself, whatever letters it has, and an index
+    for its video. Over http there are neither folders nor patterns.
 
     Raises:
-        MediaNotFoundError: A pattern that names nothing.
+        MediaNotFoundError: A folder or a pattern that names nothing.
         StoreError: The store cannot be listed.
 
     >>> videos_named("https://host/a.mp4?signature=*")
     [Listed(uri='https://host/a.mp4?signature=*', size_bytes=None)]
     """
-    if is_data(pattern) or is_remote(pattern) or not _WILDCARD.search(pattern):
+    if is_data(pattern) or is_remote(pattern):
         return [Listed(pattern)]
-    found = _on_this_machine(pattern) if is_local(pattern) else _in_cloud(pattern)
-    if not found:
-        raise MediaNotFoundError("expected files of this pattern, found none", uri=pattern)
-    return found
+    if is_local(pattern):
+        return _on_this_machine(pattern)
+    return [Listed(pattern)] if names_one_video(pattern) else _in_cloud(pattern)
+
+
+def all_videos_named(patterns: Sequence[str]) -> tuple[list[Listed], list[MediaRefError]]:
+    """Return what several names stand for, each video once, and the errors of those that name nothing.
+
+    Raises:
+        MissingExtraError: What a cloud store needs is not installed.
+    """
+    found: dict[str, Listed] = {}
+    failures: list[MediaRefError] = []
+    for pattern in patterns:
+        try:
+            found.update((video.uri, video) for video in videos_named(pattern))
+        except MissingExtraError:  # no other pattern would fare better
+            raise
+        except MediaRefError as error:
+            failures.append(error)
+    return list(found.values()), failures
+
+
+def names_one_video(pattern: str) -> bool:
+    """Say whether a name is that of one video, and neither of a folder nor a pattern."""
+    if is_data(pattern) or is_remote(pattern):
+        return True
+    if not is_local(pattern):
+        return not (_WILDCARD.search(pattern) or pattern.endswith("/"))
+    path = local_path(pattern)
+    return bool(_video_of_index(path)) or (
+        not Path(path).is_dir() and (Path(path).exists() or not _WILDCARD.search(path))
+    )
 
 
 def _on_this_machine(pattern: str) -> list[Listed]:
     path = local_path(pattern)
-    if Path(path).exists():
-        return [Listed(path)]
-    found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - the pattern may be absolute
-    return [Listed(name, Path(name).stat().st_size) for name in found if Path(name).is_file()]
+    if video := _video_of_index(path):
+        return [_listed(video)]
+    if names_one_video(path):
+        return [Listed(pattern) if is_local(pattern) and not Path(path).exists() else _listed(path)]
+    if Path(path).is_dir():
+        found = sorted(_videos_below(path))
+        looked_for = f"videos in this folder ({' '.join(VIDEO_SUFFIXES)})"
+    else:
+        found = sorted(_videos_like(path))
+        looked_for = "files of this pattern"
+    if not found:
+        raise MediaNotFoundError(f"expected {looked_for}, found none", uri=pattern)
+    return [_listed(name) for name in found]
+
+
+def _listed(path: str) -> Listed:
+    """Return a file with its size; the name of a recording of several has none."""
+    try:
+        return Listed(path, Path(path).stat().st_size)
+    except OSError:  # said when its turn comes
+        return Listed(path)
+
+
+def _videos_like(pattern: str) -> set[str]:
+    found: set[str] = set()
+    # Sidecars are named by their own pattern: that of a recording stands beside no file.
+    for name in glob.glob(pattern, recursive=True):  # noqa: PTH207 - the pattern may be absolute
+        if video := _video_of_index(name):
+            found.add(video)
+        elif Path(name).is_dir():
+            found.update(() if pattern.endswith("**") else _videos_below(name))
+        else:
+            found.add(name)
+    for name in glob.glob(pattern + _INDEX_SUFFIX, recursive=True):  # noqa: PTH207
+        video = _video_of_index(name)
+        if video and not Path(video).exists():
+            found.add(video)
+    return found
+
+
+def _videos_below(folder: str) -> Iterator[str]:
+    """Yield the videos below a folder, and the names of recordings that only indexes have."""
+    for place, folders, files in os.walk(folder):
+        beside = set(files)
+        for name in folders:
+            video = _video_of_index(os.path.join(place, name))  # noqa: PTH118 - "." is kept as it was written
+            if video and os.path.basename(video) not in beside:  # noqa: PTH119
+                yield _joined(folder, video)
+        folders[:] = [name for name in folders if not (name.startswith(".") or name.endswith(_INDEX_SUFFIX))]
+        for name in files:
+            if name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith("."):
+                yield _joined(folder, os.path.join(place, name))  # noqa: PTH118
+
+
+def _joined(folder: str, path: str) -> str:
+    """Return a path as it is, without the ``./`` that ``.`` would give it."""
+    return path[2:] if folder == "." and path.startswith("./") else path
+
+
+def _video_of_index(path: str) -> str | None:
+    """Return the video whose index a folder is, None of another folder."""
+    path = path.rstrip("/")
+    if path.endswith(_INDEX_SUFFIX) and Path(path, "_versions").is_dir():
+        return path.removesuffix(_INDEX_SUFFIX)
+    return None
 
 
 def _in_cloud(pattern: str) -> list[Listed]:
     """Ask the file system below the last folder before the first wildcard, whose URI is the user's own."""
     wildcard = _WILDCARD.search(pattern)
-    assert wildcard is not None
-    base = pattern[: pattern.rindex("/", 0, wildcard.start()) + 1]
+    base = pattern[: pattern.rindex("/", 0, wildcard.start()) + 1] if wildcard else pattern
     if base == f"{pattern[: len(scheme_of(pattern))]}://":
         raise MediaNotFoundError("expected the name of a bucket before the pattern, found none", uri=pattern)
     store = store_for(base)
@@ -69,9 +170,38 @@ def _in_cloud(pattern: str) -> list[Listed]:
     with store._opened(base) as (filesystem, path):
         filesystem.invalidate_cache()
         root = path.rstrip("/") + "/"
-        found = filesystem.glob(root + pattern[len(base) :], detail=True)
-    return [
+        rest = pattern[len(base) :] or "**"
+        found = filesystem.glob(root + rest, detail=True)
+    listed = [
         Listed(base + name.removeprefix("/")[len(root.removeprefix("/")) :], entry.get("size"))
         for name, entry in sorted(found.items())
         if entry.get("type") != "directory"
     ]
+    if wildcard is None:
+        listed = _videos_among(listed, base)
+    if not listed:
+        looked_for = "files of this pattern" if wildcard else "videos in this folder"
+        raise MediaNotFoundError(f"expected {looked_for}, found none", uri=pattern)
+    return listed
+
+
+def _videos_among(listed: list[Listed], base: str) -> list[Listed]:
+    """Return the videos among all files below a folder, and the recordings that only indexes name."""
+    there = {video.uri for video in listed}
+    found = {video.uri: video for video in listed if _is_video_below(video.uri[len(base) :])}
+    for uri in there:
+        name, mark, _ = uri.partition(f"{_INDEX_SUFFIX}/_versions/")
+        if mark and name not in there and not _is_hidden(name[len(base) :]):
+            found[name] = Listed(name)
+    return [found[uri] for uri in sorted(found)]
+
+
+def _is_video_below(name: str) -> bool:
+    return not _is_hidden(name) and name.lower().endswith(VIDEO_SUFFIXES)
+
+
+def _is_hidden(name: str) -> bool:
+    *folders, last = name.split("/")
+    return last.startswith(".") or any(
+        part.startswith(".") or part.endswith(_INDEX_SUFFIX) for part in folders
+    )

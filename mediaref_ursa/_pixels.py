@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 MAX_PIXELS = 33_177_600
 """The largest picture that is decoded unless a caller says otherwise: 8K, 7680 x 4320."""
@@ -42,10 +43,7 @@ class PixelSpec:
                 f"expected channel_format to be one of {_CHANNEL_FORMATS}, found {self.channel_format!r}"
             )
         if self.resize is not None:
-            sizes = tuple(self.resize)
-            if len(sizes) != 2 or any(int(size) != size or size < 1 for size in sizes):
-                raise ValueError(f"expected resize=(height, width) in whole pixels, found {self.resize!r}")
-            object.__setattr__(self, "resize", (int(sizes[0]), int(sizes[1])))
+            object.__setattr__(self, "resize", whole_pixels(self.resize))
 
     @property
     def pixel_format(self) -> str:
@@ -67,3 +65,19 @@ class PixelSpec:
         if self.channel_format == "NCHW":
             return self.channels, height, width
         return height, width, self.channels
+
+
+def whole_pixels(resize: Any) -> tuple[int, int]:
+    """Return ``(height, width)`` as two integers.
+
+    Raises:
+        ValueError: Anything but a pair of whole numbers of one or more.
+    """
+    try:
+        height, width = resize
+        sizes = int(height), int(width)
+        if sizes == (height, width) and min(sizes) >= 1 and not isinstance(resize, str | bytes):
+            return sizes
+    except (TypeError, ValueError, OverflowError):  # not two numbers, or none that is whole
+        pass
+    raise ValueError(f"expected resize=(height, width) in whole pixels, found {resize!r}")

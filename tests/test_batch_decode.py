@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -382,3 +383,32 @@ def test_gaps_of_extreme_times_do_not_overflow(times: tuple[int, ...], video: st
         ValueError, match=r"allow_gap=False, found (9223372036|18446744073|4611686018)\.\d+ s"
     ):
         batch_decode([MediaRef(video, time) for time in times], allow_gap=False)
+
+
+def test_a_batch_shows_counts_and_no_pixels(video: str, times: list[int]) -> None:
+    batch = batch_decode(
+        [MediaRef(video, times[3]), MediaRef("gone.mp4", 0), MediaRef("gone.png"), MediaRef("gone.mp4", 5)],
+        on_error="none",
+    )
+
+    assert repr(batch) == str(batch) == f"{batch}" == "<DecodedBatch 1 frame, 3 errors>"
+    assert repr(batch_decode([])) == "<DecodedBatch 0 frames, 0 errors>"
+    by_uri = batch.errors_by_uri()
+    assert list(by_uri) == ["gone.mp4", "gone.png"]
+    assert [error.pts_ns for error in by_uri["gone.mp4"]] == [0, 5]
+    assert by_uri["gone.png"] == [batch.errors[2]]
+    assert batch[1:2] == [None]
+
+
+@pytest.mark.parametrize("resize", [32, "32", (32,), (0, 4)])
+def test_a_size_that_is_none_says_what_is_wanted(video: str, resize: Any, example_files: Path) -> None:
+    photo = MediaRef(str(example_files / "photo.png"))
+    for call in (
+        lambda: batch_decode([MediaRef(video, 0)], resize=resize),
+        lambda: batch_decode([photo], resize=resize),
+        lambda: MediaRef(video, 0).to_ndarray(resize=resize),
+        lambda: photo.to_ndarray(resize=resize),
+        lambda: mediaref_ursa.LazyVideo(video, frame_index=None, resize=resize),
+    ):
+        with pytest.raises(ValueError, match=r"expected resize=\(height, width\) in whole pixels, found"):
+            call()

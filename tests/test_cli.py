@@ -197,7 +197,9 @@ def test_inspect_over_http(video: Path) -> None:
 def test_bad_input_is_one_line_on_stderr(command: str, text: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.mp4"
     empty.touch()
-    for bad in (text, empty, tmp_path, tmp_path / "missing.mp4", "ftp://host/a.mp4", "data:,"):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for bad in (text, empty, folder, tmp_path / "missing.mp4", "ftp://host/a.mp4", "data:,"):
         result = run(command, bad)
         assert result.exit_code == 1, bad
         (line,) = result.stderr.splitlines()

@@ -156,9 +156,9 @@ def test_failures_do_not_stop_the_rest(video: Path, other: Path, text: Path, tmp
     assert result.exit_code == 1
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == [str(video), str(other)]
     lines = result.stderr.splitlines()
-    for line, uri in zip(lines, [text, missing, folder, "data:,"], strict=False):
+    for line, uri in zip(lines, [folder, text, missing, "data:,"], strict=False):
         assert line.startswith(f"error: {uri}")
-    assert "regular file, found a directory" in lines[2]
+    assert "expected videos in this folder" in lines[0]
     assert lines[-1] == "error: 4 of 6 videos could not be indexed"
     assert len(lines) == 5
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import av.error
 import pyarrow as pa
@@ -280,3 +280,22 @@ def test_what_comes_of_strange_columns_arrives_in_the_tree(error: Exception) -> 
 def test_what_lance_really_raises_for_a_missing_table_means_missing(tmp_path: Path) -> None:
     with pytest.raises(FrameIndexMissingError), _lance_errors("open it", "a.lance"):
         _lance_calls.describe(str(tmp_path / "none.lance"), {})
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ({}, "MediaNotFoundError('no such file')"),
+        ({"uri": "a.mp4"}, "MediaNotFoundError('no such file', uri='a.mp4')"),
+        ({"uri": "a.mp4", "pts_ns": 0}, "MediaNotFoundError('no such file', uri='a.mp4', pts_ns=0)"),
+        (
+            {"uri": "https://me:secret@host/a.mp4?signature=secret", "pts_ns": 5},
+            "MediaNotFoundError('no such file', uri='https://host/a.mp4', pts_ns=5)",
+        ),
+    ],
+)
+def test_repr_names_the_uri(values: dict[str, Any], shown: str) -> None:
+    """A list of errors is shown by their reprs."""
+    error = mediaref_ursa.MediaNotFoundError("no such file", **values)
+
+    assert repr(error) == repr([error])[1:-1] == repr(pickle.loads(pickle.dumps(error))) == shown

@@ -17,6 +17,7 @@ PACKAGE = Path(mediaref_ursa.__file__).parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
+        "_wording",
         "_uri_text",
         "_errors",
         "_failed_scans",
@@ -118,6 +119,8 @@ PARTS = {
     "_batch_call": "_batch",
     "_scan_child": "_guarded_scan",
     "_cli_bar": "_cli",
+    "_cli_demo": "_cli",
+    "__main__": "_cli",
     "_cli_index": "_cli",
     "_video_series": "_lazy_video",
     "_lazy_concat": "_lazy_video",

@@ -41,6 +41,17 @@ def test_the_default_is_rgb_in_the_frames_own_size_turned_as_the_container_says(
         ({"resize": (4, -1)}, "resize"),
         ({"resize": (4,)}, "resize"),
         ({"resize": (4, 4, 3)}, "resize"),
+        ({"resize": 32}, r"resize=\(height, width\) in whole pixels"),
+        ({"resize": np.int64(32)}, "resize"),
+        ({"resize": "32"}, "resize"),
+        ({"resize": b"ab"}, "resize"),
+        ({"resize": ("4", "4")}, "resize"),
+        ({"resize": (4.5, 4)}, "resize"),
+        ({"resize": (float("nan"), 4)}, "resize"),
+        ({"resize": (float("inf"), 4)}, "resize"),
+        ({"resize": (None, 4)}, "resize"),
+        ({"resize": {4, 5, 6}}, "resize"),
+        ({"resize": True}, "resize"),
     ],
 )
 def test_values_that_make_no_sense(values: dict[str, Any], says: str) -> None:

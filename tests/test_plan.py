@@ -163,12 +163,24 @@ def test_explain_names_the_totals_and_each_run() -> None:
     text = decode_plan([table], plan(table, [1, 3, 3, 6]), images=2).explain()
 
     assert "6 references: 4 to video frames, 2 to images" in text
-    assert "3 frames of 1 segments, 2 runs, sequential_per_keyframe_block" in text
+    assert "3 frames of 1 segment, 2 runs, sequential_per_keyframe_block" in text
     assert "6 packets (2.0 a frame), 600 bytes" in text
     assert "https://host/a.mp4: h264, 10 frames" in text
     assert "run from packet 0: 2 frames, 4 packets, 400 bytes" in text
-    assert "run from packet 5: 1 frames, 2 packets, 200 bytes" in text
+    assert "run from packet 5: 1 frame, 2 packets, 200 bytes" in text
     assert "secret" not in text
+
+
+def test_explain_of_local_files_promises_no_request() -> None:
+    local, far = two_groups(uri="/data/a.mp4"), two_groups(uri="https://host/b.mp4")
+    one = plan(local, [1])
+
+    assert "1 range of local files, 200 bytes" in decode_plan([local], one).explain()
+    assert "request" not in decode_plan([local], one).explain()
+    assert decode_plan([local], one).requests == 0
+    assert "1 request, 200 bytes" in decode_plan([far], one).explain()
+    assert "range" not in decode_plan([far], one).explain()
+    assert decode_plan([far], one).requests == 1
 
 
 def test_explain_of_an_empty_plan() -> None:

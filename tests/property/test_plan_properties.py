@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._plan import BatchDecodingStrategy, Run, plan_runs
+from mediaref_ursa._wording import counted
 
 BLOCKS = BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK
 strategies = st.sampled_from(BatchDecodingStrategy)
@@ -148,10 +149,10 @@ def test_explain_mentions_the_totals(batch: Batch, strategy: BatchDecodingStrate
     packets = sum(len(run.packets) for run in runs)
     assert (decoding.packets, decoding.bytes) == (packets, packets * PACKET_BYTES)
     for total in (
-        f"{len(batch[1]) + images} references",
-        f"{len(set(zip(batch[1], batch[2], strict=True)))} frames",
-        f"{len(runs)} runs",
-        f"{packets} packets",
+        counted(len(batch[1]) + images, "reference"),
+        counted(len(set(zip(batch[1], batch[2], strict=True))), "frame"),
+        counted(len(runs), "run"),
+        counted(packets, "packet"),
         f"{decoding.bytes} bytes",
         strategy.value,
     ):

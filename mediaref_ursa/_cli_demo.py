@@ -1,0 +1,130 @@
+"""``mediaref-ursa demo``: the main job on real input, checked, for each video that is named."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from mediaref_ursa._cli_bar import BAR_STEPS, progress_bar, say, say_error, tell_failures
+from mediaref_ursa._errors import MediaRefError, MissingExtraError
+
+_NAME_CHARACTERS = 60
+
+
+class _NothingShownError(Exception):
+    """Raised where nothing came of any video, so that no folder stays behind."""
+
+
+@click.command()
+@click.argument("videos", metavar="[VIDEO]...", nargs=-1)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory for what is written; a new temporary one without it.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the frames chosen."
+)
+@click.option("--write-index", is_flag=True, help="Write the index beside VIDEO; else it is kept in memory.")
+@click.pass_context
+def demo(
+    ctx: click.Context, videos: tuple[str, ...], output: Path | None, seed: int, write_index: bool
+) -> None:
+    """Store references in Parquet, read them back, decode them, and check every frame.
+
+    Without VIDEO, a ten-second clip with a frame counter is encoded first. A VIDEO is what it is for index: a
+    path, a URL, a folder, a pattern, or the name of a recording of several files that has an index. A frame
+    that differs from a linear decode of the file is an error. The last line is the path of a contact sheet.
+    """
+    from mediaref_ursa._listing import all_videos_named
+
+    listed, failures = all_videos_named(videos)
+    names: list[str | None] = [video.uri for video in listed] if videos else [None]
+    total = len(names) + len(failures)
+    is_wrong = False
+    with contextlib.suppress(_NothingShownError), _output_folder(output) as directory:
+        for number, name in enumerate(names, start=1):
+            place = directory if total == 1 else directory / _folder_name(number, name)
+            try:
+                with _new_folder(place):
+                    is_wrong |= _show(name, place, seed, write_index)
+            except MissingExtraError:  # no other video would fare better
+                raise
+            except MediaRefError as error:
+                failures.append(error)
+        if len(failures) == total:
+            raise _NothingShownError
+    tell_failures(failures, total, "shown")
+    if failures or is_wrong:
+        ctx.exit(1)
+
+
+def _show(video: str | None, directory: Path, seed: int, write_index: bool) -> bool:
+    """Run the demo of one video; say whether any frame was wrong."""
+    from mediaref_ursa._demo import run_demo
+
+    with progress_bar("linear decode", BAR_STEPS) as bar:
+        result = run_demo(
+            video,
+            directory,
+            seed=seed,
+            write_index=write_index,
+            say=bar.say,
+            progress=lambda done, total: bar.move_to(
+                BAR_STEPS * min(done, total) // max(total, 1), BAR_STEPS
+            ),
+        )
+    for wrong in result.wrong:
+        say_error(str(wrong))
+    say(str(result.contact_sheet))
+    return bool(result.wrong)
+
+
+def _folder_name(number: int, video: str | None) -> str:
+    """Return where the results of one of several videos go.
+
+    >>> _folder_name(3, "s3://bucket/takes/a b.mp4?signature=1")
+    '3-a_b.mp4'
+    """
+    from mediaref_ursa._uris import without_query
+
+    name = without_query(video or "").rstrip("/").rpartition("/")[2]
+    return f"{number}-{re.sub(r'[^A-Za-z0-9._-]+', '_', name)[-_NAME_CHARACTERS:]}"
+
+
+@contextmanager
+def _output_folder(output: Path | None) -> Iterator[Path]:
+    """Give the caller's folder, or a new temporary one, which goes again with what is in it on errors."""
+    if output is not None:
+        with _new_folder(output):
+            yield output
+        return
+    directory = Path(tempfile.mkdtemp(prefix="mediaref-ursa-demo-"))
+    try:
+        yield directory
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Make a folder where there is none; on errors what was made goes again."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        if folder in made:
+            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for parent in made[1:]:
+                parent.rmdir()
+        raise
