@@ -18,6 +18,7 @@ from mediaref_ursa._cli_bar import Bar, progress_bar, say_error, size_text
 from mediaref_ursa._errors import DamagedMediaWarning, MediaRefError, MissingExtraError
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place, is_local
+from mediaref_ursa._wording import counted
 from mediaref_ursa.layout import lance_frame_index_uri
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def index(
         for failure in failures:
             say_error(str(failure))
     if lossy:
-        say_error(f"frames are lost in {len(lossy)} of {total} videos: {', '.join(lossy)}")
+        say_error(f"frames are lost in {len(lossy)} of {counted(total, 'video')}: {', '.join(lossy)}")
     if failures and total > 1:
         say_error(f"{len(failures)} of {total} videos could not be indexed")
     if failures or (strict and lossy):
@@ -240,10 +241,10 @@ def _indexed(video: str, what: str, found: LanceFrameIndex, end: str = "") -> _I
 def _index_line(video: str, what: str, found: LanceFrameIndex) -> str:
     counts = found.segment_frame_counts()
     frames, segments = int(counts.sum()), len(counts)
-    facts = [f"{redact(video)}: {what}", _count(frames, "frame"), _count(segments, "segment")]
+    facts = [f"{redact(video)}: {what}", counted(frames, "frame"), counted(segments, "segment")]
     if found.has_packets:
         points = sum(len(found.segment_table(i).random_access_points) for i in range(segments))
-        facts.append(_count(points, "random access point"))
+        facts.append(counted(points, "random access point"))
     facts += sorted({info.verified for info in found.segments} - {"full"})
     return ", ".join([*facts, *_place_facts(video, found.place)])
 
@@ -253,14 +254,10 @@ def _place_facts(video: str, place: str | None) -> list[str]:
     facts = []
     if place is not None and is_local(place):
         size = sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())
-        facts.append(f"index of {size} bytes")
+        facts.append(f"index of {counted(size, 'byte')}")
     if place is not None and place != lance_frame_index_uri(absolute_place(video)):
         facts.append(f"at {redact(place)}")
     return facts
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _size_bytes(video: str) -> int:

@@ -348,3 +348,52 @@ def test_the_table_is_aligned() -> None:
     lines = table_text(works).splitlines()
     assert [len(line) for line in lines] == [len(lines[0])] * 3
     assert lines[1].split() == ["random", "frames", "32", "30", "160", "211397", "151.5"]
+
+
+def test_what_is_timed_comes_after_a_warm_up(video: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imports, threads and new memory of the first call are no part of the times."""
+    import mediaref_ursa._demo as demo
+
+    happened: list[str] = []
+    decode, clock = demo.batch_decode, demo.time.perf_counter
+
+    def recorded(*arguments: object, **options: object) -> object:
+        happened.append("decode")
+        return decode(*arguments, **options)
+
+    def read() -> float:
+        happened.append("clock")
+        return clock()
+
+    class Time:
+        perf_counter = staticmethod(read)
+
+    monkeypatch.setattr(demo, "batch_decode", recorded)
+    monkeypatch.setattr(demo, "time", Time)
+    run_demo(str(video), out, say=quiet)
+
+    assert happened == ["decode", *["clock", "decode", "clock"] * 2]
+
+
+def test_the_linear_decode_converts_what_the_batches_convert(
+    video: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    converted: list[int] = []
+    import mediaref_ursa._demo_check as demo_check
+
+    whole = demo_check.upright_rgb
+    monkeypatch.setattr(demo_check, "upright_rgb", lambda frame: (converted.append(1), whole(frame))[1])
+    result = run_demo(str(video), out, say=said.append)
+
+    assert len(converted) == 48, "each frame once"
+    assert "after a warm-up, with conversion to RGB" in "".join(said)
+    assert result.works[-1].milliseconds > 0
+
+
+def test_one_wrong_frame_is_told_in_the_singular(clip: GetClip, tmp_path: Path, out: Path) -> None:
+    video = Path(shutil.copy(clip("h264_one_frame_mp4").path, tmp_path / "video.mp4"))
+    said: list[str] = []
+    run_demo(str(video), out, say=said.append)
+    assert said[-1] == "all 33 frames equal those of the linear decode, pixel for pixel"
+    assert "1 frames" not in "".join(said)
