@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import traceback
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from _pages import ExampleError, blocks_of, run_block
 
+from mediaref_ursa._demo import run_demo
 from mediaref_ursa._frame_table import PacketTable, SegmentInfo
 from mediaref_ursa._index_metadata import encode_metadata
 from mediaref_ursa._lance import BASE_COLUMNS, SCHEMA
@@ -21,66 +21,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKED_PAGES = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
-_FENCE = re.compile(r"( *)(`{3,}|~{3,})[ ]*([^`]*)")
 _INLINE_CODE = re.compile(r"(`+)[^`].*?\1")
 _LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)|^ *\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|#|//")
 _TABLE_ROW = re.compile(r"\| `(\w+)` \| ([^|]+) \| ([^|]+) \|")
-
-
-@dataclass(frozen=True)
-class Block:
-    """One fenced block of a page.
-
-    Attributes:
-        path: The page.
-        line: The line of the opening fence, from 1 on.
-        words: What stands behind the fence: the language and remarks.
-        code: The lines between the fences, without the indentation of the first fence.
-    """
-
-    path: Path
-    line: int
-    words: tuple[str, ...]
-    code: str
-
-    @property
-    def is_example(self) -> bool:
-        return self.words[:1] == ("python",) and "no-run" not in self.words
-
-    @property
-    def is_output(self) -> bool:
-        return self.words == ("text", "output")
-
-    def __str__(self) -> str:
-        return f"{self.path.name}:{self.line}"
-
-
-class ExampleError(AssertionError):
-    """An example of a page fails, or prints something else than the page shows."""
-
-
-def blocks_of(path: Path) -> list[Block]:
-    """Return all fenced blocks of a page, in order."""
-    found: list[Block] = []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    number = 0
-    while number < len(lines):
-        opening = _FENCE.fullmatch(lines[number])
-        number += 1
-        if opening is None:
-            continue
-        first, indent, fence = number, len(opening[1]), opening[2]
-        while number < len(lines) and not re.fullmatch(rf" *{fence}{fence[0]}* *", lines[number]):
-            number += 1
-        if number == len(lines):
-            raise ExampleError(f"{path.name}:{first}: this block is not closed")
-        code = "".join(
-            line[min(indent, len(line) - len(line.lstrip())) :] + "\n" for line in lines[first:number]
-        )
-        found.append(Block(path, first, tuple(opening[3].split()), code))
-        number += 1
-    return found
 
 
 def run_page(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,19 +37,6 @@ def run_page(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             printed = capsys.readouterr().out
         elif block.is_output and block.code.rstrip() != printed.rstrip():
             raise ExampleError(f"{block}: expected the output\n{block.code}\nfound\n{printed}")
-
-
-def run_block(block: Block, namespace: dict[str, Any]) -> None:
-    name = str(block.path)
-    try:
-        # Empty lines before it give the code the line numbers of its page, in every traceback.
-        exec(compile("\n" * block.line + block.code, name, "exec", dont_inherit=True), namespace)
-    except Exception as error:
-        within = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name
-        ]
-        line = within[-1] if within else getattr(error, "lineno", None) or block.line
-        raise ExampleError(f"{block.path.name}:{line}: {type(error).__name__}: {error}") from error
 
 
 def broken_links(path: Path, root: Path = ROOT) -> list[str]:
@@ -132,7 +63,7 @@ def page(tmp_path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES[1:], ids=lambda path: path.name)
 def test_examples_run(
     path: Path,
     example_files: Path,
@@ -143,6 +74,23 @@ def test_examples_run(
     shutil.copytree(example_files, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     run_page(path, capsys)
+
+
+def test_examples_of_the_readme_run_twice_on_what_the_demo_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run_demo(None, Path("demo"), say=lambda _: None)
+    for _ in range(2):
+        run_page(PAGES[0], capsys)
+
+
+def test_the_readme_says_where_its_commands_run() -> None:
+    """Its first command installs the checkout: a newcomer has to get one first."""
+    text = PAGES[0].read_text(encoding="utf-8")
+
+    assert "clone of this repository" in text[: text.index("pip install")]
 
 
 @pytest.mark.parametrize("path", LINKED_PAGES, ids=lambda path: path.name)
