@@ -228,4 +228,8 @@ def cleanup_cache() -> None:
 def _strategy(strategy: BatchDecodingStrategy | str | None) -> BatchDecodingStrategy:
     if strategy is None:
         return BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK
-    return BatchDecodingStrategy(strategy)
+    try:
+        return BatchDecodingStrategy(strategy)
+    except ValueError:
+        known = ", ".join(repr(known.value) for known in BatchDecodingStrategy)
+        raise ValueError(f"expected strategy to be one of {known}, found {strategy!r}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
 import os
 from collections.abc import Iterable, Mapping
@@ -41,6 +42,8 @@ UInt8Array = npt.NDArray[np.uint8]
 
 DECODERS = ("pyav", "torchcodec")
 _LARGEST_TOLERANCE_NS = 2**62
+# Options that the callers name themselves, as people mean them who misspell them.
+_NAMED = ("resize", "colorspace", "channel_format", "on_error", "tolerance_ns", "frame_index", "max_workers")
 _OPENED_AT_ONCE = 16
 _IMAGE_FORMATS: dict[str, PixelFormat] = {
     "RGB": "rgb",
@@ -75,8 +78,10 @@ class BatchOptions:
         known = [name for name in cls.__dataclass_fields__ if name != "access"]
         unknown = sorted(set(left) - set(known))
         if unknown:
+            meant = difflib.get_close_matches(unknown[0], [*_NAMED, *known, *OPTION_NAMES], n=1)
             raise TypeError(
                 f"expected only the options {', '.join([*known, *OPTION_NAMES])}, found {', '.join(unknown)}"
+                + "".join(f"; did you mean {name}?" for name in meant)
             )
         return cls(**left, access=access)
 

@@ -34,6 +34,19 @@ class DecodePlan:
     strategy: BatchDecodingStrategy
     fetch: FetchOptions = field(default_factory=FetchOptions)
 
+    def __repr__(self) -> str:
+        counts = (
+            counted(self.references, "reference"),
+            counted(self.frames, "frame"),
+            counted(len(self.runs), "run"),
+            counted(self.packets, "packet"),
+            counted(self.bytes, "byte"),
+        )
+        return f"<DecodePlan {', '.join(counts)}>"
+
+    def __str__(self) -> str:
+        return self.explain()
+
     @cached_property
     def read_plan(self) -> ReadPlan:
         """The byte ranges that hold the packets of all runs."""

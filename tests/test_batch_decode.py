@@ -412,3 +412,17 @@ def test_a_size_that_is_none_says_what_is_wanted(video: str, resize: Any, exampl
     ):
         with pytest.raises(ValueError, match=r"expected resize=\(height, width\) in whole pixels, found"):
             call()
+
+
+def test_words_that_are_misspelt_name_what_was_meant(video: str) -> None:
+    with pytest.raises(TypeError, match=r"found colourspace; did you mean colorspace\?$"):
+        batch_decode([MediaRef(video, 0)], colourspace="RGB")
+    with pytest.raises(TypeError, match=r"found storage_option; did you mean storage_options\?$"):
+        plan_decode([MediaRef(video, 0)], storage_option={})
+    with pytest.raises(ValueError, match="expected strategy to be one of 'separate', .*, found 'fast'"):
+        batch_decode([MediaRef(video, 0)], strategy="fast")
+
+
+def test_a_tilde_is_not_expanded_and_says_so() -> None:
+    with pytest.raises(MediaNotFoundError, match="there is no such file; '~' is a letter"):
+        batch_decode([MediaRef("~/gone.mp4", 0)])

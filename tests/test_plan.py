@@ -171,6 +171,14 @@ def test_explain_names_the_totals_and_each_run() -> None:
     assert "secret" not in text
 
 
+def test_a_plan_prints_itself() -> None:
+    table = two_groups()
+    decoding = decode_plan([table], plan(table, [1, 3, 3, 6]), images=2)
+
+    assert str(decoding) == decoding.explain()
+    assert repr(decoding) == "<DecodePlan 6 references, 3 frames, 2 runs, 6 packets, 600 bytes>"
+
+
 def test_explain_of_local_files_promises_no_request() -> None:
     local, far = two_groups(uri="/data/a.mp4"), two_groups(uri="https://host/b.mp4")
     one = plan(local, [1])
