@@ -14,11 +14,41 @@ from mediaref_ursa._uris import is_data, is_local, is_remote, local_path, scheme
 from mediaref_ursa.store import store_for
 
 VIDEO_SUFFIXES = (
-    *(".3gp", ".asf", ".avi", ".flv", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
-    *(".mts", ".ogg", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    *(
+        ".mp4",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".3g2",
+        ".3gp",
+        ".asf",
+        ".divx",
+        ".dv",
+        ".f4v",
+        ".flc",
+        ".fli",
+    ),
+    *(
+        ".flv",
+        ".ivf",
+        ".m1v",
+        ".m2ts",
+        ".m2v",
+        ".m4v",
+        ".mk3d",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".obu",
+        ".ogg",
+    ),
+    *(".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".wmv"),
 )
 """What the names of videos in a folder end with, in letters of either case."""
 
+_LOOKED_FOR = f"videos in this folder or below it ({', '.join(VIDEO_SUFFIXES[:5])} and the like)"
 _INDEX_SUFFIX = ".lance"
 _WILDCARD = re.compile(r"[*?\[]")
 
@@ -96,7 +126,7 @@ def _on_this_machine(pattern: str) -> list[Listed]:
         return [Listed(pattern) if is_local(pattern) and not Path(path).exists() else _listed(path)]
     if Path(path).is_dir():
         found = sorted(_videos_below(path))
-        looked_for = f"videos in this folder ({' '.join(VIDEO_SUFFIXES)})"
+        looked_for = _LOOKED_FOR
     else:
         found = sorted(_videos_like(path))
         looked_for = "files of this pattern"
@@ -180,7 +210,7 @@ def _in_cloud(pattern: str) -> list[Listed]:
     if wildcard is None:
         listed = _videos_among(listed, base)
     if not listed:
-        looked_for = "files of this pattern" if wildcard else "videos in this folder"
+        looked_for = "files of this pattern" if wildcard else _LOOKED_FOR
         raise MediaNotFoundError(f"expected {looked_for}, found none", uri=pattern)
     return listed
 

@@ -15,7 +15,9 @@ from _cli_runner import run
 from _media import Clip
 from _s3 import ACCESS_KEY, SECRET_KEY, Bucket, new_bucket
 
-from mediaref_ursa import LanceFrameIndex, MediaNotFoundError, write_frame_index
+from mediaref_ursa import LanceFrameIndex, MediaNotFoundError
+from mediaref_ursa._frame_index import scan_frame_index
+from mediaref_ursa._lance import write_index
 from mediaref_ursa._listing import names_one_video, videos_named
 
 GetClip = Callable[[str], Clip]
@@ -33,9 +35,9 @@ def folder(clip: GetClip, tmp_path: Path) -> Path:
     (root / "notes.txt").write_text("no video")
     (root / "photo.png").write_bytes(b"\x89PNG")
     (root / "folder.mp4").mkdir()
-    write_frame_index(
-        root / "left.mp4", segment_uris=[root / "left_0.mp4", root / "left_1.mp4"], if_exists="replace"
-    )
+    files = [root / "left_0.mp4", root / "left_1.mp4"]
+    whole = scan_frame_index(files[0], segment_uris=files)
+    write_index(f"{root}/left.mp4.lance", [whole.segment_table(number) for number in range(2)])
     return root
 
 
