@@ -174,6 +174,8 @@ def find_index_with(
     index_dir: str | os.PathLike[str] | None = None,
     store: ObjectStore | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    *,
+    is_name: bool = False,
 ) -> FoundIndex:
     """Look for the index of a video, beside it and in the cache directory, and compare it with the video.
 
@@ -183,6 +185,7 @@ def find_index_with(
         index_dir: Look in this directory only, and not beside the video nor in the cache directory.
         store: Where the bytes of the files are; chosen by each URI's scheme without it.
         storage_options: For cloud stores.
+        is_name: The caller knows the files of the recording, so that its name need not be one.
 
     Raises:
         MediaNotFoundError: There is neither such a file nor an index of that name.
@@ -205,7 +208,7 @@ def find_index_with(
         lambda: kind.open(uri, storage_options=storage_options, store=store, index_dir=index_dir, info=video),
         head,
     )
-    if missing is not None and found.state == NO_INDEX:
+    if missing is not None and found.state == NO_INDEX and not is_name:
         raise missing
     if found.state in (FRESH, NO_INDEX) or index_dir is not None or video is None:
         return found

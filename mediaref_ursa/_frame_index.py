@@ -397,11 +397,13 @@ def write_frame_index(
     if replace_or_keep == "error":
         target.refuse_existing()
     elif replace_or_keep == "keep":
-        found = find_index_with(LanceFrameIndex, video, index_dir, store, storage_options)
         named = given_segments(video, segment_uris, segments)
         wanted = all_segments(video, named, has_own_store=store is not None) if named else []
         if store is None:
             wanted = [absolute_place(part) for part in wanted]
+        found = find_index_with(
+            LanceFrameIndex, video, index_dir, store, storage_options, is_name=bool(named)
+        )
         if found.index is not None and found.describes(wanted, timestamps, full, stream_index, decode):
             return found.index
         found.check_replaceable(video, has_timestamps=timestamps is not None)

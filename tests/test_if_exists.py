@@ -181,3 +181,25 @@ def test_keep_of_a_video_on_a_web_server(
 def test_keep_of_nothing_is_the_error_of_writing(tmp_path: Path) -> None:
     with pytest.raises(MediaNotFoundError):
         write_frame_index(tmp_path / "none.mp4", if_exists="keep")
+
+
+def test_keep_of_segments_that_have_no_index_yet(video: Path, other: Path) -> None:
+    whole = [video, other]
+    for _ in range(2):
+        assert len(write_frame_index(video, segment_uris=whole, if_exists="keep")) == 118
+        assert len(write_frame_index(video, if_exists="keep")) == 118
+    assert version(video) == 1
+    assert len(write_frame_index(video, segment_uris=[other, video, other], if_exists="keep")) == 188
+    shutil.copy(video, other)
+    assert len(write_frame_index(video, if_exists="keep")) == 144
+
+
+def test_keep_of_a_recording_whose_name_is_no_file(video: Path, other: Path) -> None:
+    name = video.with_name("left.mp4")
+    for _ in range(2):
+        assert len(write_frame_index(name, segments=[video, other], if_exists="keep")) == 118
+        assert len(write_frame_index(name, if_exists="keep")) == 118
+    assert version(name) == 1
+    assert len(write_frame_index(name, segments=[other, video, other], if_exists="keep")) == 188
+    shutil.copy(video, other)
+    assert len(write_frame_index(name, if_exists="keep")) == 144
