@@ -18,12 +18,14 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-
 from mediaref_ursa._access import IndexLimits
+from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._lance_files import TableRefusedError
 from mediaref_ursa._process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._uris import scheme_of
+
+with needs_extra("video"):
+    import pyarrow as pa
 
 _LENGTHS = struct.Struct("<QQ")
 _MAX_TEXT_BYTES = 64 << 20
