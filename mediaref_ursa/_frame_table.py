@@ -63,6 +63,8 @@ class SegmentInfo:
         start_headers: ``(packet, headers)``, packets ascending: what a decoder that begins at the packet, or
             at a later one up to the next entry, must be fed in front of it: it came with earlier packets.
         reader_version: Version of what found the random access points, ``READER_VERSION`` now.
+        untimed: Ticks, ascending, at which frames that have no time of their own take the place of the one
+            before, until the next one begins. No reference names them.
     """
 
     uri: str
@@ -90,6 +92,7 @@ class SegmentInfo:
     restartable: bool = False
     start_headers: tuple[tuple[int, bytes], ...] = ()
     reader_version: int = READER_VERSION
+    untimed: tuple[int, ...] = ()
 
     @property
     def is_outdated(self) -> bool:
@@ -247,6 +250,11 @@ class SegmentTable:
         return ticks_to_ns_ceil(self.pts, self.info.time_base)
 
     @cached_property
+    def untimed_ns(self) -> Int64Array:
+        """int64: the first whole nanosecond at which each stretch of frames without a time is shown."""
+        return ticks_to_ns_ceil(np.array(self.info.untimed, dtype=np.int64), self.info.time_base)
+
+    @cached_property
     def end_ns(self) -> int:
         """The first whole nanosecond at which the last frame is shown no more."""
         end = self.pts[-1:] + self.duration[-1:]
@@ -293,7 +301,7 @@ def _check(table: SegmentTable) -> None:
     problem = _column_problem(table) or _value_problem(table)
     if problem is None:
         try:
-            _ = table.start_ns, table.end_ns, table.pts_ns
+            _ = table.start_ns, table.end_ns, table.pts_ns, table.untimed_ns
         except (OverflowError, ValueError) as error:
             problem = str(error)
     if problem is not None:

@@ -76,6 +76,7 @@ def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
                     [packet, base64.b64encode(headers).decode()] for packet, headers in info.start_headers
                 ],
                 "reader_version": info.reader_version,
+                "untimed": list(info.untimed),
                 "frames": len(table),
                 "packets": len(table.packets),
                 "columns_crc32": table.columns_crc32,
@@ -156,6 +157,7 @@ def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
         restartable=segment.get("restartable") is True,
         start_headers=_start_headers(segment.get("start_headers", [])),
         reader_version=min(int(segment.get("reader_version", 1)), READER_VERSION),
+        untimed=_untimed(segment.get("untimed", [])),
     )
     crc = segment.get("columns_crc32")
     return SegmentEntry(info, sizes[3], sizes[4], None if crc is None else int(crc))
@@ -191,6 +193,13 @@ def _count(value: Any) -> int:
     if not 0 <= number < _TOO_LARGE:
         raise ValueError(f"expected a count, found {number}")
     return number
+
+
+def _untimed(value: Any) -> tuple[int, ...]:
+    ticks = tuple(int(tick) for tick in value)
+    if any(not -_TOO_LARGE < tick < _TOO_LARGE for tick in ticks) or sorted(set(ticks)) != list(ticks):
+        raise ValueError("times of untimed frames that do not ascend")
+    return ticks
 
 
 def _small(value: Any) -> int:
