@@ -182,6 +182,25 @@ def test_matroska_that_says_when_frames_are_decoded(tmp_path: Path) -> None:
         assert_as_reported(path)
 
 
+OPEN_GOP = x264("keyint=12:min-keyint=12:scenecut=0:open-gop=1:bframes=3:b-adapt=0")
+
+
+@pytest.mark.parametrize("encoding", [H264_IDR, OPEN_GOP])
+@pytest.mark.parametrize("container", ["avi", "vfw"])
+def test_pictures_that_lead_an_open_gop_where_times_do_not_tell(
+    container: str, encoding: Encoding, tmp_path: Path
+) -> None:
+    """AVI says when packets are decoded: the leading pictures seem to follow the first of their GOP."""
+    path = tmp_path / "leading.avi"
+    if container == "avi":
+        encode(path, replace(encoding, container="avi", suffix="avi"))
+    else:
+        vfw(path, encoding)
+    assert_as_reported(path)
+    starts = np.unique(scan_frame_index(path).segment_table(0).start)
+    assert len(starts) == 4
+
+
 def test_a_stream_in_which_no_frame_has_a_time_is_unsupported(tmp_path: Path) -> None:
     path = tmp_path / "some.ts"
     encode(path, Encoding("libx264", "mpegts", "ts", "h264", SMALL["options"], count=30))

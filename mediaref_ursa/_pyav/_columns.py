@@ -198,20 +198,20 @@ def starts_of(columns: Columns, shown: Int64Array) -> Int64Array:
 
     It is the last random access point, in decode order, that is neither decoded nor shown after the
     frame: pictures that are decoded after an open GOP's first picture but shown before it refer to
-    the GOP before. Without one, decoding begins at the first packet; so it does where starts were found by
-    decoding, and this frame was not seen to come out from there.
+    the GOP before. Without one, decoding begins at the first packet. Where starts were found by decoding, it is
+    the last packet from which the frame was seen to come out.
     """
+    if columns.exact is not None:
+        proven = np.zeros(len(columns), dtype=np.int64)
+        proven[columns.exact.packet] = columns.exact.start
+        of_shown: Int64Array = proven[shown]
+        return of_shown
     points = np.flatnonzero(columns.random_access)
     if not len(points):
         return np.zeros(len(shown), dtype=np.int64)
     step = np.searchsorted(points, shown, side="right") - 1
     step = last_not_above(columns.pts[points], step, columns.pts[shown])
-    starts = np.where(step >= 0, points[np.maximum(step, 0)], 0).astype(np.int64)
-    if columns.exact is not None:
-        count = len(columns)
-        proven = np.isin(starts * count + shown, columns.exact.start * count + columns.exact.packet)
-        starts[~proven] = 0
-    return starts
+    return np.where(step >= 0, points[np.maximum(step, 0)], 0).astype(np.int64)
 
 
 def _durations(pts: Int64Array, duration: Int64Array, time_base: Fraction) -> Int64Array:
@@ -219,6 +219,21 @@ def _durations(pts: Int64Array, duration: Int64Array, time_base: Fraction) -> In
     gaps = np.diff(pts)
     lasting = np.append(gaps, gaps[-1] if len(gaps) else 1)
     return np.where(duration > 0, duration, lasting).astype(np.int64)
+
+
+def times_follow_decode_order(columns: Columns, info: SegmentInfo) -> bool:
+    """Whether the container says when frames are decoded in place of when they are shown, as AVI does.
+
+    Then times do not tell which pictures lead an open GOP.
+    """
+    pts = columns.pts
+    has_all = bool((pts != NO_PTS).all())
+    return (
+        info.codec in ("h264", "hevc")
+        and info.reorder_depth > 0
+        and has_all
+        and bool((np.diff(pts) > 0).all())
+    )
 
 
 def uncertain_head(columns: Columns) -> int | None:

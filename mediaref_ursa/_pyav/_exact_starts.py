@@ -25,13 +25,10 @@ class ExactStarts:
     """What decoding afresh has shown.
 
     Attributes:
-        points: int64 ``(k,)``, ascending: the packets from which a fresh decoder gave the frames of the
-            linear decode.
-        start: int64 ``(m,)``, the packet at which a decoder began that ...
-        packet: int64 ``(m,)``, ... gave the linear decode's frame of this packet.
+        start: int64 ``(m,)``, the last packet from which a fresh decoder gave a frame of the linear decode.
+        packet: int64 ``(m,)``, the packet of that frame.
     """
 
-    points: Int64Array
     start: Int64Array
     packet: Int64Array
 
@@ -65,7 +62,7 @@ class _Search:
     def __init__(self, info: SegmentInfo, trial: Trial) -> None:
         self._info = info
         self._trial = trial
-        self._pts_of = dict(zip(trial.numbers.tolist(), trial.pts.tolist(), strict=True))
+        self._place_of = {number: place for place, number in enumerate(trial.numbers.tolist())}
         self._crc = PixelCrc()
         self._holder: _Witness | None = None
         self._challenger: _Witness | None = None
@@ -76,7 +73,7 @@ class _Search:
         number = packet.number
         if number == 0:
             self._holder = self._begin(0)
-        elif is_candidate and self._challenger is None and number in self._pts_of and self._spare > 0:
+        elif is_candidate and self._challenger is None and number in self._place_of and self._spare > 0:
             self._challenger = self._begin(number)
         self._spare += number % _SPARE_SHARE == 0
         holder, challenger = self._holder, self._challenger
@@ -94,13 +91,14 @@ class _Search:
         for witness in (self._holder, self._challenger):
             if witness is not None:
                 witness.drain()
-        proven = [w for w in self._all if not w.has_failed and w.start in w.proven]
-        pairs = [(w.start, number) for w in proven for number in w.proven]
-        start, packet = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-        return ExactStarts(np.array([w.start for w in proven], dtype=np.int64), start, packet)
+        start_of: dict[int, int] = {}
+        for witness in self._all:  # ascending
+            if witness.start in witness.proven and not witness.has_failed:
+                start_of.update(dict.fromkeys(witness.proven, witness.start))
+        return ExactStarts(np.array([*start_of.values()], np.int64), np.array([*start_of], np.int64))
 
     def _begin(self, number: int) -> _Witness:
-        witness = _Witness(number, self._info, self._trial, self._pts_of, self._crc)
+        witness = _Witness(number, self._info, self._trial, self._place_of, self._crc)
         self._all.append(witness)
         return witness
 
@@ -126,7 +124,7 @@ class _Witness:
     start: int
     info: SegmentInfo
     trial: Trial
-    pts_of: dict[int, int]
+    place_of: dict[int, int]
     crc: PixelCrc
     has_failed: bool = False
     proven: set[int] = field(default_factory=set)
@@ -138,7 +136,7 @@ class _Witness:
 
     def feed(self, packet: EncodedPacket) -> None:
         """Decode one packet and look at the frames that come out."""
-        if packet.number in self.trial.pixels and self._is_mine(packet.number):
+        if packet.number in self.place_of and self._is_mine(packet.number):
             self._due.append(packet.number)
         while self._due and self._due[0] < packet.number - 2 * _MOST_OVERLAP_PACKETS:
             self._due.popleft()  # it never comes
@@ -160,8 +158,8 @@ class _Witness:
         """Whether its frames have come out but for those that a decoder from ``successor`` on gives too."""
         while self._due and self._due[0] in self.proven:
             self._due.popleft()
-        first_time = self.pts_of[successor]
-        own = [n for n in self._due if n < successor or self.pts_of[n] < first_time]
+        place = self.place_of[successor]
+        own = [n for n in self._due if n < successor or self.place_of[n] < place]
         return all(number in self.proven for number in own)
 
     def close(self) -> None:
@@ -169,7 +167,7 @@ class _Witness:
         del self._context
 
     def _is_mine(self, number: int) -> bool:
-        return self.start == 0 or self.pts_of[number] >= self.pts_of[self.start]
+        return self.start == 0 or self.place_of[number] >= self.place_of[self.start]
 
     def _look(self, frames: Iterable[VideoFrame]) -> None:
         for frame in frames:

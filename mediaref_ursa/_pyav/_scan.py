@@ -15,7 +15,14 @@ from mediaref_ursa._frame_table import SPARSE, UNKNOWN, SegmentInfo, SegmentTabl
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._pyav._check import checked_by_decoding
 from mediaref_ursa._pyav._claims import DeclinedError
-from mediaref_ursa._pyav._columns import Columns, segment_table, starts_of, timed_packets, uncertain_head
+from mediaref_ursa._pyav._columns import (
+    Columns,
+    segment_table,
+    starts_of,
+    timed_packets,
+    times_follow_decode_order,
+    uncertain_head,
+)
 from mediaref_ursa._pyav._demux import open_video, packets, refuse_changes
 from mediaref_ursa._pyav._exact_starts import exact_starts
 from mediaref_ursa._pyav._probe import probe_segment
@@ -92,8 +99,9 @@ def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | Non
         info = replace(info, cut_short=True)
     columns.finish(info)
     info = _with_facts(info, columns)
-    if inspector is None or columns.uncertain:
-        _learn_by_decoding(reader, info, columns, verify_starts=inspector is None or columns.needs_trial)
+    unread = inspector is None or columns.needs_trial or times_follow_decode_order(columns, info)
+    if unread or columns.uncertain:
+        _learn_by_decoding(reader, info, columns, verify_starts=unread)
     else:
         _decode_head(reader, info, columns, uncertain_head(columns))
         _break_ties(reader, info, columns)
@@ -115,6 +123,8 @@ def _sparse_table(
     if not whatever_it_costs and 2 * (sum(columns.size[: head or 0]) + reader.bytes_read) > reader.length:
         raise DeclinedError("the beginning, which must be decoded, is half of the file")
     _decode_head(reader, info, columns, head)
+    if times_follow_decode_order(columns, info):
+        raise DeclinedError("times that say when frames are decoded")
     if tied_packets(columns.pts, timed_packets(columns)):
         raise DeclinedError("frames that share a time")
     if progress is not None:
@@ -198,8 +208,6 @@ def _learn_by_decoding(
     columns.rank[trial.numbers] = np.arange(len(trial.numbers))
     if verify_starts:
         columns.exact = exact_starts(numbered_packets(reader, info), info, candidates, trial)
-        columns.random_access[:] = False
-        columns.random_access[columns.exact.points] = True
     columns.random_access &= columns.pts != NO_PTS
     untimed = int((trial.pts == NO_PTS).sum())
     if untimed:
