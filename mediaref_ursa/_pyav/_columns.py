@@ -198,8 +198,8 @@ def starts_of(columns: Columns, shown: Int64Array) -> Int64Array:
 
     It is the last random access point, in decode order, that is neither decoded nor shown after the
     frame: pictures that are decoded after an open GOP's first picture but shown before it refer to
-    the GOP before. Without one, decoding begins at the first packet. Where starts were found by decoding, it is
-    the last packet from which the frame was seen to come out.
+    the GOP before. Without one, decoding begins at the first packet. Where starts were found by decoding,
+    it is the last packet from which the frame was seen to come out.
     """
     if columns.exact is not None:
         proven = np.zeros(len(columns), dtype=np.int64)
