@@ -301,7 +301,7 @@ def _check(table: SegmentTable) -> None:
     problem = _column_problem(table) or _value_problem(table)
     if problem is None:
         try:
-            _ = table.start_ns, table.end_ns, table.pts_ns, table.untimed_ns
+            _check_times(table)
         except (OverflowError, ValueError) as error:
             problem = str(error)
     if problem is not None:
@@ -309,6 +309,14 @@ def _check(table: SegmentTable) -> None:
             f"the frame index cannot be true: {problem}; write it anew with: mediaref-ursa index --overwrite",
             uri=table.info.uri,
         )
+
+
+def _check_times(table: SegmentTable) -> None:
+    """Raise where a time does not fit into nanoseconds: times ascend, so that the first and last tell."""
+    ends = [int(table.pts[0]), int(table.pts[-1]) + int(table.duration[-1])] if len(table) else [0]
+    ticks_to_ns_ceil(
+        np.array([*ends, *table.info.untimed[:1], *table.info.untimed[-1:]]), table.info.time_base
+    )
 
 
 def _column_problem(table: SegmentTable) -> str | None:

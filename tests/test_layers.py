@@ -78,6 +78,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 PARTS = {
     "_lance_calls": "_lance",
+    "_lance_rows": "_lance",
     "_cache": "store",  # the cache on disk is read as a store
     "_segment_cache": "store",
     "_cli_cache": "_cli",
