@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
+from mediaref_ursa._raw_streams import LENGTH_CHECKS, raw_stream, stream_without_times
 from mediaref_ursa._reader import ReadRange
 
 SNIFF_BYTES = 600
@@ -60,8 +61,19 @@ def sniff_container(head: bytes, *, uri: str | None = None) -> str:
     ):
         if matches:
             return name
+    name_of_stream = raw_stream(head)
+    if name_of_stream is not None:
+        return name_of_stream
+    without_times = stream_without_times(head)
+    if without_times is not None:
+        raise UnsupportedMediaError(
+            f"expected a video whose frames have times, found {without_times}; put it into a container, for "
+            "instance with: ffmpeg -i FILE -c copy FILE.mp4",
+            uri=uri,
+        )
     raise UnsupportedMediaError(
-        "expected a video (MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg, ASF, IVF, GIF), "
+        "expected a video (MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg, ASF, IVF, GIF, or "
+        "another of docs/containers.md), "
         f"found bytes that begin with {head[:16]!r}; a playlist, a script or text is not read as one",
         uri=uri,
     )
@@ -233,6 +245,7 @@ _LENGTH_CHECKS: dict[str, Callable[[int, ReadRange], bool]] = {
     "gif": _gif_is_cut_short,
     "mpeg": _mpegps_is_cut_short,
     "ogg": _ogg_is_cut_short,
+    **LENGTH_CHECKS,
 }
 
 

@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_storage_options",
         "layout",
         "_containers",
+        "_raw_streams",
         "_reader",
         "_pixels",
         "_frame_table",
