@@ -27,6 +27,7 @@ _CONTAINERS = frozenset(
 _TOP_LEVEL = frozenset({b"moov", b"moof", b"meta", b"udta", b"trak", b"sidx", b"styp", b"free", b"mfra"})
 _DEEPEST = 16
 _HEADER_BYTES = 16
+_MOST_BOXES = 1 << 22  # some days of fragments
 _MOST_SEARCHED_BYTES = 1 << 16
 _MOST_INFLATED_BYTES = 64 << 20
 _FIELDS_OF_SAMPLE = (0x100, 0x200, 0x400, 0x800)  # of trun's flags (ISO/IEC 14496-12, 8.8.8)
@@ -110,6 +111,7 @@ class _Mp4Check(_NoCheck):
         self._end_of_read = 0
         self._seen: set[int] = set()
         self._in_fragments = 0
+        self._left_boxes = _MOST_BOXES
         self._is_audio = False
         self._share = 1
 
@@ -125,6 +127,12 @@ class _Mp4Check(_NoCheck):
 
     def _box(self, read: ReadAt, start: int, stop: int, depth: int) -> int:
         """Look at one box and what it contains; return where the next begins."""
+        self._left_boxes -= 1
+        if self._left_boxes < 0:
+            raise LimitExceededError(
+                f"expected a movie of at most {_MOST_BOXES} boxes, found more: the container is forged or damaged",
+                uri=self._uri,
+            )
         header = read(start, min(_HEADER_BYTES, stop - start))
         size, content = int.from_bytes(header[:4], "big"), 8
         if size == 1:

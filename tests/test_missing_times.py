@@ -201,6 +201,85 @@ def test_pictures_that_lead_an_open_gop_where_times_do_not_tell(
     assert len(starts) == 4
 
 
+@pytest.mark.parametrize("codec", ["mpeg1video", "mpeg2video", "mpeg4"])
+@pytest.mark.parametrize("kind", ["of decoding", "shuffled", "backwards"])
+def test_times_that_cannot_be_those_of_presentation(kind: str, codec: str, tmp_path: Path) -> None:
+    encoding = Encoding(codec, "matroska", "mkv", codec, gop=12, b_frames=2, count=48)
+    path = tmp_path / "lying.mkv"
+    private, packets = _encoded(encoding, path)
+    by = np.random.default_rng(0).integers(-3, 4, len(packets)).tolist()
+    new = {
+        "of decoding": lambda place, ms: 40 * place,
+        "shuffled": lambda place, ms: max(0, ms + 40 * by[place]),
+        "backwards": lambda place, ms: 2000 - ms,
+    }[kind]
+    blocks = [MatroskaBlock(new(i, ms), (data,), key) for i, (ms, data, key) in enumerate(packets)]
+    name = {"mpeg1video": "V_MPEG1", "mpeg2video": "V_MPEG2", "mpeg4": "V_MPEG4/ISO/ASP"}[codec]
+    write_matroska(path, MatroskaTrack(name, private, encoding.size), blocks)
+    assert_as_reported(path)
+
+
+@pytest.mark.parametrize("kind", ["later", "negative", "none", "turned"])
+def test_composition_offsets_of_flash_video(kind: str, tmp_path: Path) -> None:
+    """Each tag says by how much its frame is shown after it is decoded; some say less than nothing."""
+    path = tmp_path / "offsets.flv"
+    encode(path, replace(H264_IDR, container="flv", suffix="flv"))
+    data = bytearray(path.read_bytes())
+    at = 13
+    while at + 11 < len(data):
+        if data[at] == 9 and data[at + 12] == 1:
+            offset = int.from_bytes(data[at + 13 : at + 16], "big", signed=True)
+            new = {"later": offset + 80, "negative": offset - 400, "none": 0, "turned": -offset}[kind]
+            data[at + 13 : at + 16] = new.to_bytes(3, "big", signed=True)
+        at += 11 + int.from_bytes(data[at + 1 : at + 4], "big") + 4
+    path.write_bytes(bytes(data))
+    assert_as_reported(path)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mjpeg"])
+def test_avi_with_empty_chunks(codec: str, tmp_path: Path) -> None:
+    """An empty chunk says that the frame before is shown once more; it moves those that follow."""
+    path = tmp_path / "empty.avi"
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    encode(path, Encoding(codec, "avi", "avi", codec, gop=12, pixel_format=pixels))
+    data = path.read_bytes()
+    movi, index = data.index(b"movi") + 4, data.index(b"idx1") + 8
+    body, entries, at, number = b"", b"", movi, 0
+    while data[at : at + 4] == b"00dc":
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        flags = data[index + 16 * number + 4 : index + 16 * number + 8]
+        entries += b"00dc" + flags + (len(body) + 4).to_bytes(4, "little") + size.to_bytes(4, "little")
+        body += data[at : at + 8 + size + size % 2]
+        if number in (3, 10, 11, 30):
+            entries += b"00dc" + bytes(4) + (len(body) + 4).to_bytes(4, "little") + bytes(4)
+            body += b"00dc" + bytes(4)
+        at += 8 + size + size % 2
+        number += 1
+    new = data[: movi - 8] + (len(body) + 4).to_bytes(4, "little") + b"movi" + body
+    new += b"idx1" + len(entries).to_bytes(4, "little") + entries
+    path.write_bytes(new[:4] + (len(new) - 8).to_bytes(4, "little") + new[8:])
+    assert_as_reported(path)
+
+
+@pytest.mark.parametrize("second", ["larger", "of another GOP", "on another PID"])
+def test_a_transport_stream_that_changes_in_the_middle(second: str, tmp_path: Path) -> None:
+    path, part = tmp_path / "two.ts", tmp_path / "one.ts"
+    encode(path, replace(H264_IDR, container="mpegts", count=30))
+    changes = {
+        "larger": {"size": (128, 96)},
+        "of another GOP": {"options": OPEN_GOP.options},
+        "on another PID": {"muxer_options": {"mpegts_start_pid": "512"}},
+    }
+    later = replace(H264_IDR, container="mpegts", count=30, ticks=lambda i: i + 30)
+    encode(part, replace(later, **changes[second]))
+    path.write_bytes(path.read_bytes() + part.read_bytes())
+    frames = linear_frames(path)
+    found = batch_decode([MediaRef(str(path), round(frame.time * NS)) for frame in frames])
+    assert all(np.array_equal(a, b.rgb) for a, b in zip(found, frames, strict=True))
+    index = scan_frame_index(path)
+    assert index.pts_table(0).tolist() == [frame.pts for frame in frames]
+
+
 def test_a_stream_in_which_no_frame_has_a_time_is_unsupported(tmp_path: Path) -> None:
     path = tmp_path / "some.ts"
     encode(path, Encoding("libx264", "mpegts", "ts", "h264", SMALL["options"], count=30))

@@ -221,19 +221,20 @@ def _durations(pts: Int64Array, duration: Int64Array, time_base: Fraction) -> In
     return np.where(duration > 0, duration, lasting).astype(np.int64)
 
 
-def times_follow_decode_order(columns: Columns, info: SegmentInfo) -> bool:
-    """Whether the container says when frames are decoded in place of when they are shown, as AVI does.
+def times_contradict_order(columns: Columns, info: SegmentInfo) -> bool:
+    """Whether times cannot be those of presentation: then they do not tell which pictures lead an open GOP.
 
-    Then times do not tell which pictures lead an open GOP.
+    AVI says when packets are decoded. A B-picture of MPEG is shown before the reference decoded last.
     """
     pts = columns.pts
-    has_all = bool((pts != NO_PTS).all())
-    return (
-        info.codec in ("h264", "hevc")
-        and info.reorder_depth > 0
-        and has_all
-        and bool((np.diff(pts) > 0).all())
-    )
+    if info.codec in ("h264", "hevc"):
+        has_all = bool((pts != NO_PTS).all())
+        return info.reorder_depth > 0 and has_all and bool((np.diff(pts) > 0).all())
+    if info.codec not in ("mpeg1video", "mpeg2video", "mpeg4"):
+        return False
+    is_b = np.array(columns.discardable) > 0
+    reference = np.maximum.accumulate(np.where(is_b, 0, np.arange(len(pts))))
+    return bool((pts > pts[reference])[is_b].any())
 
 
 def uncertain_head(columns: Columns) -> int | None:

@@ -20,7 +20,7 @@ from mediaref_ursa._pyav._columns import (
     segment_table,
     starts_of,
     timed_packets,
-    times_follow_decode_order,
+    times_contradict_order,
     uncertain_head,
 )
 from mediaref_ursa._pyav._demux import open_video, packets, refuse_changes
@@ -99,7 +99,7 @@ def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | Non
         info = replace(info, cut_short=True)
     columns.finish(info)
     info = _with_facts(info, columns)
-    unread = inspector is None or columns.needs_trial or times_follow_decode_order(columns, info)
+    unread = inspector is None or columns.needs_trial or times_contradict_order(columns, info)
     if unread or columns.uncertain:
         _learn_by_decoding(reader, info, columns, verify_starts=unread)
     else:
@@ -123,8 +123,8 @@ def _sparse_table(
     if not whatever_it_costs and 2 * (sum(columns.size[: head or 0]) + reader.bytes_read) > reader.length:
         raise DeclinedError("the beginning, which must be decoded, is half of the file")
     _decode_head(reader, info, columns, head)
-    if times_follow_decode_order(columns, info):
-        raise DeclinedError("times that say when frames are decoded")
+    if times_contradict_order(columns, info):
+        raise DeclinedError("times that are not those of presentation")
     if tied_packets(columns.pts, timed_packets(columns)):
         raise DeclinedError("frames that share a time")
     if progress is not None:
