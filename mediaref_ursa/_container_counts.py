@@ -130,7 +130,8 @@ class _Mp4Check(_NoCheck):
         self._left_boxes -= 1
         if self._left_boxes < 0:
             raise LimitExceededError(
-                f"expected a movie of at most {_MOST_BOXES} boxes, found more: the container is forged or damaged",
+                f"expected a movie of at most {_MOST_BOXES} boxes, found more: the container is forged "
+                "or damaged",
                 uri=self._uri,
             )
         header = read(start, min(_HEADER_BYTES, stop - start))
