@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
-from mediaref_ursa._raw_streams import LENGTH_CHECKS, raw_stream, stream_without_times
+from mediaref_ursa._raw_streams import LENGTH_CHECKS, is_jpeg_stream, raw_stream, stream_without_times
 from mediaref_ursa._reader import ReadRange
 
 SNIFF_BYTES = 600
@@ -78,6 +78,24 @@ def sniff_container(head: bytes, *, uri: str | None = None) -> str:
         f"found bytes that begin with {head[:16]!r}; a playlist, a script or text is not read as one",
         uri=uri,
     )
+
+
+def find_container(length: int, read_range: ReadRange, *, uri: str | None = None) -> str:
+    """Return FFmpeg's name of the demuxer for a file, as :func:`sniff_container` does for its head.
+
+    Args:
+        length: Bytes of the file.
+        read_range: Returns up to ``length`` bytes from ``offset`` on.
+        uri: Named in errors.
+
+    Raises:
+        CorruptMediaError: The file is empty.
+        UnsupportedMediaError: It is no video.
+    """
+    head = read_range(0, SNIFF_BYTES)
+    if head[:3] == b"\xff\xd8\xff" and is_jpeg_stream(length, read_range):
+        return "mjpeg"
+    return sniff_container(head, uri=uri)
 
 
 def is_cut_short(name: str, length: int, read_range: ReadRange) -> bool:

@@ -13,6 +13,9 @@ _FLIC_MAGIC = (b"\x11\xaf", b"\x12\xaf")
 _FLIC_CHUNKS = (b"\xfa\xf1", b"\x00\xf1")  # a frame, or the prefix of a file
 _FLIC_HEADER_BYTES = 128
 _DIF_BLOCK_BYTES = 80
+_JPEG = b"\xff\xd8\xff"
+_JPEG_FRAMES = frozenset({b"\xc0", b"\xc1", b"\xc2", b"\xc3"})
+_MOST_PICTURE_BYTES = 16 << 20
 _START_CODES = (b"\0\0\0\1", b"\0\0\1")
 _H264_FIRST_UNITS = (1, 5, 6, 7, 8, 9)
 _HEVC_FIRST_UNITS = (32, 33, 34, 35, 39)
@@ -43,6 +46,41 @@ def raw_stream(head: bytes) -> str | None:
     ):
         if matches:
             return name
+    return None
+
+
+def is_jpeg_stream(length: int, read_range: ReadRange) -> bool:
+    """Whether a file is JPEG pictures of one size, one right after another, and no photo with its preview.
+
+    Args:
+        length: Bytes of the file.
+        read_range: Returns up to ``length`` bytes from ``offset`` on.
+    """
+    size, position = None, 0
+    for _ in range(2):
+        found = _jpeg_picture(read_range(position, min(_MOST_PICTURE_BYTES, length - position)))
+        if found is None or (size is not None and found[0] != size):
+            return False
+        size, position = found[0], position + found[1]
+    return True
+
+
+def _jpeg_picture(data: bytes) -> tuple[bytes, int] | None:
+    """Return the size of a JPEG picture as its frame header has it, and its length in bytes.
+
+    None for what is no picture, and for a photo that says that others follow it (MPF, CIPA DC-007).
+    """
+    position, size = 2, None
+    while data[:3] == _JPEG and data[position : position + 1] == b"\xff":
+        marker, segment = data[position + 1 : position + 2], position + 2
+        if marker in _JPEG_FRAMES:
+            size = data[segment + 3 : segment + 7]
+        if marker == b"\xe2" and data[segment + 2 : segment + 6] == b"MPF\0":
+            return None
+        position = segment + int.from_bytes(data[segment : segment + 2], "big")
+        if marker == b"\xda":
+            end = data.find(b"\xff\xd9", position)
+            return None if size is None or end < 0 else (size, end + 2)
     return None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from mediaref_ursa import (
     batch_decode,
     write_frame_index,
 )
-from mediaref_ursa._containers import SNIFF_BYTES, is_cut_short, sniff_container
+from mediaref_ursa._containers import SNIFF_BYTES, find_container, is_cut_short, sniff_container
 from mediaref_ursa._frame_index import scan_frame_index
 from mediaref_ursa._raw_streams import raw_stream, stream_without_times
 from mediaref_ursa.video_decoder import BatchDecodingStrategy
@@ -37,6 +39,7 @@ ENCODINGS = {
     "mxf": Encoding("mpeg2video", "mxf", "mxf", "mpeg2video", FINE, gop=12, b_frames=2),
     "mxf with h264": Encoding("libx264", "mxf", "mxf", "h264", gop=12, b_frames=2),
     "obu": Encoding("libsvtav1", "obu", "obu", "av1", SVT),
+    "jpeg pictures": Encoding("mjpeg", "mjpeg", "mjpeg", "mjpeg", FINE, pixel_format="yuvj420p", count=20),
     "realmedia 1": Encoding("rv10", "rm", "rm", "rv10", FINE, gop=12),
     "realmedia 2": Encoding("rv20", "rm", "rm", "rv20", FINE, gop=12),
 }
@@ -73,8 +76,10 @@ def made(name: str, folder: Path) -> Path:
 
 def reported(path: Path) -> list[OracleFrame]:
     """Return the frames of a linear decode by the demuxer that the bytes call for, whatever the name says."""
-    named = path.with_name(f"named.{sniff_container(path.read_bytes()[:SNIFF_BYTES])}")
-    named.write_bytes(path.read_bytes())
+    data = path.read_bytes()
+    container = find_container(len(data), lambda at, size: data[at : at + size])
+    named = path.with_name(f"named.{container}")
+    named.write_bytes(data)
     return linear_frames(named)
 
 
@@ -133,6 +138,35 @@ def test_a_png_that_does_not_move_is_no_video(tmp_path: Path) -> None:
         batch_decode([MediaRef(str(path), 0)])
     moving = made("apng", tmp_path)
     assert MediaRef(str(moving)).to_ndarray().shape == (64, 96, 3)
+
+
+def jpeg(number: int, size: tuple[int, int] = (96, 64), **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(make_picture(number, *size)).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def test_a_photo_is_no_stream_of_pictures(tmp_path: Path) -> None:
+    """One picture, with a preview behind it, with a film behind it, or several that it names itself."""
+    photo = jpeg(1)
+    named = photo[:2] + b"\xff\xe2\0\x0aMPF\0" + bytes(4) + photo[2:] + jpeg(2)
+    film = b"\0\0\0\x18ftypmp42" + bytes(12)
+    thumbnail = photo[:2] + b"\xff\xe1" + (len(photo) + 2).to_bytes(2, "big") + photo + photo[2:]
+    for number, data in enumerate(
+        (photo, photo + jpeg(2, (48, 32)), photo + film, named, photo + b"\0\0" + photo, thumbnail)
+    ):
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes(data)
+        with pytest.raises(UnsupportedMediaError):
+            batch_decode([MediaRef(str(path), 0)])
+        if data is not named:  # its list of pictures is none that Pillow reads
+            assert MediaRef(str(path)).to_ndarray().shape == (64, 96, 3)
+    progressive = tmp_path / "progressive.mjpeg"
+    progressive.write_bytes(b"".join(jpeg(number, progressive=True) for number in range(4)))
+    frames = reported(progressive)
+    found = batch_decode([MediaRef(str(progressive), round(frame.time * 10**9)) for frame in frames])
+    assert len(frames) == 4
+    assert all(np.array_equal(a, b.rgb) for a, b in zip(found, frames, strict=True))
 
 
 def test_what_only_begins_like_a_stream_is_no_stream() -> None:
