@@ -84,6 +84,7 @@ class _Search:
             self._spare -= challenger is not None
             holder.feed(packet)
             if holder.has_failed:
+                holder.close()
                 self._holder = None
             self._judge(number)
 
@@ -165,6 +166,8 @@ class _Witness:
     def close(self) -> None:
         """Let the decoder go; what it has shown stays."""
         del self._context
+        self._given.clear()
+        self._due.clear()
 
     def _is_mine(self, number: int) -> bool:
         return self.start == 0 or self.place_of[number] >= self.place_of[self.start]
