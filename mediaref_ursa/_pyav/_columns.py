@@ -228,8 +228,8 @@ def times_contradict_order(columns: Columns, info: SegmentInfo) -> bool:
     """
     pts = columns.pts
     if info.codec in ("h264", "hevc"):
-        has_all = bool((pts != NO_PTS).all())
-        return info.reorder_depth > 0 and has_all and bool((np.diff(pts) > 0).all())
+        reorders = 0 < info.reorder_depth < len(pts)
+        return reorders and bool((pts != NO_PTS).all() and (np.diff(pts) > 0).all())
     if info.codec not in ("mpeg1video", "mpeg2video", "mpeg4"):
         return False
     is_b = np.array(columns.discardable) > 0
