@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._data_uri import DataURI
     from mediaref_ursa._decode_plan import DecodePlan
     from mediaref_ursa._errors import (
+        BitDepthWarning,
         CorruptMediaError,
         DamagedMediaWarning,
         FrameIndexError,
@@ -50,6 +51,7 @@ _HOMES = {
     "_batch": ("DecodedBatch", "batch_decode", "cleanup_cache", "plan_decode"),
     "_data_uri": ("DataURI",),
     "_errors": (
+        "BitDepthWarning",
         "CorruptMediaError",
         "DamagedMediaWarning",
         "FrameIndexError",
@@ -80,6 +82,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BitDepthWarning",
     "CorruptMediaError",
     "Counters",
     "DamagedMediaWarning",

@@ -69,7 +69,8 @@ def batch_decode(
         decoder: ``"pyav"``, or ``"torchcodec"``, which needs the ``torchcodec`` extra. Both are fed
             the same packets and name the same frame; PyAV unless ``device`` is a CUDA device.
         resize: ``(height, width)`` of every output in pixels; each frame's own size without it.
-        colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
+        colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel. Alpha is that of the
+            media, and 255 where they have none; alpha that cannot be read is an error.
         channel_format: ``NHWC`` for arrays ``(H, W, C)``, ``NCHW`` for ``(C, H, W)``.
         on_error: ``"raise"`` raises the error of the first reference that fails; ``"none"`` puts
             None in its place and decodes the rest, with the errors in ``.errors`` of the list.
@@ -113,6 +114,9 @@ def batch_decode(
             frames of several shapes for one array.
         MissingExtraError: ``decoder="torchcodec"`` or ``device`` without TorchCodec or torch.
         MediaRefError: The first reference that fails, with ``on_error="raise"``.
+
+    Warns:
+        BitDepthWarning: Gray values of more than 8 bits are cut to 8, once for each file and process.
 
     Example:
         >>> from mediaref_ursa import MediaRef, batch_decode

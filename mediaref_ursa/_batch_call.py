@@ -173,6 +173,7 @@ class Batch:
     sources_of_segments: list[VideoSource] = field(default_factory=list)
     rows: FrameRows | None = None
     wanted: Int64Array | None = None
+    reads_alpha: bool = False
 
     def __post_init__(self) -> None:
         self.tolerance_ns = operator.index(self.tolerance_ns)
@@ -190,6 +191,7 @@ class Batch:
         """Decode all references to video frames, and once more those whose videos were replaced meanwhile."""
         from mediaref_ursa._execute import execute
 
+        self.reads_alpha = engine.reads_alpha
         new_frame = new_array if self.rows is None else self.rows.new_frame
         for again in (False, True):
             plan = self.plan(strategy, ask_store=again)
@@ -331,7 +333,7 @@ class Batch:
             self.fail(slot, error)
 
     def _open(self, uri: str, ask_store: bool) -> VideoSource:
-        from mediaref_ursa._sources import open_source
+        from mediaref_ursa._sources import open_source, source_with_alpha
 
         access, store = self.options.access, self.options.store
         access.check_video_uri(uri)
@@ -346,7 +348,7 @@ class Batch:
         )
         for table in source.segments:
             access.check_pixels(table.info.width, table.info.height, uri)
-        return source
+        return source_with_alpha(source, access) if self.reads_alpha else source
 
     def _check_indexes(self) -> None:
         one = self.frame_index is not None and not isinstance(self.frame_index, Mapping)

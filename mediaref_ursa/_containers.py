@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mediaref_ursa._broken_files import describe_no_media
 from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
+from mediaref_ursa._image_kinds import image_format, still_image_error
 from mediaref_ursa._raw_streams import LENGTH_CHECKS, is_jpeg_stream, raw_stream, stream_without_times
 from mediaref_ursa._reader import ReadRange
 
@@ -28,6 +30,8 @@ _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _OGG_PAGE_BYTES = 1 << 16
 _PACK_HEADER = b"\0\0\1\xba"
 _PROGRAM_END = 0xB9
+_FLV_TAGS = (8, 9, 18)
+_WALK_BYTES = 1 << 16
 _TS_PACKET_BYTES = ((188, 0), (192, 4), (204, 0))
 
 
@@ -47,7 +51,36 @@ def sniff_container(head: bytes, *, uri: str | None = None) -> str:
     'matroska'
     """
     if not head:
-        raise CorruptMediaError("expected a video, found an empty file", uri=uri)
+        raise CorruptMediaError(
+            "expected a video, found an empty file; the recorder did not finish, or the copy is incomplete",
+            uri=uri,
+        )
+    name = known_container(head)
+    if name is not None:
+        return name
+    image = image_format(head)
+    if image is not None:
+        raise still_image_error(image, uri=uri)
+    without_times = stream_without_times(head)
+    if without_times is not None:
+        raise UnsupportedMediaError(
+            f"expected a video whose frames have times, found {without_times}; put it into a container, for "
+            "instance with: ffmpeg -i FILE -c copy FILE.mp4",
+            uri=uri,
+        )
+    what = describe_no_media(head)
+    if what is not None:
+        raise UnsupportedMediaError(f"expected a video, found {what}", uri=uri)
+    raise UnsupportedMediaError(
+        "expected a video (MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg, ASF, IVF, GIF, or "
+        "another of docs/containers.md), "
+        f"found bytes that begin with {head[:16]!r}; a playlist, a script or text is not read as one",
+        uri=uri,
+    )
+
+
+def known_container(head: bytes) -> str | None:
+    """Return FFmpeg's name of the demuxer for a file that begins with ``head``, None for no video."""
     for name, matches in (
         ("mov", head[4:8] in _MP4_BOXES),
         ("matroska", head[:4] == b"\x1a\x45\xdf\xa3"),
@@ -62,22 +95,7 @@ def sniff_container(head: bytes, *, uri: str | None = None) -> str:
     ):
         if matches:
             return name
-    name_of_stream = raw_stream(head)
-    if name_of_stream is not None:
-        return name_of_stream
-    without_times = stream_without_times(head)
-    if without_times is not None:
-        raise UnsupportedMediaError(
-            f"expected a video whose frames have times, found {without_times}; put it into a container, for "
-            "instance with: ffmpeg -i FILE -c copy FILE.mp4",
-            uri=uri,
-        )
-    raise UnsupportedMediaError(
-        "expected a video (MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg, ASF, IVF, GIF, or "
-        "another of docs/containers.md), "
-        f"found bytes that begin with {head[:16]!r}; a playlist, a script or text is not read as one",
-        uri=uri,
-    )
+    return raw_stream(head)
 
 
 def find_container(length: int, read_range: ReadRange, *, uri: str | None = None) -> str:
@@ -110,7 +128,9 @@ def is_cut_short(name: str, length: int, read_range: ReadRange) -> bool:
         False also where the container does not say: a live recording that ends between two of its elements.
     """
     check = _LENGTH_CHECKS.get(name)
-    return check is not None and check(length, lambda at, size: read_range(at, min(size, length - at)))
+    return check is not None and check(
+        length, lambda at, size: read_range(at, min(size, length - at)) if at < length else b""
+    )
 
 
 def _mp4_is_cut_short(length: int, read: ReadRange) -> bool:
@@ -232,18 +252,28 @@ def _avi_is_cut_short(length: int, read: ReadRange) -> bool:
 
 
 def _mpegts_is_cut_short(length: int, read: ReadRange) -> bool:
-    """A transport stream is a whole number of packets."""
+    """A transport stream is a whole number of packets; what follows them without a sync byte is none."""
     head = read(0, SNIFF_BYTES)
-    size = next((size for size, first in _TS_PACKET_BYTES if set(head[first::size][:3]) == {0x47}), 188)
-    return length % size != 0
+    sizes = ((size, first) for size, first in _TS_PACKET_BYTES if set(head[first::size][:3]) == {0x47})
+    size, first = next(sizes, _TS_PACKET_BYTES[0])
+    rest = length % size
+    return rest > 0 and (rest <= first or read(length - rest + first, 1) == b"\x47")
 
 
 def _flv_is_cut_short(length: int, read: ReadRange) -> bool:
-    """The file ends with the size of its last tag (Adobe FLV, annex E.3)."""
+    """The file ends with the size of its last tag (Adobe FLV, annex E.3), or with what is no tag."""
     last = int.from_bytes(read(max(length - 4, 0), 4), "big")
     start = length - 4 - last
     tag = read(start, 4) if start > 0 else b""
-    return len(tag) < 4 or tag[0] & 31 not in (8, 9, 18) or int.from_bytes(tag[1:4], "big") + 11 != last
+    if len(tag) == 4 and tag[0] & 31 in _FLV_TAGS and int.from_bytes(tag[1:4], "big") + 11 == last:
+        return False
+    position = int.from_bytes(read(5, 4), "big") + 4
+    while position < length:
+        tag = read(position, 4)
+        if tag[0] & 31 not in _FLV_TAGS:
+            return False
+        position += 11 + int.from_bytes(tag[1:4], "big") + 4
+    return position > length
 
 
 def _asf_is_cut_short(length: int, read: ReadRange) -> bool:
@@ -254,8 +284,35 @@ def _asf_is_cut_short(length: int, read: ReadRange) -> bool:
 
 
 def _gif_is_cut_short(length: int, read: ReadRange) -> bool:
-    """The file ends with a trailer (GIF89a, 27)."""
-    return read(length - 1, 1) != b";"
+    """Walk the blocks of the file to its trailer (GIF89a, 17 to 27); what follows that is none of it."""
+    position = 13 + _color_table_bytes(read(10, 1))
+    while position < length:
+        label = read(position, 1)
+        if label == b"\x21":
+            position += 2
+        elif label == b"\x2c":
+            position += 11 + _color_table_bytes(read(position + 9, 1))
+        else:  # the trailer, or what no reader goes on from
+            return False
+        position = _after_sub_blocks(position, length, read)
+    return True
+
+
+def _color_table_bytes(flags: bytes) -> int:
+    return 3 << (flags[0] & 7) + 1 if flags and flags[0] & 0x80 else 0
+
+
+def _after_sub_blocks(position: int, length: int, read: ReadRange) -> int:
+    """Return what follows the sub-blocks at ``position``, the last of which is empty (GIF89a, 15 and 16)."""
+    start, data = position, b""
+    while position < length:
+        if position - start >= len(data):
+            start, data = position, read(position, _WALK_BYTES)
+        size = data[position - start]
+        position += 1 + size
+        if not size:
+            break
+    return position
 
 
 _LENGTH_CHECKS: dict[str, Callable[[int, ReadRange], bool]] = {

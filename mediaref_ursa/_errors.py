@@ -24,9 +24,10 @@
     UserWarning
     └── MediaRefWarning              something is not as it should be, and work goes on
         ├── FrameIndexWarning        a frame index is not used: it is stale, or cannot be read
-        └── DamagedMediaWarning      frames of a video are lost: cut short, damaged, of repeated times
+        ├── DamagedMediaWarning      frames of a video are lost: cut short, damaged, of repeated times
+        └── BitDepthWarning          values of more than 8 bits are given as 8 bits
 
-A warning is given once for each video and process.
+A warning is given once for each file and process.
 
 Each error carries ``uri`` and, where there is one, ``pts_ns``; each survives pickling. URIs are shown
 without query, fragment and credentials (signed URLs), and data URIs shortened.
@@ -138,3 +139,7 @@ class FrameIndexWarning(MediaRefWarning):
 
 class DamagedMediaWarning(MediaRefWarning):
     """Frames of a video are lost: its file is cut short or damaged, or other frames have their times."""
+
+
+class BitDepthWarning(MediaRefWarning):
+    """Gray values of more than 8 bits, such as depth in millimetres, are given as 8 bits."""

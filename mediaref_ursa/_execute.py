@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from mediaref_ursa._sources import VideoSource
 from mediaref_ursa._steps import Begun, Ready, Step, join_steps
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uri_text import redact
+from mediaref_ursa._warnings import warn_of_cut_bits
 
 with needs_extra("video"):
     from mediaref_ursa._pyav._check import RunCheck
@@ -35,6 +37,8 @@ with needs_extra("video"):
 ENGINES = ("pyav", "torchcodec")
 """What ``make_engine`` knows."""
 
+_DEEP_GRAY = re.compile(r"(?:gray|ya)(f?(?:9|1\d|32))(?:le|be)?$")
+"""FFmpeg's names of gray formats with more than 8 bits."""
 _PIXELS_A_WORKER = 100_000
 """Pixels to decode or convert for which another thread is worth waking: six frames of 128x128."""
 
@@ -44,9 +48,11 @@ class Engine(Protocol):
 
     Attributes:
         joins_runs: Whether runs that follow one another may be given to it as one.
+        reads_alpha: Whether it is to be given packets with the alpha that stands beside them.
     """
 
     joins_runs: bool
+    reads_alpha: bool
 
     def begin(self, tables: Sequence[SegmentTable], stores: Sequence[object], runs: Sequence[Run]) -> Begun:
         """Return the frames that are decoded already, and the steps that give the others."""
@@ -158,6 +164,7 @@ def execute(
     Yields:
         Within a run, frames in the order of the engine's output, then those that failed.
     """
+    _warn_of_deep_gray(plan)
     begun = engine.begin(plan.segments, [source.store for source in sources], plan.runs)
     work = sum(plan.segments[step.run.segment].pixels * len(step.run.packets) for step in begun.steps)
     work += sum(plan.segments[ready.segment].pixels for ready in begun.ready)
@@ -181,6 +188,14 @@ def execute(
         if begun.ready:
             jobs.insert(0, partial(call.ready, begun.ready))
         yield from crew.results(jobs)
+
+
+def _warn_of_deep_gray(plan: DecodePlan) -> None:
+    for segment in {run.segment for run in plan.runs}:
+        info = plan.segments[segment].info
+        match = _DEEP_GRAY.match(info.pixel_format)
+        if match is not None:
+            warn_of_cut_bits(match[1].removeprefix("f"), info.uri)
 
 
 def _fits_in_flight(plan: DecodePlan, sources: Sequence[VideoSource]) -> bool:

@@ -6,6 +6,7 @@ describes how they are stored.
 
 from __future__ import annotations
 
+import bisect
 import copy
 import zlib
 from bisect import bisect_right
@@ -27,6 +28,13 @@ READER_VERSION = 2
 _READ_ALIKE = frozenset({"av1", "ffv1", "vp9"})  # codecs that all versions read the same
 UNKNOWN = -1
 """Stands for "not known" in ``crc32`` and ``is_reference``."""
+ALPHA_UNKNOWN, ALPHA_IN_FRAMES = "", "frames"
+ALPHA_BESIDE_PACKETS, ALPHA_UNREADABLE = "packets", "unreadable"
+"""Where a segment's alpha is: an older index does not say; in the decoded frames, if there is any; beside
+each packet; where it cannot be read."""
+PALETTE_BYTES, MAX_PALETTES = 1024, 1024
+_ALPHA_CODECS = ("vp8", "vp9")
+_IMAGE_SUFFIXES = (".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs")
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,12 @@ class SegmentInfo:
         reader_version: Version of what found the random access points, ``READER_VERSION`` now.
         untimed: Ticks, ascending, at which frames that have no time of their own take the place of the one
             before, until the next one begins. No reference names them.
+        alpha: Where alpha is, one of ``ALPHA_UNKNOWN`` and the others.
+        alpha_packets: What is known of each packet's alpha, as ``_alpha.AlphaPackets`` encodes it; empty
+            unless alpha stands beside packets.
+        rotation_by_frame: Each frame says by itself how it is turned, since the container does not:
+            ``rotation`` is then that of the first.
+        palettes: The palettes that the container gives the decoder, each with its first packet.
     """
 
     uri: str
@@ -104,6 +118,28 @@ class SegmentInfo:
         row = bisect_right(self.start_headers, packet, key=lambda entry: entry[0]) - 1
         return self.start_headers[row][1] if row >= 0 else b""
 
+    alpha: str = ALPHA_UNKNOWN
+    alpha_packets: bytes = b""
+    palettes: tuple[tuple[int, bytes], ...] = ()
+    rotation_by_frame: bool = False
+
+    def palette_at(self, packet: int) -> bytes | None:
+        """Return the palette that is in force at a packet, None where the container has none."""
+        place = bisect.bisect_right(self.palettes, packet, key=lambda change: change[0])
+        return self.palettes[place - 1][1] if place else None
+
+    @property
+    def may_have_hidden_alpha(self) -> bool:
+        """Whether the file may have alpha that the frames of the codec's own decoder do not show."""
+        if self.alpha == ALPHA_UNKNOWN:
+            return self.has_block_additions or self.uri.lower().endswith(_IMAGE_SUFFIXES)
+        return self.alpha != ALPHA_IN_FRAMES
+
+    @property
+    def has_block_additions(self) -> bool:
+        """Whether the codec's alpha stands beside packets in this container, if there is any."""
+        return self.codec in _ALPHA_CODECS and self.container.startswith("matroska")
+
     @property
     def display_size(self) -> tuple[int, int]:
         """``(height, width)`` in pixels after rotation."""
@@ -118,16 +154,32 @@ class EncodedPacket(NamedTuple):
         number: Its place in decode order.
         data: Its bytes: bytes, or a view of what was read.
         is_keyframe: The container's flag: no promise, but some decoders look at it.
+        palette: The palette that the container gives the decoder for it, None for none.
     """
 
     number: int
     data: bytes | memoryview
     is_keyframe: bool
+    palette: bytes | None = None
 
     def as_first_of(self, info: SegmentInfo) -> EncodedPacket:
         """Return the packet as a decoder of the segment is fed it that begins with it."""
         headers = info.headers_before(self.number)
         return self._replace(data=headers + bytes(self.data)) if headers else self
+
+
+class AlphaSplit(NamedTuple):
+    """Where the parts of packets are that were read together with their alpha.
+
+    Attributes:
+        color_size: int64 ``(m,)``, bytes of the packet itself.
+        alpha_start: int64 ``(m,)``, where its alpha begins.
+        alpha_size: int64 ``(m,)``, bytes of its alpha; 0 where it has none.
+    """
+
+    color_size: Int64Array
+    alpha_start: Int64Array
+    alpha_size: Int64Array
 
 
 @dataclass(frozen=True)
@@ -143,6 +195,7 @@ class PacketTable:
         is_corrupt: bool ``(m,)``, True where the packet is damaged: the file holds only part of it, a
             checksum in it fails, or a decoder marked its picture.
         is_keyframe: bool ``(m,)``, the container's flag, which is no promise.
+        alpha: Where the parts of each packet are if its alpha is read along with it, else None.
     """
 
     offset: Int64Array
@@ -151,6 +204,7 @@ class PacketTable:
     is_reference: npt.NDArray[np.int8]
     is_corrupt: npt.NDArray[np.bool_]
     is_keyframe: npt.NDArray[np.bool_]
+    alpha: AlphaSplit | None = None
 
     def __len__(self) -> int:
         return len(self.size)
@@ -218,6 +272,7 @@ class SegmentTable:
             return self
         moved = copy.copy(self)
         object.__setattr__(moved, "info", replace(self.info, uri=uri))
+        moved.__dict__.pop("_with_alpha", None)  # it names the other place
         return moved
 
     def with_frames(self, frames: Int64Array) -> SegmentTable:

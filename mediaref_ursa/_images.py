@@ -71,7 +71,7 @@ def decode_image(
 ) -> Array:
     """Decode an image file held in memory; see :func:`load_image`."""
     check_pixel_format(format)
-    pixels = to_array(open_image(data, max_pixels=max_pixels, uri=uri), format)
+    pixels = to_array(open_image(data, max_pixels=max_pixels, uri=uri), format, uri=uri)
     if resize is None:
         return pixels
     if resize[0] * resize[1] > max_pixels:

@@ -9,10 +9,21 @@ import posixpath
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from mediaref_ursa._errors import FrameIndexInvalidError, FrameIndexVersionError
-from mediaref_ursa._frame_table import DECODED, FULL, READER_VERSION, SPARSE, SegmentInfo, SegmentTable
+from mediaref_ursa._frame_table import (
+    ALPHA_UNKNOWN,
+    DECODED,
+    FULL,
+    MAX_PALETTES,
+    PALETTE_BYTES,
+    READER_VERSION,
+    SPARSE,
+    SegmentInfo,
+    SegmentTable,
+)
 from mediaref_ursa._uris import scheme_of, without_query
 
 METADATA_KEY = "mediaref_ursa"
@@ -77,6 +88,10 @@ def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
                 ],
                 "reader_version": info.reader_version,
                 "untimed": list(info.untimed),
+                "rotation_by_frame": info.rotation_by_frame,
+                "palettes": [[first, base64.b64encode(data).decode()] for first, data in info.palettes],
+                "alpha": info.alpha or None,
+                "alpha_packets": base64.b64encode(info.alpha_packets).decode() or None,
                 "frames": len(table),
                 "packets": len(table.packets),
                 "columns_crc32": table.columns_crc32,
@@ -158,9 +173,22 @@ def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
         start_headers=_start_headers(segment.get("start_headers", [])),
         reader_version=min(int(segment.get("reader_version", 1)), READER_VERSION),
         untimed=_untimed(segment.get("untimed", [])),
+        rotation_by_frame=segment.get("rotation_by_frame") is True,
+        palettes=_palettes(segment.get("palettes") or ()),
+        alpha=str(segment.get("alpha") or ALPHA_UNKNOWN),
+        alpha_packets=base64.b64decode(segment.get("alpha_packets") or "", validate=True),
     )
     crc = segment.get("columns_crc32")
     return SegmentEntry(info, sizes[3], sizes[4], None if crc is None else int(crc))
+
+
+def _palettes(value: Any) -> tuple[tuple[int, bytes], ...]:
+    palettes = tuple((int(first), base64.b64decode(data, validate=True)) for first, data in value)
+    if len(palettes) > MAX_PALETTES or any(len(data) != PALETTE_BYTES for _, data in palettes):
+        raise ValueError(f"{len(palettes)} palettes")
+    if any(first >= after for (first, _), (after, _) in pairwise(palettes)):
+        raise ValueError("palettes that do not follow one another")
+    return palettes
 
 
 def _stream_index(value: Any) -> int | None:

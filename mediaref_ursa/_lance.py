@@ -37,6 +37,8 @@ _IS_READ_ONLY = re.compile(
 )
 _OPENING = "open it"
 _BLOCK_ROWS = 16_384  # of short segments that are read together
+_MAX_NAME_BYTES = 255
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 _NO_BUCKET = re.compile(r"404 Not Found|NoSuchBucket")
 _REQUEST_DETAILS = re.compile(r"\?list-type\S*|: <\?xml.*")
 
@@ -198,11 +200,29 @@ def _check_writable(uri: str) -> None:
     """Refuse a directory that may not be written to, before Lance tries it several times."""
     if not is_local(uri):
         return
+    reason = _unusable_name(uri)
+    if reason is not None:
+        raise StoreError(f"the frame index cannot be written here: {reason}", uri=uri)
     folder = Path(local_path(uri)).absolute().parent
     while not folder.exists():  # Lance makes what is missing
         folder = folder.parent
     if not os.access(folder, os.W_OK):
         raise StoreError(f"the frame index cannot be written here: {folder} is read-only", uri=uri)
+
+
+def _unusable_name(uri: str) -> str | None:
+    """Return why no table can have a local path, None where one can: Lance takes no control characters."""
+    place = Path(local_path(uri)).absolute()
+    path = str(place)
+    if any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in place.parts):
+        return f"a name in its path has more than {_MAX_NAME_BYTES} bytes"
+    if not path.isprintable() and _CONTROL_CHARACTERS.search(path):
+        return "Lance takes no path with line ends, tabs or other control characters"
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "Lance takes no path that is not UTF-8"
+    return None
 
 
 @contextmanager
@@ -246,11 +266,18 @@ def index_exists(uri: str, storage_options: StorageOptions | None = None) -> boo
 def _describe(uri: str, options: StorageOptions) -> tuple[int, int, pa.Schema]:
     if scheme_of(uri) in REMOTE_SCHEMES:  # Lance reads object stores, but nothing over plain HTTP
         raise _missing(uri)
-    if is_local(uri) and not Path(local_path(uri)).exists():
+    if is_local(uri) and (_unusable_name(uri) is not None or not _exists(local_path(uri))):
         raise _missing(uri)
     place, own_options = _lance_place(uri, options)
     with _lance_errors(_OPENING, uri):
         return describe(place, own_options)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a path that is too long
+        return False
 
 
 def _lance_place(uri: str, options: StorageOptions) -> tuple[str, dict[str, str]]:

@@ -94,7 +94,14 @@ class SegmentRows:
             raise FrameIndexInvalidError(
                 f"expected packets numbered from 0 to {entry.packets - 1}, each once", uri=self._uri
             )
-        return PacketTable(**{name: column[order] for name, column in columns.items()})
+        return PacketTable(
+            offset=columns["offset"][order],
+            size=columns["size"][order],
+            crc32=columns["crc32"][order],
+            is_reference=columns["is_reference"][order],
+            is_corrupt=columns["is_corrupt"][order],
+            is_keyframe=columns["is_keyframe"][order],
+        )
 
 
 def _packet_columns(table: pa.Table) -> Mapping[str, npt.NDArray[Any]]:

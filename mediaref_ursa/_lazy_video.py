@@ -350,7 +350,9 @@ class LazyVideo:
     def _plan(self, places: Int64Array, strategy: BatchDecodingStrategy) -> DecodePlan:
         segment, frame = self._recording.timeline.locate(places)
         numbers, which = np.unique(segment, return_inverse=True)
-        tables = [self._recording.segment(number) for number in numbers.tolist()]
+        tables = [
+            self._recording.segment(number, with_alpha=self._spec.has_alpha) for number in numbers.tolist()
+        ]
         runs = plan_runs(tables, which.astype(np.int64), frame, np.arange(len(places)), strategy)
         return DecodePlan(tuple(tables), runs, len(places), 0, strategy, self._fetch)
 

@@ -16,9 +16,20 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
+from PIL import __version__ as pillow_version
 
-from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, MediaRefError, UnsupportedMediaError
+from mediaref_ursa._broken_files import describe_no_media
+from mediaref_ursa._containers import SNIFF_BYTES, known_container
+from mediaref_ursa._errors import (
+    CorruptMediaError,
+    LimitExceededError,
+    MediaRefError,
+    MissingExtraError,
+    UnsupportedMediaError,
+)
+from mediaref_ursa._image_kinds import image_format
 from mediaref_ursa._pixels import MAX_PIXELS
+from mediaref_ursa._warnings import warn_of_cut_bits
 
 PixelFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra", "gray"]
 InputFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra"]
@@ -65,9 +76,10 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS, uri: str | None = N
         LimitExceededError: More pixels than ``max_pixels``, or than Pillow's own limit.
         UnsupportedMediaError: No image format that can be read here.
         CorruptMediaError: Truncated or damaged.
+        MissingExtraError: It is HEIC, and pillow-heif is not installed.
     """
     with _mapped_errors(uri, data):
-        image = Image.open(io.BytesIO(data), formats=_formats())
+        image = _opened(data, uri)
         pixels = image.width * image.height
         if pixels > max_pixels:
             raise LimitExceededError(
@@ -83,13 +95,47 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS, uri: str | None = N
 def image_mimetype(data: bytes) -> str | None:
     """Return the media type of an image by its header, or None for what is no readable image."""
     try:
-        with _mapped_errors(None, data), Image.open(io.BytesIO(data), formats=_formats()) as image:
+        with _mapped_errors(None, data), _opened(data, None) as image:
+            if image.format == "HEIF":
+                return "image/heic"
             # A JPEG that carries further pictures is a JPEG to everyone else.
             return Image.MIME.get("JPEG" if image.format == "MPO" else image.format or "")
-    except LimitExceededError:
+    except (LimitExceededError, MissingExtraError):
         raise
     except MediaRefError:
         return None
+
+
+def _opened(data: bytes, uri: str | None) -> Image.Image:
+    """Return an image of which the header is read, and no more.
+
+    Raises:
+        MissingExtraError: It is HEIC, and pillow-heif is not installed.
+    """
+    if image_format(data[:SNIFF_BYTES]) != "HEIC":
+        return Image.open(io.BytesIO(data), formats=_formats())
+    try:
+        from pillow_heif import HeifImageFile  # used as it is: Pillow's list of formats is the program's
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "the image is HEIC, which takes pillow-heif; it comes with: pip install 'mediaref-ursa[heif]'",
+            uri=uri,
+        ) from error
+    image: Image.Image = HeifImageFile(io.BytesIO(data))
+    return image
+
+
+def _unidentified(data: bytes) -> str:
+    """Return what was found where an image was expected."""
+    head = data[:SNIFF_BYTES]
+    found = f"{len(data)} bytes that begin {data[:8]!r}"
+    name = image_format(head)
+    if name is not None:
+        return f"{found}: a {name} image, which Pillow {pillow_version} cannot read here, or a damaged one"
+    if (container := known_container(head)) is not None:
+        return f"{found}: a video ({container}); a reference to a frame of a video needs a pts_ns"
+    what = describe_no_media(head)
+    return f"{found}: {what}" if what else found
 
 
 @functools.cache
@@ -122,9 +168,7 @@ def _mapped_errors(uri: str | None, data: bytes) -> Iterator[None]:
         ) from error
     except UnidentifiedImageError as error:
         raise UnsupportedMediaError(
-            f"expected an image ({', '.join(_formats())}), found {len(data)} bytes that begin {data[:8]!r};"
-            " a frame of a video needs a pts_ns",
-            uri=uri,
+            f"expected an image ({', '.join(_formats())}), found {_unidentified(data)}", uri=uri
         ) from error
     except MemoryError as error:
         raise LimitExceededError("the image needs more memory than there is", uri=uri) from error
@@ -134,7 +178,7 @@ def _mapped_errors(uri: str | None, data: bytes) -> Iterator[None]:
         ) from error
 
 
-def to_array(image: Image.Image, format: PixelFormat = "rgb") -> Array:
+def to_array(image: Image.Image, format: PixelFormat = "rgb", *, uri: str | None = None) -> Array:
     """Return the pixels of an image of any mode.
 
     Palettes are resolved; 16-bit values keep their upper eight bits; floating-point values are cut to
@@ -144,25 +188,39 @@ def to_array(image: Image.Image, format: PixelFormat = "rgb") -> Array:
     Args:
         image: An image of any mode.
         format: The order of channels.
+        uri: What a warning names.
 
     Returns:
         uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"`` (ITU-R BT.601
         luma); C-contiguous, writable.
 
+    Warns:
+        BitDepthWarning: Values of more than 8 bits are cut, once for each ``uri``.
+
     >>> to_array(Image.new("RGB", (2, 1), (255, 0, 0)), "bgr").tolist()
     [[[0, 0, 255], [0, 0, 255]]]
     """
     check_pixel_format(format)
+    _warn_if_deep(image, uri)  # outside of what maps errors: a warning may be one
     with _mapped_errors(None, b""):
         plain = _plain(image)
         pixels = np.array(plain if plain.mode == _MODES[format] else plain.convert(_MODES[format]))
     return np.ascontiguousarray(_swap_red_and_blue(pixels)) if format in ("bgr", "bgra") else pixels
 
 
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _warn_if_deep(image: Image.Image, uri: str | None = None) -> None:
+    if _is_deep(image):
+        warn_of_cut_bits("16" if image.mode.startswith("I;16") else "more than 8", uri)
+
+
 def _plain(image: Image.Image) -> Image.Image:
     """Bring an image of any mode to 8-bit L, RGB or RGBA; transparency of any kind becomes alpha."""
     mode = image.mode
-    if mode in ("I", "F") or mode.startswith("I;16"):
+    if _is_deep(image):
         return _from_deep(image)
     if mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
         straight = image.convert("LA") if mode == "La" else image
@@ -252,6 +310,7 @@ def encode(
         raise ValueError(f"Invalid quality: expected 1..100, found {quality!r}")
     picture = image if isinstance(image, Image.Image) else _from_array(image, input_format)
     if not (format == "png" and picture.mode == "I;16"):
+        _warn_if_deep(picture)
         picture = _plain(picture)
     if format != "png" and picture.mode == "RGBA":
         picture = picture.convert("RGB")

@@ -53,6 +53,11 @@ class PixelSpec:
         return _PIXEL_FORMATS[self.colorspace]
 
     @property
+    def has_alpha(self) -> bool:
+        """Whether an output frame has a channel of alpha."""
+        return self.colorspace.endswith("A")
+
+    @property
     def channels(self) -> int:
         """Channels of an output frame."""
         return {"G": 1, "RGB": 3, "BGR": 3}.get(self.colorspace, 4)

@@ -30,6 +30,7 @@ with needs_extra("video"):
         complete_base_index,
         is_guarded,
         scanned_if_outdated,
+        source_with_alpha,
     )
 
 
@@ -106,16 +107,24 @@ class Recording:
         place = self._place(self._segment_uris[number])
         return table.with_uri(place)
 
-    def segment(self, number: int) -> SegmentTable:
+    def segment(self, number: int, *, with_alpha: bool = False) -> SegmentTable:
         """Return a segment whose media were found to be what the index describes.
+
+        Args:
+            number: The segment's, from 0 on.
+            with_alpha: Return the table for decoding with alpha.
 
         Raises:
             FrameIndexStaleError: They are not.
             StoreError: They cannot be reached.
+            UnsupportedMediaError: There is alpha that cannot be read.
         """
         table = self._segments.get(number)
         if table is None:
             table = self._segments.setdefault(number, self._checked(number))
+        if with_alpha:
+            source = VideoSource(table.info.uri, self._store(table.info.uri), (table,))
+            return source_with_alpha(source, self.access).segments[0]
         return table
 
     def sources_of(self, tables: Sequence[SegmentTable]) -> list[VideoSource]:

@@ -104,7 +104,7 @@ def decode_table(header: dict[str, Any], payload: bytes) -> SegmentTable:
     rows |= dict.fromkeys(_PACKET_COLUMNS, entries[0].packets)
     if len(payload) != sum(np.dtype(_DTYPES[name]).itemsize * count for name, count in rows.items()):
         raise ValueError("columns of another length than it says")
-    columns: dict[str, npt.NDArray[Any]] = {}
+    columns: dict[str, Any] = {}
     position = 0
     for name, count in rows.items():
         column = np.frombuffer(payload, _DTYPES[name], count, position)

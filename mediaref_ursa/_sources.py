@@ -19,6 +19,7 @@ import numpy as np
 from loguru import logger
 
 from mediaref_ursa._access import TRUSTED, Access
+from mediaref_ursa._alpha import table_with_alpha
 from mediaref_ursa._errors import (
     FrameIndexError,
     FrameIndexInvalidError,
@@ -29,7 +30,7 @@ from mediaref_ursa._errors import (
 )
 from mediaref_ursa._failed_scans import failed_scans
 from mediaref_ursa._frame_index import LanceFrameIndex
-from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
+from mediaref_ursa._frame_table import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
 from mediaref_ursa._guarded_scan import scan_video
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._uri_text import redact
@@ -292,6 +293,39 @@ def complete_base_index(
         )
     first = int(counts[:segment].sum())
     return replace(table, timestamp=index.timestamps()[first : first + len(table)])
+
+
+def source_with_alpha(source: VideoSource, access: Access = TRUSTED) -> VideoSource:
+    """Return a video for decoding with alpha: see :func:`mediaref_ursa._alpha.table_with_alpha`.
+
+    An index of an older version does not say whether there is alpha beside the packets. Such a segment is
+    scanned anew, once as long as its index is in memory.
+
+    Raises:
+        UnsupportedMediaError: There is alpha that cannot be read.
+        FrameIndexStaleError: The file is no more what the index describes.
+    """
+    tables = tuple(table_with_alpha(_told_of_alpha(table, source.store, access)) for table in source.segments)
+    return replace(source, segments=tables)
+
+
+def _told_of_alpha(table: SegmentTable, store: ObjectStore, access: Access) -> SegmentTable:
+    if table.info.alpha != ALPHA_UNKNOWN or not table.info.may_have_hidden_alpha:
+        return table
+    logger.info("{} is scanned: its index does not say whether there is alpha", redact(table.info.uri))
+
+    def completed() -> VideoSource:
+        uri = table.info.uri
+        found = scan_video(uri, store, access, stream_index=table.info.stream_index)
+        if not np.array_equal(found.packets.crc32, table.packets.crc32):
+            raise FrameIndexStaleError(
+                "the frame index describes another file; write it anew with: mediaref-ursa index --overwrite",
+                uri=uri,
+            )
+        info = replace(table.info, alpha=found.info.alpha, alpha_packets=found.info.alpha_packets)
+        return VideoSource(uri, store, (replace(table, info=info),))
+
+    return _cache.get(("alpha", table.packets.identity, len(table), id(store)), completed).segments[0]
 
 
 def _local_identity(uri: str) -> tuple[tuple[int, ...], ...]:

@@ -118,6 +118,7 @@ class TorchCodecEngine:
     """
 
     joins_runs = False  # each is a movie of its own, which begins where decoding can
+    reads_alpha = False
 
     def __init__(
         self,
@@ -171,6 +172,17 @@ class TorchCodecEngine:
         """
         info = table.info
         self._check_size(info, info.height, info.width)
+        if info.palettes:
+            raise UnsupportedMediaError(
+                "a video whose container has a palette cannot be handed to TorchCodec; use decoder='pyav'",
+                uri=info.uri,
+            )
+        if info.rotation_by_frame and info.rotation:
+            raise UnsupportedMediaError(
+                "a video whose frames say how they are turned, and not its container, cannot be handed to "
+                "TorchCodec; use decoder='pyav'",
+                uri=info.uri,
+            )
         if info.lookahead_packets:
             raise UnsupportedMediaError(
                 "frames whose two fields lie in packets of their own cannot be handed to TorchCodec; "
@@ -315,9 +327,10 @@ class TorchCodecEngine:
             picture = picture.flip(-1)
         if not colours.endswith("A"):
             return picture
-        if info.pixel_format.startswith(_ALPHA_FORMATS):
+        if info.pixel_format.startswith(_ALPHA_FORMATS) or info.may_have_hidden_alpha:
             raise UnsupportedMediaError(
-                f"TorchCodec gives no alpha, the video has some ({info.pixel_format}); use decoder='pyav'",
+                f"TorchCodec gives no alpha, the video has some, or its index does not say "
+                f"({info.codec}, {info.pixel_format}); use decoder='pyav'",
                 uri=info.uri,
             )
         return torch.cat([picture, torch.full_like(picture[..., :1], 255)], dim=-1)

@@ -95,7 +95,7 @@ def local_path(uri: str) -> str:
 
     Raises:
         InvalidReferenceError: Another scheme, another host, a relative ``file:`` URI, an empty
-            path or a NUL byte in it.
+            path, a NUL byte in it, or letters that no file name can have (lone surrogates).
 
     >>> local_path("file:///data/take%201.mp4"), local_path("take%201.mp4")
     ('/data/take 1.mp4', 'take%201.mp4')
@@ -103,7 +103,11 @@ def local_path(uri: str) -> str:
     scheme = scheme_of(uri)
     if scheme not in ("", "file"):
         raise InvalidReferenceError(f"expected a path or a file:// URI, found the scheme '{scheme}'", uri=uri)
-    path = uri if scheme == "" else _path_of_file_uri(uri)
+    try:
+        path = uri if scheme == "" else _path_of_file_uri(uri)
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise InvalidReferenceError("expected a path that the file system can encode", uri=uri) from error
     if not path:
         raise InvalidReferenceError("expected a path, found an empty one", uri=uri)
     if "\0" in path:
@@ -123,7 +127,7 @@ def _path_of_file_uri(uri: str) -> str:
         raise InvalidReferenceError(
             "expected an absolute path after file://; write a relative one as a plain path", uri=uri
         )
-    return os.fsdecode(unquote_to_bytes(rest))
+    return os.fsdecode(unquote_to_bytes(os.fsencode(rest)))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections import OrderedDict
 
-from mediaref_ursa._errors import MediaRefWarning
+from mediaref_ursa._errors import BitDepthWarning, MediaRefWarning
 from mediaref_ursa._uri_text import redact
 
 _MAX_REMEMBERED = 4096
@@ -34,6 +34,23 @@ def warn_once(category: type[MediaRefWarning], message: str, *, uri: str) -> Non
         if len(_given) > _MAX_REMEMBERED:
             _given.popitem(last=False)
     warnings.warn(f"{redact(uri)}: {message}", category, stacklevel=_caller_level())
+
+
+def warn_of_cut_bits(bits: str, uri: str | None) -> None:
+    """Give a :class:`BitDepthWarning` about an image or a video, once.
+
+    Args:
+        bits: How many bits each gray value has.
+        uri: The file; None for an image in memory.
+    """
+    shown = "an image in memory" if uri is None else redact(uri)
+    warn_once(
+        BitDepthWarning,
+        f"gray values of {bits} bits are given as 8 bits, and the rest of them is lost; read depth and other "
+        "measurements with a library that gives stored values, such as Pillow or PyAV. Where 8 bits are "
+        "enough, say warnings.simplefilter('ignore', mediaref_ursa.BitDepthWarning)",
+        uri=shown,
+    )
 
 
 def forget_warnings() -> None:

@@ -29,11 +29,18 @@ _ZLIB, _HEADER_STRIPPING = 0, 3
 
 @dataclass(frozen=True)
 class MatroskaBlock:
-    """The packets of one SimpleBlock: one, or several with Xiph lacing."""
+    """The packets of one block: one, or several with Xiph lacing.
+
+    Attributes:
+        addition: What is stored beside the packet (BlockAdditional of BlockAddID 1), empty for none.
+        is_addition_first: Whether that stands before the packet.
+    """
 
     timestamp_ms: int
     packets: tuple[bytes, ...]
     is_keyframe: bool
+    addition: bytes = b""
+    is_addition_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,9 @@ def write_matroska(
     track: MatroskaTrack,
     blocks: Sequence[MatroskaBlock],
     attachment: Attachment | None = None,
+    *,
+    is_encrypted: bool = False,
+    key_id: bytes = b"",
 ) -> None:
     """Write a Matroska file with one video track, without an index.
 
@@ -77,11 +87,14 @@ def write_matroska(
         track: What the packets are.
         blocks: In decode order; timestamps need not ascend.
         attachment: A file to store before the blocks.
+        is_encrypted: Say that the track is encrypted; blocks are stored as they are given.
+        key_id: Of the encryption.
     """
     packets = [packet for block in blocks for packet in block.packets]
     stripped = _common_start(packets) if track.compression == "strip" else b""
     head = _element(_INFO, _number("2AD7B1", 1_000_000) + _text("4D80", "test") + _text("5741", "test"))
-    body = head + _element(_TRACKS, _track_entry(track, stripped))
+    entry = _track_entry(track, stripped, _encryption(key_id) if is_encrypted else b"")
+    body = head + _element(_TRACKS, entry)
     if attachment is not None:
         body += _element(_ATTACHMENTS, _attached_file(attachment))
     body += _clusters(track, stripped, blocks)
@@ -132,14 +145,23 @@ def _ebml_header() -> bytes:
     return _element(_EBML, versions + _text("4282", "matroska") + _number("4287", 4) + _number("4285", 2))
 
 
-def _track_entry(track: MatroskaTrack, stripped: bytes) -> bytes:
+def _encryption(key_id: bytes) -> bytes:
+    """ContentEncodings of one encryption by AES."""
+    key = _element("47E2", key_id) if key_id else b""
+    how = _element("5035", _number("47E1", 5) + key)
+    return _element(
+        "6D80", _element("6240", _number("5031", 0) + _number("5032", 1) + _number("5033", 1) + how)
+    )
+
+
+def _track_entry(track: MatroskaTrack, stripped: bytes, encodings: bytes = b"") -> bytes:
     width, height = track.size
     entry = _number("D7", 1) + _number("73C5", 1) + _number("83", 1) + _text("86", track.codec_id)
     entry += _number("23E383", track.frame_ms * 1_000_000) + _element("63A2", track.private)
     entry += _element("E0", _number("B0", width) + _number("BA", height))
     if track.compression is not None:
         entry += _content_encodings(track.compression, stripped)
-    return _element("AE", entry)
+    return _element("AE", entry + encodings)
 
 
 def _content_encodings(compression: str, stripped: bytes) -> bytes:
@@ -176,7 +198,13 @@ def _simple_block(track: MatroskaTrack, stripped: bytes, block: MatroskaBlock, o
         packets = [_deflate(packet) for packet in packets]
     flags = _KEYFRAME_FLAG * block.is_keyframe | _XIPH_LACING_FLAG * (len(packets) > 1)
     head = b"\x81" + struct.pack(">hB", offset_ms, flags)
-    return _element("A3", head + _lace(packets))
+    if not block.addition:
+        return _element("A3", head + _lace(packets))
+    parts = [
+        _element("A1", head[:-1] + b"\0" + _lace(packets)),
+        _element("75A1", _element("A6", _number("EE", 1) + _element("A5", block.addition))),
+    ]
+    return _element("A0", b"".join(parts[::-1] if block.is_addition_first else parts))
 
 
 def _deflate(packet: bytes) -> bytes:

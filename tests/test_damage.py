@@ -28,7 +28,7 @@ from mediaref_ursa import (
     cleanup_cache,
     write_frame_index,
 )
-from mediaref_ursa._bitstream import Traits
+from mediaref_ursa._bitstream import Traits, inspector_for
 from mediaref_ursa._damage import damaged_frames
 from mediaref_ursa._frame_index import scan_frame_index
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
@@ -218,10 +218,9 @@ def test_decoding_finds_frames_that_differ_from_a_linear_decode(
     clip: GetClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An index that is wrong of where decoding can begin is found out."""
-    monkeypatch.setattr(
-        "mediaref_ursa._bitstream._mpeg.Mpeg4Inspector.inspect",
-        lambda self, data: Traits(random_access=True, discardable=False),
-    )
+    reader = type(inspector_for("mpeg4", b""))
+    every_packet = Traits(random_access=True, discardable=False)
+    monkeypatch.setattr(reader, "inspect", lambda self, data: every_packet)
     index = scan_frame_index(clip("mpeg4_mp4").path, decode=True)
     assert index.segment_table(0).packets.is_corrupt.sum() > 20
 

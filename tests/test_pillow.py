@@ -15,6 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from mediaref_ursa import CorruptMediaError, LimitExceededError, MediaRefError, UnsupportedMediaError
 from mediaref_ursa import _pillow as pillow
 
+pytestmark = pytest.mark.filterwarnings("ignore::mediaref_ursa.BitDepthWarning")
+
 FORMATS = ("rgb", "bgr", "rgba", "bgra", "gray")
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 RGBA = np.random.default_rng(1).integers(0, 256, (6, 9, 4), dtype=np.uint8)

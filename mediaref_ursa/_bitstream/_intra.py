@@ -55,20 +55,31 @@ class JpegInspector:
         )
 
 
-def _tables(picture: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
-    """Yield the marker and the number of each table before the first scan, and a segment of it alone."""
+def holds_all_tables(head: bytes) -> bool:
+    """Whether the first bytes of a picture reach to its first scan, after all of its tables."""
+    return any(marker == _START_OF_SCAN for marker, _ in _segments(head))
+
+
+def _segments(picture: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the marker and the content of each segment up to the head of the first scan."""
     position = 0
     while 0 <= position < len(picture) - 3:
         marker = picture[position + 1]
         if picture[position] != 0xFF or marker in (0x00, 0xFF, *_WITHOUT_LENGTH):
             position = picture.find(b"\xff", position + 1)
             continue
+        end = position + 2 + int.from_bytes(picture[position + 2 : position + 4], "big")
+        yield marker, picture[position + 4 : end]
         if marker == _START_OF_SCAN:
             return
-        end = position + 2 + int.from_bytes(picture[position + 2 : position + 4], "big")
-        if marker in (_QUANTISATION, _HUFFMAN):
-            yield from _tables_of_segment(marker, picture[position + 4 : end])
         position = end
+
+
+def _tables(picture: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
+    """Yield the marker and the number of each table before the first scan, and a segment of it alone."""
+    for marker, content in _segments(picture):
+        if marker in (_QUANTISATION, _HUFFMAN):
+            yield from _tables_of_segment(marker, content)
 
 
 def _tables_of_segment(marker: int, content: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:

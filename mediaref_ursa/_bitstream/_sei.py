@@ -11,6 +11,7 @@ from mediaref_ursa._bitstream._bits import BitReader, escape
 RECOVERY_POINT = 6
 _USER_DATA_UNREGISTERED = 5
 _FILM_GRAIN = 19
+_DISPLAY_ORIENTATION = 47
 _X264_UUID = bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef")
 _X264_BUILD = re.compile(rb"x264 - core (\d{1,6})")
 _LAST_ODD_X264_BUILD = 150  # FFmpeg's decoder works around faults of builds up to this one
@@ -22,6 +23,7 @@ class Carried(Enum):
 
     X264_BUILD = _USER_DATA_UNREGISTERED
     FILM_GRAIN = _FILM_GRAIN
+    DISPLAY_ORIENTATION = _DISPLAY_ORIENTATION
 
 
 def sei_messages(payloads: bytes) -> Iterator[tuple[int, bytes]]:
@@ -53,6 +55,9 @@ def carried_message(kind: int, payload: bytes, *, is_hevc: bool) -> tuple[Carrie
             return Carried.X264_BUILD, _message(kind, payload[: build.end()]) if odd else b""
     if kind == _FILM_GRAIN:
         return Carried.FILM_GRAIN, _message(kind, payload) if _grain_persists(payload, is_hevc) else b""
+    if kind == _DISPLAY_ORIENTATION and is_hevc and payload:  # FFmpeg's decoder of H.264 keeps none
+        is_cancelled = payload[0] & 0x80
+        return Carried.DISPLAY_ORIENTATION, b"" if is_cancelled else _message(kind, payload)
     return None
 
 

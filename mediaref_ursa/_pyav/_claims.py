@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from mediaref_ursa._bitstream import Inspector, Traits, inspector_for
 from mediaref_ursa._bitstream._h264 import H264Inspector
+from mediaref_ursa._bitstream._intra import holds_all_tables
 from mediaref_ursa._frame_table import SegmentInfo
 
 _IDR, _LAST_H264_PICTURE = 5, 5
@@ -48,7 +49,7 @@ class Claims:
         if info.codec in ("h264", "hevc"):
             self._length_size = _length_size(info)
         inspector = _FrameH264(info.extradata) if info.codec == "h264" else None
-        if info.codec in ("hevc", "av1", "vp9", "ffv1", "mpeg1video", "mpeg2video", "mpeg4"):
+        if info.codec in ("hevc", "av1", "vp9", "ffv1", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4"):
             inspector = inspector_for(info.codec, info.extradata)
         if inspector is None:
             raise DeclinedError(f"heads of {info.codec} packets do not tell")
@@ -134,6 +135,8 @@ class Claims:
             return head.ljust(size, b"\0")
         if self._codec == "vp9":
             return head + b"\0"  # no mark of a superframe
+        if self._codec == "mjpeg" and not holds_all_tables(head):
+            return None
         return head
 
     def _up_to_first_picture(self, head: bytes, size: int) -> bytes | None:

@@ -59,6 +59,7 @@ class Columns:
     lossy: bool = False
     restartable: bool = True
     addressable: bool = True
+    palettes: tuple[tuple[int, bytes], ...] = ()
 
     def __len__(self) -> int:
         return len(self.size)

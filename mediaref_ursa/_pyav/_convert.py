@@ -121,3 +121,9 @@ def _pixels(picture: VideoFrame, height: int, width: int, channels: int) -> UInt
     strides = (plane.line_size, channels, 1)
     pixels: UInt8Array = np.ndarray((height, width, channels), np.uint8, memoryview(plane), strides=strides)
     return pixels
+
+
+def quarter_turns(rotation: float) -> int:
+    """Return 0, 90, 180 or 270; frames turned by other angles are left as they are coded."""
+    turned = round(rotation) % 360
+    return turned if turned in (90, 180, 270) else 0

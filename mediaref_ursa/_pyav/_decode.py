@@ -15,6 +15,7 @@ from mediaref_ursa._errors import MediaRefError, UnsupportedMediaError
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._pyav._foreign import FOREIGN_ERRORS, foreign_errors, known_error
+from mediaref_ursa._pyav._palettes import give_palette
 
 _DECODERS = {"av1": "libdav1d"}
 """Decoders to use where FFmpeg's own of that name needs hardware."""
@@ -152,6 +153,8 @@ def numbered_packet(encoded: EncodedPacket) -> Packet[Stream]:
     packet.pts = packet.dts = encoded.number
     if encoded.is_keyframe:
         packet.is_keyframe = True
+    if encoded.palette is not None:
+        give_palette(packet, encoded.palette)
     return packet
 
 

@@ -19,7 +19,8 @@ from av.video.frame import VideoFrame
 
 from mediaref_ursa._damage import damage_before, damage_error, is_spoilt
 from mediaref_ursa._errors import MediaRefError
-from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo, SegmentTable
+from mediaref_ursa._frame_table import AlphaSplit, EncodedPacket, SegmentInfo, SegmentTable
+from mediaref_ursa._pyav._alpha import AlphaDecoder
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._trail import Trail
@@ -59,6 +60,7 @@ class Decoder:
         info: The segment that it is of.
         max_pixels: The largest picture.
         codec_threads: FFmpeg's own, within the decoder. With several it lives within one call.
+        alpha: Where the parts of packets are that hold their alpha too, else None.
         first: The packet that it began with, -1 before it.
         position: The last packet that it was fed, -1 before the first.
         pending: Packets that it was fed, and whose frames have not come out.
@@ -71,13 +73,14 @@ class Decoder:
     info: SegmentInfo
     max_pixels: int
     codec_threads: int = 1
+    alpha: AlphaSplit | None = None
     first: int = -1
     position: int = -1
     pending: set[int] = field(default_factory=set)
     goes_on: bool = False
     damaged: dict[int, frozenset[int]] = field(default_factory=dict)
     frame_of_packet: Int64Array | None = None
-    _context: VideoCodecContext | None = None
+    _context: VideoCodecContext | AlphaDecoder | None = None
     _latest: NumberedFrame | None = None
     _awaited: dict[int, int] = field(default_factory=dict)  # packet to frames that came out before its own
     _held: deque[NumberedFrame] = field(default_factory=deque)
@@ -106,7 +109,9 @@ class Decoder:
         Raises:
             UnsupportedMediaError: There is no decoder for the codec.
         """
-        if self._context is None:
+        if self._context is None and self.alpha is not None:
+            self._context = AlphaDecoder(self.info, self.alpha, self.max_pixels)
+        elif self._context is None:
             self._context = open_context(
                 self.info,
                 max_pixels=self.max_pixels,
@@ -139,6 +144,10 @@ class Decoder:
         self.position = encoded.number
         self.pending.add(encoded.number)
         self._awaited[encoded.number] = 0
+        if self.info.palettes:
+            encoded = encoded._replace(palette=self.info.palette_at(encoded.number))
+        if isinstance(self._context, AlphaDecoder):
+            return self._sure(self._context.feed(encoded))
         return self._sure(feed_context(self._context, encoded, uri=self.info.uri))
 
     def drain(self) -> list[NumberedFrame]:
@@ -149,7 +158,10 @@ class Decoder:
         """
         assert self._context is not None
         self.goes_on = False
-        sure = self._sure(drain_context(self._context, uri=self.info.uri))
+        if isinstance(self._context, AlphaDecoder):
+            sure = self._sure(self._context.drain())
+        else:
+            sure = self._sure(drain_context(self._context, uri=self.info.uri))
         for packet in list(self._awaited):
             self._miss(packet)
         sure += self._held
@@ -297,14 +309,14 @@ class DecoderPool:
                 self._idle.remove(idle)
         return sorted((idle.decoder for idle in found), key=lambda decoder: decoder.position)
 
-    def take(self, key: DecoderKey, info: SegmentInfo) -> Decoder:
+    def take(self, key: DecoderKey, info: SegmentInfo, alpha: AlphaSplit | None = None) -> Decoder:
         """Take a decoder that is ready for any random access point.
 
         Raises:
             UnsupportedMediaError: There is no decoder for the codec.
         """
         decoder = self._take_spare(key) if info.restartable else None
-        decoder = decoder or Decoder(info, key.max_pixels)
+        decoder = decoder or Decoder(info, key.max_pixels, alpha=alpha)
         decoder.begin()
         return decoder
 

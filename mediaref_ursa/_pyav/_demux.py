@@ -14,8 +14,10 @@ from av.video.stream import VideoStream
 
 from mediaref_ursa._container_counts import CheckedReader
 from mediaref_ursa._containers import find_container
+from mediaref_ursa._encryption import encryption_error, refuse_encrypted
 from mediaref_ursa._errors import UnsupportedMediaError
 from mediaref_ursa._frame_table import SegmentInfo
+from mediaref_ursa._image_kinds import is_image_file, refuse_still_image, still_image_error
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._pyav._foreign import foreign_errors
 from mediaref_ursa._reader import RangeReader
@@ -26,11 +28,7 @@ _LENIENT_METADATA: dict[str, Any] = (
 )
 
 _SHOWS_SIDE_DATA = hasattr(Packet, "has_sidedata")  # PyAV 16 and later
-_DECODER_SIDE_DATA: tuple[Literal["new_extradata", "param_change", "palette"], ...] = (
-    "new_extradata",
-    "param_change",
-    "palette",
-)
+_DECODER_SIDE_DATA: tuple[Literal["new_extradata", "param_change"], ...] = ("new_extradata", "param_change")
 
 
 @contextmanager
@@ -56,6 +54,10 @@ def open_video(
         LimitExceededError: It announces more samples than the file can hold.
     """
     name = find_container(reader.length, reader.read_at, uri=uri)
+    if name == "mov":
+        refuse_still_image(reader.length, reader.read_at, uri=uri)
+    else:
+        refuse_encrypted(name, 0, reader.length, reader.read_at, uri=uri)
     reader.seek(0)
     with foreign_errors(f"open the {name} container", uri=uri):
         container = av.open(
@@ -69,7 +71,12 @@ def open_video(
             io_open=_refuse_other_files,
         )
     try:
-        yield container, _video_stream(container, stream_index, uri)
+        stream = _video_stream(container, stream_index, uri)
+        if _is_image_item(stream) and is_image_file(reader.length, reader.read_at):
+            raise still_image_error("AVIF or HEIC", uri=uri)
+        if name == "mov":  # whose tracks are streams in the same order
+            refuse_encrypted(name, stream.index, reader.length, reader.read_at, uri=uri)
+        yield container, stream
     finally:
         container.close()
 
@@ -94,6 +101,8 @@ def refuse_changes(packet: Packet[VideoStream], info: SegmentInfo) -> None:
     Raises:
         UnsupportedMediaError: The packet changes the codec's configuration.
     """
+    if _SHOWS_SIDE_DATA and packet.has_sidedata("encryption_info"):
+        raise encryption_error("its packets say so", info.uri)
     for kind in _DECODER_SIDE_DATA if _SHOWS_SIDE_DATA else ():
         if not packet.has_sidedata(kind):
             continue
@@ -126,6 +135,11 @@ def _video_stream(container: av.container.InputContainer, stream_index: int | No
         raise UnsupportedMediaError(f"expected a video stream, found streams of kinds: {kinds}", uri=uri)
     assert isinstance(stream, VideoStream)
     return stream
+
+
+def _is_image_item(stream: VideoStream) -> bool:
+    """Return whether a stream is an item of a HEIF file, as FFmpeg gives them, and no track."""
+    return stream.duration is None and stream.time_base == 1
 
 
 def _chosen_stream(container: av.container.InputContainer, stream_index: int, uri: str) -> VideoStream:

@@ -15,7 +15,7 @@ from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._plan import Run
-from mediaref_ursa._pyav._convert import FrameConverter, NewFrame, UInt8Array
+from mediaref_ursa._pyav._convert import FrameConverter, NewFrame, UInt8Array, quarter_turns
 from mediaref_ursa._pyav._decoders import Decoder, DecoderKey, NumberedFrame, decoders
 from mediaref_ursa._steps import Begun, Ready, Step
 
@@ -62,6 +62,7 @@ class PyAVEngine:
     joins_runs = True
 
     def __init__(self, spec: PixelSpec, codec_threads: int = 1) -> None:
+        self.reads_alpha = spec.has_alpha
         self._converter = FrameConverter(spec)
         self._codec_threads = codec_threads
         self._max_pixels = max(MAX_PIXELS, spec.max_pixels)
@@ -131,18 +132,19 @@ class PyAVEngine:
             CorruptMediaError: It cannot be converted.
         """
         info = picture.info
-        pixels = self._converter.convert(picture.frame, info.rotation, new, uri=info.uri)
+        rotation = quarter_turns(picture.frame.rotation) if info.rotation_by_frame else info.rotation
+        pixels = self._converter.convert(picture.frame, rotation, new, uri=info.uri)
         if picture.keep_as is not None:
             decoders.keep(*picture.keep_as, picture.frame)
         return pixels
 
     def _decoder(self, table: SegmentTable, state: _State | None) -> Decoder:
-        info = table.info
+        info, alpha = table.info, table.packets.alpha
         if state is None:
-            decoder = Decoder(info, self._max_pixels, self._codec_threads if info.restartable else 1)
+            decoder = Decoder(info, self._max_pixels, self._codec_threads if info.restartable else 1, alpha)
             decoder.begin()
         else:
-            decoder = state.decoder or decoders.take(state.key, info)
+            decoder = state.decoder or decoders.take(state.key, info, alpha)
         decoder.frame_of_packet = table.whole.frame_of_packet
         return decoder
 

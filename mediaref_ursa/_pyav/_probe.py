@@ -15,13 +15,17 @@ from mediaref_ursa._containers import find_container, is_cut_short
 from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pixels import MAX_PIXELS, PixelSpec
-from mediaref_ursa._pyav._convert import FrameConverter
+from mediaref_ursa._pyav._convert import FrameConverter, quarter_turns
 from mediaref_ursa._pyav._decode import largest_decoded, numbered_packet, open_context, use_one_thread
 from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
+from mediaref_ursa._pyav._palettes import SHOWS_SIDE_DATA, palette_of
 from mediaref_ursa._reader import RangeReader
 
 _CANONICAL_NAMES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}
+
+_OWN_PALETTES = ("gif", "png", "apng", "zmbv")
+"""Codecs whose palettes stand in their packets."""
 
 
 def probe_segment(
@@ -63,6 +67,11 @@ def probe_segment(
             "the first frame differs from the container's own",
             uri=uri,
         )
+    if theirs.format.name == "pal8" and not SHOWS_SIDE_DATA and info.codec not in _OWN_PALETTES:
+        raise UnsupportedMediaError(
+            "a video whose container has a palette needs PyAV 16 or later: pip install 'av>=16'", uri=uri
+        )
+    info = replace(info, rotation_by_frame=theirs.rotation == ours.rotation)
     return _with_first_frame(info, theirs)
 
 
@@ -128,7 +137,8 @@ def _first_frames(
         packet = next(source, None)
         copy = None
         if packet is not None:
-            copy = numbered_packet(EncodedPacket(number, bytes(packet), packet.is_keyframe))
+            palette = palette_of(packet)
+            copy = numbered_packet(EncodedPacket(number, bytes(packet), packet.is_keyframe, palette))
             if packet.is_discard:
                 hidden.add(number)
         with foreign_errors(f"decode the first {info.codec} frame", uri=info.uri):
@@ -158,11 +168,5 @@ def _with_first_frame(info: SegmentInfo, frame: VideoFrame) -> SegmentInfo:
         width=frame.width,
         height=frame.height,
         pixel_format=frame.format.name,
-        rotation=_quarter_turns(frame.rotation),
+        rotation=quarter_turns(frame.rotation),
     )
-
-
-def _quarter_turns(rotation: float) -> int:
-    """Return 0, 90, 180 or 270; frames turned by other angles are left as they are coded."""
-    turned = round(rotation) % 360
-    return turned if turned in (90, 180, 270) else 0

@@ -10,9 +10,20 @@ from loguru import logger
 
 from mediaref_ursa._bitstream import Inspector, inspector_for
 from mediaref_ursa._bitstream._checksums import ffv1_checksums_hold
-from mediaref_ursa._errors import CorruptMediaError
-from mediaref_ursa._frame_table import SPARSE, UNKNOWN, SegmentInfo, SegmentTable
+from mediaref_ursa._broken_files import missing_part
+from mediaref_ursa._containers import SNIFF_BYTES, known_container
+from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
+from mediaref_ursa._frame_table import (
+    ALPHA_IN_FRAMES,
+    ALPHA_UNREADABLE,
+    SPARSE,
+    UNKNOWN,
+    SegmentInfo,
+    SegmentTable,
+)
+from mediaref_ursa._image_kinds import is_image_file
 from mediaref_ursa._pixels import MAX_PIXELS
+from mediaref_ursa._pyav._alpha import AlphaCollector, has_unreadable_alpha
 from mediaref_ursa._pyav._check import checked_by_decoding
 from mediaref_ursa._pyav._claims import DeclinedError
 from mediaref_ursa._pyav._columns import (
@@ -25,6 +36,7 @@ from mediaref_ursa._pyav._columns import (
 )
 from mediaref_ursa._pyav._demux import open_video, packets, refuse_changes
 from mediaref_ursa._pyav._exact_starts import exact_starts
+from mediaref_ursa._pyav._palettes import PaletteCollector
 from mediaref_ursa._pyav._probe import probe_segment
 from mediaref_ursa._pyav._sparse import sparse_columns
 from mediaref_ursa._pyav._ties import output_rank, tied_packets
@@ -79,7 +91,11 @@ def scan_segment(
         CorruptMediaError: A video without frames, or one that FFmpeg cannot read.
         LimitExceededError: More samples than the file can hold, or more pixels than ``max_pixels``.
     """
-    info = probe_segment(reader, uri=uri, etag=etag, stream_index=stream_index, max_pixels=max_pixels)
+    try:
+        info = probe_segment(reader, uri=uri, etag=etag, stream_index=stream_index, max_pixels=max_pixels)
+    except (CorruptMediaError, UnsupportedMediaError) as error:
+        _explain(error, reader)
+        raise
     if full is not True and not decode:
         try:
             return _sparse_table(reader, info, progress, whatever_it_costs=full is False)
@@ -90,9 +106,23 @@ def scan_segment(
         return checked_by_decoding(reader, table) if decode else table
 
 
+def _explain(error: CorruptMediaError | UnsupportedMediaError, reader: RangeReader) -> None:
+    """Raise an error that says what of the file is missing, where that is known.
+
+    Raises:
+        CorruptMediaError: With that.
+    """
+    container = known_container(reader.read_at(0, SNIFF_BYTES))
+    if container is None or is_image_file(reader.length, reader.read_at):
+        return
+    missing = missing_part(container, reader.length, reader.read_at)
+    if missing is not None:
+        raise CorruptMediaError(missing, uri=error.uri) from error
+
+
 def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | None) -> SegmentTable:
     inspector = inspector_for(info.codec, info.extradata)
-    columns = _read_packets(reader, info, inspector, progress)
+    columns, alpha = _read_packets(reader, info, inspector, progress)
     if not len(columns):
         raise CorruptMediaError("expected a video, found a video stream without packets", uri=info.uri)
     if columns.corrupt[-1] and info.container != "mpegts":  # the file ends within it
@@ -105,7 +135,9 @@ def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | Non
     else:
         _decode_head(reader, info, columns, uncertain_head(columns))
         _break_ties(reader, info, columns)
-    return segment_table(replace(info, untimed=columns.untimed), columns)
+    info = replace(info, untimed=columns.untimed)
+    info = alpha.facts(info) if alpha is not None else _with_alpha_of_frames(info, reader)
+    return segment_table(info, columns)
 
 
 def _sparse_table(
@@ -129,6 +161,7 @@ def _sparse_table(
         raise DeclinedError("frames that share a time")
     if progress is not None:
         progress(reader.length, reader.length)
+    info = _with_alpha_of_frames(info, reader)
     return segment_table(info, columns)
 
 
@@ -150,11 +183,12 @@ def _break_ties(reader: RangeReader, info: SegmentInfo, columns: Columns) -> Non
 
 def _read_packets(
     reader: RangeReader, info: SegmentInfo, inspector: Inspector | None, progress: Progress | None
-) -> Columns:
+) -> tuple[Columns, AlphaCollector | None]:
     columns = Columns()
     guess = _OFFSET_GUESSES[0]
     failing: list[int] = []
     with open_video(reader, uri=info.uri, stream_index=info.stream_index) as (container, stream):
+        alpha, palettes = AlphaCollector.from_stream(info, stream), PaletteCollector(info.uri)
         for packet in packets(container, stream, uri=info.uri):
             data = bytes(packet)
             refuse_changes(packet, info)
@@ -163,9 +197,12 @@ def _read_packets(
                 columns.addressable = offset is not None
                 columns.offset.append(UNKNOWN if offset is None else offset)
                 guess = guess if offset is None else offset - int(packet.pos or 0)
+            palettes.add(len(columns), packet)
             columns.add(packet, data, inspector)
             if info.codec == "ffv1" and not ffv1_checksums_hold(data):
                 failing.append(len(columns) - 1)
+            if alpha is not None:
+                alpha.add(reader, packet, data, columns.offset[-1])
             if progress is not None and len(columns) % PROGRESS_EVERY_PACKETS == 0:
                 progress(min(reader.tell(), reader.length), reader.length)
     if progress is not None:
@@ -173,7 +210,8 @@ def _read_packets(
     if len(failing) < len(columns):  # else the stream has no checksums
         for packet_number in failing:
             columns.corrupt[packet_number] = True
-    return columns
+    columns.palettes = tuple(palettes.palettes)
+    return columns, alpha
 
 
 def _locate(reader: RangeReader, pos: int | None, data: bytes, guess: int) -> int | None:
@@ -216,10 +254,16 @@ def _learn_by_decoding(
         )
 
 
+def _with_alpha_of_frames(info: SegmentInfo, reader: RangeReader) -> SegmentInfo:
+    hidden = has_unreadable_alpha(info, reader)
+    return replace(info, alpha=ALPHA_UNREADABLE if hidden else ALPHA_IN_FRAMES)
+
+
 def _with_facts(info: SegmentInfo, columns: Columns) -> SegmentInfo:
     return replace(
         info,
         addressable=columns.addressable,
+        palettes=columns.palettes,
         lookahead_packets=_FIELD_LOOKAHEAD_PACKETS if columns.lone_fields else 0,
         restartable=columns.restartable and not (columns.lossy or columns.lone_fields or columns.needs_trial),
         start_headers=tuple(columns.start_headers),

@@ -23,6 +23,7 @@ from mediaref_ursa._pyav._claims import Claims, DeclinedError
 from mediaref_ursa._pyav._columns import Columns
 from mediaref_ursa._pyav._demux import open_video, packets, refuse_changes
 from mediaref_ursa._pyav._heads import PacketHeads, read_pieces
+from mediaref_ursa._pyav._palettes import palette_of
 from mediaref_ursa._reader import RangeReader
 from mediaref_ursa._time import Int64Array
 
@@ -70,6 +71,8 @@ def sparse_columns(
         blank.leave_out_media(scan.heads)
         for packet in packets(container, stream, uri=info.uri):
             refuse_changes(packet, info)
+            if palette_of(packet) is not None:
+                raise DeclinedError("the container gives the decoder a palette")
             scan.add(packet)
             if progress is not None and len(scan.columns) % _PROGRESS_EVERY_PACKETS == 0:
                 progress(min(blank.tell(), reader.length), reader.length)

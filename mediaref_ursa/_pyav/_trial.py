@@ -17,6 +17,7 @@ from mediaref_ursa._pyav._convert import FrameConverter
 from mediaref_ursa._pyav._decode import decode_packets, open_context, use_one_thread
 from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
+from mediaref_ursa._pyav._palettes import palette_of
 from mediaref_ursa._pyav._times import NO_PTS
 from mediaref_ursa._reader import RangeReader
 from mediaref_ursa._time import Int64Array
@@ -99,11 +100,13 @@ def numbered_packets(
     reader: RangeReader, info: SegmentInfo, hidden: set[int] | None = None
 ) -> Iterator[EncodedPacket]:
     """Yield all packets in decode order; the numbers of those that an edit list hides go to ``hidden``."""
+    palette = None
     with open_video(reader, uri=info.uri, stream_index=info.stream_index) as (container, stream):
         for number, packet in enumerate(packets(container, stream, uri=info.uri)):
             if packet.is_discard and hidden is not None:
                 hidden.add(number)
-            yield EncodedPacket(number, bytes(packet), packet.is_keyframe)
+            palette = palette_of(packet) or palette
+            yield EncodedPacket(number, bytes(packet), packet.is_keyframe, palette)
 
 
 def _reported(

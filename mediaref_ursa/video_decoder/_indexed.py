@@ -36,7 +36,7 @@ with needs_extra("video"):
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._guarded_scan import scan_video
     from mediaref_ursa._open_store import open_store
-    from mediaref_ursa._sources import VideoSource, open_source
+    from mediaref_ursa._sources import VideoSource, open_source, source_with_alpha
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -81,6 +81,8 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         video = _video_of(source, frame_index, stream_index, storage_options, access)
         for table in video.segments:
             access.check_pixels(table.info.width, table.info.height, video.uri)
+        if self._engine.reads_alpha:
+            video = source_with_alpha(video, access)
         self._open_video: VideoSource | None = video
 
     _iteration_strategy = BatchDecodingStrategy.SEQUENTIAL

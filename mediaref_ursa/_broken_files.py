@@ -1,0 +1,138 @@
+"""Why a file is no video that can be read: what it is instead, or what of it is missing. Pure.
+
+A demuxer only says that data are invalid. These are the cases that people meet: recordings and copies that
+were not finished, and files that were never the video.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from mediaref_ursa._reader import ReadRange
+
+_MAX_BOXES = 4096
+_SAMPLE_BYTES = 1 << 16
+_WHAT_TO_DO = (
+    "the recorder did not finish, or the copy is incomplete; copy it anew, let the recorder finish it, or "
+    "repair it with a tool that makes the index of a recording from the media"
+)
+_TEXT_KINDS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (
+        re.compile(rb"version https://git-lfs\.github\.com/spec/"),
+        "a Git LFS pointer and not the file that it stands for; fetch that with: git lfs pull",
+    ),
+    (
+        re.compile(rb"(\.\./)*(\.git)?/annex/objects/"),
+        "a git-annex pointer and not the file that it stands for; fetch that with: git annex get",
+    ),
+    (
+        re.compile(rb"\s*(<!--.*?-->\s*)?<(!doctype\s+html|html|head|body)", re.IGNORECASE | re.DOTALL),
+        "an HTML page, such as a server's error or sign-in page, saved under this name; download it anew",
+    ),
+    (
+        re.compile(rb"\s*<(\?xml|Error>)"),
+        "an XML document, such as the error of an object store, saved under this name; download it anew",
+    ),
+    (
+        re.compile(rb'\s*\{\s*"'),
+        "a JSON document, such as the error of a server, saved under this name; download it anew",
+    ),
+)
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (b"PK\3\4", "a ZIP archive; unpack it first"),
+    (b"\x1f\x8b", "data compressed by gzip; unpack them first"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it first"),
+    (b"Rar!", "a RAR archive; unpack it first"),
+    (b"%PDF", "a PDF document"),
+)
+
+
+def describe_no_media(head: bytes) -> str | None:
+    """Return what a file is that is no media, by its first bytes, and what to do; None if not known.
+
+    >>> describe_no_media(b"<!DOCTYPE html><html>404")[:12]
+    'an HTML page'
+    """
+    head = head.removeprefix(b"\xef\xbb\xbf")
+    if len(head) >= 16 and not any(head):
+        return "zeros only: room was made for a file that was never written; copy or download it anew"
+    for signature, what in _SIGNATURES:
+        if head.startswith(signature):
+            return what
+    for pattern, what in _TEXT_KINDS:
+        if pattern.match(head):
+            return what
+    return None
+
+
+def missing_part(container: str, length: int, read_range: ReadRange) -> str | None:
+    """Return what is missing of a container that cannot be read, and what to do; None if not known.
+
+    Args:
+        container: FFmpeg's name of the demuxer.
+        length: Bytes of the file.
+        read_range: Returns up to ``length`` bytes from ``offset`` on.
+    """
+    look = _LOOKS.get(container)
+    return None if look is None else look(length, read_range)
+
+
+def _missing_in_mp4(length: int, read: ReadRange) -> str | None:
+    """Look for ``moov`` (ISO/IEC 14496-12, 8.2.1), without which nobody knows where frames are."""
+    position, kinds = 0, []
+    for _ in range(_MAX_BOXES):
+        if position + 8 > length:
+            break
+        header = read(position, 16)
+        size, kind = int.from_bytes(header[:4], "big"), header[4:8]
+        if size == 1:
+            size = int.from_bytes(header[8:16], "big")
+        if not any(header):
+            return (
+                f"the file is zeros from byte {position} on, where its index (moov) should be: {_WHAT_TO_DO}"
+            )
+        if kind == b"moov":
+            if position + size <= length:
+                return None
+            return (
+                f"the index of the file (moov) is cut off: it takes {size} bytes from byte {position} on, "
+                f"and the file has {length}: {_WHAT_TO_DO}"
+            )
+        kinds.append(kind.decode("latin-1"))
+        if size < 8:
+            break
+        position += size
+    return (
+        f"the index of the file (its moov box) is missing, found only {', '.join(kinds[:8])}: {_WHAT_TO_DO}"
+    )
+
+
+def _missing_in_matroska(length: int, read: ReadRange) -> str | None:
+    """Look for a Cluster, which is what holds frames (RFC 9559, 5.1.3)."""
+    for start in range(0, length, _SAMPLE_BYTES):
+        if b"\x1f\x43\xb6\x75" in read(start, min(_SAMPLE_BYTES + 3, length - start)):
+            return None
+    return f"the file has a header and no cluster, that is no frame: {_WHAT_TO_DO}"
+
+
+def _missing_in_avi(length: int, read: ReadRange) -> str | None:
+    """Look for the list ``movi``, which holds frames."""
+    position = 12
+    for _ in range(_MAX_BOXES):
+        header = read(position, min(12, length - position)) if position < length else b""
+        if header[:4] == b"LIST" and header[8:12] == b"movi":
+            has_frames = position + 20 <= length
+            return None if has_frames else f"the file ends where its frames begin: {_WHAT_TO_DO}"
+        size = int.from_bytes(header[4:8], "little")
+        if len(header) < 8:
+            break
+        position += 8 + size + size % 2
+    return f"the file has a header and no list of frames (movi): {_WHAT_TO_DO}"
+
+
+_LOOKS: dict[str, Callable[[int, ReadRange], str | None]] = {
+    "mov": _missing_in_mp4,
+    "matroska": _missing_in_matroska,
+    "avi": _missing_in_avi,
+}

@@ -1,0 +1,76 @@
+"""Palettes that a container hands to the decoder beside packets: AVI, QuickTime and Matroska.
+
+A container gives its palette along with the first packet, and again where it changes. A decoder keeps the
+last one, so that one that begins elsewhere must be given the palette in force there. The index has them all.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import Any, Literal
+
+import av
+import numpy as np
+from av.packet import Packet
+
+from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._frame_table import MAX_PALETTES, PALETTE_BYTES
+
+SHOWS_SIDE_DATA = hasattr(Packet, "has_sidedata")  # PyAV 16 and later
+_PALETTE: Literal["palette"] = "palette"
+
+
+def palette_of(packet: Packet[Any]) -> bytes | None:
+    """Return the palette that a demuxer gave along with a packet, None where it gave none."""
+    if not (SHOWS_SIDE_DATA and packet.has_sidedata(_PALETTE)):
+        return None
+    return bytes(packet.get_sidedata(_PALETTE))
+
+
+def give_palette(packet: Packet[Any], palette: bytes) -> None:
+    """Hand a palette to the decoder along with a packet."""
+    side_data = _packet_with_palette().get_sidedata(_PALETTE)
+    side_data.update(palette)
+    packet.set_sidedata(side_data)
+
+
+class PaletteCollector:
+    """The palettes of a scan: from which packet on each is in force."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self.palettes: list[tuple[int, bytes]] = []
+
+    def add(self, number: int, packet: Packet[Any]) -> None:
+        """Note the palette that comes with a packet, if it is another than before.
+
+        Raises:
+            UnsupportedMediaError: There are too many for an index.
+        """
+        palette = palette_of(packet)
+        if palette is None or (self.palettes and self.palettes[-1][1] == palette):
+            return
+        if len(palette) != PALETTE_BYTES or len(self.palettes) >= MAX_PALETTES:
+            raise UnsupportedMediaError(
+                f"expected at most {MAX_PALETTES} palettes of {PALETTE_BYTES} bytes, found more; "
+                "encode the video anew in a format with colours of its own",
+                uri=self._uri,
+            )
+        self.palettes.append((number, palette))
+
+
+@functools.cache
+def _packet_with_palette() -> Packet[Any]:
+    """Return a packet that has a palette beside it: PyAV copies side data, but makes none of bytes."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="avi") as output:
+        stream = output.add_stream("rawvideo", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 4, 4, "pal8"
+        pixels = np.zeros((4, 4), np.uint8), np.zeros((256, 4), np.uint8)
+        frame = av.VideoFrame.from_ndarray(pixels, format="pal8")  # type: ignore[arg-type]
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file, "r", format="avi") as source:
+        return next(source.demux(video=0))
