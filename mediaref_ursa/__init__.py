@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from mediaref_ursa import _forking as _forking  # forks wait for the imports that are made on first use
+
 if TYPE_CHECKING:
     from mediaref_ursa._access import IndexLimits
     from mediaref_ursa._batch import DecodedBatch, batch_decode, cleanup_cache, plan_decode
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
         MediaRefError,
         MediaRefWarning,
         MissingExtraError,
+        OutsideRecordingWarning,
         StoreError,
         UnsupportedMediaError,
     )
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._lazy_video import LazyVideo
     from mediaref_ursa._media_ref import MediaRef
     from mediaref_ursa._reads import FetchOptions
+    from mediaref_ursa._seconds import pts_ns_from_seconds
 
 __version__ = "0.1.0"
 
@@ -69,6 +73,7 @@ _HOMES = {
         "MediaRefError",
         "MediaRefWarning",
         "MissingExtraError",
+        "OutsideRecordingWarning",
         "StoreError",
         "UnsupportedMediaError",
     ),
@@ -78,6 +83,7 @@ _HOMES = {
     "_counting": ("Counters", "counters", "counting"),
     "_decode_plan": ("DecodePlan",),
     "_reads": ("FetchOptions",),
+    "_seconds": ("pts_ns_from_seconds",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -109,6 +115,7 @@ __all__ = [
     "MediaRefError",
     "MediaRefWarning",
     "MissingExtraError",
+    "OutsideRecordingWarning",
     "StoreError",
     "UnsupportedMediaError",
     "batch_decode",
@@ -116,6 +123,7 @@ __all__ = [
     "counters",
     "counting",
     "plan_decode",
+    "pts_ns_from_seconds",
     "write_frame_index",
 ]
 

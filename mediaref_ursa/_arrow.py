@@ -20,6 +20,10 @@ from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, Med
 STRUCT_TYPE = pa.struct([pa.field("uri", pa.string()), pa.field("pts_ns", pa.int64())])
 """How references stand in a table: a plain struct, since some readers refuse extension types."""
 
+# At its first conversion pyarrow looks for pandas, holding a lock that a forked child would wait for. Within
+# this import a fork waits for it: see _forking.
+pa.array([], pa.string())
+
 _NANOSECONDS = (pa.duration("ns"), pa.timestamp("ns"))
 
 
@@ -55,6 +59,35 @@ def strings_of(array: Any) -> list[str | None]:
     with _mapped_errors():
         rows: list[str | None] = _one_chunk(array).to_pylist()
         return rows
+
+
+def table_of(source: Any) -> pa.Table:
+    """Return a table of a table, a record batch, a reader, or anything that gives a stream of batches.
+
+    Raises:
+        InvalidReferenceError: It cannot be read.
+    """
+    with _mapped_errors():
+        if isinstance(source, pa.RecordBatch):
+            return pa.Table.from_batches([source])
+        return source if isinstance(source, pa.Table) else pa.table(source)
+
+
+def reference_columns_in(table: pa.Table) -> list[int]:
+    """Return the places of the columns that hold structs with a uri."""
+    return [place for place, field in enumerate(table.schema) if _is_reference(field.type)]
+
+
+def rows_as_structs(table: pa.Table) -> pa.StructArray:
+    """Return the columns ``uri`` and, where there is one, ``pts_ns`` as one column of structs."""
+    with _mapped_errors():
+        names = [name for name in ("uri", "pts_ns") if name in table.column_names]
+        return pa.StructArray.from_arrays([_one_chunk(table.column(name)) for name in names], names=names)
+
+
+def _is_reference(arrow_type: pa.DataType) -> bool:
+    kind = arrow_type.storage_type if isinstance(arrow_type, pa.BaseExtensionType) else arrow_type
+    return bool(pa.types.is_struct(kind) and kind.get_field_index("uri") >= 0)
 
 
 def struct_array_to_columns(
@@ -121,7 +154,10 @@ def _plain(strings: Any) -> Any:
 def _pts(column: Any) -> Any:
     if column.type in _NANOSECONDS or pa.types.is_integer(column.type) or pa.types.is_null(column.type):
         return column.cast(pa.int64())
-    raise InvalidReferenceError(f"expected pts_ns to be int64 nanoseconds, found {column.type}")
+    raise InvalidReferenceError(
+        f"expected pts_ns to be int64 nanoseconds, found {column.type}; seconds become such with "
+        "pts_ns_from_seconds"
+    )
 
 
 def _is_string(arrow_type: Any) -> bool:

@@ -14,6 +14,7 @@ from mediaref_ursa._batch_call import DECODERS, Backend, Batch, BatchOptions
 from mediaref_ursa._counting import Counters, counting
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import MediaRefError
+from mediaref_ursa._interpreter_exit import working
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy
 from mediaref_ursa._time import TOLERANCE_NS
@@ -44,7 +45,7 @@ def batch_decode(
     *,
     resize: tuple[int, int] | None = None,
     colorspace: str = "RGB",
-    channel_format: str = "NHWC",
+    channel_format: str | None = None,
     on_error: Literal["raise", "none"] = "raise",
     tolerance_ns: int = TOLERANCE_NS,
     base_dir: str | os.PathLike[str] | None = None,
@@ -64,17 +65,20 @@ def batch_decode(
 
     Args:
         refs: ``MediaRef`` objects or dicts with ``uri`` and ``pts_ns``, in any sequence: a list, a
-            tuple, an Arrow ``struct<uri, pts_ns>`` array, a pandas column.
+            tuple, an Arrow ``struct<uri, pts_ns>`` array, a pandas column; a table of Arrow, pandas or Polars
+            with one column of them, or with columns ``uri`` and ``pts_ns``.
         strategy: How much work frames of one video share; never which frames come out.
         decoder: ``"pyav"``, or ``"torchcodec"``, which needs the ``torchcodec`` extra. Both are fed
             the same packets and name the same frame; PyAV unless ``device`` is a CUDA device.
         resize: ``(height, width)`` of every output in pixels; each frame's own size without it.
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel. Alpha is that of the
             media, and 255 where they have none; alpha that cannot be read is an error.
-        channel_format: ``NHWC`` for arrays ``(H, W, C)``, ``NCHW`` for ``(C, H, W)``.
+        channel_format: ``NHWC`` for arrays ``(H, W, C)``, as they are without it; ``NCHW`` for ``(C, H, W)``.
         on_error: ``"raise"`` raises the error of the first reference that fails; ``"none"`` puts
             None in its place and decodes the rest, with the errors in ``.errors`` of the list.
-        tolerance_ns: Nanoseconds by which a reference may lie before its frame.
+        tolerance_ns: Nanoseconds by which a reference may lie before its frame: what rounding to whole
+            nanoseconds, or a float64 of seconds, takes from a time. Times in float32 are further away, and
+            need no larger one if they became nanoseconds by :func:`pts_ns_from_seconds`.
         base_dir: Where relative references begin. No reference to a file, relative or not, may lead out of
             it, by ``..``, an absolute path or a symbolic link.
         frame_index: A ``LanceFrameIndex`` of the one video that is referred to, or a mapping from
@@ -84,8 +88,9 @@ def batch_decode(
         decoder_options: ``num_ffmpeg_threads`` (1), FFmpeg's own threads within each decoder: a window within
             one long group of pictures, which is one decoder's work, is decoded faster with some; with
             ``decoder="pyav"`` decoders then end with the call, and a process must not fork meanwhile. For
-            TorchCodec also ``device`` (``"cuda"`` decodes on the GPU, and gives arrays all the same) and
-            ``transforms``.
+            TorchCodec also ``device`` (``"cuda"`` decodes on the GPU, and gives arrays all the same),
+            ``transforms``, whose random crops are drawn once for all frames of one size, and ``seek_mode``,
+            which changes nothing. ``dimension_order`` is another name of ``channel_format``.
         max_workers: Threads that decode and convert; as many as there are cores for this process, one in
             a worker of torch's data loader. With one, the caller's thread does all.
         as_array: Return one array ``(N, H, W, C)`` or ``(N, C, H, W)`` instead of a list: frames are written
@@ -135,8 +140,9 @@ def batch_decode(
             "pass out= without as_array, and look at .errors of the list"
         )
     options = BatchOptions.of(kwargs, base_dir)
+    channel_format = backend.channel_format(channel_format)
     spec = PixelSpec(resize, colorspace, channel_format, options.apply_rotation, options.access.max_pixels)
-    with counting() as counted:
+    with working(), counting() as counted:
         batch = Batch(refs, tolerance_ns, frame_index, options)
         if as_array or out is not None:
             batch.rows = backend.rows(len(batch.columns), out)

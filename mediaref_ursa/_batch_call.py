@@ -89,16 +89,20 @@ class Backend:
         decoder: One of ``DECODERS``.
         options: The decoder's own.
         device: The torch device of the frames; None for NumPy arrays.
+        dimension_order: The order of axes, where the decoder's options say it.
     """
 
     decoder: str
     options: Mapping[str, Any]
     device: Any
+    dimension_order: str | None = None
 
     @classmethod
     def of(cls, decoder: str | None, device: Any, options: Mapping[str, Any] | None) -> Backend:
         on_gpu = device is not None and str(device).startswith("cuda")
-        decoder = decoder or ("torchcodec" if on_gpu or options else "pyav")
+        chosen = dict(options or {})
+        dimension_order = chosen.pop("dimension_order", None)
+        decoder = decoder or ("torchcodec" if on_gpu or chosen else "pyav")
         if decoder not in DECODERS:
             raise ValueError(f"Unknown decoder backend {decoder!r}: expected one of {', '.join(DECODERS)}")
         if on_gpu and decoder != "torchcodec":
@@ -106,14 +110,26 @@ class Backend:
                 f"expected decoder='torchcodec' for device={str(device)!r}, found {decoder!r}: PyAV decodes "
                 "into host memory; leave decoder out, or move its frames yourself"
             )
-        chosen = dict(options or {})
         if device is not None:
             from mediaref_ursa._torchcodec import checked_device
 
             device = checked_device(device)  # told now, and not after all is decoded
             if decoder == "torchcodec":
                 chosen.setdefault("device", device)
-        return cls(decoder, chosen, device)
+        return cls(decoder, chosen, device, dimension_order)
+
+    def channel_format(self, asked: str | None) -> str:
+        """Return the order of axes, which has two names.
+
+        Raises:
+            ValueError: Both are given, and differ.
+        """
+        if None not in (asked, self.dimension_order) and asked != self.dimension_order:
+            raise ValueError(
+                f"expected one order of axes, found channel_format={asked!r} and "
+                f"dimension_order={self.dimension_order!r} in decoder_options"
+            )
+        return asked or self.dimension_order or "NHWC"
 
     def rows(self, count: int, out: Any) -> FrameRows:
         """Return where frames are written that are to stand in one array.
@@ -420,7 +436,8 @@ def _check_allowed(columns: ReferenceColumns, options: BatchOptions) -> None:
     if options.allow_gap:
         return
     for uri, slots in videos.items():
-        gap_ns = int(np.diff(np.sort(columns.pts_ns[slots])).max(initial=0))
+        times = np.sort(columns.pts_ns[slots]).view(np.uint64)  # of ascending times no difference overflows
+        gap_ns = int(np.diff(times).max(initial=0))
         if gap_ns > options.gap_threshold * 1e9:
             raise ValueError(
                 f"expected gaps of at most {options.gap_threshold} s with allow_gap=False, "

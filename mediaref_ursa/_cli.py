@@ -70,7 +70,7 @@ def inspect(video: str, as_json: bool) -> None:
     found = find_index(video)
     tables = found.tables
     if not tables:
-        scanned = scan_frame_index(video, segment_uris=found.segment_uris)
+        scanned = scan_frame_index(video, segments=found.segment_uris)
         tables = tuple(scanned.segment_table(number) for number in range(len(scanned.segments)))
     report = report_on(video, tables, found.state)
     if found.reason:

@@ -244,7 +244,7 @@ def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]
         )
     written = _frame_index.write_frame_index(
         video,
-        segment_uris=found.segment_uris,
+        segments=found.segment_uris,
         overwrite=found.state != NO_INDEX,
         progress=progress,
         full=wanted.full or None,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import mimetypes
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from typing_extensions import Self
 
 from mediaref_ursa._errors import UnsupportedMediaError
 from mediaref_ursa._images import check_is_image, decode_image
+from mediaref_ursa._keywords import refuse_unknown
 from mediaref_ursa._pillow import (
     Array,
     FileFormat,
@@ -29,6 +30,7 @@ from mediaref_ursa._uris import (
     MAX_DATA_URI_BYTES,
     check_mimetype,
     check_parameters,
+    check_quoted,
     decode_data_payload,
     parse_data_uri,
 )
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _SHOWN_BYTES = 64
+_UNKNOWN_ADVICE = "a URI is taken apart by DataURI.from_uri(uri), a row by DataURI.model_validate(row)"
+_PUT_TOGETHER: dict[str, bool] = {"put_together": True}
 
 
 class DataURI(BaseModel):
@@ -47,7 +51,8 @@ class DataURI(BaseModel):
 
     Attributes:
         mimetype: ``type/subtype``.
-        is_base64: Whether ``data`` is base64; else it is percent-encoded.
+        is_base64: Whether ``data`` is base64; else it is percent-encoded, by
+            ``urllib.parse.quote(text, safe="")`` where it is given by its fields.
         data: The payload's text as it stands in the URI.
         parameters: ``charset=utf-8`` and the like, as they stand between the media type and the payload.
 
@@ -63,12 +68,33 @@ class DataURI(BaseModel):
     data: bytes
     parameters: tuple[str, ...] = ()
 
+    if not TYPE_CHECKING:
+
+        def __init__(self, /, **fields):
+            refuse_unknown(type(self), fields, _UNKNOWN_ADVICE)
+            # What is put together here was to be quoted whole; a URI that exists is taken as it stands.
+            self.__pydantic_validator__.validate_python(fields, self_instance=self, context=_PUT_TOGETHER)
+
+        # Validation of dicts and JSON then builds instances itself instead of calling back here.
+        __init__.__pydantic_base_init__ = True
+
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self, info: ValidationInfo) -> Self:
         check_mimetype(self.mimetype)
         check_parameters(self.parameters)
+        if info.context is _PUT_TOGETHER and not self.is_base64:
+            check_quoted(self.data)
         decode_data_payload(self.data, is_base64=self.is_base64)
         return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, some fields replaced by values that are not validated.
+
+        Raises:
+            TypeError: A name that is no field.
+        """
+        refuse_unknown(type(self), update or {}, _UNKNOWN_ADVICE)
+        return super().model_copy(update=update, deep=deep)
 
     @classmethod
     def from_uri(cls, uri: str, *, max_bytes: int | None = MAX_DATA_URI_BYTES) -> DataURI:
@@ -109,7 +135,8 @@ class DataURI(BaseModel):
                 stand (an EXIF orientation is neither applied nor kept).
             format: PNG keeps alpha; JPEG and BMP drop it.
             quality: Of a JPEG, 1..100; None is 90.
-            input_format: The order of the array's channels; PIL images know their own.
+            input_format: The order of the array's channels. Four channels are RGBA for ``"rgb"`` and BGRA
+                for ``"bgr"``, as in MediaRef. PIL images know their own.
 
         Raises:
             ValueError: An unknown format, a quality outside 1..100, or an array that does not fit

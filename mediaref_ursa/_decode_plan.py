@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 
+from mediaref_ursa._cached_property import cached_property
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._plan import BatchDecodingStrategy, Run
 from mediaref_ursa._reads import FetchOptions, ReadPlan, plan_reads

@@ -156,10 +156,10 @@ def _index_of(uri: str, write: bool, say: Say) -> LanceFrameIndex:
         return found.index
     if write:
         require_index_place(uri)
-        index = write_frame_index(uri, segment_uris=found.segment_uris, overwrite=found.state == STALE)
+        index = write_frame_index(uri, segments=found.segment_uris, overwrite=found.state == STALE)
         say(f"frame index:  written to {place}")
         return index
-    index = scan_frame_index(uri, segment_uris=found.segment_uris)
+    index = scan_frame_index(uri, segments=found.segment_uris)
     say("frame index:  built in memory, nothing is written beside the video (--write-index writes it)")
     return index
 

@@ -25,7 +25,8 @@
     └── MediaRefWarning              something is not as it should be, and work goes on
         ├── FrameIndexWarning        a frame index is not used: it is stale, or cannot be read
         ├── DamagedMediaWarning      frames of a video are lost: cut short, damaged, of repeated times
-        └── BitDepthWarning          values of more than 8 bits are given as 8 bits
+        ├── BitDepthWarning          values of more than 8 bits are given as 8 bits
+        └── OutsideRecordingWarning  a slice has no frames, because it lies outside the recording
 
 A warning is given once for each file and process.
 
@@ -143,3 +144,7 @@ class DamagedMediaWarning(MediaRefWarning):
 
 class BitDepthWarning(MediaRefWarning):
     """Gray values of more than 8 bits, such as depth in millimetres, are given as 8 bits."""
+
+
+class OutsideRecordingWarning(MediaRefWarning):
+    """A slice of a video is empty because it lies wholly before or after the recording."""

@@ -22,6 +22,7 @@ from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._fetch import Fetcher, is_near, packets_of
 from mediaref_ursa._frame_rows import DecodedFrame, NewFrame, UInt8Array, new_array
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
+from mediaref_ursa._interpreter_exit import stops_at_exit, working
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import Run
 from mediaref_ursa._sources import VideoSource
@@ -165,7 +166,8 @@ def execute(
         Within a run, frames in the order of the engine's output, then those that failed.
     """
     _warn_of_deep_gray(plan)
-    begun = engine.begin(plan.segments, [source.store for source in sources], plan.runs)
+    with working():
+        begun = engine.begin(plan.segments, [source.store for source in sources], plan.runs)
     work = sum(plan.segments[step.run.segment].pixels * len(step.run.packets) for step in begun.steps)
     work += sum(plan.segments[ready.segment].pixels for ready in begun.ready)
     workers = max(1, min(max_workers, work // _PIXELS_A_WORKER))
@@ -187,7 +189,7 @@ def execute(
         ]
         if begun.ready:
             jobs.insert(0, partial(call.ready, begun.ready))
-        yield from crew.results(jobs)
+        yield from stops_at_exit(crew.results(jobs))
 
 
 def _warn_of_deep_gray(plan: DecodePlan) -> None:

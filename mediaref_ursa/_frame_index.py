@@ -6,13 +6,13 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from loguru import logger
 
+from mediaref_ursa._cached_property import cached_property
 from mediaref_ursa._damage import warn_of_problems
 from mediaref_ursa._errors import (
     FrameIndexInvalidError,
@@ -26,6 +26,7 @@ from mediaref_ursa._index_metadata import recorded_uri
 from mediaref_ursa._index_place import check_index_folder, index_elsewhere, info_of
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._scan_uri import Progress, scan_uri
+from mediaref_ursa._segment_uris import all_segments, given_segments, names_first_segment
 from mediaref_ursa._time import Int64Array, running_offsets
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place, is_remote, without_query
@@ -259,6 +260,7 @@ def scan_frame_index(
     uri: str | os.PathLike[str],
     *,
     segment_uris: Sequence[str | os.PathLike[str]] = (),
+    segments: Sequence[str | os.PathLike[str]] | None = None,
     timestamps: npt.ArrayLike | None = None,
     store: ObjectStore | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -270,18 +272,14 @@ def scan_frame_index(
     """Build the index of a video in memory: as :func:`write_frame_index`, without writing."""
     place = absolute_place if store is None else os.fspath
     uri = place(uri)
-    uris = [place(segment) for segment in segment_uris] or [uri]
-    scanned = [
-        scan_uri(
-            part,
-            open_store(part, store, storage_options),
-            progress,
-            full=full,
-            stream_index=stream_index,
-            decode=decode,
-        )
-        for part in uris
-    ]
+    named = given_segments(uri, segment_uris, segments)
+    scanned = []
+    for part in [place(file) for file in all_segments(uri, named, has_own_store=store is not None)]:
+        with names_first_segment(part == uri and len(named) > 0):
+            found_in = open_store(part, store, storage_options)
+            scanned.append(
+                scan_uri(part, found_in, progress, full=full, stream_index=stream_index, decode=decode)
+            )
     return LanceFrameIndex(uri, file=None, tables=_with_timestamps(scanned, timestamps, uri))
 
 
@@ -289,6 +287,7 @@ def write_frame_index(
     uri: str | os.PathLike[str],
     *,
     segment_uris: Sequence[str | os.PathLike[str]] = (),
+    segments: Sequence[str | os.PathLike[str]] | None = None,
     timestamps: npt.ArrayLike | None = None,
     store: ObjectStore | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -307,8 +306,10 @@ def write_frame_index(
     The write is one commit: a writer that is killed leaves the old index, or none.
 
     Args:
-        uri: The video.
-        segment_uris: The files that make up the video, in order; the video itself if there are none.
+        uri: The video, the first segment of a recording of several files.
+        segment_uris: The additional files of the recording, in order. A list that contains ``uri`` is the
+            whole list in its order.
+        segments: All files of a recording whose name, ``uri``, is no file; instead of ``segment_uris``.
         timestamps: float64 ``(n,)``, recording-relative seconds of every frame over all segments,
             ascending, such as those of a camera's clock. Without them a frame's timestamp is
             ``pts * time_base`` plus the lengths of the segments before.
@@ -338,7 +339,8 @@ def write_frame_index(
 
     Raises:
         FrameIndexExistsError: There is an index and ``overwrite`` is False.
-        ValueError: Timestamps of another number than there are frames, not finite, or descending.
+        ValueError: Timestamps of another number than there are frames, not finite, or descending; both
+            ``segments`` and ``segment_uris``.
         UnsupportedMediaError: No video, or a codec that cannot be decoded here.
         CorruptMediaError: A video that FFmpeg cannot read.
         StoreError: The video cannot be read, or the index not be written, where they are.
@@ -355,6 +357,7 @@ def write_frame_index(
     index = scan_frame_index(
         uri,
         segment_uris=segment_uris,
+        segments=segments,
         timestamps=timestamps,
         store=store,
         storage_options=storage_options,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._errors import MediaRefError
+from mediaref_ursa._errors import MediaRefError, UnsupportedMediaError
 from mediaref_ursa._memory import spare_memory
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uri_text import redact
@@ -63,6 +63,7 @@ class FrameRows:
         empty: Callable[[tuple[int, ...]], Any] = spare_memory.empty,
     ) -> None:
         self.array = array
+        self._is_callers = array is not None
         self._count = count
         self._uri = uri
         self._take_memory = empty
@@ -72,16 +73,17 @@ class FrameRows:
         """Return the row of a place, for a frame of a shape.
 
         Raises:
-            ValueError: Rows have another shape.
+            UnsupportedMediaError: The first frame had another shape; a ValueError too.
+            ValueError: The caller's array has rows of another shape.
         """
         with self._lock:
             if self.array is None:
                 self.array = self._take_memory((self._count, *shape))
         if tuple(shape) != tuple(self.array.shape[1:]):
-            raise ValueError(
-                f"expected frames of shape {tuple(self.array.shape[1:])}, found {tuple(shape)} in "
-                f"{redact(self._uri)}; pass resize=(height, width)"
-            )
+            message = f"expected frames of shape {tuple(self.array.shape[1:])}, found {tuple(shape)}"
+            if self._is_callers:
+                raise ValueError(f"{message} in {redact(self._uri)}; pass resize=(height, width)")
+            raise UnsupportedMediaError(f"{message}; pass resize=(height, width)", uri=self._uri)
         return self.array[slot]
 
     def place(self, decoded: DecodedFrame) -> None:

@@ -12,13 +12,14 @@ import zlib
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._cached_property import cached_property
 from mediaref_ursa._errors import FrameIndexInvalidError
+from mediaref_ursa._stream_header import StreamHeader
 from mediaref_ursa._time import Int64Array, ticks_to_ns_ceil, ticks_to_ns_round
 
 _TOO_LONG = 2**62
@@ -70,6 +71,7 @@ class SegmentInfo:
             may have learned on its way, parameter sets, is the same everywhere.
         start_headers: ``(packet, headers)``, packets ascending: what a decoder that begins at the packet, or
             at a later one up to the next entry, must be fed in front of it: it came with earlier packets.
+        header: What else the container's header says; None where an index does not have it.
         reader_version: Version of what found the random access points, ``READER_VERSION`` now.
         untimed: Ticks, ascending, at which frames that have no time of their own take the place of the one
             before, until the next one begins. No reference names them.
@@ -105,6 +107,7 @@ class SegmentInfo:
     repeated_times: int = 0
     restartable: bool = False
     start_headers: tuple[tuple[int, bytes], ...] = ()
+    header: StreamHeader | None = None
     reader_version: int = READER_VERSION
     untimed: tuple[int, ...] = ()
 

@@ -34,6 +34,7 @@ from mediaref_ursa._failed_scans import failed_scans
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._scan_child import bytes_of_packets, decode_table, receive, send
+from mediaref_ursa._segment_uris import names_first_segment
 from mediaref_ursa._time import running_offsets
 from mediaref_ursa._uris import absolute_place
 from mediaref_ursa.store import ObjectInfo, ObjectStore
@@ -128,13 +129,14 @@ def scan_video_index(
     storage_options: Mapping[str, Any] | None,
     access: Access,
 ) -> LanceFrameIndex:
-    """Build the index of a video in memory: as ``scan_frame_index``, under limits."""
+    """Build the index of a video in memory, of all its segments: as ``scan_frame_index``, under limits."""
     place = absolute_place if store is None else os.fspath
     uri = place(uri)
     tables = []
-    for part in [place(segment) for segment in segment_uris] or [uri]:
+    for part in map(place, segment_uris):
         access.check_video_uri(part)
-        tables.append(scan_video(part, open_store(part, store, storage_options, access), access))
+        with names_first_segment(part == uri and len(segment_uris) > 1):
+            tables.append(scan_video(part, open_store(part, store, storage_options, access), access))
     offsets = running_offsets(table.span_seconds for table in tables)
     tables = [table.beginning_at(by) if by else table for table, by in zip(tables, offsets, strict=True)]
     return LanceFrameIndex(uri, file=None, tables=tables)

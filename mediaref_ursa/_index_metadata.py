@@ -24,6 +24,7 @@ from mediaref_ursa._frame_table import (
     SegmentInfo,
     SegmentTable,
 )
+from mediaref_ursa._stream_header import StreamHeader
 from mediaref_ursa._uris import scheme_of, without_query
 
 METADATA_KEY = "mediaref_ursa"
@@ -86,6 +87,7 @@ def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
                 "start_headers": [
                     [packet, base64.b64encode(headers).decode()] for packet, headers in info.start_headers
                 ],
+                "header": None if info.header is None else info.header.to_json(),
                 "reader_version": info.reader_version,
                 "untimed": list(info.untimed),
                 "rotation_by_frame": info.rotation_by_frame,
@@ -171,6 +173,7 @@ def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
         repeated_times=_count(segment.get("repeated_times", 0)),
         restartable=segment.get("restartable") is True,
         start_headers=_start_headers(segment.get("start_headers", [])),
+        header=StreamHeader.from_json(segment.get("header")),
         reader_version=min(int(segment.get("reader_version", 1)), READER_VERSION),
         untimed=_untimed(segment.get("untimed", [])),
         rotation_by_frame=segment.get("rotation_by_frame") is True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from mediaref_ursa._errors import (
 from mediaref_ursa._frame_index import LanceFrameIndex
 from mediaref_ursa._frame_table import DECODED, SPARSE, SegmentTable
 from mediaref_ursa._inspect import BASE_COLUMNS, DAMAGED, FRESH, NEWER, NO_INDEX, STALE
+from mediaref_ursa._time import running_offsets
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import is_data, is_remote
 from mediaref_ursa.store import ObjectInfo, store_for
@@ -52,10 +52,10 @@ class FoundIndex:
             tables = [self.index.segment_table(number) for number in range(len(self.index.segments))]
         except FrameIndexInvalidError:
             return False
-        starts = itertools.accumulate((float(table.seconds) for table in tables), initial=0.0)
+        offsets = running_offsets(table.span_seconds for table in tables)
         return not all(
-            np.allclose(table.timestamp, table.pts * float(table.info.time_base) + start, 0, _SAME_SECONDS)
-            for table, start in zip(tables, starts, strict=False)
+            np.allclose(table.timestamp, table.beginning_at(offset).timestamp, 0, _SAME_SECONDS)
+            for table, offset in zip(tables, offsets, strict=True)
         )
 
     @property
@@ -69,10 +69,10 @@ class FoundIndex:
         return self.index is not None and all(info.verified == DECODED for info in self.index.segments)
 
     @property
-    def segment_uris(self) -> tuple[str, ...]:
-        """The files of a video of several, for an index that takes this one's place; else empty."""
+    def segment_uris(self) -> tuple[str, ...] | None:
+        """All files of a recording of several, for an index in place of this one; None for one file."""
         infos = () if self.index is None else self.index.segments
-        return tuple(info.uri for info in infos) if len(infos) > 1 else ()
+        return tuple(info.uri for info in infos) if len(infos) > 1 else None
 
 
 def find_index(uri: str, index_dir: str | os.PathLike[str] | None = None) -> FoundIndex:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from loguru import logger
 
+from mediaref_ursa._cached_property import cached_property
 from mediaref_ursa._errors import FrameIndexExistsError, StoreError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import SegmentTable

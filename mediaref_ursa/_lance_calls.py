@@ -29,6 +29,9 @@ import pyarrow as pa
 # Lance warns at every fork. A forked process leaves Lance alone, so that there is nothing to warn of.
 warnings.filterwarnings("ignore", message="lance is not fork-safe", category=UserWarning)
 
+# pyarrow's first conversion takes a lock of its own: within this import, a fork waits for it (see _forking).
+pa.array([], pa.string())
+
 _OLD_VERSIONS_KEPT = timedelta(hours=1)  # a reader that opened one may still be reading it
 _STORAGE_VERSION: Final = "2.0"  # the newest that every pylance since 0.30 reads
 _WRITE_ATTEMPTS = 4

@@ -8,7 +8,6 @@ import copy
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,26 +17,36 @@ from mediaref_ursa._access import Access
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import FrameIndexMissingError
 from mediaref_ursa._extras import needs_extra
-from mediaref_ursa._frame_rows import FrameRows
+from mediaref_ursa._interpreter_exit import working
+from mediaref_ursa._lazy_concat import joined_video
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._reads import FetchOptions
-from mediaref_ursa._recording import Recording, open_index_of, video_place
+from mediaref_ursa._recording import (
+    Recording,
+    describes_first_only,
+    open_index_of,
+    segment_places,
+    video_place,
+)
 from mediaref_ursa._references import reference_columns
-from mediaref_ursa._time import Int64Array, running_offsets
+from mediaref_ursa._seconds import window_bounds
+from mediaref_ursa._segment_uris import AllSegments, uri_list
+from mediaref_ursa._time import Int64Array
 from mediaref_ursa._timeline import Float64Array
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
-    from mediaref_ursa._execute import default_workers, execute, in_slot_order, make_engine
+    from mediaref_ursa._execute import execute, in_slot_order, make_engine
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._guarded_scan import scan_video_index
+    from mediaref_ursa._series import frame_series
+    from mediaref_ursa._video_series import VideoSeries
 
 if TYPE_CHECKING:
     from temporaldata import IrregularTimeSeries
 
-    from mediaref_ursa._frame_table import SegmentTable
     from mediaref_ursa._media_ref import MediaRef
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -45,7 +54,7 @@ UInt8Array = npt.NDArray[np.uint8]
 _FRAMES_AT_ONCE = 32
 
 
-class LazyVideo:
+class LazyVideo(VideoSeries):
     """A video, or a window of one, whose frames are decoded when they are asked for.
 
     With a frame index, making one reads nothing of the media, and neither does a window. Without one,
@@ -54,11 +63,13 @@ class LazyVideo:
     Safe for many threads, after forks, and to pickle: it holds no open handle.
 
     Args:
-        uri: The video; the name of the recording where it has several segments.
+        uri: The video; the first segment, or the name, of a recording of several files.
         store: Where its bytes are; chosen by the URI's scheme without it.
         frame_index: A ``LanceFrameIndex``, or the URI of one.
         metadata: Anything; slices carry it along as the same object.
-        segment_uris: The files that make up the video, in order; those of the index, or ``uri`` itself.
+        segment_uris: The additional files of the recording, in order; those of the index without them. A
+            list that contains ``uri`` is the whole list in its order. For a recording with a name that is no
+            file see :meth:`from_segments`.
         resize: ``(height, width)`` of every frame in pixels, bilinear.
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
         channel_format: ``NCHW`` for frames ``(C, H, W)``, ``NHWC`` for ``(H, W, C)``.
@@ -101,12 +112,13 @@ class LazyVideo:
         allowed = Access.of("LazyVideo", access)
         self._spec = PixelSpec(resize, colorspace, channel_format, max_pixels=allowed.max_pixels)
         self._scanned = frame_index is None
-        uri, *parts = (video_place(part, store, allowed) for part in (uri, *(segment_uris or ())))
+        given, uri = os.fspath(uri), video_place(uri, store, allowed)
         if isinstance(frame_index, (str, os.PathLike)):
             frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options)
+        parts = segment_places(uri, segment_uris, frame_index, store, allowed)
         if frame_index is None:
-            frame_index = scan_video_index(uri, parts, store, storage_options, allowed)
-        self._recording = Recording(uri, frame_index, parts, store, storage_options, allowed)
+            frame_index = scan_video_index(uri, parts or [uri], store, storage_options, allowed)
+        self._recording = Recording(uri, frame_index, parts, store, storage_options, allowed, given=given)
         self._start, self._stop = 0, self._recording.frame_count
 
     @classmethod
@@ -131,11 +143,15 @@ class LazyVideo:
 
         Raises:
             FrameIndexError: There is an index, and it is damaged or of a newer version.
+            ValueError: The index has another number of segments than ``segment_uris`` say. One of ``uri``
+                alone is not the recording's: all segments are scanned.
         """
         index: LanceFrameIndex | None = None
         with contextlib.suppress(FrameIndexMissingError):
             access = Access.taken_from(dict(options))
             index = open_index_of(os.fspath(uri), store, storage_options, access)
+            if describes_first_only(index, uri, options.get("segment_uris"), store, access):
+                index = None
         return cls(
             uri,
             store=store,
@@ -144,6 +160,39 @@ class LazyVideo:
             storage_options=storage_options,
             **options,
         )
+
+    @classmethod
+    def from_segments(
+        cls,
+        segments: Sequence[str | os.PathLike[str]],
+        *,
+        uri: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> LazyVideo:
+        """Open a recording of several files, in order, under a name that need be no file.
+
+        Args:
+            segments: All files of the recording, in order.
+            uri: Its name; the first file without it.
+            **options: As :meth:`from_uri` takes them, or a ``frame_index``. Without one, the index that
+                stands beside ``uri`` is used, ``<uri>.lance``, which ``write_frame_index(uri, segments=)``
+                writes; where there is none, the segments are scanned.
+
+        Raises:
+            ValueError: No segments, or another number of them than the frame index has.
+            MediaRefError: As :meth:`from_uri` raises.
+
+        Example:
+            >>> video = LazyVideo.from_segments(["clip.mp4", "clip.mp4"], uri="session/cam")
+            >>> video
+            LazyVideo('session/cam', frames=120, segments=2, seconds=0.000..3.967)
+        """
+        parts = AllSegments(uri_list(segments))
+        if not parts:
+            raise ValueError("expected at least one segment, found none")
+        name = parts[0] if uri is None else uri
+        make = cls.from_uri if options.get("frame_index") is None else cls
+        return make(name, segment_uris=parts, **options)
 
     @classmethod
     def from_refs(
@@ -155,13 +204,14 @@ class LazyVideo:
             refs: References to frames of one video, as :func:`batch_decode` takes them.
             video: The video that they refer to, where references name its segments, as those of
                 :meth:`refs` do; opened with :meth:`from_uri` otherwise.
-            **options: As :meth:`from_uri` takes them.
+            **options: As :meth:`from_uri` takes them; none together with ``video``.
 
         Returns:
             The window, and the slice of frame numbers of the whole video that it covers: ``window[:]``
             and ``video[slice]`` are the same frames.
 
         Raises:
+            TypeError: Options that ``video`` cannot take any more.
             ValueError: No references, references to images, or to several videos.
             FrameOutsideVideoError: A reference names no frame.
 
@@ -175,6 +225,11 @@ class LazyVideo:
         videos = columns.videos()
         if not len(columns) or columns.is_image.any():
             raise ValueError("expected references to frames of a video, found none, or some to images")
+        if video is not None and options:
+            raise TypeError(
+                f"expected options of from_uri without video=, found {', '.join(sorted(options))} beside it: "
+                "a video that is open has its own"
+            )
         if video is None:
             if len(videos) != 1:
                 raise ValueError(
@@ -198,30 +253,7 @@ class LazyVideo:
             ValueError: No videos, different ``resize``, ``colorspace`` or ``channel_format``, different
                 stores, or timestamps that overlap: different recordings.
         """
-        if not videos:
-            raise ValueError("expected at least one video, found none")
-        first = videos[0]
-        for other in videos[1:]:
-            first._check_joins(other)
-        if len(videos) == 1:
-            return first._window(0, len(first))
-        videos = [video for video in videos if len(video)]
-        if not videos:
-            return first._window(0, 0)
-        if not first._scanned:
-            videos.sort(key=lambda video: float(video.timestamps[0]))
-        tables = _joined_tables(videos)
-        joined = copy.copy(first)
-        joined._recording = Recording(
-            first.uri,
-            LanceFrameIndex(first.uri, file=None, tables=tables),
-            [table.info.uri for table in tables],
-            first._recording.store,
-            first._recording.storage_options,
-            first._recording.access,
-        )
-        joined._start, joined._stop = 0, joined._recording.frame_count
-        return joined
+        return joined_video(videos)
 
     @property
     def uri(self) -> str:
@@ -252,11 +284,18 @@ class LazyVideo:
         """Return the window of frames with timestamps in ``[start, end)``, decoding nothing.
 
         Timestamps stay those of the recording, so that windows of windows compose. A window that covers
-        nothing is empty.
+        nothing, and one outside the recording, is empty. A bound in float32 stands for the earliest time
+        that rounds to it: the frame whose timestamp became that float32 is the first of the window, or the
+        first behind it.
+
+        Raises:
+            ValueError: ``end`` before ``start``, or NaN.
         """
-        start, end = float(start), float(end)
+        start, end = window_bounds(start, end)
         if np.isnan(start) or np.isnan(end):
             raise ValueError(f"expected seconds, found {start} and {end}")
+        if end < start:
+            raise ValueError(f"expected an end not before the start, found {start} s to {end} s")
         first, stop = self._recording.timeline.between(start, end)
         return self._window(max(first, self._start) - self._start, min(stop, self._stop) - self._start)
 
@@ -269,32 +308,42 @@ class LazyVideo:
             reset_origin: Give timestamps relative to ``start`` instead of those of the recording.
 
         Returns:
-            A temporaldata object with ``timestamps`` float64 ``(n,)`` and ``frames`` uint8
-            ``(n, C, H, W)`` or ``(n, H, W, C)``; its ``metadata`` is that of the video.
+            An ``IrregularTimeSeries`` of temporaldata, or of torch_brain where only that is imported:
+            ``timestamps`` float64 ``(n,)``, ``frames`` uint8 ``(n, C, H, W)`` or ``(n, H, W, C)``, and the
+            ``metadata`` of the video; its ``frame_indices`` are the numbers of the frames in the whole video.
+
+        Warns:
+            OutsideRecordingWarning: Empty because it lies outside the recording; once a video and process.
 
         Raises:
-            ValueError: Bounds that are not finite, or frames of different sizes without ``resize``.
+            ValueError: Bounds that are not finite, ``end`` before ``start``, or frames of different sizes
+                without ``resize``.
             MediaRefError: A frame that cannot be read or decoded; the message names the segment.
         """
-        with needs_extra("video"):
-            from mediaref_ursa._series import frame_series
-        start, end = float(start), float(end)
+        start, end = window_bounds(start, end)
         if not (np.isfinite(start) and np.isfinite(end)):
             raise ValueError(f"expected finite seconds, found {start} and {end}")
         window = self.lazy_slice(start, end)
+        self._recording.warn_outside(start, end)
         origin = start if reset_origin else 0.0
         domain = (start - origin, max(start, end) - origin)
-        return frame_series(window.timestamps - origin, window[:], domain, self.metadata)
+        return frame_series(
+            window.timestamps - origin,
+            window[:],
+            domain,
+            self.metadata,
+            frame_indices=window.frame_indices,
+        )
 
     def __getitem__(self, key: Any) -> UInt8Array:
         """Decode one frame, ``video[i]``, or several, ``video[a:b:c]``, by their places in the window."""
         if isinstance(key, builtins.slice):
             places = np.arange(*key.indices(len(self)), dtype=np.int64)
-            return self._decode(places + self._start)
+            return self.decode_frames(places + self._start)
         place = operator.index(key)
         if not -len(self) <= place < len(self):
             raise IndexError(f"expected a frame from {-len(self)} to {len(self) - 1}, found {place}")
-        return np.ascontiguousarray(self._decode(np.array([place % len(self) + self._start]))[0])
+        return np.ascontiguousarray(self.decode_frames(np.array([place % len(self) + self._start]))[0])
 
     def __iter__(self) -> Iterator[UInt8Array]:
         """Yield the window's frames in order, holding few of them at a time."""
@@ -302,9 +351,9 @@ class LazyVideo:
             for first in range(0, len(self), _FRAMES_AT_ONCE):
                 yield from self[first : first + _FRAMES_AT_ONCE]
             return
-        places = np.arange(self._start, self._stop, dtype=np.int64)
-        plan = self._plan(places, BatchDecodingStrategy.SEQUENTIAL)
-        self._frame_shape(plan.segments)  # one size for all, or an error before the first frame
+        with working():
+            plan = self._plan(self.frame_indices, BatchDecodingStrategy.SEQUENTIAL)
+            self._frame_shape(plan.segments)  # one size for all, or an error before the first frame
         engine = make_engine("pyav", self._spec)
         yield from in_slot_order(execute(plan, self._recording.sources_of(plan.segments), engine))
 
@@ -315,22 +364,15 @@ class LazyVideo:
         """
         from mediaref_ursa._media_ref import trusted_refs
 
-        segment, frame = self._recording.timeline.locate(np.arange(self._start, self._stop, dtype=np.int64))
-        uris = [""] * len(self)
-        pts_ns = np.zeros(len(self), dtype=np.int64)
-        for number in np.unique(segment).tolist():
-            mine = np.flatnonzero(segment == number)
-            pts_ns[mine] = self._recording.indexed_segment(number).pts_ns[frame[mine]]
-            for place in mine.tolist():
-                uris[place] = self._recording.segment_uri(number)
+        uris, pts_ns = self._recording.references(self.frame_indices)
         return trusted_refs(uris, pts_ns.tolist())
 
-    def _segment_for_frame(self, frame_index: int) -> tuple[int, int]:
-        """Return the segment, and the frame within it, of a frame of the window."""
-        if not 0 <= frame_index < len(self):
-            raise IndexError(f"expected a frame from 0 to {len(self) - 1}, found {frame_index}")
-        segment, local = self._recording.timeline.locate(np.array([frame_index + self._start]))
-        return int(segment[0]), int(local[0])
+    def _over(self, recording: Recording) -> LazyVideo:
+        """Return a video with the options of this one over a whole recording."""
+        video = copy.copy(self)
+        video._recording = recording
+        video._start, video._stop = 0, recording.frame_count
+        return video
 
     def _window(self, start: int, stop: int) -> LazyVideo:
         """Return the window of places ``[start, stop)`` of this one."""
@@ -338,14 +380,6 @@ class LazyVideo:
         window._start = self._start + min(max(start, 0), len(self))
         window._stop = max(window._start, self._start + min(stop, len(self)))
         return window
-
-    def _places_of(self, uri: str, t_ns: Int64Array) -> Int64Array:
-        """Return where in the whole window the frames that references name stand."""
-        segment, frame = self._recording.frames_named(uri, t_ns)
-        places = self._recording.timeline.places_of(segment, frame) - self._start
-        if len(places) and (places.min() < 0 or places.max() >= len(self)):
-            raise ValueError(f"expected references to frames of {self!r}, found some outside it")
-        return places
 
     def _plan(self, places: Int64Array, strategy: BatchDecodingStrategy) -> DecodePlan:
         segment, frame = self._recording.timeline.locate(places)
@@ -355,56 +389,3 @@ class LazyVideo:
         ]
         runs = plan_runs(tables, which.astype(np.int64), frame, np.arange(len(places)), strategy)
         return DecodePlan(tuple(tables), runs, len(places), 0, strategy, self._fetch)
-
-    def _decode(self, places: Int64Array) -> UInt8Array:
-        plan = self._plan(places, BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK)
-        shape = self._frame_shape(plan.segments)
-        rows = FrameRows(len(places), self.uri)
-        sources, engine = self._recording.sources_of(plan.segments), make_engine("pyav", self._spec)
-        for decoded in execute(
-            plan, sources, engine, max_workers=default_workers(), new_frame=rows.new_frame
-        ):
-            rows.place(decoded)
-        frames: UInt8Array = rows.filled(shape)
-        return frames
-
-    def _frame_shape(self, tables: Sequence[SegmentTable]) -> tuple[int, int, int]:
-        if self._spec.resize is not None:
-            return self._spec.shape(*self._spec.resize)
-        sizes = {table.info.display_size for table in tables or [self._recording.indexed_segment(0)]}
-        if len(sizes) > 1:
-            raise ValueError(
-                f"expected segments of one size, found {sorted(sizes)} in {redact(self.uri)}; "
-                "pass resize=(height, width)"
-            )
-        return self._spec.shape(*sizes.pop())
-
-    def _check_joins(self, other: LazyVideo) -> None:
-        if self._spec != other._spec:
-            raise ValueError(
-                f"expected videos of the same resize, colorspace and channel_format, "
-                f"found {self._spec} and {other._spec}"
-            )
-        if self._scanned != other._scanned:
-            raise ValueError(
-                "expected videos that all have frame indexes, or none, found both; "
-                "write the missing ones with: mediaref-ursa index"
-            )
-        if self._recording.store is not other._recording.store:
-            raise ValueError("expected videos of one store, found several; pass the same store= to each")
-
-
-def _joined_tables(videos: Sequence[LazyVideo]) -> list[SegmentTable]:
-    """Return the segments of several windows, each with the window's frames only."""
-    parts = [video._recording.window_tables(video._start, video._stop) for video in videos]
-    tables = [table for part in parts for table in part]
-    if videos[0]._scanned:
-        offsets = running_offsets(table.span_seconds for table in tables)
-        return [table.beginning_at(by) for table, by in zip(tables, offsets, strict=True)]
-    for before, after in pairwise(videos):
-        if after.timestamps[0] <= before.timestamps[-1]:
-            raise ValueError(
-                f"expected timestamps that do not overlap, found {redact(after.uri)} to begin at "
-                f"{after.timestamps[0]} s, not after {before.timestamps[-1]} s: different recordings"
-            )
-    return tables

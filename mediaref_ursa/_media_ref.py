@@ -5,20 +5,34 @@ from __future__ import annotations
 import gc
 import operator
 import os
+import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict
+from typing_extensions import Self
 
 from mediaref_ursa._access import Access
-from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError
+from mediaref_ursa._errors import InvalidReferenceError, StoreError
 from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._keywords import refuse_unknown
+from mediaref_ursa._seconds import FRAME_RATE, pts_ns_from_seconds
 from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import is_cloud, is_data, is_relative_path, is_remote, local_path, scheme_of
+from mediaref_ursa._uris import (
+    is_cloud,
+    is_data,
+    is_local,
+    is_path,
+    is_relative_path,
+    is_remote,
+    local_path,
+    scheme_of,
+)
 from mediaref_ursa.store import store_for
 from mediaref_ursa.store._local import place_of
 
@@ -31,6 +45,10 @@ if TYPE_CHECKING:
 _INT64 = np.iinfo(np.int64)
 _SHOWN_CHARACTERS = 200
 _COLORSPACES = {"rgb": "RGB", "bgr": "BGR", "rgba": "RGBA", "bgra": "BGRA", "gray": "G"}
+_UNKNOWN_ADVICE = (
+    "pts_ns is the time of a video's frame in whole nanoseconds, for seconds use "
+    "MediaRef.from_seconds(uri, seconds); a row with further keys is read by MediaRef.model_validate(row)"
+)
 # Options that choose how a video is decoded; an image is decoded in one way.
 _VIDEO_OPTIONS = frozenset(
     {"strategy", "decoder", "decoder_options", "tolerance_ns", "frame_index", "apply_rotation"}
@@ -57,9 +75,10 @@ def _uri_text(value: object) -> str:
 
 
 def _text_of(value: object) -> object:
-    from mediaref_ursa._data_uri import DataURI
-
-    if isinstance(value, DataURI):
+    module = sys.modules.get(
+        "mediaref_ursa._data_uri"
+    )  # where it was never loaded, this is none of its values
+    if module is not None and isinstance(value, module.DataURI):
         return value.uri
     if isinstance(value, os.PathLike):
         return os.fspath(value)
@@ -78,7 +97,8 @@ def _int64_or_none(value: object) -> int | None:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise ValueError(
-            f"pts_ns is an integer of nanoseconds, found {_named(value)}; give int(round(seconds * 1e9))"
+            f"pts_ns is an integer of nanoseconds, found {_named(value)}; for seconds use "
+            "MediaRef.from_seconds(uri, seconds), or pts_ns_from_seconds"
         ) from None
     if not _INT64.min <= number <= _INT64.max:
         raise ValueError(
@@ -101,7 +121,11 @@ class MediaRef(BaseModel):
     Attributes:
         uri: A path, ``file://``, http(s) or cloud URL, or data URI. A ``DataURI`` becomes its text.
         pts_ns: Absolute time in the container, in nanoseconds, an int64; None for an image. Integers of
-            NumPy and Arrow are taken; fractions, booleans and overflow are a ``ValidationError``.
+            NumPy and Arrow are taken; fractions, booleans and overflow are a ``ValidationError``. Times in
+            seconds: :meth:`from_seconds`.
+
+    A keyword that is no field is a TypeError; ``model_validate`` and ``model_validate_json`` read rows with
+    further keys, and drop these.
 
     >>> ref = MediaRef(uri="video.mp4", pts_ns=1_500_000_000)
     >>> ref.model_dump_json()
@@ -121,7 +145,6 @@ class MediaRef(BaseModel):
             self,
             uri: str | os.PathLike[str] | DataURI,
             pts_ns: int | np.integer[Any] | None = None,
-            **unknown: object,
         ) -> None: ...
 
     else:
@@ -134,10 +157,52 @@ class MediaRef(BaseModel):
                 if name in fields:
                     raise TypeError(f"MediaRef got two values for {name}")
                 fields[name] = value
+            if not fields.keys() <= type(self).__pydantic_fields__.keys():
+                refuse_unknown(type(self), fields, _UNKNOWN_ADVICE)
             super().__init__(**fields)
 
         # Validation of dicts and JSON then builds instances itself instead of calling back here.
         __init__.__pydantic_base_init__ = True
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, some fields replaced by values that are not validated.
+
+        Raises:
+            TypeError: A name that is no field.
+        """
+        refuse_unknown(type(self), update or {}, _UNKNOWN_ADVICE)
+        return super().model_copy(update=update, deep=deep)
+
+    @classmethod
+    def from_seconds(
+        cls,
+        uri: str | os.PathLike[str] | DataURI,
+        seconds: Any,
+        *,
+        frame_rate: float | Fraction = FRAME_RATE,
+    ) -> Self:
+        """Return the reference to the frame of a video that is shown at a time in seconds.
+
+        Args:
+            uri: The video.
+            seconds: One time, with the precision of its type: a NumPy float32 or a torch tensor names the
+                frame whose time was rounded to it. For many, see :func:`pts_ns_from_seconds`.
+            frame_rate: The most frames a second of the video.
+
+        Raises:
+            TypeError: No number, or several.
+            ValueError: A time that is not finite, or too coarse for ``frame_rate``.
+
+        >>> MediaRef.from_seconds("clip.mp4", 1.5)
+        MediaRef(uri='clip.mp4', pts_ns=1500000000)
+        """
+        pts_ns = pts_ns_from_seconds(seconds, frame_rate=frame_rate)
+        if not isinstance(pts_ns, int):
+            raise TypeError(
+                f"expected one time in seconds, found {type(seconds).__name__}; for many: "
+                "[MediaRef(uri, pts_ns) for pts_ns in pts_ns_from_seconds(seconds)]"
+            )
+        return cls(uri, pts_ns)
 
     @property
     def is_embedded(self) -> bool:
@@ -216,25 +281,36 @@ class MediaRef(BaseModel):
         return to_pil(self.to_ndarray(check_pil_format(format), **options))
 
     def validate_uri(self, **access: Any) -> bool:
-        """Ask the store whether anything stands at the URI; what is embedded is always there.
+        """Say whether anything stands at the URI; what is embedded is always there.
 
         Args:
             **access: What may be asked for, as ``batch_decode`` takes it, such as ``untrusted``.
 
         Returns:
-            True if a file or object can be read there, False if nothing is there.
+            For a path, whether there is a file, a folder or anything else, which need not be readable. For
+            any other URI, whether its store says that there is an object; False too where it is not
+            allowed to be read, or the store does not answer.
 
         Raises:
-            InvalidReferenceError: No store serves the URI.
-            StoreError: There is something that is no file, or the store does not answer.
+            InvalidReferenceError: No store serves the URI, or it is not to be asked for.
+            MissingExtraError: What its store needs is not installed.
         """
         allowed = Access.of("validate_uri", access)
-        place = place_of(self.uri, allowed)
         if self.is_embedded:
+            allowed.check_scheme(self.uri)
             return True
+        if is_local(self.uri) and not is_path(self.uri):
+            return False
+        place = place_of(self.uri, allowed)
+        if is_local(place):
+            return os.path.exists(local_path(place))  # noqa: PTH110 - Path.exists raises for some
         try:
             store_for(place, access=allowed).head(place)
-        except MediaNotFoundError:
+        except StoreError:
+            return False
+        except InvalidReferenceError:
+            if access:  # it may be refused by what the caller named
+                raise
             return False
         return True
 

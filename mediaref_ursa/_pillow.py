@@ -50,6 +50,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# As in MediaRef, "rgb" and "bgr" say the order, and the fourth channel is alpha.
+_FORMATS_OF_CHANNELS = {3: ("rgb", "bgr"), 4: ("rgb", "bgr", "rgba", "bgra")}
 _MODES = {"rgb": "RGB", "bgr": "RGB", "rgba": "RGBA", "bgra": "RGBA", "gray": "L"}
 
 
@@ -168,7 +170,8 @@ def _mapped_errors(uri: str | None, data: bytes) -> Iterator[None]:
         ) from error
     except UnidentifiedImageError as error:
         raise UnsupportedMediaError(
-            f"expected an image ({', '.join(_formats())}), found {_unidentified(data)}", uri=uri
+            f"Failed to load image: expected an image ({', '.join(_formats())}), found {_unidentified(data)}",
+            uri=uri,
         ) from error
     except MemoryError as error:
         raise LimitExceededError("the image needs more memory than there is", uri=uri) from error
@@ -299,7 +302,7 @@ def encode(
         image: uint8 ``(height, width, channels)``, or an image of any mode, its pixels as they stand.
         format: PNG keeps alpha, and the 16 bits of a gray image; JPEG and BMP drop alpha.
         quality: Of a JPEG, 1..100; None is 90.
-        input_format: The order of an array's channels.
+        input_format: The order of an array's channels; with four of them, the last is alpha in any order.
 
     Raises:
         ValueError: An unknown format, a quality outside 1..100, or an array of another shape or type.
@@ -326,19 +329,16 @@ def encode(
 
 
 def _from_array(pixels: Array, input_format: str) -> Image.Image:
-    if input_format not in get_args(InputFormat):
-        raise ValueError(
-            f"Invalid input_format: expected one of rgb, bgr, rgba, bgra, found {input_format!r}"
-        )
     pixels = np.asarray(pixels)
     if pixels.dtype != np.uint8 or pixels.ndim != 3:
         raise ValueError(
             f"expected a uint8 array of shape (height, width, channels), found {pixels.dtype} {pixels.shape}"
         )
-    if pixels.shape[2] != len(input_format):
+    channels = pixels.shape[2]
+    if input_format not in _FORMATS_OF_CHANNELS.get(channels, ()):
+        expected = ", ".join(_FORMATS_OF_CHANNELS.get(channels, ())) or "3 or 4 channels"
         raise ValueError(
-            f"Invalid input_format: {input_format!r} has {len(input_format)} channels,"
-            f" the array of shape {pixels.shape} has {pixels.shape[2]}"
+            f"Invalid input_format {input_format!r} for {channels}-channel array: expected {expected}"
         )
     if 0 in pixels.shape:
         raise ValueError(f"expected at least one pixel, found an array of shape {pixels.shape}")

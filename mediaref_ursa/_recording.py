@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from loguru import logger
 
 from mediaref_ursa._access import DEFAULT_SCHEMES, TRUSTED, Access
+from mediaref_ursa._cached_property import cached_property
+from mediaref_ursa._errors import FrameIndexInvalidError, OutsideRecordingWarning
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._resolve import outside_error, resolve
+from mediaref_ursa._segment_uris import ADDITIONAL, AllSegments, all_segments, uri_list
 from mediaref_ursa._time import BEFORE_FIRST, TOLERANCE_NS, Int64Array
-from mediaref_ursa._timeline import Timeline
+from mediaref_ursa._timeline import Float64Array, Timeline
 from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import absolute_place, scheme_of
+from mediaref_ursa._uris import absolute_place, is_local, is_relative_path, local_path, scheme_of
+from mediaref_ursa._warnings import warn_once
 from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._local import place_of
 
@@ -46,6 +51,8 @@ class Recording:
         store: Where their bytes are; chosen by each URI's scheme without it.
         storage_options: For cloud stores.
         access: What may be read.
+        given: The name of the video as the caller wrote it. References of a recording that was opened by a
+            relative path are relative to the same folder.
 
     Raises:
         InvalidReferenceError: The index names a segment where references may not lead.
@@ -60,6 +67,8 @@ class Recording:
         store: ObjectStore | None,
         storage_options: Mapping[str, Any] | None,
         access: Access = TRUSTED,
+        *,
+        given: str = "",
     ) -> None:
         self.uri = uri
         self.index = index
@@ -73,12 +82,18 @@ class Recording:
         if len(named) != count:
             raise ValueError(
                 f"expected the URIs of {count} segments, as the frame index has, found {len(named)}; "
-                "pass segment_uris="
+                f"{ADDITIONAL}"
             )
         for part in named if not segment_uris else ():
             check_segment(self._place(uri), self._place(part), access)
         self._is_one_file = count == 1 and self._place(named[0]) == self._place(uri)
         self._segment_uris = [uri] if self._is_one_file else named
+        self._relative_to: str | None = None
+        if store is None and given and is_relative_path(given):
+            if access.base_dir is not None:
+                self._relative_to = local_path(access.base_dir)
+            elif not segment_uris:  # else the caller wrote each as it shall be
+                self._relative_to = str(Path.cwd())
 
     @property
     def frame_count(self) -> int:
@@ -88,7 +103,10 @@ class Recording:
     @cached_property
     def timeline(self) -> Timeline:
         """All frames in the order of their timestamps, read from the index."""
-        timeline = Timeline.of(self.index.timestamps(), self.index.segment_frame_counts())
+        try:
+            timeline = Timeline.of(self.index.timestamps(), self.index.segment_frame_counts())
+        except FrameIndexInvalidError as error:
+            raise FrameIndexInvalidError(error.message, uri=error.uri or self.uri) from error
         if timeline.order is not None:
             logger.info(
                 "the timestamps of {} do not ascend; they are sorted with their frames", redact(self.uri)
@@ -166,11 +184,97 @@ class Recording:
             raise outside_error(tables, uri, int(t_ns[i]), int(found[i]))
         return segment, frame
 
-    def window_tables(self, start: int, stop: int) -> list[SegmentTable]:
-        """Return the segments with only those frames that stand in a range of the timeline."""
+    def names(self, uri: str) -> bool:
+        """Whether a URI is that of the video or of one of its segments."""
+        place = self._place(place_of(uri, self.access, has_own_store=self.store is not None))
+        return place in (self._place(part) for part in (self.uri, *self._segment_uris))
+
+    def references(self, places: Int64Array) -> tuple[list[str], Int64Array]:
+        """Return the URI and the ``pts_ns`` of the frame at each place of the timeline.
+
+        They name the files that hold the frames, as the caller or the index named them.
+        """
+        segment, frame = self.timeline.locate(places)
+        uris = [""] * len(places)
+        pts_ns = np.zeros(len(places), dtype=np.int64)
+        for number in np.unique(segment).tolist():
+            mine = np.flatnonzero(segment == number)
+            pts_ns[mine] = self.indexed_segment(number).pts_ns[frame[mine]]
+            for slot in mine.tolist():
+                uris[slot] = self._named(self._segment_uris[number])
+        return uris, pts_ns
+
+    def _named(self, uri: str) -> str:
+        if self._relative_to is None or not is_local(uri):
+            return uri
+        path = Path(local_path(uri))
+        return str(path.relative_to(self._relative_to)) if path.is_relative_to(self._relative_to) else uri
+
+    def span_seconds(self, start: int, stop: int) -> tuple[float, float]:
+        """Return the timestamp of the first frame in a range of the timeline, and the end of the last one.
+
+        Where the last frame's duration is unknown, it lasts as long as the one before.
+        """
+        times = self.timeline.timestamps[start:stop]
+        if not len(times):
+            return 0.0, 0.0
+        segment, frame = self.timeline.locate(np.array([stop - 1]))
+        lasts = 0.0
+        if self.index.has_packets:
+            table = self.indexed_segment(int(segment[0]))
+            lasts = float(int(table.duration[frame[0]]) * table.info.time_base)
+        if lasts <= 0:
+            lasts = float(np.diff(times[-2:]).sum())
+        return float(times[0]), float(times[-1]) + lasts
+
+    def warn_outside(self, start: float, end: float) -> None:
+        """Warn, once, of a time in seconds that lies wholly outside the recording.
+
+        A recording of a session may cover less than its other data, so that it is no error.
+        """
+        first, stop = self.span_seconds(0, self.frame_count)
+        if (start < stop and end > first) or start == end:
+            return
+        warn_once(
+            OutsideRecordingWarning,
+            f"the slice from {start} s to {end} s is empty, because the recording lasts from {first} s to "
+            f"{stop} s; times are seconds of the recording's own clock",
+            uri=self.uri,
+        )
+
+    def selected(self, places: Int64Array, timestamps: Float64Array) -> Recording:
+        """Return a recording of some frames only, by their places in the timeline, at other timestamps.
+
+        A frame may be taken more than once; it then stands in several segments of the same file.
+        """
+        segment, frame = self.timeline.locate(places)
+        parts = []
+        for number in np.unique(segment).tolist():
+            left = np.flatnonzero(segment == number)
+            while len(left):
+                _, firsts = np.unique(frame[left], return_index=True)
+                mine = left[firsts]
+                table = self.indexed_segment(number).with_frames(frame[mine])
+                parts.append((replace(table, timestamp=timestamps[mine]), self._segment_uris[number]))
+                left = np.delete(left, firsts)
+        return self.of_parts(parts)
+
+    def of_parts(self, parts: Sequence[tuple[SegmentTable, str]]) -> Recording:
+        """Return a recording under the same name that is made of segments, each with its URI."""
+        index = LanceFrameIndex(self.uri, file=None, tables=[table for table, _ in parts])
+        uris = [uri for _, uri in parts]
+        made = Recording(self.uri, index, uris, self.store, self.storage_options, self.access)
+        made._relative_to = self._relative_to
+        return made
+
+    def window_parts(self, start: int, stop: int) -> list[tuple[SegmentTable, str]]:
+        """Return the segments, each with its frames in a range of the timeline only, and their URIs."""
         segment, frame = self.timeline.locate(np.arange(start, stop, dtype=np.int64))
         return [
-            self.indexed_segment(number).with_frames(np.sort(frame[segment == number]))
+            (
+                self.indexed_segment(number).with_frames(np.sort(frame[segment == number])),
+                self._segment_uris[number],
+            )
             for number in np.unique(segment).tolist()
         ]
 
@@ -223,6 +327,50 @@ def open_index_of(
     beside = (scheme_of(place) or "file") in DEFAULT_SCHEMES
     find = LanceFrameIndex.open if beside else LanceFrameIndex.open_elsewhere
     return find(place, storage_options=storage_options, store=found_in)
+
+
+def segment_places(
+    uri: str,
+    segment_uris: Sequence[str | os.PathLike[str]] | None,
+    index: LanceFrameIndex | None,
+    store: ObjectStore | None,
+    access: Access,
+) -> list[str]:
+    """Return where all segments of a recording are, in order; nothing where the caller names none.
+
+    An index of a recording whose name is no file says that ``uri`` is that name: a list of as many files as
+    the index has segments is then the whole list.
+
+    Raises:
+        InvalidReferenceError: References may not lead there.
+        TypeError: One path in place of a list.
+    """
+    parts = [video_place(part, store, access) for part in uri_list(segment_uris)]
+    if not parts:
+        return []
+    if isinstance(segment_uris, AllSegments) or (index is not None and _is_of_a_name(index, len(parts))):
+        return parts
+    return all_segments(uri, parts, has_own_store=store is not None)
+
+
+def describes_first_only(
+    index: LanceFrameIndex,
+    uri: str | os.PathLike[str],
+    segment_uris: Sequence[str | os.PathLike[str]] | None,
+    store: ObjectStore | None,
+    access: Access,
+) -> bool:
+    """Whether the index beside ``uri`` is that of one file, which is the first of several in a recording."""
+    named = segment_places(video_place(uri, store, access), segment_uris, index, store, access)
+    if len(named) < 2 or len(index.segment_frame_counts()) != 1:
+        return False
+    return not index.segments or index.segments[0].uri == index.uri
+
+
+def _is_of_a_name(index: LanceFrameIndex, segments: int) -> bool:
+    """Whether an index describes so many files, more than one, under a name that is none of them."""
+    named = [info.uri for info in index.segments]
+    return 1 < segments == len(named) and index.uri not in named
 
 
 def _own_segments(index: LanceFrameIndex, uri: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._errors import InvalidReferenceError
 from mediaref_ursa._time import Int64Array
 
 
@@ -44,36 +45,112 @@ class ReferenceColumns:
 
 
 def reference_columns(refs: Any) -> ReferenceColumns:
-    """Take apart any sequence of references.
+    """Take apart whatever holds references; the one place where that is decided.
 
     Args:
         refs: Objects with ``uri`` and ``pts_ns``, or dicts of the two, in any iterable; an Arrow
-            struct array or chunked array of the two.
+            struct array or chunked array of the two; a table (of Arrow, pandas, Polars) with exactly one
+            column of such, or with columns ``uri`` and ``pts_ns``; a dict of these two columns.
 
     Raises:
         TypeError: Something else.
-        ValueError: A reference that is None, or has no URI.
+        ValueError: A reference that is None, or has no URI; a table with no column of references, or several.
     """
-    if _is_arrow(refs) and hasattr(refs, "type"):
+    if is_table_of_arrow(refs):
+        refs = column_of_table(refs)
+    if _is_arrow(refs) and hasattr(refs, "type") and not hasattr(refs, "as_py"):
         from mediaref_ursa._arrow import struct_array_to_columns
 
-        uris, pts_ns, is_image = struct_array_to_columns(refs)
-        return ReferenceColumns(uris, pts_ns, is_image)
+        return ReferenceColumns(*struct_array_to_columns(refs))
+    if hasattr(refs, "itertuples") and hasattr(refs, "columns"):
+        return _of_frame(refs)
+    if isinstance(refs, Mapping) and _is_column(refs.get("uri")):
+        return _of_two_columns(refs["uri"], refs.get("pts_ns"))
+    if isinstance(refs, (str, bytes)):
+        raise TypeError(
+            f"expected a sequence of references, found {type(refs).__name__}; "
+            "make it a MediaRef(uri, pts_ns), and wrap one in a list"
+        )
     if (
-        isinstance(refs, (str, bytes, Mapping))
+        isinstance(refs, Mapping)
         or hasattr(refs, "pts_ns")
-        or _is_arrow(refs)
         or not isinstance(refs, Iterable)
+        or _is_arrow(refs)
     ):
         raise TypeError(f"expected a sequence of references, found {type(refs).__name__}; wrap one in a list")
-    pairs = [_pair(ref, place) for place, ref in enumerate(refs)]
-    uris = [uri for uri, _ in pairs]
-    times = [pts for _, pts in pairs]
+    return _of_pairs([_pair(ref, place) for place, ref in enumerate(refs)])
+
+
+def _of_pairs(pairs: list[tuple[str, int | None]]) -> ReferenceColumns:
     return ReferenceColumns(
-        uris,
-        np.array([0 if time is None else time for time in times], dtype=np.int64),
-        np.array([time is None for time in times], dtype=np.bool_),
+        [uri for uri, _ in pairs],
+        np.array([0 if time is None else time for _, time in pairs], dtype=np.int64),
+        np.array([time is None for _, time in pairs], dtype=np.bool_),
     )
+
+
+def _of_two_columns(uris: Any, pts_ns: Any) -> ReferenceColumns:
+    """Take two columns of one length, the second of which may be missing."""
+    uris = list(uris)
+    times = [None] * len(uris) if pts_ns is None else list(pts_ns)
+    if len(times) != len(uris):
+        raise ValueError(f"expected as many pts_ns as uris, found {len(times)} and {len(uris)}")
+    rows = enumerate(zip(uris, times, strict=True))
+    return _of_pairs([_pair({"uri": uri, "pts_ns": time}, place) for place, (uri, time) in rows])
+
+
+def column_of_table(table: Any) -> Any:
+    """Return the one column of references of a table that Arrow reads, or its columns uri and pts_ns as one.
+
+    Raises:
+        InvalidReferenceError: No column of it holds references, or several do.
+    """
+    from mediaref_ursa._arrow import reference_columns_in, rows_as_structs, table_of
+
+    table = table_of(table)
+    found = reference_columns_in(table)
+    chosen = _chosen(table.column_names, found)
+    return rows_as_structs(table) if chosen is None else table.column(chosen)
+
+
+def _of_frame(frame: Any) -> ReferenceColumns:
+    """Take the references of a pandas DataFrame, as :func:`column_of_table` does."""
+    if not len(frame):
+        return _of_pairs([])
+    columns = [frame.iloc[:, place] for place in range(frame.shape[1])]
+    found = [place for place, column in enumerate(columns) if _holds_references(column)]
+    chosen = _chosen(list(frame.columns), found)
+    if chosen is not None:
+        return reference_columns(columns[chosen])
+    return _of_two_columns(frame["uri"], frame.get("pts_ns"))
+
+
+def _chosen(names: list[Any], found: list[int]) -> int | None:
+    """Return the place of the column to take; None where each row is a reference."""
+    if len(found) == 1 and not {"uri", "pts_ns"} <= set(names):
+        return found[0]
+    if not found and "uri" in names:
+        return None
+    raise InvalidReferenceError(
+        "expected a table with one column of references, or with the columns uri and pts_ns, found "
+        f"{'both, or several,' if found else 'neither'} among the columns {', '.join(map(str, names))}; "
+        f"pass the column itself, such as table[{names[found[0]] if found else 'frame'!r}]"
+    )
+
+
+def _holds_references(column: Any) -> bool:
+    first = next((value for value in column if not _is_null(value)), None)
+    return (isinstance(first, Mapping) and "uri" in first) or hasattr(first, "pts_ns")
+
+
+def _is_column(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes) and not hasattr(value, "as_py")
+
+
+def is_table_of_arrow(refs: Any) -> bool:
+    """Whether it is a table, or several parts of one, that Arrow reads. Frames of pandas may hold objects."""
+    is_table = hasattr(refs, "columns") or hasattr(refs, "schema")
+    return is_table and hasattr(refs, "__arrow_c_stream__") and not hasattr(refs, "itertuples")
 
 
 def _is_arrow(refs: Any) -> bool:
@@ -81,23 +158,35 @@ def _is_arrow(refs: Any) -> bool:
 
 
 def _pair(ref: Any, place: int) -> tuple[str, int | None]:
+    ref = ref.as_py() if hasattr(ref, "as_py") else ref  # a row of Arrow
     if isinstance(ref, Mapping):
         uri, pts_ns = ref.get("uri"), ref.get("pts_ns")
     else:
         uri, pts_ns = getattr(ref, "uri", None), getattr(ref, "pts_ns", None)
+    uri = uri.as_py() if uri is not None and hasattr(uri, "as_py") else uri
     if not uri or not isinstance(uri, str):
         raise ValueError(f"expected a reference with a uri at place {place}, found {ref!r:.200}")
-    return uri, None if pts_ns is None else _whole(pts_ns, place)
+    return uri, None if _is_null(pts_ns) else _whole(pts_ns, place)
+
+
+def _is_null(value: Any) -> bool:
+    """Whether it is None, the null of pandas, or a null of Arrow. NaN is no null but a number gone wrong."""
+    value = value.as_py() if hasattr(value, "as_py") else value
+    return value is None or type(value).__name__ == "NAType"
 
 
 def _whole(pts_ns: Any, place: int) -> int:
     """Return a time as an int: a fraction or a boolean is no time in nanoseconds."""
+    pts_ns = pts_ns.as_py() if hasattr(pts_ns, "as_py") else pts_ns
     if isinstance(pts_ns, bool):
         raise TypeError(f"expected pts_ns to be a whole number at place {place}, found {pts_ns!r}")
     try:
         value = operator.index(pts_ns)
     except TypeError:
-        raise TypeError(f"expected pts_ns to be a whole number at place {place}, found {pts_ns!r}") from None
+        raise TypeError(
+            f"expected pts_ns to be a whole number at place {place}, found {pts_ns!r}; seconds become such "
+            "with pts_ns_from_seconds"
+        ) from None
     if not -(2**63) <= value < 2**63:
         raise ValueError(f"expected pts_ns to fit into int64 at place {place}, found {value}")
     return value

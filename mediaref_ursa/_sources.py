@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from mediaref_ursa._errors import (
     MediaNotFoundError,
 )
 from mediaref_ursa._failed_scans import failed_scans
+from mediaref_ursa._forking import register_at_fork
 from mediaref_ursa._frame_index import LanceFrameIndex
 from mediaref_ursa._frame_table import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
 from mediaref_ursa._guarded_scan import scan_video
@@ -197,12 +198,14 @@ def _with_index(
         if len(index.segment_frame_counts()) != 1:
             raise FrameIndexInvalidError(
                 "expected a frame index that names its segments, found the four base columns of several; "
-                "read it with LazyVideo(..., segment_uris=)",
+                "read it with LazyVideo.from_segments([...], uri=)",
                 uri=uri,
             )
         return VideoSource(uri, store, (complete_base_index(uri, store, index, 0, access),))
     tables = []
-    for number, info in enumerate(_segments_of(uri, index, access)):
+    infos = _segments_of(uri, index, access)
+    for number in _segments_on_timeline(uri, infos):
+        info = infos[number]
         table = index.segment_table(number).with_uri(info.uri)
         if ask_store or not is_guarded(store, table):
             index.check_fresh(number, store.head(info.uri))
@@ -233,6 +236,16 @@ def _segments_of(uri: str, index: LanceFrameIndex, access: Access) -> tuple[Segm
     for info in infos:
         check_segment(uri, info.uri, access)
     return infos
+
+
+def _segments_on_timeline(uri: str, infos: Sequence[SegmentInfo]) -> list[int]:
+    """Return the segments that times of a URI lead to: all of a recording, or the one file of that name.
+
+    A reference to a segment goes by that file's own time. The first segment's time is that of the whole; one
+    that stands later in the list gives its name to the recording, and its frames would be others.
+    """
+    own = [number for number, info in enumerate(infos) if info.uri == uri]
+    return own[:1] if own and own[0] else list(range(len(infos)))
 
 
 def check_segment(video: str, segment: str, access: Access) -> None:
@@ -355,7 +368,7 @@ class _SourceCache:
 
     def survive_forks(self) -> None:
         """Let a forked child keep what is here: it is forked while no thread changes it."""
-        os.register_at_fork(
+        register_at_fork(
             before=lambda: self._lock.acquire(),  # noqa: PLW0108 - a child's lock is another
             after_in_parent=lambda: self._lock.release(),  # noqa: PLW0108
             after_in_child=self._new_locks,

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._errors import FrameIndexInvalidError
 from mediaref_ursa._time import Int64Array
+
+_ANEW = "write the frame index anew with: mediaref-ursa index --overwrite"
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -37,16 +40,21 @@ class Timeline:
             counts: int64 ``(n_segments,)``, frames in each segment.
 
         Raises:
-            ValueError: Another number of timestamps than of frames, or one that is not finite.
+            FrameIndexInvalidError: Another number of timestamps than of frames, or one that is not finite.
 
         >>> Timeline.of(np.array([0.0, 2.0, 1.0]), np.array([2, 1])).locate(np.array([1, 2]))
         (array([1, 0]), array([0, 1]))
         """
         firsts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         if len(timestamps) != firsts[-1]:
-            raise ValueError(f"expected {firsts[-1]} timestamps, one a frame, found {len(timestamps)}")
+            raise FrameIndexInvalidError(
+                f"expected {firsts[-1]} timestamps, one a frame, found {len(timestamps)}; {_ANEW}"
+            )
         if not np.isfinite(timestamps).all():
-            raise ValueError("expected finite timestamps, found some that are not")
+            wrong = int(np.flatnonzero(~np.isfinite(timestamps))[0])
+            raise FrameIndexInvalidError(
+                f"expected finite timestamps, found {timestamps[wrong]} for frame {wrong}; {_ANEW}"
+            )
         order: Int64Array | None = None
         if (np.diff(timestamps) < 0).any():
             order = np.argsort(timestamps, kind="stable").astype(np.int64)

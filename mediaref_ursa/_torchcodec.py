@@ -9,13 +9,11 @@ TorchCodec neither opens a path nor a URL.
 from __future__ import annotations
 
 import operator
-import os
 import re
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
@@ -24,7 +22,6 @@ from mediaref_ursa._errors import (
     CorruptMediaError,
     LimitExceededError,
     MediaRefError,
-    MissingExtraError,
     StoreError,
     UnsupportedMediaError,
 )
@@ -36,17 +33,21 @@ from mediaref_ursa._plan import Run
 from mediaref_ursa._run_movie import TICKS_PER_SECOND, RunMovie, presentation_places
 from mediaref_ursa._steps import Begun, Step
 from mediaref_ursa._time import Int64Array
+from mediaref_ursa._torchcodec_library import load_torchcodec
+from mediaref_ursa._torchcodec_transforms import TransformDraws, whole_frame
 
 _IN_MEMORY_BYTES = 64 << 20
 _FRAMES_AT_ONCE = 32
 _BYTES_AT_ONCE = 256 << 20
 _NO_MORE_FRAMES = "no more frames left to decode"  # as TorchCodec says it
-_OPTIONS = ("device", "num_ffmpeg_threads", "transforms")
+_OPTIONS = ("device", "num_ffmpeg_threads", "transforms", "seek_mode")
+_SEEK_MODES = ("exact", "approximate")
 _ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "pal8")
+_TAGGED_FORMATS = ("yuv4", "yuva", "nv", "p0")  # yuvj says by its name that it is of full range
+_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _SOURCE_PLACE = re.compile(r"^\w+, \S+:\d+, ")
 _GOOD = object()
 _LUMA = (19595, 38470, 7471)  # BT.601 in 65536ths, as Pillow's L
-_INSTALL = "pip install 'mediaref-ursa[torchcodec]', and FFmpeg 4 to 8 (apt-get install ffmpeg)"
 
 
 class RunCheck(Protocol):
@@ -61,53 +62,13 @@ class RunCheck(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Torch:
-    """The two modules, once they are known to work."""
-
-    torch: Any
-    video_decoder: Any
-
-
-def load_torchcodec() -> _Torch:
-    """Import TorchCodec.
-
-    Raises:
-        MissingExtraError: It is not installed, or cannot load FFmpeg.
-    """
-    try:
-        import torch
-        from torchcodec.decoders import VideoDecoder
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in ("torch", "torchcodec"):
-            raise
-        name = "TorchCodec" if error.name.startswith("torchcodec") else "PyTorch, and so TorchCodec,"
-        raise MissingExtraError(f"{name} is not installed; install it with: {_INSTALL}") from error
-    except (ImportError, OSError, RuntimeError) as error:
-        raise MissingExtraError(
-            "TorchCodec is installed but cannot load FFmpeg's shared libraries; install FFmpeg 4 to 8 "
-            "(apt-get install ffmpeg), or the TorchCodec that goes with the installed PyTorch"
-        ) from error
-    _survive_forks(torch)
-    return _Torch(torch, VideoDecoder)
-
-
-@cache
-def _survive_forks(torch: Any) -> None:
-    """Let torch use one thread in forked children: the threads that it knows of are its parent's.
-
-    An operation on many values waits for them forever. Torch's own data loader does the same.
-    """
-    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
-
-
 class TorchCodecEngine:
     """Decodes runs with TorchCodec. Threads may share one: a decoder lives inside one call.
 
     Args:
         spec: How pixels are handed out.
-        options: ``device`` (``"cpu"``), ``num_ffmpeg_threads`` (1) and ``transforms`` of TorchCodec's
-            ``VideoDecoder``.
+        options: ``device`` (``"cpu"``), ``num_ffmpeg_threads`` (1), ``transforms`` and ``seek_mode`` of
+            TorchCodec's ``VideoDecoder``. The last changes nothing: every frame is exact.
         tensors: Hand out torch tensors on the decoder's device instead of NumPy arrays.
         run_check: Makes what finds damage in a run, which TorchCodec conceals and does not tell of.
 
@@ -133,12 +94,17 @@ class TorchCodecEngine:
             raise TypeError(
                 f"expected decoder_options among {', '.join(_OPTIONS)}, found {', '.join(unknown)}"
             )
+        checked_seek_mode(given.pop("seek_mode", "exact"))
+        if given.get("num_ffmpeg_threads", 1) is None:
+            raise ValueError("expected num_ffmpeg_threads of 0 or more, found None")
         if operator.index(given.get("num_ffmpeg_threads", 1)) < 0:
             raise ValueError(f"expected num_ffmpeg_threads of 0 or more, found {given['num_ffmpeg_threads']}")
         self._spec = spec
         self._modules = load_torchcodec()
         self._tensors = tensors
         self._run_check = run_check
+        transforms = given.pop("transforms", None)
+        self.transforms = transforms if isinstance(transforms, TransformDraws) else TransformDraws(transforms)
         self._options = {"num_ffmpeg_threads": 1, **given}
         self._options["device"] = checked_device(given.get("device") or "cpu")
 
@@ -190,7 +156,7 @@ class TorchCodecEngine:
                 uri=info.uri,
             )
         # With transforms, which come after it, turning is TorchCodec's.
-        rotation = info.rotation if self._spec.apply_rotation and self._options.get("transforms") else 0
+        rotation = info.rotation if self._spec.apply_rotation and self.transforms else 0
         check = self._run_check(table, step.run.targets.tolist())
         with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
             with _temporary_file_errors(info):
@@ -261,10 +227,26 @@ class TorchCodecEngine:
     def _open(self, movie: _Movie) -> Any:
         info = movie.table.info
         movie.file.seek(0)
+        transforms = self._transforms_of(info)
         with self._errors(info):
-            decoder = self._modules.video_decoder(movie.file, dimension_order="NHWC", **self._options)
+            decoder = self._modules.video_decoder(
+                movie.file, dimension_order="NHWC", transforms=transforms, **self._options
+            )
         self._check_size(info, decoder.metadata.height, decoder.metadata.width)
         return decoder
+
+    def _transforms_of(self, info: SegmentInfo) -> list[Any] | None:
+        """Return the transforms of a segment's frames.
+
+        TorchCodec's shorter way on the CPU, which it takes at widths of whole 32 pixels, believes only the
+        name of a pixel format that it is of full range. A crop that cuts nothing off leads round it.
+        """
+        size = info.display_size if self._spec.apply_rotation else (info.height, info.width)
+        drawn = self.transforms.of_size(*size) if self.transforms else None
+        misread = info.color_range == _FULL_RANGE and info.pixel_format.startswith(_TAGGED_FORMATS)
+        if misread and self._options["device"] == "cpu":
+            drawn = whole_frame(*(size if drawn else (info.height, info.width)), drawn)
+        return None if drawn is None else [drawn]
 
     def _frames_at(self, decoder: Any, movie: _Movie, packets: Sequence[int]) -> dict[int, Any]:
         """Return the tensors of the packets, None for those in whose place another's frame came out.
@@ -384,6 +366,16 @@ class _Movie:
     def _arrange(self, places: Int64Array) -> None:
         self._places = places
         self.movie.finish(places)
+
+
+def checked_seek_mode(seek_mode: Any) -> None:
+    """Check a mode that makes no difference here.
+
+    Raises:
+        ValueError: It is none of TorchCodec's.
+    """
+    if seek_mode not in _SEEK_MODES:
+        raise ValueError(f"expected seek_mode to be one of {', '.join(_SEEK_MODES)}, found {seek_mode!r}")
 
 
 def checked_device(device: Any) -> str:

@@ -17,13 +17,15 @@ def redact(uri: str) -> str:
 
     >>> redact("https://user:pass@host/a.mp4?X-Amz-Signature=1#t=3")
     'https://host/a.mp4'
+    >>> redact(" https://host/a.mp4?signature=1")
+    ' https://host/a.mp4'
     >>> redact("data:image/png;base64," + "A" * 1000)
     'data:image/png;base64,... (1022 characters)'
     """
     if uri[:5].lower() == "data:":
         header, comma, _ = uri[:_SHOWN_CHARACTERS].partition(",")
         return f"{header}{comma}... ({len(uri)} characters)"
-    if _SCHEME.match(uri):
+    if _SCHEME.match(uri.lstrip()):
         uri = _AUTHORITY_SECRET.sub("", re.split(r"[?#]", uri, maxsplit=1)[0])
     if len(uri) > _SHOWN_CHARACTERS:
         return f"{uri[:_SHOWN_CHARACTERS]}... ({len(uri)} characters)"

@@ -22,9 +22,13 @@ CLOUD_SCHEMES = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "hf", "oss
 MAX_DATA_URI_BYTES = 64 * 2**20
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://|(data|file):", re.IGNORECASE)
+_SCHEME_WITHIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:)(/{1,2}|\\\\+)")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _QUERY_OR_FRAGMENT = re.compile(r"[?#]")
 _MIMETYPE = re.compile(r"[A-Za-z0-9!#$&^_.+*'`|~-]+/[A-Za-z0-9!#$&^_.+*'`|~-]+")
 _PARAMETER = re.compile(r"[A-Za-z0-9!#$&^_.+*'`|~-]+(?:=[^\s;,]*)?")
+_NOT_QUOTED = re.compile(rb"[^A-Za-z0-9\-._~%]|%(?![0-9A-Fa-f]{2})")
 _NOT_IN_PAYLOAD = re.compile(rb"[^A-Za-z0-9\-._~!$&'()*+,;=:@/?\[\]%]|%(?![0-9A-Fa-f]{2})")
 
 
@@ -60,9 +64,58 @@ def is_cloud(uri: str) -> bool:
     return scheme_of(uri) in CLOUD_SCHEMES
 
 
+def is_path(uri: str) -> bool:
+    """Say whether a local URI is one that names a path of this machine.
+
+    >>> is_path("a b.mp4"), is_path("file:///a%00b"), is_path("file://other-host/a")
+    (True, False, False)
+    """
+    try:
+        return bool(local_path(uri))
+    except InvalidReferenceError:
+        return False
+
+
 def is_relative_path(uri: str) -> bool:
     """Say whether ``uri`` is a plain path that is not absolute on this platform."""
     return scheme_of(uri) == "" and not Path(uri).is_absolute()
+
+
+def why_not_found(uri: str) -> str:
+    """Return what is odd about a URI at which nothing is, to follow a message; ``""`` if nothing is.
+
+    All of it is legal in the name of a file, so that nothing is refused or changed before.
+
+    Args:
+        uri: As it was given, or the absolute path of it.
+
+    >>> why_not_found(" http://host/a.mp4"), why_not_found("a.mp4")
+    ('; it begins or ends with white space, or a part of the path does', '')
+    """
+    parts = uri.split("/")
+    if any(part != part.strip() for part in parts):
+        return "; it begins or ends with white space, or a part of the path does"
+    if _CONTROL_CHARACTER.search(uri):
+        return "; there is a line break or another control character in it"
+    if parts[-1][-1:] in ("'", '"') and any(part[:1] == parts[-1][-1] for part in parts):
+        return "; there are quotation marks around it"
+    return _why_no_path(uri) if scheme_of(uri) == "" else ""
+
+
+def _why_no_path(uri: str) -> str:
+    scheme = _SCHEME_WITHIN.search(uri)
+    if scheme:
+        return (
+            f"; {scheme[1]!r} is read as part of a path: a URI begins with its scheme and two slashes, and a "
+            "path library may have taken one"
+        )
+    if "\\" in uri and os.sep == "/":
+        return "; the backslashes are letters of a name here: write paths with /"
+    if "~" in uri.split("/"):
+        return "; '~' is a letter of a name here: expand it with os.path.expanduser"
+    if _ESCAPE.search(uri):
+        return "; percent-encoding is undone in file:// URIs only, a plain path is taken letter for letter"
+    return ""
 
 
 def without_query(uri: str) -> str:
@@ -250,10 +303,25 @@ def decode_data_payload(payload: bytes, *, is_base64: bool) -> bytes:
         raise ValueError(f"Malformed data URI: expected a payload in base64: {error}") from None
 
 
+def check_quoted(payload: bytes) -> None:
+    """Refuse a payload in which something is not percent-encoded that ``urllib.parse.quote`` encodes.
+
+    A URI may hold ``&``, ``=`` and the like as they are; text that holds them was most likely not encoded.
+
+    Raises:
+        ValueError: The message has the first such letter.
+
+    >>> check_quoted(b"a%20%26%20b")
+    """
+    stray = _NOT_QUOTED.search(payload)
+    if stray:
+        raise ValueError(_stray_letter(stray[0].decode("latin-1"), stray.start()))
+
+
 def _stray_letter(letter: str, position: int) -> str:
     return (
-        f"Malformed data URI: expected a percent-encoded payload, found {letter!r} at {position};"
-        " encode it (urllib.parse.quote) or use base64"
+        f"Malformed data URI: expected a percent-encoded payload, found {letter!r} at {position}: it has "
+        "unquoted characters; encode it (urllib.parse.quote) or use base64"
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._seconds import earliest_seconds
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,14 +30,25 @@ class StorageFormat(str, Enum):
     """Video files without one: they are scanned when they are opened."""
 
 
+def _bound(value: object) -> object:
+    """Return where a range begins or ends, with the precision of a float32 in mind."""
+    return earliest_seconds(value) if hasattr(value, "dtype") else value
+
+
+_Bound = Annotated[float | None, BeforeValidator(_bound)]
+
+
 class ModalityRow(BaseModel):
     """One modality of one recording: a row of a catalog.
 
     Attributes:
         name: What it is called, such as ``"camera_left"``.
         format: How it is stored.
-        uri: The video, or the name of one of several segments, beside which its index stands.
-        segment_uris: The files that make it up, in order, where they are not the index's own.
+        uri: The video, the first of several segments, or the name of a recording, beside which its index
+            stands.
+        segment_uris: The additional files of the recording, in order, where they are not the index's own. A
+            list that contains ``uri`` is the whole list in its order, and so is one of as many files as the
+            index has segments, where ``uri`` is a name that is no file.
         start_seconds: Where it begins on the recording's clock, inclusive; from its first frame if None.
         end_seconds: Where it ends, exclusive; to its last frame if None.
         attributes: Anything else that JSON can say.
@@ -53,8 +65,8 @@ class ModalityRow(BaseModel):
     format: StorageFormat
     uri: str = Field(min_length=1)
     segment_uris: tuple[str, ...] = ()
-    start_seconds: float | None = Field(default=None, allow_inf_nan=False)
-    end_seconds: float | None = Field(default=None, allow_inf_nan=False)
+    start_seconds: _Bound = Field(default=None, allow_inf_nan=False)
+    end_seconds: _Bound = Field(default=None, allow_inf_nan=False)
     attributes: Mapping[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -128,6 +140,8 @@ def to_arrow(rows: Sequence[ModalityRow]) -> pa.Table:
     """
     with needs_extra("video"):
         import pyarrow as pa
+
+        import mediaref_ursa._arrow  # noqa: F401 - makes pyarrow's first conversion
     schema = pa.schema(
         [
             pa.field("name", pa.string(), nullable=False),

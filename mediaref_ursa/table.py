@@ -14,6 +14,7 @@ from pydantic_core import from_json
 from mediaref_ursa._errors import InvalidReferenceError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._media_ref import MediaRef, trusted_refs
+from mediaref_ursa._references import column_of_table, is_table_of_arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,13 +47,14 @@ def to_arrow(refs: Iterable[MediaRef]) -> pa.StructArray:
     return refs_to_struct_array([ref.uri for ref in refs], [ref.pts_ns for ref in refs])
 
 
-def from_arrow(array: pa.Array | pa.ChunkedArray) -> list[MediaRef]:
+def from_arrow(array: pa.Array | pa.ChunkedArray | pa.Table) -> list[MediaRef]:
     """Return the references in a column.
 
     Args:
         array: An array or chunked array of structs with the fields ``uri`` and ``pts_ns``, or of JSON
             strings as ``model_dump_json`` writes them. URIs may be dictionary-encoded; times may be any
-            integers that fit, or durations or timestamps in nanoseconds. Further fields are dropped.
+            integers that fit, or durations or timestamps in nanoseconds. Further fields are dropped. A table
+            with one such column of structs, or with the columns ``uri`` and ``pts_ns``.
 
     Raises:
         InvalidReferenceError: The column is of another type, or a row holds no reference: null, or
@@ -65,6 +67,8 @@ def from_arrow(array: pa.Array | pa.ChunkedArray) -> list[MediaRef]:
     """
     with needs_extra("video"):
         from mediaref_ursa._arrow import is_string_array, strings_of, struct_array_to_columns
+    if is_table_of_arrow(array):
+        array = column_of_table(array)
     if is_string_array(array):
         return _from_json_rows(strings_of(array))
     uris, pts_ns, is_null = struct_array_to_columns(array)

@@ -15,7 +15,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.stream import Disposition
-from av.video.reformatter import ColorRange, VideoReformatter
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 RGBArray = npt.NDArray[np.uint8]
 
@@ -90,8 +91,13 @@ def to_rgb(frame: Any) -> RGBArray:
     counter-clockwise degrees, and so is ``np.rot90``.
     """
     is_full_range = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+    is_deep = frame.format.components[0].bits > 8 and frame.format.chroma_width(4) < 4
+    source = frame
+    if is_deep:  # as FFmpeg's command line: bicubic, whatever is said of where chroma lies
+        source = VideoFrame.from_ndarray(frame.to_ndarray(), format=frame.format.name)
     picture = VideoReformatter().reformat(
-        frame,
+        source,
+        interpolation=Interpolation.BICUBIC if is_deep else Interpolation.BILINEAR,
         format="rgb24",
         src_colorspace=_SWSCALE_MATRICES.get(int(frame.colorspace), _SWSCALE_BT601),
         dst_colorspace=_SWSCALE_BT601,

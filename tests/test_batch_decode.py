@@ -267,7 +267,7 @@ def test_an_index_given_by_the_caller(video: str, times: list[int], clip: GetCli
 
 def test_times_of_several_segments_run_on(clip: GetClip, tmp_path: Path) -> None:
     paths = [shutil.copy(clip(name).path, tmp_path) for name in ("h264_idr_mp4", "h264_29_97_mp4")]
-    index = write_frame_index(str(tmp_path / "whole.mp4"), segment_uris=paths)
+    index = write_frame_index(str(tmp_path / "whole.mp4"), segments=paths)
     first, second = (linear_frames(path) for path in paths)
     moved = round(first[-1].end * 10**9)
     refs = [MediaRef(str(tmp_path / "whole.mp4"), moved + round(frame.time * 10**9)) for frame in second]
@@ -342,7 +342,7 @@ def test_to_ndarray_and_to_pil_image_of_a_frame(video: str, times: list[int]) ->
 def _open_index_in_child(video: str) -> int:
     mediaref_ursa.cleanup_cache()
     first = len(LanceFrameIndex.open(video).pts_table(0))
-    write_frame_index(video + ".copy.mp4", segment_uris=[video], overwrite=True)
+    write_frame_index(video + ".copy.mp4", segments=[video], overwrite=True)
     return first + len(LanceFrameIndex.open(video + ".copy.mp4"))
 
 
@@ -374,3 +374,11 @@ def test_cleanup_lets_everything_go_and_work_goes_on(video: str, times: list[int
     mediaref_ursa.cleanup_cache()
     mediaref_ursa.cleanup_cache()
     assert np.array_equal(batch_decode([MediaRef(video, times[3])])[0], first)
+
+
+@pytest.mark.parametrize("times", [(-(2**63), 2**63 - 1), (2**62, -(2**62), 0), (-(2**63), 0)])
+def test_gaps_of_extreme_times_do_not_overflow(times: tuple[int, ...], video: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"allow_gap=False, found (9223372036|18446744073|4611686018)\.\d+ s"
+    ):
+        batch_decode([MediaRef(video, time) for time in times], allow_gap=False)

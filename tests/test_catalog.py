@@ -82,6 +82,8 @@ def test_a_row_opens_the_window_that_it_describes(clip: GetClip, tmp_path: Path)
 
 def test_a_row_opens_from_a_store(clip: GetClip) -> None:
     path = clip("vp9_alt_ref_webm").path
-    row = ModalityRow(name="camera", format="video", uri="x", segment_uris=("memory://a", "memory://a"))
+    row = ModalityRow(
+        name="camera", format="video", uri="memory://a", segment_uris=("memory://a", "memory://a")
+    )
     video = open_modality(row, MemoryStore({"memory://a": path.read_bytes()}))
     assert len(video) == 2 * len(linear_frames(path))

@@ -9,6 +9,7 @@ import os
 import pickle
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from mediaref_ursa import (
     InvalidReferenceError,
     LimitExceededError,
     MediaNotFoundError,
+    MediaRef,
     StoreError,
     UnsupportedMediaError,
 )
@@ -70,6 +72,29 @@ class TestFields:
     def test_that_make_no_uri(self, fields: dict[str, Any]) -> None:
         with pytest.raises(ValidationError, match="Malformed data URI"):
             DataURI(**fields)
+
+    @pytest.mark.parametrize("text", ["a b", "a\nb", "a&b", "a=b", "a/b", "<svg>", "é", "100%"])
+    def test_a_payload_that_was_not_quoted(self, text: str) -> None:
+        with pytest.raises(ValidationError, match="it has unquoted characters"):
+            DataURI(mimetype="text/plain", is_base64=False, data=text.encode())
+        assert DataURI(mimetype="text/plain", is_base64=False, data=quote(text, safe="").encode())
+
+    def test_a_uri_that_exists_is_taken_as_it_stands(self) -> None:
+        uri = DataURI.from_uri("data:text/csv,a,b&c=d/e")
+        assert uri.decoded_data == b"a,b&c=d/e"
+        assert DataURI.model_validate(uri.model_dump()) == uri
+        assert DataURI.model_validate_json(uri.model_dump_json()) == uri
+        assert MediaRef(uri=uri).uri == uri.uri
+
+    def test_a_keyword_that_is_no_field(self) -> None:
+        fields: dict[str, Any] = {"mimetype": "image/png", "data": b"aGk="}
+        with pytest.raises(
+            TypeError, match="DataURI takes mimetype, is_base64, data, parameters, found params"
+        ):
+            DataURI(**fields, params=("a=b",))
+        with pytest.raises(TypeError, match="found base64; .*DataURI.model_validate"):
+            DataURI(**fields).model_copy(update={"base64": False})
+        assert DataURI.model_validate({**fields, "params": 1}) == DataURI(**fields)
 
     def test_missing(self) -> None:
         with pytest.raises(ValidationError, match="Field required"):
@@ -190,6 +215,23 @@ class TestFromImage:
     def test_misuse(self, options: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             DataURI.from_image(RGB, **options)
+
+    def test_four_channels_have_alpha_in_every_order(self) -> None:
+        assert np.array_equal(DataURI.from_image(RGBA).to_ndarray("rgba"), RGBA)
+        assert np.array_equal(DataURI.from_image(RGBA, input_format="bgr").to_ndarray("bgra"), RGBA)
+        assert DataURI.from_image(RGBA, "jpeg").to_ndarray("rgba")[..., 3].min() == 255
+
+    @pytest.mark.parametrize(
+        ("pixels", "input_format", "message"),
+        [
+            (RGB, "rgba", "Invalid input_format 'rgba' for 3-channel array: expected rgb, bgr"),
+            (RGBA, "xyz", "Invalid input_format 'xyz' for 4-channel array: expected rgb, bgr, rgba, bgra"),
+            (RGBA[..., :2], "rgb", "for 2-channel array: expected 3 or 4 channels"),
+        ],
+    )
+    def test_channels_that_do_not_fit(self, pixels: Any, input_format: Any, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            DataURI.from_image(pixels, input_format=input_format)
 
 
 class TestFromFile:

@@ -128,7 +128,7 @@ def test_several_segments_run_on(clip: GetClip, tmp_path: Path) -> None:
     names = ["h264_29_97_mp4", "h264_idr_mp4", "h264_ts"]
     paths = [shutil.copy(clip(name).path, tmp_path) for name in names]
     oracles = [linear_frames(path) for path in paths]
-    write_frame_index(str(tmp_path / "whole"), segment_uris=paths)
+    write_frame_index(str(tmp_path / "whole"), segments=paths)
     index = LanceFrameIndex.open(str(tmp_path / "whole"))
     assert index.segment_frame_counts().tolist() == [len(frames) for frames in oracles]
     assert [info.uri for info in index.segments] == [str(path) for path in paths]
@@ -222,7 +222,7 @@ def test_relative_paths_are_those_of_the_writer(
     (tmp_path / "parts").mkdir()
     shutil.copy(clip("h264_idr_mp4").path, tmp_path / "parts" / "a.mp4")
     monkeypatch.chdir(tmp_path)
-    write_frame_index(str(tmp_path / "whole.mp4"), segment_uris=["parts/a.mp4"])
+    write_frame_index(str(tmp_path / "whole.mp4"), segments=["parts/a.mp4"])
     write_frame_index("parts/a.mp4")
     monkeypatch.chdir("/")
     for uri in (tmp_path / "whole.mp4", tmp_path / "parts" / "a.mp4"):

@@ -352,7 +352,7 @@ def test_a_directory_of_indexes_in_a_bucket(
 def test_a_video_of_several_files(clip: GetClip, tmp_path: Path) -> None:
     parts = [str(clip(name).path) for name in ("h264_pyramid_mp4", "h264_29_97_mp4")]
     name = str(tmp_path / "no such file")
-    write_frame_index(name, segment_uris=parts, index_dir=tmp_path / "indexes")
+    write_frame_index(name, segments=parts, index_dir=tmp_path / "indexes")
     opened = LanceFrameIndex.open(name, index_dir=tmp_path / "indexes")
     assert [info.uri for info in opened.segments] == parts
     assert opened.segment_frame_counts().tolist() == [48, 70]

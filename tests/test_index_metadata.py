@@ -18,9 +18,24 @@ from hypothesis import strategies as st
 from mediaref_ursa._errors import FrameIndexInvalidError, FrameIndexVersionError
 from mediaref_ursa._frame_table import SegmentInfo
 from mediaref_ursa._index_metadata import VERSION, decode_metadata, encode_metadata
+from mediaref_ursa._stream_header import StreamHeader
 
 INDEX = "/videos/a.mp4.lance"
 
+ratios = st.none() | st.fractions(min_value=0, max_value=1000, max_denominator=1000)
+numbers = st.none() | st.integers(-(2**62), 2**62)
+headers = st.builds(
+    StreamHeader,
+    stream_index=st.integers(0, 9),
+    color_primaries=st.integers(0, 22),
+    color_transfer=st.integers(0, 18),
+    sample_aspect_ratio=ratios,
+    bit_rate=numbers,
+    frame_rate=ratios,
+    start_ticks=numbers,
+    duration_ticks=numbers,
+    frames=numbers,
+)
 infos = st.builds(
     SegmentInfo,
     uri=st.sampled_from(["/videos/a.mp4", "/videos/b c/ü.mov", "/elsewhere/a.mp4", "https://host/a.mp4"]),
@@ -42,6 +57,7 @@ infos = st.builds(
     lookahead_packets=st.integers(0, 40),
     bits_per_coded_sample=st.integers(0, 64),
     reorder_depth=st.integers(0, 16),
+    header=st.none() | headers,
 )
 
 
@@ -254,3 +270,18 @@ def test_reading_it_back_gives_plain_numbers() -> None:
     info = decode_metadata(encode_metadata([table], INDEX), INDEX)[0].info
 
     assert {type(value) for value in (info.length, info.width, info.height, info.rotation)} == {int}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [5, [], {}, {"stream_index": "x"}, {"stream_index": 2**70}, {"stream_index": 0, "frame_rate": [1]}],
+)
+def test_a_header_that_cannot_be(header: Any) -> None:
+    with pytest.raises(FrameIndexInvalidError):
+        decoded(described(header=header))
+
+
+def test_an_index_without_a_header_is_one_of_an_earlier_version() -> None:
+    value = described()
+    del value["segments"][0]["header"]
+    assert decoded(value).header is None

@@ -22,9 +22,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_failed_scans",
         "_warnings",
         "_time",
+        "_seconds",
         "_ranges",
         "_extras",
         "_counting",
+        "_cached_property",
+        "_forking",
+        "_keywords",
+        "_interpreter_exit",
         "_bitstream",
     ),
     (
@@ -38,6 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_broken_files",
         "_reader",
         "_pixels",
+        "_stream_header",
         "_frame_table",
         "_alpha",
         "_feed",
@@ -46,6 +52,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_access",
         "_container_counts",
         "_memory",
+        "_segment_uris",
     ),
     (
         "_damage",
@@ -58,6 +65,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_steps",
         "_trail",
         "_frame_rows",
+        "_lazy_frames",
     ),
     ("store", "_pillow", "_lance", "_arrow", "_pyav", "_torchcodec", "_series"),
     (
@@ -76,7 +84,19 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_references",
         "_recording",
     ),
-    ("_batch", "_media_ref", "_data_uri", "_lazy_video", "catalog", "table", "video_decoder"),
+    (
+        "_batch",
+        "_media_ref",
+        "_data_uri",
+        "_lazy_video",
+        "batch",
+        "catalog",
+        "core",
+        "data_uri",
+        "_video_series",
+        "table",
+        "video_decoder",
+    ),
     ("_cli", "_demo", "_index_state", "_inspect"),
 )
 """From the bottom up. A package stands for all of its modules."""
@@ -84,6 +104,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 PARTS = {
     "_lance_calls": "_lance",
     "_lance_rows": "_lance",
+    "_torchcodec_transforms": "_torchcodec",
+    "_torchcodec_library": "_torchcodec",
     "_cache": "store",  # the cache on disk is read as a store
     "_segment_cache": "store",
     "_cli_cache": "_cli",
@@ -93,6 +115,8 @@ PARTS = {
     "_scan_child": "_guarded_scan",
     "_cli_bar": "_cli",
     "_cli_index": "_cli",
+    "_video_series": "_lazy_video",
+    "_lazy_concat": "_lazy_video",
 }
 """Modules that are one with another, as those of a package are."""
 

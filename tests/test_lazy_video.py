@@ -6,24 +6,31 @@ import copy
 import pickle
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import h5py
 import lance
 import numpy as np
 import pytest
-from _media import Clip
+from _containers import MatroskaBlock, MatroskaTrack, write_matroska
+from _encoding import encode
+from _media import VP8, Clip
 from _oracle import OracleFrame, linear_frames
 from temporaldata import IrregularTimeSeries
 
 from mediaref_ursa import (
     CorruptMediaError,
+    FrameIndexInvalidError,
     FrameIndexStaleError,
     FrameOutsideVideoError,
     LanceFrameIndex,
     LazyVideo,
     MediaNotFoundError,
     MediaRef,
+    OutsideRecordingWarning,
+    UnsupportedMediaError,
     batch_decode,
     write_frame_index,
 )
@@ -99,7 +106,7 @@ def test_a_whole_slice_is_the_linear_decode(video: LazyVideo, frames: list[Oracl
     assert series.frames.dtype == np.uint8
 
 
-@pytest.mark.parametrize(("start", "end"), [(0.1, 0.5), (0.0, 0.033), (0.5, 0.5), (1.0, 0.2), (99.0, 100.0)])
+@pytest.mark.parametrize(("start", "end"), [(0.1, 0.5), (0.0, 0.033), (0.5, 0.5), (-5.0, 0.2), (2.2, 9.0)])
 def test_slices_are_half_open(start: float, end: float, video: LazyVideo, frames: list[OracleFrame]) -> None:
     covered = [frame for frame in frames if start <= float(frame.time) < end]
     relative = video.slice(start, end)
@@ -209,12 +216,14 @@ def parts(clip: GetClip, tmp_path: Path) -> list[str]:
 
 
 def test_slices_across_segments(parts: list[str], tmp_path: Path) -> None:
-    index = write_frame_index(str(tmp_path / "whole"), segment_uris=parts)
+    index = write_frame_index(str(tmp_path / "whole"), segments=parts)
     oracles = [linear_frames(part) for part in parts]
     frames = [frame for oracle in oracles for frame in oracle]
     for video in (
         LazyVideo(str(tmp_path / "whole"), frame_index=index),
-        LazyVideo(str(tmp_path / "whole"), segment_uris=parts),
+        LazyVideo.from_segments(parts, uri=str(tmp_path / "scanned")),
+        LazyVideo.from_segments(parts, uri=str(tmp_path / "whole")),
+        LazyVideo(parts[0], segment_uris=parts[1:]),
         LazyVideo.from_uri(str(tmp_path / "whole")),
     ):
         assert len(video) == len(frames)
@@ -231,13 +240,15 @@ def test_slices_across_segments(parts: list[str], tmp_path: Path) -> None:
     refs = video.lazy_slice(start, end).refs()
     assert {ref.uri for ref in refs} == {parts[0], parts[1]}
     assert np.array_equal(np.stack(batch_decode(refs, channel_format="NCHW")), video.slice(start, end).frames)
+    with pytest.raises(TypeError, match="without video=, found colorspace, resize beside it"):
+        LazyVideo.from_refs(refs, video=video, resize=(2, 2), colorspace="G")
     window, numbers = LazyVideo.from_refs(refs, video=video)
     assert np.array_equal(window[:], video[numbers])
 
 
 def test_segments_of_different_sizes_need_a_size(clip: GetClip, tmp_path: Path) -> None:
     parts = [shutil.copy(clip(name).path, tmp_path) for name in ("h264_29_97_mp4", "h264_444_odd_mp4")]
-    index = write_frame_index(str(tmp_path / "whole"), segment_uris=parts)
+    index = write_frame_index(str(tmp_path / "whole"), segments=parts)
     video = LazyVideo(str(tmp_path / "whole"), frame_index=index)
     assert video.slice(0.0, 0.1).frames.shape[0] == 3
     with pytest.raises(ValueError, match="resize="):
@@ -247,7 +258,7 @@ def test_segments_of_different_sizes_need_a_size(clip: GetClip, tmp_path: Path) 
 
 
 def test_a_segment_that_fails_is_named(parts: list[str], tmp_path: Path) -> None:
-    index = write_frame_index(str(tmp_path / "whole"), segment_uris=parts)
+    index = write_frame_index(str(tmp_path / "whole"), segments=parts)
     video = LazyVideo(str(tmp_path / "whole"), frame_index=index)
     data = bytearray(Path(parts[1]).read_bytes())
     data[int(index.segment_table(1).packets.offset[3]) + 9] ^= 4
@@ -272,10 +283,10 @@ def test_a_stale_index_is_found_at_the_first_slice(path: str) -> None:
 def test_segments_can_be_elsewhere_than_the_index_says(path: str, tmp_path: Path) -> None:
     write_frame_index(path)
     moved = shutil.move(path, tmp_path / "moved.mp4")
-    video = LazyVideo(path, frame_index=f"{path}.lance", segment_uris=[str(moved)])
+    video = LazyVideo.from_segments([moved], uri=path, frame_index=f"{path}.lance")
     assert np.array_equal(video[:], stacked(linear_frames(moved)))
     with pytest.raises(ValueError, match="segment_uris="):
-        LazyVideo(path, frame_index=f"{path}.lance", segment_uris=[str(moved), str(moved)])
+        LazyVideo(path, frame_index=f"{path}.lance", segment_uris=[str(moved)])
 
 
 @pytest.mark.parametrize("base_only", [False, True])
@@ -373,7 +384,7 @@ def test_joins_of_joins_and_of_windows_run_on(parts: list[str], tmp_path: Path) 
     nested = LazyVideo.concat([LazyVideo.concat([a, b]), a])
     assert np.array_equal(nested[:], flat[:])
     assert nested.timestamps.tolist() == flat.timestamps.tolist()
-    whole = LazyVideo(str(tmp_path / "whole"), segment_uris=parts[:2])
+    whole = LazyVideo.from_segments(parts[:2], uri=str(tmp_path / "whole"))
     border = float(whole.timestamps[len(a)])
     windows = [whole.lazy_slice(border - 0.3, border + 0.3), a.lazy_slice(0.0, 0.5)]
     assert np.array_equal(LazyVideo.concat(windows)[:], np.concatenate([window[:] for window in windows]))
@@ -421,4 +432,95 @@ def test_edges_of_windows(video: LazyVideo, parts: list[str], clip: GetClip, tmp
     assert empty[:].shape == (0, 3, 64, 96)
     odd = shutil.copy(clip("h264_444_odd_mp4").path, tmp_path)
     with pytest.raises(ValueError, match="resize="):
-        list(LazyVideo(str(tmp_path / "w"), segment_uris=[parts[0], odd]))
+        list(LazyVideo(parts[0], segment_uris=[odd]))
+
+
+def test_a_slice_that_ends_before_it_starts_is_an_error(video: LazyVideo) -> None:
+    for cut in (video.slice, video.lazy_slice, video.lazy_slice(0.1, 1.0).slice):
+        with pytest.raises(ValueError, match=r"end not before the start, found 1.0 s to 0.2 s"):
+            cut(1.0, 0.2)
+
+
+@pytest.mark.parametrize(("start", "end"), [(99.0, 100.0), (-3.0, -1.0), (1e9, 2e9)])
+def test_a_slice_outside_the_recording_is_empty_and_says_so_once(
+    start: float, end: float, path: str, clip: GetClip
+) -> None:
+    video = LazyVideo(path, frame_index=write_frame_index(path))
+    with pytest.warns(OutsideRecordingWarning, match=f"from {start} s to {end} s.*from 0.0 s to 2.3"):
+        assert video.slice(start, end).frames.shape == (0, 3, 64, 96)
+    assert len(video.lazy_slice(0.1, 0.4).slice(start, end)) == 0  # warnings are errors in tests
+    video.lazy_slice(0.1, 0.4).slice(1.0, 1.5)  # within the recording, if not within the window
+    late = LazyVideo(str(clip("h264_late_start_mp4").path))
+    with pytest.warns(OutsideRecordingWarning):
+        late.slice(0.0, float(late.timestamps[0]))
+
+
+def test_the_end_of_the_last_frame_is_the_end_of_the_recording(path: str, frames: list[OracleFrame]) -> None:
+    video = LazyVideo(path, frame_index=write_frame_index(path))
+    assert len(video.slice(float(frames[-1].time), float(frames[-1].end))) == 1
+    assert len(video.slice(float(frames[-1].end) - 1e-4, 99.0)) == 0  # the last frame is shown, none begins
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("base_only", [False, True])
+def test_timestamps_of_an_index_that_are_no_times(wrong: float, base_only: bool, path: str) -> None:
+    write_frame_index(path)
+    table = lance.dataset(f"{path}.lance").to_table()
+    clock = table["timestamp"].to_numpy().copy()
+    clock[7] = wrong
+    table = table.set_column(table.schema.get_field_index("timestamp"), "timestamp", [clock])
+    if base_only:
+        columns = ["segment_idx", "local_frame_idx", "pts", "timestamp"]
+        table = table.select(columns).replace_schema_metadata(None)
+        shutil.rmtree(f"{path}.lance")
+    lance.write_dataset(table, f"{path}.lance", mode="create" if base_only else "overwrite")
+    with pytest.raises(FrameIndexInvalidError, match=r"video.mp4.*finite timestamps") as caught:
+        LazyVideo.from_uri(path).slice(0.0, 1.0)
+    assert caught.value.uri == path
+
+
+@pytest.mark.parametrize("read", ["v[:]", "v.slice(0.0, 9.0)", "v.as_series().frames"])
+def test_a_picture_that_changes_its_size_is_one_of_our_errors(read: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "sizes.mkv")
+    blocks = []
+    for part, size in enumerate([(96, 64), (64, 48)]):
+        source = tmp_path / f"{part}.webm"
+        encode(source, replace(VP8, size=size, count=20))
+        with av.open(str(source)) as container:
+            for packet in container.demux(video=0):
+                if packet.size:
+                    blocks.append(MatroskaBlock(40 * len(blocks), (bytes(packet),), packet.is_keyframe))
+    write_matroska(Path(path), MatroskaTrack("V_VP8", b"", (96, 64)), blocks)
+    assert {frame.rgb.shape for frame in linear_frames(path)} == {(64, 96, 3), (48, 64, 3)}
+    with pytest.raises(UnsupportedMediaError, match=r"sizes.mkv.*resize=\(height, width\)"):
+        eval(read, {"v": LazyVideo(path)})
+    assert LazyVideo(path, resize=(32, 48))[:].shape == (40, 3, 32, 48)
+    expected = [frame.rgb.transpose(2, 0, 1) for frame in linear_frames(path)]
+    assert all(np.array_equal(a, b) for a, b in zip(LazyVideo(path), expected, strict=True))
+    assert np.array_equal(LazyVideo(path)[25:40], stacked(linear_frames(path)[25:40]))
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("base_dir", [False, True])
+def test_references_of_a_video_opened_by_a_relative_path_are_relative(
+    indexed: bool, base_dir: bool, parts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [str(Path(part).relative_to(tmp_path)) for part in parts[:2]]
+    options = {"base_dir": str(tmp_path)} if base_dir else {}
+    monkeypatch.chdir(tmp_path)
+    if indexed:
+        write_frame_index(names[0], segment_uris=names[1:])
+        write_frame_index("whole", segments=names)
+    monkeypatch.chdir("/" if base_dir else tmp_path)
+    videos = [LazyVideo.from_uri(names[0], segment_uris=names[1:], **options)]
+    if indexed:
+        videos += [LazyVideo.from_uri(name, **options) for name in (names[0], "whole")]
+    for video in videos:
+        refs = video.refs()
+        assert list(dict.fromkeys(ref.uri for ref in refs)) == names
+        window, _ = LazyVideo.from_refs(refs[60:90], video=video)
+        assert np.array_equal(
+            np.stack(batch_decode(refs[60:90], channel_format="NCHW", **options)), window[:]
+        )
+        joined = LazyVideo.concat([video.lazy_slice(0.0, 0.5), video.lazy_slice(2.4, 2.6)])
+        assert {ref.uri for ref in joined.refs()} == set(names)

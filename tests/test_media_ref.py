@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ import pytest
 from _http_server import Fault, ObjectServer
 from _media import Clip
 from PIL import Image
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mediaref_ursa import (
     DataURI,
@@ -75,9 +77,37 @@ class TestFields:
 
     def test_unknown_keys_are_dropped(self) -> None:
         fields = {"uri": "a.mp4", "pts_ns": 5, "note": "x", "self": 1, "values": 2}
-        for ref in (MediaRef(**fields), MediaRef.model_validate(fields)):
-            assert ref.model_dump() == {"uri": "a.mp4", "pts_ns": 5}
+        assert MediaRef.model_validate(fields).model_dump() == {"uri": "a.mp4", "pts_ns": 5}
         assert MediaRef.model_validate_json('{"uri":"a.mp4","x":[1]}') == MediaRef("a.mp4")
+
+    @pytest.mark.parametrize("name", ["seconds", "pts", "PTS_NS", "url", "format"])
+    def test_a_keyword_that_is_no_field(self, name: str) -> None:
+        with pytest.raises(
+            TypeError, match=rf"takes uri, pts_ns, found {name}; .*MediaRef.from_seconds\(uri"
+        ):
+            MediaRef("a.mp4", **{name: 5})
+        with pytest.raises(TypeError, match=f"found {name}; .*model_validate"):
+            MediaRef("a.mp4", 5).model_copy(update={name: 6})
+        assert MediaRef("a.mp4", 5).model_copy(update={"pts_ns": 6}) == MediaRef("a.mp4", 6)
+        assert MediaRef.model_validate({"uri": "a.mp4", "pts_ns": 5, name: 6}) == MediaRef("a.mp4", 5)
+        assert MediaRef.model_validate_json(f'{{"uri":"a.mp4","{name}":6}}') == MediaRef("a.mp4")
+
+    def test_subclasses_have_the_keywords_of_their_fields(self) -> None:
+        class Labelled(MediaRef):
+            label: str = Field(alias="Label")
+
+        class Open(MediaRef):
+            model_config = ConfigDict(extra="allow")
+
+        class Closed(MediaRef):
+            model_config = ConfigDict(extra="forbid")
+
+        assert Labelled("a.mp4", 5, Label="x").label == "x"  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="Labelled takes uri, pts_ns, label, found other"):
+            Labelled("a.mp4", 5, Label="x", other=1)  # type: ignore[call-arg]
+        assert Open("a.mp4", other=1).other == 1  # type: ignore[call-arg, attr-defined]
+        with pytest.raises(ValidationError, match="Extra inputs"):
+            Closed("a.mp4", other=1)  # type: ignore[call-arg]
 
     def test_a_missing_time_is_null(self) -> None:
         assert MediaRef.model_validate({"uri": "a.png"}).pts_ns is None
@@ -309,8 +339,43 @@ class TestValidateUri:
         assert MediaRef(str(picture)).validate_uri()
         assert MediaRef(picture.as_uri(), 5).validate_uri()
         assert not MediaRef(f"{picture}.gone").validate_uri()
-        with pytest.raises(StoreError, match="a directory"):
-            MediaRef(str(picture.parent)).validate_uri()
+        assert MediaRef(str(picture.parent)).validate_uri()
+        assert MediaRef(picture.parent.as_uri()).validate_uri()
+
+    def test_whatever_stands_there(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "fifo")
+        (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+        (tmp_path / "circle").symlink_to(tmp_path / "circle")
+        (tmp_path / "line\nbreak").touch()
+        with socket.socket(socket.AF_UNIX) as unix:
+            unix.bind(str(tmp_path / "socket"))
+            for name in ("fifo", "socket", "line\nbreak"):
+                assert MediaRef(str(tmp_path / name)).validate_uri() is True
+                assert MediaRef(name).validate_uri(base_dir=tmp_path) is True
+        (tmp_path / "closed").mkdir()
+        (tmp_path / "closed" / "a").touch()
+        (tmp_path / "closed" / "a").chmod(0)
+        for name in ("dangling", "circle", "x" * 300, "fifo/a", "no\nsuch", " "):
+            assert MediaRef(str(tmp_path / name)).validate_uri() is False
+            assert MediaRef(name).validate_uri(base_dir=tmp_path) is False
+        assert MediaRef(str(tmp_path / "closed" / "a")).validate_uri() is True
+        for odd in ("file:///a%00b", "file://elsewhere/a", "file:a", "file:///%ff", "~", "http:/host/a"):
+            assert MediaRef(odd).validate_uri() is False
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs a folder that this user may not look into")
+    def test_a_folder_that_must_not_be_looked_into(self, tmp_path: Path) -> None:
+        (tmp_path / "closed").mkdir()
+        (tmp_path / "closed" / "a").touch()
+        (tmp_path / "closed").chmod(0)
+        tmp_path.chmod(0o755)
+        child = os.fork()
+        if child == 0:
+            try:
+                os.seteuid(65534)
+                os._exit(MediaRef(str(tmp_path / "closed" / "a")).validate_uri() is not False)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
     def test_embedded(self) -> None:
         assert MediaRef(EMBEDDED).validate_uri()
@@ -318,9 +383,11 @@ class TestValidateUri:
     def test_remote(self, server: ObjectServer) -> None:
         assert MediaRef(server.url("/a.png")).validate_uri()
         assert not MediaRef(server.url("/gone.png")).validate_uri()
-        server.always = Fault(status=401)
-        with pytest.raises(StoreError, match="HTTP 401"):
-            MediaRef(server.url("/a.png")).validate_uri()
+        for status in (401, 403, 418):
+            server.always = Fault(status=status)
+            assert MediaRef(server.url("/a.png")).validate_uri() is False
+        for odd in ("http://", "http:///a", "http://[::1", "http://a b/c", "http://host:99999/a"):
+            assert MediaRef(odd).validate_uri() is False
 
     def test_a_scheme_that_no_store_serves(self) -> None:
         with pytest.raises(InvalidReferenceError, match="no store serves the scheme 'rtsp'"):

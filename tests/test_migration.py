@@ -496,8 +496,11 @@ TORCHCODEC_ERRORS: dict[str, Callable[[Any], Any]] = {
 
 EXPORTS = {
     "": "DataURI MediaRef __version__ batch_decode cleanup_cache",
+    "batch": "batch_decode cleanup_cache",
     "cached_av": "cleanup_cache open",
     "compat.lerobot": "from_videoframe lerobot_episode_to_refs to_videoframe",
+    "core": "MediaRef",
+    "data_uri": "DataURI",
     "hf": "MediaRefFeature",
     "resource_cache": "ResourceCache",
     "video_decoder": (

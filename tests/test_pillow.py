@@ -342,7 +342,14 @@ class TestEncode:
 
     @pytest.mark.parametrize(
         ("pixels", "input_format"),
-        [(RGB, "rgba"), (RGB, "bgra"), (RGBA, "rgb"), (RGBA, "bgr"), (RGB[..., :1], "rgb"), (RGB, "gray")],
+        [
+            (RGB, "rgba"),
+            (RGB, "bgra"),
+            (RGBA, "gray"),
+            (RGBA[..., :2], "rgb"),
+            (RGB[..., :1], "rgb"),
+            (RGB, "gray"),
+        ],
     )
     def test_a_wrong_number_of_channels(self, pixels: np.ndarray, input_format: str) -> None:
         with pytest.raises(ValueError, match=r"^Invalid input_format"):

@@ -12,7 +12,20 @@ import pytest
 import mediaref_ursa
 
 SOURCE = Path(mediaref_ursa.__file__)
-MODULES = ["mediaref_ursa", "mediaref_ursa.layout", "mediaref_ursa.store", "mediaref_ursa.video_decoder"]
+MODULES = [
+    "mediaref_ursa",
+    "mediaref_ursa.batch",
+    "mediaref_ursa.core",
+    "mediaref_ursa.data_uri",
+    "mediaref_ursa.layout",
+    "mediaref_ursa.store",
+    "mediaref_ursa.video_decoder",
+]
+MODULES_OF_MEDIAREF = {
+    "batch": ["batch_decode", "cleanup_cache"],
+    "core": ["MediaRef"],
+    "data_uri": ["DataURI"],
+}
 
 
 def names_for_the_type_checker() -> dict[str, str]:
@@ -51,6 +64,14 @@ def test_all_is_sorted_and_each_name_loads(module: str) -> None:
 
     assert list(loaded.__all__) == sorted(set(loaded.__all__))
     assert all(getattr(loaded, name) is not None for name in loaded.__all__)
+
+
+@pytest.mark.parametrize(("module", "names"), MODULES_OF_MEDIAREF.items())
+def test_the_modules_of_mediaref_have_the_names_of_the_package(module: str, names: list[str]) -> None:
+    loaded = importlib.import_module(f"mediaref_ursa.{module}")
+
+    assert loaded.__all__ == names
+    assert all(getattr(loaded, name) is getattr(mediaref_ursa, name) for name in names)
 
 
 @pytest.mark.parametrize("name", mediaref_ursa.__all__)

@@ -15,8 +15,9 @@ from _tables import PATIENT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediaref_ursa import DataURI, MediaRef
+from mediaref_ursa import DataURI, InvalidReferenceError, MediaRef
 from mediaref_ursa._references import ReferenceColumns, reference_columns
+from mediaref_ursa.table import from_arrow
 
 PAIRS = [("a.mp4", 5), ("b.png", None), ("a.mp4", -7), ("c.mp4", 0), ("b.png", None), ("a.mp4", 5)]
 ROWS = [{"uri": uri, "pts_ns": pts_ns} for uri, pts_ns in PAIRS]
@@ -47,6 +48,39 @@ FORMS: dict[str, Any] = {
     "a slice of an Arrow array": pa.array([ROWS[3], *ROWS, ROWS[2]], type=STRUCT)[1:7],
     "a chunked Arrow array": pa.chunked_array(
         [pa.array(ROWS[:2], type=STRUCT), pa.array(ROWS[2:], type=STRUCT)]
+    ),
+    "named tuples of a table": list(
+        pd.DataFrame(
+            {"uri": [uri for uri, _ in PAIRS], "pts_ns": pd.array([time for _, time in PAIRS], dtype="Int64")}
+        ).itertuples()
+    ),
+    "rows of an Arrow array": list(pa.array(ROWS, type=STRUCT)),
+    "an Arrow table": pa.table({"label": range(6), "frame": pa.array(ROWS, type=STRUCT)}),
+    "an Arrow table of chunks": pa.concat_tables(
+        [pa.table({"frame": pa.array(rows, type=STRUCT)}) for rows in (ROWS[:2], ROWS[2:])]
+    ),
+    "an Arrow table of two columns": pa.table(pa.array(ROWS, type=STRUCT).flatten(), names=["uri", "pts_ns"]),
+    "a record batch": pa.RecordBatch.from_pydict({"frame": pa.array(ROWS, type=STRUCT)}),
+    "a record batch of two columns": pa.RecordBatch.from_pylist(ROWS),
+    "a reader of batches": lambda: pa.RecordBatchReader.from_batches(
+        pa.schema({"frame": STRUCT}), [pa.RecordBatch.from_pydict({"frame": pa.array(ROWS, type=STRUCT)})]
+    ),
+    "a table beside another uri": pa.table({"uri": ["x"] * 6, "frame": pa.array(ROWS, type=STRUCT)}),
+    "a frame of references": pd.DataFrame({"label": range(6), "frame": REFS}),
+    "a frame of dicts": pd.DataFrame({"frame": [*ROWS], "label": range(6)}, index=range(9, 15)),
+    "a frame that begins with a null": lambda: pd.DataFrame({"frame": [None, *REFS]}).iloc[1:],
+    "a frame of an Arrow column": pd.DataFrame(
+        {"frame": pd.Series(ROWS, dtype=pd.ArrowDtype(STRUCT)), "label": range(6)}
+    ),
+    "a frame of two columns": pd.DataFrame(
+        {"uri": [uri for uri, _ in PAIRS], "pts_ns": pd.array([time for _, time in PAIRS], dtype="Int64")}
+    ),
+    "a frame of two columns of Arrow": pa.table(
+        pa.array(ROWS, type=STRUCT).flatten(), names=["uri", "pts_ns"]
+    ).to_pandas(types_mapper=pd.ArrowDtype),
+    "a dict of columns": {"uri": [uri for uri, _ in PAIRS], "pts_ns": [time for _, time in PAIRS]},
+    "a dict of Arrow columns": dict(
+        zip(("uri", "pts_ns"), pa.array(ROWS, type=STRUCT).flatten(), strict=True)
     ),
     "NumPy integers": [Pair(uri, None if pts_ns is None else np.int32(pts_ns)) for uri, pts_ns in PAIRS],
 }
@@ -90,6 +124,63 @@ def test_embedded_images_become_their_uri() -> None:
 
     assert columns.uris == [uri, uri]
     assert all(type(found) is str for found in columns.uris)
+
+
+COLUMN = pa.array(ROWS, type=STRUCT)
+NO_TABLES: dict[str, Any] = {
+    "no references": pa.table({"label": [1], "name": ["a"]}),
+    "two columns of references": pa.table({"left": COLUMN, "right": COLUMN}),
+    "a column and rows": pa.table({"uri": ["x"] * 6, "pts_ns": range(6), "frame": COLUMN}),
+    "a frame without": pd.DataFrame({"label": [1]}),
+    "a frame with two": pd.DataFrame({"left": REFS, "right": REFS}),
+}
+
+
+@pytest.mark.parametrize("table", NO_TABLES.values(), ids=NO_TABLES)
+def test_a_table_without_one_column_of_references(table: Any) -> None:
+    with pytest.raises(InvalidReferenceError, match="expected a table with one column.*the column itself"):
+        reference_columns(table)
+
+
+def test_the_advice_about_tables_works() -> None:
+    table = NO_TABLES["two columns of references"]
+    with pytest.raises(InvalidReferenceError, match=r"among the columns left, right; .*table\['left'\]"):
+        reference_columns(table)
+    assert times(reference_columns(table["left"])) == PAIRS
+    assert times(reference_columns([ROWS[0]])) == PAIRS[:1]
+    assert times(reference_columns([MediaRef("a.mp4", 5)])) == PAIRS[:1]
+
+
+@pytest.mark.parametrize(
+    "table", [pd.DataFrame({"frame": REFS})[:0], pa.table({"frame": COLUMN})[:0], {"uri": [], "pts_ns": []}]
+)
+def test_a_table_without_rows(table: Any) -> None:
+    assert len(reference_columns(table)) == 0
+
+
+def test_a_column_of_uris_alone_names_images() -> None:
+    for table in (pa.table({"uri": ["a", "b"]}), pd.DataFrame({"uri": ["a", "b"]}), {"uri": ("a", "b")}):
+        assert times(reference_columns(table)) == [("a", None), ("b", None)]
+
+
+def test_columns_that_hold_no_times() -> None:
+    with pytest.raises(TypeError, match="at place 1, found 0.5; seconds .*pts_ns_from_seconds"):
+        reference_columns(pd.DataFrame({"uri": ["a", "b"], "pts_ns": pd.Series([0, 0.5], dtype=object)}))
+    with pytest.raises(TypeError, match="whole number at place 0, found 0.0"):
+        reference_columns(pd.DataFrame({"uri": ["a", "b"], "pts_ns": [0, None]}))
+    with pytest.raises(InvalidReferenceError, match="found double; seconds become such"):
+        reference_columns(pa.table({"uri": ["a"], "pts_ns": [0.5]}))
+    with pytest.raises(ValueError, match="as many pts_ns as uris, found 1 and 2"):
+        reference_columns({"uri": ["a", "b"], "pts_ns": [0]})
+    with pytest.raises(ValueError, match="a uri at place 1"):
+        reference_columns(pd.DataFrame({"uri": ["a", None], "pts_ns": [0, 1]}))
+    with pytest.raises(InvalidReferenceError, match="a null uri at row 1"):
+        reference_columns(pa.table({"uri": ["a", None], "pts_ns": [0, 1]}))
+
+
+def test_what_else_takes_tables() -> None:
+    assert from_arrow(pa.table({"label": range(6), "frame": COLUMN})) == REFS
+    assert from_arrow(pa.RecordBatch.from_pylist(ROWS)) == REFS
 
 
 @pytest.mark.parametrize("one", [REFS[0], ROWS[0], Pair("a.mp4", 1), "a.mp4", b"a.mp4", 5, None])

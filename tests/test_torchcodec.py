@@ -198,7 +198,7 @@ def test_tensors_on_the_cpu(clip: GetClip, tmp_path: Path) -> None:
 def test_options_that_are_wrong(clip: GetClip) -> None:
     refs = [MediaRef(str(clip("h264_idr_mp4").path), 0)]
     with pytest.raises(TypeError, match="decoder_options among device, num_ffmpeg_threads, transforms"):
-        batch_decode(refs, decoder="torchcodec", decoder_options={"seek_mode": "exact"})
+        batch_decode(refs, decoder="torchcodec", decoder_options={"stream_index": 1})
     with pytest.raises(TypeError, match="only num_ffmpeg_threads in decoder_options"):
         batch_decode(refs, decoder="pyav", decoder_options={"device": "cpu"})
     with pytest.raises(TypeError, match="use batch_decode"):
@@ -423,6 +423,59 @@ def test_torchcodec_that_is_not_there(
         assert "\n" not in str(caught.value)
     if "not installed" in message:
         assert "pip install" in str(caught.value)
+
+
+QUOTED = "Could not load libtorchcodec. Likely causes:\n 1. FFmpeg is not properly installed\n"
+NO_FFMPEG = "OSError: libavutil.so.{}: cannot open shared object file: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            RuntimeError(QUOTED + NO_FFMPEG.format(60) + NO_FFMPEG.format(59)),
+            r"cannot load FFmpeg's shared libraries \(libavutil.so.60: .*install FFmpeg 4 to 8",
+        ),
+        (
+            RuntimeError(QUOTED + NO_FFMPEG.format(60) + "OSError: a.so: undefined symbol: _ZN3c10\n"),
+            r"do not load together \(a.so: undefined symbol: _ZN3c10\)",
+        ),
+        (
+            OSError("libnvrtc.so.13: cannot open shared object file: No such file or directory"),
+            r"do not load together \(libnvrtc.so.13: cannot open",
+        ),
+        (RuntimeError("Could not load libtorchcodec.\n\nmore"), "cannot load FFmpeg's shared libraries; "),
+    ],
+)
+def test_a_pair_that_does_not_go_together_is_named(
+    error: Exception, says: str, clip: GetClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from importlib.metadata import version
+
+    from mediaref_ursa._torchcodec_library import TESTED_PAIRS
+
+    path = clip("h264_idr_mp4").path
+    outer = OSError("Could not load this library: /x/libtorchcodec_image.so")
+    outer.__cause__ = error
+    for raised in (error, outer):
+        _import_failing(monkeypatch, "torchcodec", raised)
+        with pytest.raises(MissingExtraError, match=says) as caught:
+            TorchCodecVideoDecoder(path)
+        assert caught.value.__cause__ is raised
+        text = str(caught.value)
+        assert f"TorchCodec {version('torchcodec')} and PyTorch {version('torch')}" in text
+        assert all(f"torch {one} with torchcodec {other}" in text for one, other in TESTED_PAIRS)
+        assert "\n" not in text
+
+
+def test_the_docs_name_the_pairs_that_were_tested() -> None:
+    from mediaref_ursa._torchcodec_library import TESTED_PAIRS
+
+    root = Path(__file__).parents[1]
+    for page in ("README.md", "docs/migrating-from-mediaref.md"):
+        text = " ".join((root / page).read_text(encoding="utf-8").split())
+        for one, other in TESTED_PAIRS:
+            assert f"torch {one} and torchcodec {other}" in text
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from mediaref_ursa import InvalidReferenceError, LimitExceededError, _uris
-from mediaref_ursa._uris import data_uri_bytes, decode_data_payload, local_path, parse_data_uri, scheme_of
+import pytest
+from PIL import Image
+
+from mediaref_ursa import (
+    InvalidReferenceError,
+    LazyVideo,
+    LimitExceededError,
+    MediaNotFoundError,
+    MediaRef,
+    _uris,
+    batch_decode,
+)
+from mediaref_ursa._uris import (
+    data_uri_bytes,
+    decode_data_payload,
+    is_remote,
+    local_path,
+    parse_data_uri,
+    scheme_of,
+    why_not_found,
+)
 from mediaref_ursa.layout import lance_frame_index_uri
 
 
@@ -98,6 +117,61 @@ def test_what_is_no_local_path(uri: str, message: str) -> None:
     with pytest.raises(InvalidReferenceError, match=message) as caught:
         local_path(uri)
     assert caught.value.uri == uri
+
+
+ODD = {
+    " http://host/a.mp4": "begins or ends with white space",
+    "http://host/a.mp4 ": "begins or ends with white space",
+    "a.mp4\n": "begins or ends with white space",
+    "take\none.mp4": "line break",
+    "take\x7fone.mp4": "control character",
+    "'a.mp4'": "quotation marks",
+    "http:/host/a.mp4": "'http:' is read as part of a path",
+    "S3:/bucket/a.mp4": "'S3:' is read as part of a path",
+    "videos/http://host/a.mp4": "'http:' is read as part of a path",
+    "http:\\\\host\\a.mp4": "is read as part of a path",
+    "clips\\a.mp4": "backslashes",
+    "C:\\clips\\a.mp4": "backslashes",
+    "~/a.mp4": "expanduser",
+    "take%201.mp4": "percent-encoding",
+}
+
+
+@pytest.mark.parametrize(("uri", "cause"), ODD.items())
+def test_a_file_that_is_not_there_for_a_reason(uri: str, cause: str) -> None:
+    assert cause in why_not_found(uri)
+    if not is_remote(uri):
+        with pytest.raises(MediaNotFoundError, match=cause):
+            MediaRef(uri).to_ndarray()
+        with pytest.raises(MediaNotFoundError, match=cause):
+            batch_decode([{"uri": uri, "pts_ns": 0}])
+        with pytest.raises(MediaNotFoundError, match=cause):
+            LazyVideo.from_uri(uri)
+
+
+@pytest.mark.parametrize(
+    "uri", ["a.mp4", "/data/take 1.mp4", "C:/a.mp4", "file:///a%20b.mp4", "https://host/a%20b", "12:30.mp4"]
+)
+def test_nothing_is_odd(uri: str) -> None:
+    assert why_not_found(uri) == ""
+
+
+def test_a_hint_shows_no_secret() -> None:
+    with pytest.raises(MediaNotFoundError, match="white space") as caught:
+        batch_decode([{"uri": " https://user:secret@host/a?key=secret", "pts_ns": 0}])
+    assert "secret" not in str(caught.value)
+
+
+def test_odd_names_of_files_that_are_there(tmp_path: Path) -> None:
+    for name in (" a.png", "a.png\n", "a\nb.png", "'a.png'", "http:a", "a\\b.png", "~", "a%20b.png"):
+        Image.new("RGB", (3, 2)).save(tmp_path / name, "png")
+        assert MediaRef(str(tmp_path / name)).to_ndarray().shape == (2, 3, 3)
+
+
+@pytest.mark.parametrize("scheme", ["FILE", "File"])
+def test_schemes_in_upper_case(scheme: str, tmp_path: Path) -> None:
+    Image.new("RGB", (3, 2)).save(tmp_path / "a.png")
+    assert MediaRef(f"{scheme}://{tmp_path}/a.png").to_ndarray().shape == (2, 3, 3)
 
 
 class TestParseDataUri:

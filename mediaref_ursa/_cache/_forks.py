@@ -14,6 +14,8 @@ import weakref
 from pathlib import Path
 from typing import Protocol
 
+from mediaref_ursa._forking import register_at_fork
+
 
 class Forgetful(Protocol):
     """Something with locks and memory of its own process."""
@@ -75,7 +77,7 @@ def _in_child() -> None:
         forgetful.forget()
 
 
-os.register_at_fork(
+register_at_fork(
     before=lambda: _guard.acquire(),  # noqa: PLW0108 - a child's guard is another
     after_in_parent=lambda: _guard.release(),  # noqa: PLW0108
     after_in_child=_in_child,

@@ -142,7 +142,9 @@ class AlphaDecoder:
     def __init__(self, info: SegmentInfo, split: AlphaSplit, max_pixels: int) -> None:
         self._uri = info.uri
         self._split = split
-        self._color, self._alpha = (open_context(info, max_pixels=max_pixels) for _ in range(2))
+        self._color, self._alpha = (
+            open_context(info, max_pixels=max_pixels, refuses_damage=True) for _ in range(2)
+        )
         self._waiting: dict[int, dict[str, VideoFrame]] = {}
 
     def feed(self, encoded: EncodedPacket) -> list[VideoFrame]:

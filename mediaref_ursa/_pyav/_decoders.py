@@ -6,7 +6,6 @@ fed under another's feet: what is in use is not here, and what is here is in use
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections import OrderedDict, deque
@@ -19,6 +18,7 @@ from av.video.frame import VideoFrame
 
 from mediaref_ursa._damage import damage_before, damage_error, is_spoilt
 from mediaref_ursa._errors import MediaRefError
+from mediaref_ursa._forking import register_at_fork
 from mediaref_ursa._frame_table import AlphaSplit, EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._pyav._alpha import AlphaDecoder
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
@@ -143,7 +143,8 @@ class Decoder:
             encoded = encoded.as_first_of(self.info)
         self.position = encoded.number
         self.pending.add(encoded.number)
-        self._awaited[encoded.number] = 0
+        if self.alpha is None or self.alpha.alpha_size[encoded.number]:  # else nothing comes of it
+            self._awaited[encoded.number] = 0
         if self.info.palettes:
             encoded = encoded._replace(palette=self.info.palette_at(encoded.number))
         if isinstance(self._context, AlphaDecoder):
@@ -257,7 +258,7 @@ class DecoderPool:
             self._lock.acquire()
             self._empty()
 
-        os.register_at_fork(
+        register_at_fork(
             before=before,
             after_in_parent=lambda: self._lock.release(),  # noqa: PLW0108 - a child's lock is another
             after_in_child=self._forget,

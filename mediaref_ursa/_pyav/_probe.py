@@ -8,6 +8,7 @@ from itertools import count
 
 import av
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -21,6 +22,7 @@ from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
 from mediaref_ursa._pyav._palettes import SHOWS_SIDE_DATA, palette_of
 from mediaref_ursa._reader import RangeReader
+from mediaref_ursa._stream_header import StreamHeader
 
 _CANONICAL_NAMES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}
 
@@ -120,6 +122,22 @@ def _describe(
         bits_per_coded_sample=context.bits_per_coded_sample,
         cut_short=is_cut_short(find_container(reader.length, reader.read_at), reader.length, reader.read_at),
         reorder_depth=getattr(context, "reorder_depth", 0),
+        header=_header(stream, context),
+    )
+
+
+def _header(stream: VideoStream, context: VideoCodecContext) -> StreamHeader:
+    """Return what the container says of the stream; FFmpeg's zero mostly means that it says nothing."""
+    return StreamHeader(
+        stream_index=stream.index,
+        color_primaries=int(context.color_primaries),
+        color_transfer=int(context.color_trc),
+        sample_aspect_ratio=stream.sample_aspect_ratio or None,
+        bit_rate=context.bit_rate or None,
+        frame_rate=stream.base_rate or None,
+        start_ticks=stream.start_time,
+        duration_ticks=stream.duration if stream.duration and stream.duration > 0 else None,
+        frames=stream.frames or None,
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 
 import numpy as np
 from av.video.frame import PictureType, VideoFrame
 
-from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._pyav._convert import FrameConverter
@@ -74,15 +75,16 @@ def decode_order_trial(
     predicted: set[int] = set()
     crc = PixelCrc()
     source = islice(numbered_packets(reader, info, hidden), stop)
-    for number, frame in decode_packets(open_context(info), source, info):
-        if number in hidden:
-            continue
-        numbers.append(number)
-        if with_pixels:
-            crcs.append(crc.of(frame))
-            pixels.setdefault(number, []).append(crcs[-1])
-            if int(frame.pict_type) in _PREDICTED:
-                predicted.add(number)
+    with _last_packet_may_be_refused(info):
+        for number, frame in decode_packets(open_context(info), source, info):
+            if number in hidden:
+                continue
+            numbers.append(number)
+            if with_pixels:
+                crcs.append(crc.of(frame))
+                pixels.setdefault(number, []).append(crcs[-1])
+                if int(frame.pict_type) in _PREDICTED:
+                    predicted.add(number)
     if stop is not None:
         return Trial(np.array(numbers, dtype=np.int64), np.empty(0, dtype=np.int64), pixels)
     reported = list(_reported(reader, info, with_pixels=with_pixels))
@@ -109,6 +111,16 @@ def numbered_packets(
             yield EncodedPacket(number, bytes(packet), packet.is_keyframe, palette)
 
 
+@contextmanager
+def _last_packet_may_be_refused(info: SegmentInfo) -> Iterator[None]:
+    """Let a decoder refuse a packet of a file that is cut short: the last one may be a part of one."""
+    try:
+        yield
+    except CorruptMediaError:
+        if not info.cut_short:
+            raise
+
+
 def _reported(
     reader: RangeReader, info: SegmentInfo, *, with_pixels: bool
 ) -> Iterator[tuple[int, int | None]]:
@@ -117,7 +129,8 @@ def _reported(
         use_one_thread(stream.codec_context)
         crc = PixelCrc()
         for packet in chain(packets(container, stream, uri=info.uri), [None]):
-            with foreign_errors("decode a packet", uri=info.uri):
+            frames: list[VideoFrame] = []
+            with _last_packet_may_be_refused(info), foreign_errors("decode a packet", uri=info.uri):
                 frames = stream.codec_context.decode(packet)
             for frame in frames:
                 yield NO_PTS if frame.pts is None else frame.pts, crc.of(frame) if with_pixels else None

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mediaref_ursa._errors import MediaNotFoundError, MediaRefError, StoreError
+from mediaref_ursa._uris import why_not_found
 from mediaref_ursa.store._parts import changed
 from mediaref_ursa.store._retry import TransientError, retry_after_seconds
 
@@ -76,7 +77,9 @@ def mapped_errors(uri: str, secrets: Collection[str] = ()) -> Iterator[None]:
     except TransientError:
         raise
     except FileNotFoundError:
-        final = MediaNotFoundError("the store has no such object, or no such bucket", uri=uri)
+        final = MediaNotFoundError(
+            f"the store has no such object, or no such bucket{why_not_found(uri)}", uri=uri
+        )
     except PermissionError as error:
         final = StoreError(f"the store refuses access ({_reason(error, secrets)}); {_HINT}", uri=uri)
     except Exception as error:

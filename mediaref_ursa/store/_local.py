@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mediaref_ursa._access import Access
 from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError, StoreError
-from mediaref_ursa._uris import is_local, is_relative_path, local_path
+from mediaref_ursa._uris import is_local, is_relative_path, local_path, why_not_found
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
 
 # Opening a FIFO without O_NONBLOCK waits for a writer that may never come.
@@ -87,7 +87,7 @@ def _mapped_errors(uri: str) -> Iterator[None]:
     except UnicodeEncodeError as error:
         raise InvalidReferenceError("expected a path that the file system can encode", uri=uri) from error
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise MediaNotFoundError("there is no such file", uri=uri) from error
+        raise MediaNotFoundError(f"there is no such file{why_not_found(uri)}", uri=uri) from error
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket, or a device that is not there
             raise StoreError("expected a regular file, found a socket or device", uri=uri) from error

@@ -9,6 +9,7 @@ import requests
 
 from mediaref_ursa._counting import count
 from mediaref_ursa._errors import MediaNotFoundError, StoreError
+from mediaref_ursa._uris import why_not_found
 from mediaref_ursa.store._parts import CHUNK_BYTES, Marks, changed, total_of
 from mediaref_ursa.store._retry import Clock, TransientError, retry_after_seconds, timestamp
 
@@ -30,7 +31,9 @@ def check_status(uri: str, response: requests.Response, method: str) -> None:
     """
     status = response.status_code
     if status in _GONE:
-        raise MediaNotFoundError(f"the server has no such object (HTTP {status})", uri=uri)
+        raise MediaNotFoundError(
+            f"the server has no such object (HTTP {status}){why_not_found(uri)}", uri=uri
+        )
     if status == HTTPStatus.PRECONDITION_FAILED:
         raise changed(uri, "the server has another version than the one asked for (HTTP 412)")
     if method == "HEAD" and status in _HEAD_REFUSED:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import math
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._access import Access
+from mediaref_ursa._cached_property import cached_property
 from mediaref_ursa._decode_plan import DecodePlan
+from mediaref_ursa._errors import FrameOutsideVideoError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_rows import FrameRows
 from mediaref_ursa._memory import spare_memory
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._resolve import outside_error, resolve
+from mediaref_ursa._seconds import NotFiniteError, latest_times, range_of_times
 from mediaref_ursa._time import NS_PER_SECOND, TOLERANCE_NS, Int64Array, running_offsets
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place
@@ -72,7 +76,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         access: Access,
     ) -> None:
         super().__init__(source)
-        self.stream_index = stream_index
+        self.stream_index = None if stream_index is None else operator.index(stream_index)
         self._options = options
         self._spec = _checked_spec(dimension_order, resize, colorspace, access)
         self._engine = engine(self._spec)
@@ -84,6 +88,8 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         if self._engine.reads_alpha:
             video = source_with_alpha(video, access)
         self._open_video: VideoSource | None = video
+        if stream_index is None:
+            self.stream_index = _claims(video).get("stream_index")
 
     _iteration_strategy = BatchDecodingStrategy.SEQUENTIAL
 
@@ -113,7 +119,14 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             codec=info.codec,
             pixel_format=info.pixel_format,
             rotation=info.rotation,
+            **_claims(self._video),
         )
+
+    @property
+    def key_frame_indices(self) -> Any:
+        """int64 ``(k,)``: the frames at which decoding can begin; see :class:`BaseVideoDecoder`."""
+        starts = np.concatenate([table.start == table.packet for table in self._video.segments])
+        return self._array(np.flatnonzero(starts).astype(np.int64))
 
     def get_frames_at(
         self, indices: Any, *, strategy: BatchDecodingStrategy | str | None = None
@@ -133,25 +146,28 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         self, seconds: Any, *, strategy: BatchDecodingStrategy | str | None = None
     ) -> FrameBatch:
         """Return the frame that is shown at each time; see :class:`BaseVideoDecoder`."""
-        return self._batch(self._frames_shown_at([_exact(t) for t in _each(seconds)]), strategy)
+        return self._batch(self._frames_shown_at(self._asked_times(seconds)), strategy)
 
     def get_frames_played_in_range(
         self, start_seconds: float, stop_seconds: float, fps: float | None = None
     ) -> FrameBatch:
         """Return the frames that are shown in a range of times; see :class:`BaseVideoDecoder`."""
-        start, stop = _exact(start_seconds), _exact(stop_seconds)
+        start, stop = range_of_times(start_seconds, stop_seconds)
         self._check_range(start, stop)
         before = min(stop, self._span[1]) - _TOLERANCE_SECONDS  # a float of 0.08 may be more, and means it
         if fps is not None:
             step = 1 / _exact_rate(fps)
-            count = math.floor((stop - start) / step + Fraction(1, 2))  # as many as TorchCodec gives
+            begin = _exact(start_seconds)
+            count = math.floor((_exact(stop_seconds) - begin) / step + Fraction(1, 2))  # as TorchCodec
             times = [start + number * step for number in range(count)]
             batch = self._batch(self._frames_shown_at(times), None)
-            shown = np.array([float(time) for time in times], dtype=np.float64)
+            shown = np.array([float(time - start + begin) for time in times], dtype=np.float64)
             return FrameBatch(batch.data, self._array(shown), self._array(np.full(count, float(step))))
-        first = int(self._frames_shown_at([start])[0]) if start < before else 0
-        last = int(self._frames_shown_at([before])[0]) if start < before else -1
-        if last >= 0 and self._starts_at_or_after(last, before):
+        if not start_seconds < stop_seconds:  # as they are given: a range may be shorter than a nanosecond
+            return self._batch(np.empty(0, dtype=np.int64), None)
+        first = int(self._frames_shown_at([start])[0])  # which is shown then, however short the range is
+        last = int(self._frames_shown_at([max(start, before)])[0])
+        if last > first and self._starts_at_or_after(last, before):
             last -= 1
         return self._batch(np.arange(first, last + 1, dtype=np.int64), None)
 
@@ -159,7 +175,8 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         """Yield the pixels of each frame in order, holding few of them at a time."""
         plan = self._plan(np.arange(self._firsts[-1]), self._iteration_strategy)
         sources = [self._video] * len(plan.segments)
-        yield from in_slot_order(execute(plan, sources, self._engine))
+        for pixels in in_slot_order(execute(plan, sources, self._engine)):
+            yield self._ordered(pixels)
 
     def close(self) -> None:
         """Let go of the index. Closing again does nothing; decoding after it is a ValueError."""
@@ -199,6 +216,17 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             pts.append(table.pts * base.numerator / base.denominator + float(offset))
             durations.append(table.duration * base.numerator / base.denominator)
         return np.concatenate(pts), np.concatenate(durations)
+
+    def _asked_times(self, seconds: Any) -> list[Fraction]:
+        """Return the times at which frames are asked for.
+
+        Raises:
+            FrameOutsideVideoError: One is not finite, so that nothing is shown then.
+        """
+        try:
+            return latest_times(seconds)
+        except NotFiniteError as error:
+            raise FrameOutsideVideoError(str(error), uri=self._video.uri) from None
 
     def _frames_shown_at(self, seconds: list[Fraction]) -> Int64Array:
         """Return int64 ``(n,)``: the number of the frame that is shown at each time.
@@ -246,16 +274,32 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         for decoded in execute(plan, sources, self._engine, max_workers=workers, new_frame=rows.new_frame):
             rows.place(decoded)
         size = self._spec.resize or (self.metadata.height, self.metadata.width)
-        data = rows.filled(self._spec.shape(*size))
+        data = self._ordered(rows.filled(self._decoded_shape(*size)))
         return FrameBatch(data, self._array(pts[frames]), self._array(durations[frames]))
 
     def _empty(self, shape: tuple[int, ...]) -> Any:
         """Return memory for frames."""
         return spare_memory.empty(shape)
 
-    def _array(self, values: Float64Array) -> Any:
-        """Return times as they are handed out."""
+    def _decoded_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Return the shape of a frame as it is decoded."""
+        return self._spec.shape(height, width)
+
+    def _ordered(self, pixels: Any) -> Any:
+        """Return decoded frames with the axes in which they are handed out."""
+        return pixels
+
+    def _array(self, values: Float64Array | Int64Array) -> Any:
+        """Return times or numbers as they are handed out."""
         return values
+
+
+def _claims(video: VideoSource) -> dict[str, Any]:
+    """Return what the header of a video's one file says, under the names of its metadata."""
+    info = video.segments[0].info
+    if info.header is None or len(video.segments) > 1:
+        return {}
+    return info.header.as_metadata(info.time_base, info.colorspace)
 
 
 def _checked_spec(
@@ -300,10 +344,22 @@ def _store_of(source: Any) -> tuple[str, ObjectStore]:
     if hasattr(source, "numpy") and str(source.dtype) == "torch.uint8":  # as TorchCodec takes encoded bytes
         return _BYTES_URI, MemoryStore({_BYTES_URI: source.numpy().tobytes()})
     if hasattr(source, "read") and hasattr(source, "seek"):
+        if _is_text(source):
+            raise TypeError("expected a file of bytes, found one that is open for text; open it with 'rb'")
         return _FILE_URI, FileObjectStore(source)
     raise TypeError(
         f"expected a path, a URI, bytes, or a file object with read and seek, found {type(source).__name__}"
     )
+
+
+def _is_text(file: Any) -> bool:
+    """Whether a file object gives text: what wraps one says so only when it is read."""
+    if isinstance(file, io.TextIOBase):
+        return True
+    try:
+        return isinstance(file.read(0), str)
+    except (OSError, ValueError):  # closed, say: reading tells what is the matter
+        return False
 
 
 def _scanned(uri: str, store: ObjectStore, stream_index: int | None, access: Access) -> VideoSource:
@@ -334,6 +390,8 @@ def _exact(seconds: Any) -> Fraction:
     """
     if isinstance(seconds, Fraction):
         return seconds
+    if isinstance(seconds, (str, bytes, bytearray)):
+        raise TypeError(f"expected seconds as a number, found {seconds!r}")
     value = float(seconds)
     if not math.isfinite(value):
         raise ValueError(f"expected finite seconds, found {value}")

@@ -33,6 +33,17 @@ class BaseVideoDecoder(ABC):
     def metadata(self) -> VideoStreamMetadata:
         """What the video is."""
 
+    @property
+    def key_frame_indices(self) -> Any:
+        """int64 ``(k,)``: the numbers of the frames at which decoding can begin, ascending.
+
+        They are read from the bitstream: a container may call others key frames.
+
+        Raises:
+            NotImplementedError: A subclass does not know them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not know its key frames")
+
     @abstractmethod
     def get_frames_at(
         self, indices: Any, *, strategy: BatchDecodingStrategy | str | None = None
@@ -55,12 +66,15 @@ class BaseVideoDecoder(ABC):
         """Return the frame that is shown at each of the given times, in their order.
 
         Args:
-            seconds: float ``(n,)`` or fractions, in absolute container time.
+            seconds: Floats or fractions ``(n,)``, in absolute container time; whatever
+                :func:`mediaref_ursa.pts_ns_from_seconds` takes. A float32 that a frame's time was rounded to
+                names that frame.
             strategy: How much work they share; never which frames come out.
 
         Raises:
-            IndexError: Nothing is shown at one of them; it is a ValueError too.
-            ValueError: A time that is not finite.
+            IndexError: Nothing is shown at one of them, as at a time that is not finite; it is a ValueError
+                too.
+            TypeError: Not a number.
         """
 
     @abstractmethod
@@ -71,7 +85,8 @@ class BaseVideoDecoder(ABC):
 
         Args:
             start_seconds: The frame that is shown then is the first.
-            stop_seconds: The frame that begins then, or later, is not among them.
+            stop_seconds: The frame that begins then, or later, is not among them. However short a range is,
+                the frame at its start is, unless it ends where it starts.
             fps: Show the range at this rate, repeating and leaving out frames: their ``pts_seconds`` are
                 then ``start_seconds + i / fps``, and their durations ``1 / fps``. There are
                 ``(stop_seconds - start_seconds) * fps`` of them, rounded.
@@ -130,7 +145,8 @@ class BaseVideoDecoder(ABC):
         """Return the frame that is shown at a time.
 
         Raises:
-            IndexError: Nothing is shown then; it is a ValueError too.
+            IndexError: Nothing is shown then, as at a time that is not finite; it is a ValueError too.
+            TypeError: Not a number.
         """
         return _only_frame(self.get_frames_played_at([seconds]))
 

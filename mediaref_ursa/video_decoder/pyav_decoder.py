@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -71,3 +72,17 @@ class PyAVVideoDecoder(IndexedVideoDecoder):
             access=Access.of(type(self).__name__, access),
             **options,
         )
+
+    def __len__(self) -> int:
+        """Return the number of frames.
+
+        Raises:
+            TypeError: A sampler of TorchCodec asks, which it does first: it works with tensors only.
+        """
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if caller.startswith("torchcodec.samplers"):
+            raise TypeError(
+                "expected a decoder that gives tensors for torchcodec.samplers, found a PyAVVideoDecoder; "
+                "use TorchCodecVideoDecoder"
+            )
+        return super().__len__()

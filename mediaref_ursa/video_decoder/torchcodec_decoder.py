@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._access import Access
 from mediaref_ursa._execute import make_engine
 from mediaref_ursa._plan import BatchDecodingStrategy
-from mediaref_ursa._torchcodec import load_torchcodec
+from mediaref_ursa._torchcodec import checked_seek_mode
+from mediaref_ursa._torchcodec_library import load_torchcodec
+from mediaref_ursa._torchcodec_transforms import TransformDraws
 from mediaref_ursa.video_decoder._indexed import IndexedVideoDecoder
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 
-_SEEK_MODES = ("exact", "approximate")
+with suppress(ImportError):  # a decoder says what is missing, when one is made
+    load_torchcodec()
+
+_FRAME_MAPPING_KEYS = (("pts", "pkt_pts"), ("duration", "pkt_duration"), ("key_frame",))
 
 
 class TorchCodecVideoDecoder(IndexedVideoDecoder):
@@ -30,13 +36,14 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
         source: A path, a URI, the bytes of a video, or a file object with ``read`` and ``seek``.
         frame_index: A ``LanceFrameIndex`` or the URI of one; the one beside the video without it.
         stream_index: Another video stream than FFmpeg's best, by its number among all streams of the file.
-        dimension_order: ``NCHW`` for frames ``(C, H, W)``, ``NHWC`` for ``(H, W, C)``.
+        dimension_order: ``NCHW`` for frames ``(C, H, W)``, ``NHWC`` for ``(H, W, C)``. The former are views
+            of the latter, as TorchCodec gives them: in memory, the channels of a pixel stand side by side.
         num_ffmpeg_threads: Threads of one decoder on the CPU. They live inside a call.
         device: ``"cpu"``, or ``"cuda"`` to decode on a GPU into its memory; torch's default device
             without it.
         seek_mode: Taken as TorchCodec takes it; every frame is exact in both modes.
-        transforms: TorchCodec's decoder transforms.
-        custom_frame_mappings: Taken as TorchCodec takes it; what counts is the frame index.
+        transforms: TorchCodec's decoder transforms. What they draw at random is drawn once, for all frames.
+        custom_frame_mappings: Taken, and checked, as TorchCodec does it; what counts is the frame index.
         resize: ``(height, width)`` of every frame in pixels, bilinear.
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
         max_workers: How many runs are decoded at once; as ``batch_decode`` has it.
@@ -47,7 +54,8 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
         MissingExtraError: TorchCodec is not installed, or cannot load FFmpeg; it is an ImportError.
         MediaNotFoundError: There is no such video.
         UnsupportedMediaError: No video, or a codec that cannot be decoded here.
-        ValueError: An option that is none of its values.
+        ValueError: An option that is none of its values, a crop that is larger than the frames, or frame
+            mappings that are none, or that come with ``seek_mode="approximate"``.
     """
 
     def __init__(
@@ -68,10 +76,12 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
         storage_options: Mapping[str, Any] | None = None,
         **access: Any,
     ) -> None:
-        if seek_mode not in _SEEK_MODES:
-            raise ValueError(f"expected seek_mode to be one of {', '.join(_SEEK_MODES)}, found {seek_mode!r}")
+        checked_seek_mode(seek_mode)
+        if custom_frame_mappings is not None:
+            _check_frame_mappings(custom_frame_mappings, seek_mode)
         self._torch = load_torchcodec().torch
         self._device = str(self._torch.get_default_device() if device is None else device)
+        self._transforms = TransformDraws(transforms)
         ours = {
             "frame_index": frame_index,
             "stream_index": stream_index,
@@ -84,15 +94,19 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
         theirs = {
             "device": self._device,
             "num_ffmpeg_threads": num_ffmpeg_threads,
-            "transforms": transforms,
+            "transforms": self._transforms,
         }
         super().__init__(
             source,
-            engine=lambda spec: make_engine("torchcodec", spec, theirs, tensors=True),
+            engine=lambda spec: make_engine(
+                "torchcodec", replace(spec, channel_format="NHWC"), theirs, tensors=True
+            ),
             options={**ours, **theirs, **access},
             access=Access.of(type(self).__name__, access),
             **ours,
         )
+        for table in self._video.segments if self._transforms else ():
+            self._transforms.of_size(*table.info.display_size)  # drawn, and checked, now
 
     # A run goes through a movie of its own: not that of the whole video.
     _iteration_strategy = BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK
@@ -112,5 +126,37 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
     def _empty(self, shape: tuple[int, ...]) -> Any:
         return self._torch.empty(shape, dtype=self._torch.uint8, device=self._device)
 
-    def _array(self, values: npt.NDArray[np.float64]) -> Any:
+    def _array(self, values: npt.NDArray[Any]) -> Any:
         return self._torch.from_numpy(values)
+
+    def _ordered(self, pixels: Any) -> Any:
+        return pixels.movedim(-1, -3) if self._spec.channel_format == "NCHW" else pixels
+
+    def _decoded_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        if self._transforms and self._spec.resize is None:
+            height, width = self._transforms.of_size(height, width).size
+        return height, width, self._spec.channels
+
+
+def _check_frame_mappings(mappings: Any, seek_mode: str) -> None:
+    """Check what TorchCodec checks of frame mappings, which are not needed here.
+
+    Raises:
+        ValueError: They are not ffprobe's JSON of frames, or come with ``seek_mode="approximate"``.
+        TypeError: Neither text, nor bytes, nor a file.
+    """
+    if seek_mode == "approximate":
+        raise ValueError("expected custom_frame_mappings or seek_mode='approximate', found both")
+    try:
+        value = json.loads(mappings.read() if hasattr(mappings, "read") else mappings)
+    except ValueError as error:  # bytes that are no text are one too
+        raise ValueError(f"expected custom_frame_mappings of JSON, found another text: {error}") from error
+    frames = value.get("frames") if isinstance(value, dict) else None
+    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames) or not frames:
+        raise ValueError("expected custom_frame_mappings with a list of 'frames', found none")
+    for frame in frames:
+        for names in _FRAME_MAPPING_KEYS:
+            number = next((frame[name] for name in names if name in frame), None)
+            if number is None:
+                raise ValueError(f"expected {' or '.join(names)} in each of the frames, found {frame}")
+            int(number)

@@ -27,6 +27,19 @@ class VideoStreamMetadata:
         codec: FFmpeg's name, such as ``h264``.
         pixel_format: FFmpeg's name of the decoded format, such as ``yuv420p``.
         rotation: Degrees counter-clockwise by which frames were turned: 0, 90, 180 or 270.
+        stream_index: The stream's number among all streams of the file.
+        color_primaries: FFmpeg's name, such as ``bt709``.
+        color_space: FFmpeg's name, such as ``bt709`` or ``bt2020nc``.
+        color_transfer_characteristic: FFmpeg's name, such as ``bt709`` or ``smpte2084``.
+        pixel_aspect_ratio: Width of a pixel by its height.
+        bit_rate: Bits a second, as the container says.
+        num_frames_from_header: As the container says. No frame is ever found by it, nor by the next three.
+        average_fps_from_header: As the container says.
+        begin_stream_seconds_from_header: As the container says.
+        duration_seconds_from_header: As the container says.
+
+    From ``stream_index`` on, all are None where nothing says them, as in an index by an earlier version, and
+    of a video of several files.
 
     >>> metadata = VideoStreamMetadata(60, Fraction(2), Fraction(30), 128, 96)
     >>> metadata.end_stream_seconds, metadata.average_fps
@@ -43,6 +56,16 @@ class VideoStreamMetadata:
     codec: str = ""
     pixel_format: str = ""
     rotation: int = 0
+    stream_index: int | None = None
+    color_primaries: str | None = None
+    color_space: str | None = None
+    color_transfer_characteristic: str | None = None
+    pixel_aspect_ratio: Fraction | None = None
+    bit_rate: float | None = None
+    num_frames_from_header: int | None = None
+    average_fps_from_header: float | None = None
+    begin_stream_seconds_from_header: float | None = None
+    duration_seconds_from_header: float | None = None
 
     def __post_init__(self) -> None:
         if self.end_stream_seconds is None:

@@ -66,7 +66,7 @@ def test_from_s3(shared_media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_several_segments_from_every_store(shared_media: Path, tmp_path: Path) -> None:
     names = ["h265_video.mp4", "unordered.mov", "testsrc2_vp9.webm"]
     paths = [Path(shutil.copy(shared_media / name, tmp_path)) for name in names]
-    index = write_frame_index(tmp_path / "whole", segment_uris=paths)
+    index = write_frame_index(tmp_path / "whole", segments=paths)
     local = LazyVideo(tmp_path / "whole", frame_index=index, resize=(36, 64))
     expected = local[:]
     assert len(expected) == 44

@@ -1,0 +1,108 @@
+"""Daemon threads that decode while the interpreter ends: they leave at the next frame, and are waited for.
+
+At its end the interpreter kills a daemon thread when that next asks for the interpreter's lock. Within the
+C++ of numpy or of a codec this aborts the whole process (SIGABRT), after a program that did all it should.
+So no daemon thread is inside a call of this library by then: each raises SystemExit, which ends a thread.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_MAX_WAIT_SECONDS = 5.0
+_NOTHING = object()
+
+
+class _Work:
+    """Which threads are inside a call now, and whether the interpreter is ending."""
+
+    def __init__(self) -> None:
+        self.clear()
+        os.register_at_fork(after_in_child=self.clear)
+        atexit.register(self.end)
+
+    def clear(self) -> None:
+        """Forget the threads, which a forked child does not have."""
+        self._changed = threading.Condition(threading.Lock())
+        self._inside: Counter[threading.Thread] = Counter()
+        self._leaving: list[threading.Thread] = []
+        self._is_ending = False
+
+    def enter(self) -> None:
+        """Note the thread; end it where it is a daemon and the interpreter is ending.
+
+        Raises:
+            SystemExit: It must not go on.
+        """
+        thread = threading.current_thread()
+        with self._changed:
+            if self._is_ending and thread.daemon:
+                self._leaving.append(thread)
+                raise SystemExit
+            self._inside[thread] += 1
+
+    def leave(self) -> None:
+        """Note that the thread is outside again."""
+        thread = threading.current_thread()
+        with self._changed:
+            self._inside[thread] -= 1
+            if self._inside[thread] <= 0:
+                del self._inside[thread]
+                if self._is_ending:
+                    self._changed.notify_all()
+
+    def end(self) -> None:
+        """Let daemon threads leave, and wait until they have, for some seconds at the most."""
+        until = time.monotonic() + _MAX_WAIT_SECONDS
+        with self._changed:
+            self._is_ending = True
+            self._changed.wait_for(self._is_nobody_inside, _MAX_WAIT_SECONDS)
+            leaving = list(self._leaving)
+        for thread in leaving:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, until - time.monotonic()))
+
+    def _is_nobody_inside(self) -> bool:
+        return not any(thread.daemon for thread in self._inside)
+
+
+_work = _Work()
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """Do a piece of work that calls into C++ libraries, of the length of a few frames.
+
+    Raises:
+        SystemExit: In a daemon thread, where the interpreter is ending.
+    """
+    _work.enter()
+    try:
+        yield
+    finally:
+        _work.leave()
+
+
+def stops_at_exit(items: Iterable[T]) -> Iterator[T]:
+    """Yield what an iterator gives; each next item is a piece of work of its own."""
+    iterator = iter(items)
+    try:
+        while True:
+            with working():
+                item = next(iterator, _NOTHING)
+            if item is _NOTHING:
+                return
+            yield item  # type: ignore[misc] # mypy does not know the sentinel
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()

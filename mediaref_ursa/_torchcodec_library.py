@@ -1,0 +1,101 @@
+"""TorchCodec and torch, looked up once, and why they cannot be loaded where they cannot."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+from mediaref_ursa._errors import MissingExtraError
+from mediaref_ursa._torchcodec_transforms import accept_drawn_transforms
+
+TESTED_PAIRS = (("2.13.0", "0.13.0"),)
+"""Versions of torch and TorchCodec that all tests were run with."""
+
+_INSTALL = "pip install 'mediaref-ursa[torchcodec]', and FFmpeg 4 to 8 (apt-get install ffmpeg)"
+_FFMPEG_LIBRARY = re.compile(r"\blib(av|sw|postproc)\w+\.")
+_REASON = re.compile(r"cannot open shared object|undefined symbol|Library not loaded|Could not find module")
+
+
+@dataclass(frozen=True)
+class TorchModules:
+    """The two modules, once they are known to work."""
+
+    torch: Any
+    video_decoder: Any
+
+
+def load_torchcodec() -> TorchModules:
+    """Import TorchCodec.
+
+    Its class is the one that was found first in this process: programs put ours in its place.
+
+    Raises:
+        MissingExtraError: It is not installed, or cannot be loaded with what is.
+    """
+    try:
+        import torch
+        from torchcodec.decoders import VideoDecoder
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("torch", "torchcodec"):
+            raise
+        name = "TorchCodec" if error.name.startswith("torchcodec") else "PyTorch, and so TorchCodec,"
+        raise MissingExtraError(f"{name} is not installed; install it with: {_INSTALL}") from error
+    except (ImportError, OSError, RuntimeError) as error:
+        raise MissingExtraError(_cannot_load(error)) from error
+    return _first_found(torch, VideoDecoder)
+
+
+def _first_found(torch: Any, video_decoder: Any, _found: list[TorchModules] = []) -> TorchModules:  # noqa: B006
+    if not _found:
+        _survive_forks(torch)
+        accept_drawn_transforms()
+        _found.append(TorchModules(torch, video_decoder))
+    return _found[0]
+
+
+@cache
+def _survive_forks(torch: Any) -> None:
+    """Let torch use one thread in forked children: the threads that it knows of are its parent's.
+
+    An operation on many values waits for them forever. Torch's own data loader does the same.
+    """
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
+def _cannot_load(error: BaseException) -> str:
+    """Say why TorchCodec, which is installed, cannot be loaded, in one line."""
+    reasons = _reasons(error)
+    others = [reason for reason in reasons if not _FFMPEG_LIBRARY.search(reason)]
+    pair = f"TorchCodec {_version('torchcodec')} and PyTorch {_version('torch')}"
+    tested = " and ".join(f"torch {torch} with torchcodec {codec}" for torch, codec in TESTED_PAIRS)
+    if others:
+        return (
+            f"{pair} are installed but do not load together ({others[0]}); install a pair that is built for "
+            f"one another, both for a CPU or for one CUDA; tested: {tested}"
+        )
+    why = f" ({reasons[0]})" if reasons else ""
+    return (
+        f"{pair} are installed but TorchCodec cannot load FFmpeg's shared libraries{why}; install FFmpeg "
+        f"4 to 8 (apt-get install ffmpeg), or, if it is there, a pair that goes together; tested: {tested}"
+    )
+
+
+def _reasons(error: BaseException | None) -> list[str]:
+    """Return what the loader of shared libraries said, which TorchCodec quotes among much else."""
+    reasons: list[str] = []
+    while error is not None:
+        lines = [line.strip() for line in str(error).splitlines()]
+        reasons += [line.removeprefix("OSError: ") for line in lines if _REASON.search(line)]
+        error = error.__cause__ or error.__context__
+    return reasons
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "of an unknown version"
