@@ -56,7 +56,7 @@ def recording(folder: Path, segment: Path, count: int) -> Path:
     for part in parts:
         os.link(segment, part)
     video = folder / "all.mp4"
-    write_frame_index(video, segment_uris=[str(part) for part in parts])
+    write_frame_index(video, segments=[str(part) for part in parts])
     shutil.copy(segment, video)
     return video
 
@@ -127,7 +127,7 @@ def test_segments_of_several_lengths_and_with_hidden_packets(
 ) -> None:
     monkeypatch.setattr("mediaref_ursa._lance._BLOCK_ROWS", block_rows)
     parts = [clip(part).path for part in (name, "h264_one_frame_mp4", "h264_29_97_mp4", name, "mpeg4_avi")]
-    written = write_frame_index(tmp_path / "all.mp4", segment_uris=parts)
+    written = write_frame_index(tmp_path / "all.mp4", segments=parts)
     index = LanceFrameIndex.open(tmp_path / "all.mp4")
     for number in (3, 0, 1, 4, 2):
         assert index.segment_table(number).columns_crc32 == written.segment_table(number).columns_crc32
