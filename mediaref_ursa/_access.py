@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._storage_options import FSSPEC_SCHEMES
-from mediaref_ursa._uris import MAX_DATA_URI_BYTES, REMOTE_SCHEMES, is_data, is_local, scheme_of
+from mediaref_ursa._uris import MAX_DATA_URI_BYTES, REMOTE_SCHEMES, is_data, is_local, local_path, scheme_of
 
 DEFAULT_SCHEMES = frozenset({"file", "data", *REMOTE_SCHEMES, *FSSPEC_SCHEMES})
 """What a reference may name without ``allow_schemes``; a plain path counts as ``file``."""
@@ -64,6 +64,8 @@ class Access:
             ``untrusted``.
         max_redirects: How many of them are followed.
         allow_outside_base: Let references, and indexes, lead out of ``base_dir``.
+        allow_outside_index: Let the Lance table of a frame index name files outside its own folder, in other
+            folders and other stores.
         max_data_uri_bytes: The largest payload of a data URI.
         max_pixels: The largest picture, width times height.
         index_limits: What scanning a video may take. If None: ``IndexLimits()`` where ``untrusted``, and
@@ -84,13 +86,14 @@ class Access:
     allow_private_hosts: bool | None = None
     max_redirects: int = 5
     allow_outside_base: bool = False
+    allow_outside_index: bool = False
     max_data_uri_bytes: int = MAX_DATA_URI_BYTES
     max_pixels: int = MAX_PIXELS
     index_limits: IndexLimits | None = None
     allow_shared_cache_dir: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("untrusted", "allow_outside_base", "allow_shared_cache_dir"):
+        for name in ("untrusted", "allow_outside_base", "allow_outside_index", "allow_shared_cache_dir"):
             _check_type(name, getattr(self, name), bool, "True or False")
         if self.allow_private_hosts is not None:
             _check_type("allow_private_hosts", self.allow_private_hosts, bool, "True or False")
@@ -191,6 +194,18 @@ class Access:
                 uri=segment,
             )
 
+    def bounds_of_index(self, video: str) -> str | None:
+        """Return the folder that no link in the index beside a video may lead out of; None for any.
+
+        >>> Access(untrusted=True).bounds_of_index("/data/clips/a.mp4")
+        '/data/clips'
+        """
+        if self.allow_outside_base or self.allow_outside_index or not is_local(video):
+            return None
+        if self.base_dir is not None:
+            return local_path(self.base_dir)
+        return posixpath.dirname(local_path(video)) or "." if self.untrusted else None
+
     def check_video_uri(self, uri: str) -> None:
         """Refuse a video within a data URI: such are never decoded.
 
@@ -218,7 +233,7 @@ class Access:
             )
 
     def check_frame_count(self, count: int, length: int, uri: str) -> None:
-        """Refuse more frames than a file can hold, or than a scan would be allowed to find.
+        """Refuse more frames or packets than a file can hold, or than a scan would be allowed to find.
 
         Raises:
             LimitExceededError: The index of the video says so many.

@@ -104,8 +104,9 @@ def batch_decode(
             ``untrusted`` (False) says that somebody else wrote the references: hosts outside the public
             network are refused, videos without an index are scanned in a process of its own.
             Options that open what is refused: ``allow_schemes``, ``allow_private_hosts``,
-            ``max_redirects`` (5), ``allow_outside_base``, ``max_data_uri_bytes`` (64 MiB),
-            ``max_pixels`` (8K), ``index_limits``, ``allow_shared_cache_dir``; see ``docs/security.md``.
+            ``max_redirects`` (5), ``allow_outside_base``, ``allow_outside_index``,
+            ``max_data_uri_bytes`` (64 MiB), ``max_pixels`` (8K), ``index_limits``,
+            ``allow_shared_cache_dir``; see ``docs/security.md``.
             ``allow_images``, ``allow_multi_video`` and ``allow_gap`` (with ``gap_threshold`` in
             seconds) are MediaRef's: False makes an image, a second video or a gap a ValueError.
             ``keep_av_open`` is accepted and means nothing.

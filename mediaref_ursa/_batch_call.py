@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mediaref_ursa._access import OPTION_NAMES, TRUSTED, Access
 from mediaref_ursa._counting import in_this_context
 from mediaref_ursa._decode_plan import DecodePlan
-from mediaref_ursa._errors import MediaChangedError, MediaRefError
+from mediaref_ursa._errors import MediaChangedError, MediaRefError, memory_limits
 from mediaref_ursa._frame_rows import DecodedFrame, FrameRows, new_array
 from mediaref_ursa._images import load_image
 from mediaref_ursa._pixels import PixelSpec
@@ -57,7 +57,7 @@ class BatchOptions:
 
     apply_rotation: bool = True
     store: ObjectStore | None = None
-    storage_options: Mapping[str, Any] | None = None
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     fetch: FetchOptions = field(default_factory=FetchOptions)
     keep_av_open: bool = False
     allow_images: bool = True
@@ -294,7 +294,8 @@ class Batch:
 
     def _open_or_error(self, uri: str, ask_store: bool) -> VideoSource | MediaRefError:
         try:
-            return self._open(uri, ask_store)
+            with memory_limits(uri):
+                return self._open(uri, ask_store)
         except MediaRefError as error:
             return error
 
@@ -303,7 +304,8 @@ class Batch:
         for slot in np.flatnonzero(self.columns.is_image).tolist():
             uri = self.columns.uris[slot]
             try:
-                self.outputs[slot] = self._in_row(slot, _image(uri, spec, self.options))
+                with memory_limits(uri):
+                    self.outputs[slot] = self._in_row(slot, _image(uri, spec, self.options))
             except MediaRefError as error:
                 self.fail(slot, error)
 
@@ -322,9 +324,15 @@ class Batch:
             return
         self.outputs[first] = decoded.pixels
         for slot in others:
-            self.outputs[slot] = (
-                decoded.pixels.copy() if isinstance(decoded.pixels, np.ndarray) else decoded.pixels.clone()
-            )
+            try:
+                with memory_limits():
+                    self.outputs[slot] = (
+                        decoded.pixels.copy()
+                        if isinstance(decoded.pixels, np.ndarray)
+                        else decoded.pixels.clone()
+                    )
+            except MediaRefError as error:
+                self.fail(slot, error)
 
     def _in_row(self, slot: int, pixels: UInt8Array) -> Any:
         """Return pixels, written into their row where there are rows."""
@@ -381,7 +389,9 @@ class Batch:
         if isinstance(given, (str, os.PathLike)):
             from mediaref_ursa._frame_index import LanceFrameIndex
 
-            return LanceFrameIndex.open(given, storage_options=self.options.storage_options)
+            return LanceFrameIndex.open(
+                given, storage_options=self.options.storage_options, access=self.options.access
+            )
         if given is not None and not hasattr(given, "segment_table"):
             raise TypeError(
                 f"expected frame_index to be a LanceFrameIndex or a mapping, found {given!r:.100}"

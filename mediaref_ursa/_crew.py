@@ -154,7 +154,8 @@ class _Threads:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="mediaref-decode")
-            with contextlib.suppress(RuntimeError):  # its caller then does all alone
+            # Its caller then does all alone.
+            with contextlib.suppress(RuntimeError, MemoryError):
                 for _ in range(times):
                     futures.append(self._pool.submit(in_this_context(function)))
         return futures

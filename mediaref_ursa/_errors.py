@@ -36,6 +36,8 @@ without query, fragment and credentials (signed URLs), and data URIs shortened.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mediaref_ursa._uri_text import redact
@@ -148,3 +150,28 @@ class BitDepthWarning(MediaRefWarning):
 
 class OutsideRecordingWarning(MediaRefWarning):
     """A slice of a video is empty because it lies wholly before or after the recording."""
+
+
+def out_of_memory(uri: str | None = None) -> LimitExceededError:
+    """Return the error for a :class:`MemoryError`: this process may take no more."""
+    return LimitExceededError(
+        "there is not enough memory: this process can take no more (ulimit -v, or what the machine has); "
+        "ask for fewer or smaller frames at once (resize=), or iterate over them",
+        uri=uri,
+    )
+
+
+@contextmanager
+def memory_limits(uri: str | None = None) -> Iterator[None]:
+    """Turn a :class:`MemoryError` of the block into an error of the tree.
+
+    Raises:
+        LimitExceededError: There is not enough memory.
+    """
+    failed = False
+    try:
+        yield
+    except MemoryError:
+        failed = True  # what the traceback holds is let go first
+    if failed:
+        raise out_of_memory(uri)

@@ -16,7 +16,7 @@ import numpy as np
 from mediaref_ursa._counting import count
 from mediaref_ursa._crew import Crew
 from mediaref_ursa._decode_plan import DecodePlan
-from mediaref_ursa._errors import CorruptMediaError, MediaRefError
+from mediaref_ursa._errors import CorruptMediaError, MediaRefError, memory_limits, out_of_memory
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._fetch import Fetcher, is_near, packets_of
@@ -285,6 +285,8 @@ class _Call:
                     yield from job()
         except MediaRefError as raised:
             error = raised
+        except MemoryError:
+            error = out_of_memory()
         finally:
             count(packets_decoded=feed.count, frames=len(frames) - len(missing) - len(anew))
             feed.close()
@@ -316,7 +318,8 @@ class _Call:
     def _placed(self, segment: int, frame: int, slots: Int64Array, picture: Any) -> tuple[DecodedFrame]:
         """Convert a picture to where it is wanted."""
         try:
-            pixels = self.engine.pixels(picture, partial(self.new_frame, int(slots[0])))
+            with memory_limits():
+                pixels = self.engine.pixels(picture, partial(self.new_frame, int(slots[0])))
         except MediaRefError as error:
             table = self.plan.segments[segment]
             failure = _named(error, self.sources[segment], table, int(table.pts_ns[frame]))

@@ -371,7 +371,7 @@ def _checked_packets(
 
 def ranges_of(store: ObjectStore, table: SegmentTable, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     """Return byte ranges of a segment, of the very object that its index describes if the store can tell."""
-    if is_guarded(store, table):
+    if is_guarded(store, table.info):
         assert isinstance(store, CachedStore)
         return store.get_ranges_of(table.info.uri, _indexed_object(table), ranges)
     return store.get_ranges(table.info.uri, ranges)
@@ -388,7 +388,7 @@ def checked_packet(store: ObjectStore, table: SegmentTable, row: int, data: byte
     expected = int(table.packets.crc32[row])
     if expected == UNKNOWN or zlib.crc32(data) == expected:
         return data
-    if is_guarded(store, table):
+    if is_guarded(store, table.info):
         assert isinstance(store, CachedStore)
         place = [(int(table.packets.offset[row]), len(data))]
         store.discard(table.info.uri, _indexed_object(table), place)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from loguru import logger
 
+from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._cached_property import cached_property
 from mediaref_ursa._damage import warn_of_problems
 from mediaref_ursa._errors import (
@@ -20,7 +21,7 @@ from mediaref_ursa._errors import (
     FrameIndexStaleError,
     MediaRefError,
 )
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._extras import check_packages_of, needs_extra
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._index_metadata import recorded_uri
 from mediaref_ursa._index_place import check_index_folder, index_elsewhere, info_of
@@ -29,7 +30,7 @@ from mediaref_ursa._scan_uri import Progress, scan_uri
 from mediaref_ursa._segment_uris import all_segments, given_segments, names_first_segment
 from mediaref_ursa._time import Int64Array, running_offsets
 from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import absolute_place, is_remote, without_query
+from mediaref_ursa._uris import absolute_place, is_cloud, is_remote, scheme_of
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 
@@ -67,6 +68,7 @@ class LanceFrameIndex:
         store: ObjectStore | None = None,
         index_dir: str | os.PathLike[str] | None = None,
         info: ObjectInfo | None = None,
+        access: Access = TRUSTED,
     ) -> LanceFrameIndex:
         """Open the index of a video: the one beside it, else the one in this user's cache directory.
 
@@ -79,12 +81,14 @@ class LanceFrameIndex:
             store: Where the video's bytes are; chosen by the URI's scheme without it.
             index_dir: Look in this directory only, where ``write_frame_index(index_dir=)`` put it.
             info: What stands at ``uri``, where the caller has asked the store already.
+            access: What may be read of it, and how much; as the options of other calls have it.
 
         Raises:
             FrameIndexMissingError: There is none.
-            FrameIndexInvalidError: It is damaged, or no frame index.
+            FrameIndexInvalidError: It is damaged, no frame index, or its files lie outside its own folder.
             FrameIndexStaleError: The one in a directory for many describes another file.
             FrameIndexVersionError: A newer version of this library wrote it.
+            MissingExtraError: The package of a cloud store is not installed.
             StoreError: Nothing can be read where the video is.
 
         Example:
@@ -97,15 +101,19 @@ class LanceFrameIndex:
         place = absolute_place(uri) if store is None else os.fspath(uri)
         video = place.removesuffix(_SUFFIX)
         if index_dir is not None:
-            return cls._open_elsewhere(video, store, storage_options, info, index_dir)
+            return cls._open_elsewhere(video, store, storage_options, info, index_dir, access=access)
+        if store is None and is_cloud(video):
+            check_packages_of(scheme_of(video), video)
+        confine_to = access.bounds_of_index(video) if place == video else None
         try:
-            return cls(video, file=LanceIndexFile(lance_frame_index_uri(video), storage_options))
+            file = LanceIndexFile(lance_frame_index_uri(video), storage_options, access, confine_to)
+            return cls(video, file=file)
         except FrameIndexMissingError:
             if place != video:
                 raise
             # Of a video that cannot be reached either, the missing index is the news.
             with contextlib.suppress(FrameIndexMissingError, *(() if is_remote(video) else (MediaRefError,))):
-                return cls._open_elsewhere(video, store, storage_options, info)
+                return cls._open_elsewhere(video, store, storage_options, info, access=access)
             raise
 
     @classmethod
@@ -116,13 +124,14 @@ class LanceFrameIndex:
         storage_options: Mapping[str, Any] | None = None,
         store: ObjectStore | None = None,
         info: ObjectInfo | None = None,
+        access: Access = TRUSTED,
     ) -> LanceFrameIndex:
         """Open the index in this user's cache directory, also where another stands beside the video.
 
         Arguments and errors are those of :meth:`open`.
         """
         video = absolute_place(uri) if store is None else os.fspath(uri)
-        return cls._open_elsewhere(video, store, storage_options, info)
+        return cls._open_elsewhere(video, store, storage_options, info, access=access)
 
     @classmethod
     def _open_elsewhere(
@@ -132,11 +141,14 @@ class LanceFrameIndex:
         storage_options: Mapping[str, Any] | None,
         info: ObjectInfo | None,
         index_dir: str | os.PathLike[str] | None = None,
+        *,
+        access: Access,
     ) -> LanceFrameIndex:
         if index_dir is None:
             check_index_folder()
         info = info or info_of(video, store, storage_options)
-        found = cls(video, file=LanceIndexFile(index_elsewhere(video, info, index_dir), storage_options))
+        place = index_elsewhere(video, info, index_dir)
+        found = cls(video, file=LanceIndexFile(place, storage_options, access))
         if info is not None and len(found.segments) == 1 and found.segments[0].uri == video:
             found.check_fresh(0, info)
         return found
@@ -146,12 +158,23 @@ class LanceFrameIndex:
         """Where the table is: a path or a URI; None where the index was built in memory."""
         return self._place if self._file is None else self._file.uri
 
+    @property
+    def row_count(self) -> int:
+        """How many frames it says it has, before any of them is read."""
+        return len(self) if self._file is None else self._file.rows
+
+    def packet_counts(self) -> list[int]:
+        """Return how many packets each segment has, shown or not, by its metadata; empty without any."""
+        if self._file is None:
+            return [len(table.packets) for table in self._tables.values()]
+        return [entry.packets for entry in self._file.segments or ()]
+
     def __len__(self) -> int:
         return int(self.segment_frame_counts().sum())
 
     def __repr__(self) -> str:
         counts = self.segment_frame_counts()
-        return f"LanceFrameIndex({without_query(self.uri)!r}, frames={counts.sum()}, segments={len(counts)})"
+        return f"LanceFrameIndex({redact(self.uri)!r}, frames={counts.sum()}, segments={len(counts)})"
 
     @property
     def has_packets(self) -> bool:
@@ -197,11 +220,23 @@ class LanceFrameIndex:
         return of_segment
 
     def timestamps(self) -> npt.NDArray[np.float64]:
-        """Return float64 ``(n,)``: recording-relative seconds of all frames, segment after segment."""
-        if not self.has_packets:
-            return self._base_columns()[2]
-        count = len(self.segment_frame_counts())
-        return np.concatenate([self.segment_table(i).timestamp for i in range(count)])
+        """Return float64 ``(n,)``: recording-relative seconds of all frames, segment after segment.
+
+        Raises:
+            FrameIndexInvalidError: One of them is not finite, or the rows are damaged.
+        """
+        if self.has_packets:
+            count = len(self.segment_frame_counts())
+            found = np.concatenate([np.zeros(0), *(self.segment_table(i).timestamp for i in range(count))])
+        else:
+            found = self._base_columns()[2]
+        if not np.isfinite(found).all():
+            raise FrameIndexInvalidError(
+                f"expected finite timestamps in the frame index, found {found[~np.isfinite(found)][0]}; "
+                "write it anew with: mediaref-ursa index --overwrite",
+                uri=self.uri,
+            )
+        return found
 
     def segment_table(self, segment_idx: int) -> SegmentTable:
         """Return all that is known of a segment, read once and kept.
@@ -351,6 +386,8 @@ def write_frame_index(
         [0, 512, 1024]
     """
     video = absolute_place(uri) if store is None else os.fspath(uri)
+    if store is None and is_cloud(video):
+        check_packages_of(scheme_of(video), video)
     target = IndexTarget(video, store, storage_options, index_dir)
     if not overwrite:
         target.refuse_existing()
@@ -382,7 +419,7 @@ def _with_timestamps(
     counts = [len(table) for table in tables]
     if given.shape != (sum(counts),):
         raise ValueError(
-            f"expected {sum(counts)} timestamps, one for each frame of {without_query(uri)}, "
+            f"expected {sum(counts)} timestamps, one for each frame of {redact(uri)}, "
             f"found an array of shape {given.shape}"
         )
     if not np.isfinite(given).all() or (np.diff(given) < 0).any():

@@ -10,7 +10,7 @@ import bisect
 import copy
 import zlib
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -83,7 +83,7 @@ class SegmentInfo:
         palettes: The palettes that the container gives the decoder, each with its first packet.
     """
 
-    uri: str
+    uri: str = field(repr=False)  # it may hold a password
     length: int
     etag: str | None
     container: str

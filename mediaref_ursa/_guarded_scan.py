@@ -28,11 +28,12 @@ from mediaref_ursa import _errors
 from mediaref_ursa._access import Access, IndexLimits
 from mediaref_ursa._counting import in_this_context
 from mediaref_ursa._damage import warn_of_problems
-from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, MediaRefError
+from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, MediaRefError, StoreError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._failed_scans import failed_scans
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._open_store import open_store
+from mediaref_ursa._process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._scan_child import bytes_of_packets, decode_table, receive, send
 from mediaref_ursa._segment_uris import names_first_segment
 from mediaref_ursa._time import running_offsets
@@ -49,7 +50,6 @@ Ranges = Sequence[tuple[int, int]]
 _STOP_SECONDS = 5.0
 _MOST_RANGES = 1 << 16
 _MOST_SHOWN = 2000
-_KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "TMPDIR", "TZ")
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
@@ -177,21 +177,23 @@ class _Scan:
     @contextmanager
     def _child(self) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO, BinaryIO]]:
         """Start the child, end it at the deadline, and leave nothing of it."""
-        environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-        process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of this package
-            [sys.executable, "-I", "-c", _PROGRAM],  # -I: nothing is imported from where it is started
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            close_fds=True,
-            env={**environment, **_ONE_THREAD},
-        )
+        environment = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+        with self._starting():
+            process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of this package
+                [sys.executable, "-I", "-c", _PROGRAM],  # -I: nothing is imported from where it is started
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                close_fds=True,
+                env={**environment, **_ONE_THREAD},
+            )
         watch = threading.Timer(max(0.0, self._left_seconds()), self._end, (process,))
         watch.daemon = True
-        watch.start()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
+            with self._starting():
+                watch.start()
             with contextlib.suppress(OSError):  # of a child that is gone, the answer will tell
                 process.stdin.write(json.dumps(_import_path()).encode() + b"\n")
             yield process, process.stdin, process.stdout  # type: ignore[misc]
@@ -203,6 +205,19 @@ class _Scan:
             process.stdout.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_SECONDS)
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Turn what the system says where it gives no more processes or threads into an error of the tree."""
+        try:
+            yield
+        except (OSError, RuntimeError, MemoryError) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise StoreError(
+                f"no process can be started to scan the video: {reason}; close files, or raise the limits of "
+                "this process (ulimit -n, -u, -v), or write the index once, with: mediaref-ursa index",
+                uri=self._uri,
+            ) from error
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         self._is_late = True
@@ -247,7 +262,8 @@ class _Scan:
             except BaseException as error:
                 answer.put(error)
 
-        threading.Thread(target=in_this_context(work), name="mediaref-scan-read", daemon=True).start()
+        with self._starting():
+            threading.Thread(target=in_this_context(work), name="mediaref-scan-read", daemon=True).start()
         try:
             found = answer.get(timeout=max(0.001, self._left_seconds()))
         except queue.Empty:
@@ -329,7 +345,11 @@ def _import_path() -> list[str]:
     """Return where the child finds the very modules that this process has."""
     own = str(Path(__file__).resolve().parents[1])
     # Not from the working directory, which may be where strangers' files are.
-    found = [str(Path(path).absolute()) for path in sys.path if path]
+    found = []
+    for path in sys.path:
+        if path:
+            with contextlib.suppress(OSError):  # a relative one, where the working directory is gone
+                found.append(str(Path(path).absolute()))
     return found if own in found else [own, *found]
 
 

@@ -6,7 +6,6 @@ import base64
 import binascii
 import json
 import posixpath
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -25,12 +24,12 @@ from mediaref_ursa._frame_table import (
     SegmentTable,
 )
 from mediaref_ursa._stream_header import StreamHeader
+from mediaref_ursa._uri_text import without_credentials
 from mediaref_ursa._uris import scheme_of, without_query
 
 METADATA_KEY = "mediaref_ursa"
 VERSION = (1, 0)
 _SUFFIX = ".lance"
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#]*@")
 _TOO_LARGE = 2**62
 _TOO_MANY_STREAMS = 2**31
 _MAX_START_HEADERS = 1 << 16
@@ -108,7 +107,7 @@ def recorded_uri(uri: str) -> str:
     >>> recorded_uri("https://me:secret@host/a.mp4?signature=1")
     'https://host/a.mp4'
     """
-    return _CREDENTIALS.sub("", without_query(uri))
+    return without_query(without_credentials(uri))
 
 
 def decode_metadata(text: str, index_uri: str) -> tuple[SegmentEntry, ...]:

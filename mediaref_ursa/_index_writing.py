@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from loguru import logger
@@ -33,9 +33,9 @@ class IndexTarget:
         index_dir: The directory that the caller names; then the index goes nowhere else.
     """
 
-    video: str
+    video: str = field(repr=False)  # it may hold a password, and so may the options
     store: ObjectStore | None
-    storage_options: Mapping[str, Any] | None
+    storage_options: Mapping[str, Any] | None = field(repr=False)
     index_dir: str | os.PathLike[str] | None
 
     @property

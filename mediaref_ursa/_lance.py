@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,16 +15,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._errors import (
     FrameIndexError,
     FrameIndexInvalidError,
     FrameIndexMissingError,
     InvalidReferenceError,
+    LimitExceededError,
     StoreError,
 )
+from mediaref_ursa._folder_lock import FolderLock
 from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentTable
 from mediaref_ursa._index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
-from mediaref_ursa._lance_calls import LanceCallError, describe, read, write
+from mediaref_ursa._lance_calls import LanceCallError, LanceProcessError, Rules, describe, read, write
+from mediaref_ursa._lance_files import TableRefusedError, check_local_table
 from mediaref_ursa._lance_rows import PACKET_FIELDS, SegmentRows, floats, ints
 from mediaref_ursa._storage_options import StorageOptions, lance_options, lance_uri
 from mediaref_ursa._time import Int64Array
@@ -30,7 +36,10 @@ from mediaref_ursa._uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
 
 _TOO_MUCH = (ArithmeticError, MemoryError, RecursionError)
 # What Lance says when the way to a table is at fault rather than the table.
-_STORE_REFUSES = re.compile(r"Error performing|error sending request|privileges|credentials", re.IGNORECASE)
+_STORE_REFUSES = re.compile(
+    r"Error performing|error sending request|privileges|credentials|no storage account|endpoint is required",
+    re.IGNORECASE,
+)
 _IS_READ_ONLY = re.compile(
     r"permission denied|read-only file system|not permitted|no space left|os error (1|13|28|30)\b",
     re.IGNORECASE,
@@ -41,6 +50,8 @@ _MAX_NAME_BYTES = 255
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 _NO_BUCKET = re.compile(r"404 Not Found|NoSuchBucket")
 _REQUEST_DETAILS = re.compile(r"\?list-type\S*|: <\?xml.*")
+_BYTES_A_PACKET = 256  # of one row, or one packet that is never shown, as Arrow has it, and some more
+_SPARE_BYTES = 1 << 20
 
 BASE_COLUMNS = ("segment_idx", "local_frame_idx", "pts", "timestamp")
 
@@ -65,29 +76,45 @@ class LanceIndexFile:
     Args:
         uri: Where the table is.
         storage_options: In any spelling that :mod:`mediaref_ursa._storage_options` knows.
+        access: What may be read of it, and how much.
+        confine_to: A folder that no symbolic link among its files may lead out of; None for any.
+
+    Attributes:
+        rows: How many rows it says it has; no more than the limits of ``access`` allow.
 
     Raises:
         FrameIndexMissingError: No table is there.
-        FrameIndexInvalidError: It is no frame index, or it is damaged.
+        FrameIndexInvalidError: It is no frame index, it is damaged, or it leads where it may not.
         FrameIndexVersionError: A newer version of this library wrote it.
+        LimitExceededError: It has more rows or packets than the limits allow.
     """
 
-    def __init__(self, uri: str, storage_options: StorageOptions | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        storage_options: StorageOptions | None = None,
+        access: Access = TRUSTED,
+        confine_to: str | None = None,
+    ) -> None:
         self.uri = uri
         self._storage_options = dict(storage_options or {})
-        self._version, rows, schema = _describe(uri, self._storage_options)
+        self._access, self._confine_to = access, confine_to
+        self._version, self.rows, schema = self._describe()
+        _check_count(self.rows, access, uri)
         self._hidden = "hidden_packets" in schema.names
         missing = [name for name in BASE_COLUMNS if name not in schema.names]
         if missing:
             raise FrameIndexInvalidError(f"expected the columns {BASE_COLUMNS}, missing {missing}", uri=uri)
         text = (schema.metadata or {}).get(METADATA_KEY.encode())
+        _check_types(schema, BASE_COLUMNS if text is None else SCHEMA.names, uri)
         self.segments: tuple[SegmentEntry, ...] | None = None
         if text is not None:
             self.segments = decode_metadata(text.decode("utf-8", "replace"), uri)
-            if rows != sum(entry.frames for entry in self.segments):
+            if self.rows != sum(entry.frames for entry in self.segments):
                 raise FrameIndexInvalidError(
-                    f"expected as many rows as its segments have frames, found {rows}", uri=uri
+                    f"expected as many rows as its segments have frames, found {self.rows}", uri=uri
                 )
+            _check_count(sum(entry.packets for entry in self.segments), access, uri)
 
     def base_columns(self) -> tuple[Int64Array, Int64Array, npt.NDArray[np.float64]]:
         """Return ``segment_idx``, ``pts`` and ``timestamp`` of all rows, in the order of frames.
@@ -133,10 +160,91 @@ class LanceIndexFile:
                         raise
             return found
 
-    def _read(self, columns: list[str], **where: int) -> pa.Table:
+    def _describe(self) -> tuple[int, int, pa.Schema]:
+        version = self._check_files(None)
         place, options = _lance_place(self.uri, self._storage_options)
+        with _lance_errors(_OPENING, self.uri):
+            return describe(place, options, version, self._rules)
+
+    def _read(self, columns: list[str], **where: int) -> pa.Table:
+        self._check_files(self._version)
+        place, options = _lance_place(self.uri, self._storage_options)
+        packets = self.rows + sum(entry.packets for entry in self.segments or ())
+        most = _SPARE_BYTES + _BYTES_A_PACKET * packets
         with _lance_errors("read its rows", self.uri):
-            return read(place, options, self._version, columns, where)
+            return read(place, options, self._version, columns, where, rules=self._rules, most_bytes=most)
+
+    @property
+    def _rules(self) -> Rules:
+        access = self._access
+        return Rules(access.allow_outside_index, access.untrusted, access.scan_limits)
+
+    def _check_files(self, version: int | None) -> int | None:
+        """Look at the files of a table on this machine before Lance opens them; return its version.
+
+        Of one elsewhere Lance reads the manifest, and its files are looked at there.
+        """
+        if scheme_of(self.uri) in REMOTE_SCHEMES:  # Lance reads object stores, but nothing over plain HTTP
+            raise _missing(self.uri)
+        if not is_local(self.uri):
+            return None
+        if _unusable_name(self.uri) is not None:
+            raise _missing(self.uri)
+        with _lance_errors(_OPENING, self.uri):
+            try:
+                manifest = check_local_table(
+                    str(Path(local_path(self.uri)).absolute()),
+                    version,
+                    allow_outside=self._access.allow_outside_index,
+                    strict=self._access.untrusted,
+                    confine_to=self._confine_to,
+                )
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                    raise _missing(self.uri) from error
+                raise
+            if manifest is None:
+                raise _missing(self.uri)
+            return manifest.version
+
+
+def _check_count(count: int, access: Access, uri: str) -> None:
+    """Refuse more rows or packets than a scan would be allowed to find, before any is read."""
+    limits = access.scan_limits
+    if limits is not None and count > limits.max_packets:
+        raise LimitExceededError(
+            f"expected a frame index of at most {limits.max_packets} packets, found one of {count}; "
+            "allow more with index_limits=IndexLimits(max_packets=)",
+            uri=uri,
+        )
+
+
+def _check_types(schema: pa.Schema, names: Sequence[str], uri: str) -> None:
+    """Refuse columns of other types than numbers: only those have a size that rows tell."""
+    for name in names:
+        if name not in schema.names:
+            continue
+        expected, found = SCHEMA.field(name).type, schema.field(name).type
+        if not _is_like(found, expected):
+            raise FrameIndexInvalidError(
+                f"expected the column {name} to be {expected}, found {str(found)[:80]}", uri=uri
+            )
+
+
+def _is_like(found: pa.DataType, expected: pa.DataType) -> bool:
+    if pa.types.is_list(expected):
+        if not pa.types.is_list(found) or not pa.types.is_struct(found.value_type):
+            return False
+        parts = {field.name: field.type for field in found.value_type}
+        fields = list(expected.value_type)
+        return list(parts) == [field.name for field in fields] and all(
+            _is_like(parts[field.name], field.type) for field in fields
+        )
+    if pa.types.is_boolean(expected):
+        return bool(pa.types.is_boolean(found) or pa.types.is_integer(found))
+    if pa.types.is_floating(expected):
+        return bool(pa.types.is_floating(found) or pa.types.is_integer(found))
+    return bool(pa.types.is_integer(found))
 
 
 def _block_of(number: int, first_rows: Int64Array) -> tuple[int, int]:
@@ -187,13 +295,57 @@ def write_index(
     _check_writable(uri)
     schema = SCHEMA.with_metadata({METADATA_KEY: encode_metadata(tables, uri)})
     table = pa.concat_tables(_arrow_table(number, segment) for number, segment in enumerate(tables))
-    damaged = _set_damaged_aside(uri, options)
-    exists = index_exists(uri, options)
     place, own_options = _lance_place(uri, options)
-    with _lance_errors("write it", uri), _refusals(uri):
+    with _room_for(uri), _lance_errors("write it", uri), _refusals(uri):
+        exists = index_exists(uri, options)
         write(place, own_options, table.replace_schema_metadata(schema.metadata), exists=exists)
+
+
+@contextmanager
+def _room_for(uri: str) -> Iterator[None]:
+    """Set a local table aside that cannot be opened, since Lance cannot commit to it either.
+
+    Many may write at once. Only one who is alone may set a table aside: it might be the new one of another,
+    or one that is being written.
+    """
+    if not is_local(uri):
+        yield
+        return
+    place = Path(local_path(uri)).absolute()
+    damaged: Path | None = None
+    with FolderLock(place.parent) as lock:
+        if _is_damaged(place, uri):
+            lock.exclude_others()
+            if _is_damaged(place, uri):
+                damaged = _set_aside(place, uri)
+        yield
     if damaged is not None:
         shutil.rmtree(damaged, ignore_errors=True)
+
+
+def _is_damaged(place: Path, uri: str) -> bool:
+    if not (place / "_versions").is_dir():
+        return False
+    try:
+        LanceIndexFile(uri)
+    except FrameIndexInvalidError:
+        return True
+    except FrameIndexError:
+        return False
+    return False
+
+
+def _set_aside(place: Path, uri: str) -> Path | None:
+    # The name of a process is not its own for ever: in a container each writer may be number 1.
+    aside = place.with_name(f"{place.name}.damaged-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        return place.rename(aside)
+    except FileNotFoundError:  # somebody removed it
+        return None
+    except OSError as error:
+        raise StoreError(
+            f"the damaged frame index cannot be replaced: {error.strerror or error}", uri=uri
+        ) from error
 
 
 def _check_writable(uri: str) -> None:
@@ -236,48 +388,15 @@ def _refusals(uri: str) -> Iterator[None]:
         raise
 
 
-def _set_damaged_aside(uri: str, options: StorageOptions) -> Path | None:
-    """Rename a local table that cannot be opened, since Lance cannot commit to it either."""
-    if not is_local(uri):
-        return None
-    place = Path(local_path(uri)).absolute()
-    if not (place / "_versions").is_dir():
-        return None
-    try:
-        _describe(uri, options)
-    except FrameIndexMissingError:
-        return None
-    except FrameIndexInvalidError:
-        return place.rename(place.with_name(f"{place.name}.damaged-{os.getpid()}"))
-    return None
-
-
 def index_exists(uri: str, storage_options: StorageOptions | None = None) -> bool:
     """Return whether a Lance table stands at ``uri``, readable or not."""
     try:
-        _describe(uri, dict(storage_options or {}))
+        LanceIndexFile(uri, storage_options)
     except FrameIndexMissingError:
         return False
-    except FrameIndexInvalidError:
+    except FrameIndexError:
         return True
     return True
-
-
-def _describe(uri: str, options: StorageOptions) -> tuple[int, int, pa.Schema]:
-    if scheme_of(uri) in REMOTE_SCHEMES:  # Lance reads object stores, but nothing over plain HTTP
-        raise _missing(uri)
-    if is_local(uri) and (_unusable_name(uri) is not None or not _exists(local_path(uri))):
-        raise _missing(uri)
-    place, own_options = _lance_place(uri, options)
-    with _lance_errors(_OPENING, uri):
-        return describe(place, own_options)
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except OSError:  # a path that is too long
-        return False
 
 
 def _lance_place(uri: str, options: StorageOptions) -> tuple[str, dict[str, str]]:
@@ -302,6 +421,10 @@ def _lance_errors(doing: str, uri: str) -> Iterator[None]:
     """Turn what Lance and Arrow object to into errors of this library."""
     try:
         yield
+    except LanceProcessError as error:
+        raise StoreError(f"the frame index: Lance could not {doing}: {error}", uri=uri) from error
+    except TableRefusedError as error:
+        raise FrameIndexInvalidError(str(error), uri=uri) from error
     except (
         LanceCallError,
         pa.ArrowException,

@@ -9,22 +9,45 @@ and Arrow IPC; nothing is unpickled.
 from __future__ import annotations
 
 import atexit
-import contextlib
-import json
 import os
 import re
+import resource
 import signal
-import struct
-import subprocess
 import sys
 import threading
 import warnings
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import lance
 import numpy as np
 import pyarrow as pa
+
+from mediaref_ursa._access import IndexLimits
+from mediaref_ursa._lance_files import TableRefusedError, check_manifest
+from mediaref_ursa._lance_manifest import parse_manifest
+from mediaref_ursa._lance_process import (
+    Answer,
+    HelperProcess,
+    LanceCallError,
+    LanceProcessError,
+    guarded_helpers,
+    receive,
+    send,
+)
+from mediaref_ursa._process_limits import limit_next_memory, lower_limit
+
+__all__ = [
+    "LanceCallError",
+    "LanceProcessError",
+    "Rules",
+    "describe",
+    "read",
+    "serve",
+    "stop_helper",
+    "write",
+]
 
 # Lance warns at every fork. A forked process leaves Lance alone, so that there is nothing to warn of.
 warnings.filterwarnings("ignore", message="lance is not fork-safe", category=UserWarning)
@@ -36,33 +59,70 @@ _OLD_VERSIONS_KEPT = timedelta(hours=1)  # a reader that opened one may still be
 _STORAGE_VERSION: Final = "2.0"  # the newest that every pylance since 0.30 reads
 _WRITE_ATTEMPTS = 4
 _SOURCE_PLACES = re.compile(r",? /[^ ,]+\.rs:\d+:\d+")  # where Lance was built is no help to anybody
-_LENGTHS = struct.Struct("<QQ")
-_STOP_SECONDS = 5.0
+_MAX_SCHEMA_BYTES = 128 << 20
 _home_process = os.getpid()
 
 
-class LanceCallError(Exception):
-    """Lance's own words on what went wrong, whichever process they come from."""
+@dataclass(frozen=True)
+class Rules:
+    """What may be read of a table, and how much of it.
+
+    Attributes:
+        allow_outside: Its files may lie outside its own folder.
+        strict: Nothing may stand in its manifest that an index of this library never has.
+        limits: What reading may take, in a process of its own; None for reading it in this one.
+    """
+
+    allow_outside: bool = False
+    strict: bool = False
+    limits: IndexLimits | None = None
 
 
-def describe(uri: str, options: dict[str, str]) -> tuple[int, int, pa.Schema]:
+def describe(
+    uri: str, options: dict[str, str], version: int | None = None, rules: Rules = Rules()
+) -> tuple[int, int, pa.Schema]:
     """Return a table's version, its number of rows and its schema.
+
+    Args:
+        uri: Where the table is, as Lance reads it.
+        options: Those of Lance.
+        version: The version to describe, the latest if None.
+        rules: What may be read.
 
     Raises:
         LanceCallError: There is no table, or it cannot be opened.
+        TableRefusedError: It is not as the rules have it.
     """
-    answer, table = _call({"do": "describe", "uri": uri, "options": options})
+    asked = {"do": "describe", "uri": uri, "options": options, "version": version}
+    answer, table = _call(asked, rules=rules, most_bytes=_MAX_SCHEMA_BYTES)
     assert table is not None
     return int(answer["version"]), int(answer["rows"]), table.schema
 
 
 def read(
-    uri: str, options: dict[str, str], version: int, columns: list[str], where: dict[str, int]
+    uri: str,
+    options: dict[str, str],
+    version: int,
+    columns: list[str],
+    where: dict[str, int],
+    *,
+    rules: Rules = Rules(),
+    most_bytes: int = _MAX_SCHEMA_BYTES,
 ) -> pa.Table:
     """Return columns of one version of a table; ``where`` may hold ``offset`` and ``limit``.
 
+    Args:
+        uri: Where the table is, as Lance reads it.
+        options: Those of Lance.
+        version: Which version.
+        columns: Their names.
+        where: Which rows.
+        rules: What may be read.
+        most_bytes: How much the columns may take, where the rules have limits.
+
     Raises:
         LanceCallError: The rows cannot be read.
+        TableRefusedError: The table is not as the rules have it.
     """
     asked = {
         "do": "read",
@@ -72,7 +132,7 @@ def read(
         "columns": columns,
         "where": where,
     }
-    _, table = _call(asked)
+    _, table = _call(asked, rules=rules, most_bytes=most_bytes)
     assert table is not None
     return table
 
@@ -86,7 +146,15 @@ def write(uri: str, options: dict[str, str], table: pa.Table, *, exists: bool) -
     _call({"do": "write", "uri": uri, "options": options, "exists": exists}, table)
 
 
-def _call(request: dict[str, Any], table: pa.Table | None = None) -> tuple[dict[str, Any], pa.Table | None]:
+def _call(
+    request: dict[str, Any],
+    table: pa.Table | None = None,
+    rules: Rules = Rules(),
+    most_bytes: int = 0,
+) -> tuple[dict[str, Any], pa.Table | None]:
+    request["rules"] = {"allow_outside": rules.allow_outside, "strict": rules.strict}
+    if rules.limits is not None:
+        return guarded_helpers.ask(request, rules.limits, most_bytes)
     if os.getpid() == _home_process:
         return _perform(request, table)
     return _helper.ask(request, table)
@@ -96,6 +164,8 @@ def _perform(request: dict[str, Any], table: pa.Table | None) -> tuple[dict[str,
     """Carry out a request in this process; Lance's panics are no ``Exception``."""
     try:
         return _PERFORM[request["do"]](request, request["options"] or None, table)
+    except TableRefusedError:
+        raise
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
@@ -103,17 +173,26 @@ def _perform(request: dict[str, Any], table: pa.Table | None) -> tuple[dict[str,
         raise LanceCallError(_SOURCE_PLACES.sub("", reason)) from error
 
 
+def _open_table(request: dict[str, Any], options: dict[str, str] | None) -> lance.LanceDataset:
+    """Open a table, which reads its manifest only, and refuse it before anything else is read."""
+    version = request.get("version")
+    given = {} if version is None else {"version": version}
+    dataset = lance.dataset(request["uri"], storage_options=options, **given)
+    check_manifest(parse_manifest(dataset._ds.serialized_manifest()), **request["rules"])
+    return dataset
+
+
 def _describe_here(
     request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
 ) -> tuple[dict[str, Any], pa.Table]:
-    dataset = lance.dataset(request["uri"], storage_options=options)
+    dataset = _open_table(request, options)
     return {"version": dataset.version, "rows": dataset.count_rows()}, dataset.schema.empty_table()
 
 
 def _read_here(
     request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
 ) -> tuple[dict[str, Any], pa.Table]:
-    dataset = lance.dataset(request["uri"], version=request["version"], storage_options=options)
+    dataset = _open_table(request, options)
     first = request["where"].get("offset", 0)
     count = request["where"].get("limit", dataset.count_rows())
     # Scanning a table whose data are damaged can end the process, in a panic where Rust may not unwind;
@@ -148,115 +227,58 @@ def _write_here(
 _PERFORM = {"describe": _describe_here, "read": _read_here, "write": _write_here}
 
 
-class _Helper:
+class _Helper(HelperProcess):
     """The process that a forked process asks, started on first use. Safe for many threads."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.asking = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, request: dict[str, Any], table: pa.Table | None) -> tuple[dict[str, Any], pa.Table | None]:
-        """Send a request and wait for its answer."""
+    def ask(self, request: dict[str, Any], table: pa.Table | None) -> Answer:
+        """Send a request and wait for its answer; where the process is gone, another one is asked."""
         with self.asking:
-            if self._process is None or self._process.poll() is not None:
-                self._start()
-            assert self._process is not None
             try:
-                assert self._process.stdin is not None
-                assert self._process.stdout is not None
-                _send(self._process.stdin, request, table)
-                answer, found = _receive(self._process.stdout)
-            except (OSError, EOFError) as error:
-                self._process.kill()
-                raise LanceCallError(f"the process that reads tables ended: {error!r}") from error
-            except BaseException:  # an answer that nobody took would be taken for the next one
-                self._process.kill()
-                raise
-        if "error" in answer:
-            raise LanceCallError(answer["error"])
-        return answer, found
-
-    def _start(self) -> None:
-        own = [path or os.getcwd() for path in sys.path]  # noqa: PTH109 - as this process finds modules
-        program = f"import sys; sys.path[:] = {own!r}; from {__name__} import serve; serve()"
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this module
-            [sys.executable, "-I", "-c", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        atexit.register(self.stop)
-
-    def stop(self) -> None:
-        """End the process, if there is one."""
-        process, self._process = self._process, None
-        if process is None or process.stdin is None or process.stdout is None:
-            return
-        with contextlib.suppress(OSError):
-            process.stdin.close()  # it ends by itself when nobody can ask it any more
-        process.stdout.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
+                return self.ask_once(request, table, None)
+            except LanceProcessError:  # it was killed, perhaps by a system that was short of memory
+                return self.ask_once(request, table, None)
 
     def forget(self) -> None:
         """Leave the parent's process to the parent; called in a forked child."""
-        process, self._process = self._process, None
         self.asking = threading.Lock()
-        if process is not None:
-            process.returncode = 0  # not ours to wait for
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
+        super().forget()
 
 
 def stop_helper() -> None:
-    """End the process that a forked process asks, if there is one; the next question starts another."""
+    """End the processes that answer for this one; the next question starts another."""
     with _helper.asking:
         _helper.stop()
+    guarded_helpers.stop()
 
 
-def serve() -> None:
+def serve(*, guarded: bool = False) -> None:
     """Answer requests from standard input on standard output until nobody can ask any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    if guarded:
+        lower_limit(resource.RLIMIT_CORE, 0)
+        lower_limit(resource.RLIMIT_FSIZE, 0)
     while True:
         try:
-            request, table = _receive(sys.stdin.buffer)
+            request, table = receive(sys.stdin.buffer)
         except (OSError, EOFError):
             return
+        if guarded:
+            limit_next_memory(int(request["memory"]))
         try:
             answer, found = _perform(request, table)
+        except TableRefusedError as error:
+            answer, found = {"refused": str(error)}, None
         except LanceCallError as error:
             answer, found = {"error": str(error)}, None
-        _send(answers, answer, found)
-
-
-def _send(pipe: BinaryIO | Any, header: dict[str, Any], table: pa.Table | None) -> None:
-    text = json.dumps(header).encode()
-    payload = b""
-    if table is not None:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        payload = sink.getvalue().to_pybytes()
-    pipe.write(_LENGTHS.pack(len(text), len(payload)) + text + payload)
-    pipe.flush()
-
-
-def _receive(pipe: BinaryIO | Any) -> tuple[dict[str, Any], pa.Table | None]:
-    text_bytes, payload_bytes = _LENGTHS.unpack(_exactly(pipe, _LENGTHS.size))
-    header: dict[str, Any] = json.loads(_exactly(pipe, text_bytes))
-    payload = _exactly(pipe, payload_bytes)
-    return header, pa.ipc.open_stream(payload).read_all() if payload else None
-
-
-def _exactly(pipe: BinaryIO | Any, count: int) -> bytes:
-    data: bytes = pipe.read(count)
-    if len(data) < count:
-        raise EOFError("the pipe was closed")
-    return data
+        send(answers, answer, found)
 
 
 _helper = _Helper()
 os.register_at_fork(after_in_child=_helper.forget)
+atexit.register(_helper.stop)

@@ -77,7 +77,8 @@ class LazyVideo(VideoSeries):
         fetch: How bytes are read from afar; a ``FetchOptions``.
         **access: What may be read, as ``batch_decode`` takes it: ``untrusted``, ``base_dir``,
             ``allow_schemes``, ``allow_private_hosts``, ``max_redirects``, ``allow_outside_base``,
-            ``max_pixels``, ``index_limits`` and ``allow_shared_cache_dir``; see ``docs/security.md``.
+            ``allow_outside_index``, ``max_pixels``, ``index_limits`` and
+            ``allow_shared_cache_dir``; see ``docs/security.md``.
 
     Raises:
         ValueError: An option that is none of its values.
@@ -114,7 +115,7 @@ class LazyVideo(VideoSeries):
         self._scanned = frame_index is None
         given, uri = os.fspath(uri), video_place(uri, store, allowed)
         if isinstance(frame_index, (str, os.PathLike)):
-            frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options)
+            frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options, access=allowed)
         parts = segment_places(uri, segment_uris, frame_index, store, allowed)
         if frame_index is None:
             frame_index = scan_video_index(uri, parts or [uri], store, storage_options, allowed)

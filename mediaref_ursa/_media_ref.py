@@ -22,7 +22,7 @@ from mediaref_ursa._errors import InvalidReferenceError, StoreError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._keywords import refuse_unknown
 from mediaref_ursa._seconds import FRAME_RATE, pts_ns_from_seconds
-from mediaref_ursa._uri_text import redact
+from mediaref_ursa._uri_text import redact, without_credentials
 from mediaref_ursa._uris import (
     is_cloud,
     is_data,
@@ -355,7 +355,7 @@ class MediaRef(BaseModel):
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         long = self.is_embedded or len(self.uri) > _SHOWN_CHARACTERS
-        yield "uri", redact(self.uri) if long else self.uri
+        yield "uri", redact(self.uri) if long else without_credentials(self.uri)
         yield "pts_ns", self.pts_ns
 
 

@@ -13,6 +13,8 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._errors import memory_limits
+
 UInt8Array = npt.NDArray[np.uint8]
 
 LEAST_BYTES = 1 << 20
@@ -48,7 +50,7 @@ class SpareMemory:
         """
         nbytes = prod(shape)
         if not LEAST_BYTES <= nbytes <= MOST_BYTES or not _COUNTS_ARE_EXACT:
-            return np.empty(shape, dtype=np.uint8)
+            return _new(shape)
         with self._lock:
             for place in reversed(range(len(self._blocks))):
                 if sys.getrefcount(self._blocks[place]) > _REFERENCES_OF_A_LIST:
@@ -56,7 +58,7 @@ class SpareMemory:
                 if self._blocks[place].nbytes == nbytes:
                     return self._blocks[place].reshape(shape)
                 del self._blocks[place]
-            block = np.empty(nbytes, dtype=np.uint8)
+            block = _new((nbytes,))
             self._blocks.append(block)
             while sum(kept.nbytes for kept in self._blocks) > MOST_BYTES:
                 del self._blocks[0]
@@ -66,6 +68,11 @@ class SpareMemory:
         """Let all go that is nobody's, and know nothing of what is somebody's."""
         with self._lock:
             self._blocks.clear()
+
+
+def _new(shape: tuple[int, ...]) -> UInt8Array:
+    with memory_limits():
+        return np.empty(shape, dtype=np.uint8)
 
 
 spare_memory = SpareMemory()

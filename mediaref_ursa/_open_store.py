@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mediaref_ursa._access import TRUSTED, Access
+from mediaref_ursa._extras import check_packages_of
 from mediaref_ursa._segment_cache import SegmentCache, segment_cache
-from mediaref_ursa._uris import is_local, scheme_of
+from mediaref_ursa._uris import is_local, is_remote, scheme_of
 from mediaref_ursa.store import ObjectStore, store_for
 from mediaref_ursa.store._cached import cached
 
@@ -40,11 +41,14 @@ def open_store(
 
     Raises:
         InvalidReferenceError: The scheme is not served.
+        MissingExtraError: The package of the scheme is not installed.
         StoreError: Others may write in the directory of the segment cache.
     """
     access.check_scheme(uri, has_own_store=store is not None)
     if store is not None:
         return cached(store, _shared_cache(access))
+    if not is_local(uri) and not is_remote(uri):
+        check_packages_of(scheme_of(uri), uri)
     given = repr(sorted((storage_options or {}).items(), key=repr))
     cache = None if is_local(uri) else _shared_cache(access)
     schemes = None if access.allow_schemes is None else tuple(sorted(access.allow_schemes))

@@ -77,6 +77,8 @@ class Recording:
         self._own_store = None if store is None else open_store(uri, store, None, access)
         self.storage_options = dict(storage_options or {})
         self._segments: dict[int, SegmentTable] = {}
+        for info, packets in zip(index.segments, index.packet_counts(), strict=True):
+            access.check_frame_count(packets, info.length, info.uri)
         count = len(index.segment_frame_counts())
         named = list(segment_uris or _own_segments(index, uri))
         if len(named) != count:
@@ -283,12 +285,9 @@ class Recording:
         store = self._store(place)
         if not self.index.has_packets:
             return complete_base_index(place, store, self.index, number, self.access)
-        self.access.check_frame_count(
-            int(self.index.segment_frame_counts()[number]), self.index.segments[number].length, place
-        )
         table = self.indexed_segment(number)
         self.access.check_pixels(table.info.width, table.info.height, place)
-        if not is_guarded(store, table):
+        if not is_guarded(store, table.info):
             self.index.check_fresh(number, store.head(place))
         return scanned_if_outdated(table, store, self.access)
 
@@ -326,7 +325,7 @@ def open_index_of(
     # Lance knows no other schemes; there an index stands in the cache directory, if anywhere.
     beside = (scheme_of(place) or "file") in DEFAULT_SCHEMES
     find = LanceFrameIndex.open if beside else LanceFrameIndex.open_elsewhere
-    return find(place, storage_options=storage_options, store=found_in)
+    return find(place, storage_options=storage_options, store=found_in, access=access)
 
 
 def segment_places(

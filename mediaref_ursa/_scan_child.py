@@ -23,6 +23,7 @@ import numpy.typing as npt
 from mediaref_ursa._errors import LimitExceededError, MediaRefError
 from mediaref_ursa._frame_table import PacketTable, SegmentTable
 from mediaref_ursa._index_metadata import decode_metadata, encode_metadata
+from mediaref_ursa._process_limits import address_space_bytes, lower_limit
 from mediaref_ursa._reader import RangeReader
 
 VIDEO = "video"
@@ -218,22 +219,7 @@ def _limit_this_process(max_seconds: float, max_memory_bytes: int) -> None:
     """
     seconds = math.ceil(max_seconds)
     signal.alarm(seconds + _SPARE_SECONDS)
-    _lower(resource.RLIMIT_CPU, seconds)
-    _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_FSIZE, 0)
-    _lower(resource.RLIMIT_AS, _address_space_bytes() + max_memory_bytes)
-
-
-def _lower(what: int, limit: int) -> None:
-    _, most = resource.getrlimit(what)
-    if most == resource.RLIM_INFINITY or limit < most:
-        with contextlib.suppress(OSError, ValueError):  # macOS knows some of these by name only
-            resource.setrlimit(what, (limit, limit))
-
-
-def _address_space_bytes() -> int:
-    """Return what this process has mapped so far: the interpreter and its libraries."""
-    try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-    except OSError:  # no such file system: macOS
-        return 0
+    lower_limit(resource.RLIMIT_CPU, seconds)
+    lower_limit(resource.RLIMIT_CORE, 0)
+    lower_limit(resource.RLIMIT_FSIZE, 0)
+    lower_limit(resource.RLIMIT_AS, address_space_bytes() + max_memory_bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mediaref_ursa._errors import memory_limits
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._pixels import MAX_PIXELS
@@ -75,16 +76,17 @@ def scan_uri(
         MediaRefError: As :func:`mediaref_ursa._pyav._scan.scan_segment`, and the store's errors.
     """
     info = info or store.head(uri)
-    return scan_segment(
-        reader_of(uri, store, info),
-        uri=uri,
-        etag=info.etag,
-        progress=progress,
-        stream_index=stream_index,
-        full=True if full is None and is_at_hand(store) else full,
-        decode=decode,
-        max_pixels=max_pixels,
-    )
+    with memory_limits(uri):
+        return scan_segment(
+            reader_of(uri, store, info),
+            uri=uri,
+            etag=info.etag,
+            progress=progress,
+            stream_index=stream_index,
+            full=True if full is None and is_at_hand(store) else full,
+            decode=decode,
+            max_pixels=max_pixels,
+        )
 
 
 __all__ = ["Progress", "is_at_hand", "reader_of", "scan_uri"]

@@ -110,8 +110,14 @@ def range_of_times(start_seconds: Any, stop_seconds: Any) -> tuple[Fraction, Fra
 
     >>> range_of_times(0.5, 1.5)
     (Fraction(1, 2), Fraction(3, 2))
+
+    Raises:
+        TypeError: One is no number, or several.
     """
     first, last = _read(start_seconds), _read(stop_seconds)
+    for given, seconds in ((first, start_seconds), (last, stop_seconds)):
+        if given.shape is not None:
+            raise TypeError(f"expected one time in seconds, found {type(seconds).__name__}")
     (start,), (stop,) = first.times(first.latest_ns(FRAME_RATE)), last.times(last.earliest_ns(FRAME_RATE))
     is_ordered = first.times(first.nearest_ns()) <= last.times(last.nearest_ns())
     return start, max(start, stop) if is_ordered else stop
@@ -142,13 +148,15 @@ def earliest_seconds(seconds: Any) -> float:
 def window_bounds(start: Any, end: Any) -> tuple[float, float]:
     """Return the bounds of a half-open window of frames: the earliest times that round to what was given.
 
-    An end that was not before the start is not before it then, whatever types the two have.
+    An end that was not before the start is not before it then, whatever types the two have, nor is one that
+    may stand for the start in its own precision.
 
     >>> window_bounds(5.0, np.float32(5)), window_bounds(2, 1)
     ((5.0, 5.0), (2.0, 1.0))
     """
     first, last = earliest_seconds(start), earliest_seconds(end)
-    return first, max(first, last) if float(start) <= float(end) else last
+    latest = 2 * float(end) - last if math.isfinite(last) else float(end)  # that rounds to the end
+    return first, max(first, last) if float(start) <= latest else last
 
 
 class NotFiniteError(ValueError):

@@ -11,14 +11,14 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from loguru import logger
 
-from mediaref_ursa._access import TRUSTED, Access
+from mediaref_ursa._access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._alpha import table_with_alpha
 from mediaref_ursa._errors import (
     FrameIndexError,
@@ -35,7 +35,7 @@ from mediaref_ursa._frame_table import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
 from mediaref_ursa._guarded_scan import scan_video
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import absolute_place, is_local, is_remote, local_path
+from mediaref_ursa._uris import absolute_place, is_local, is_remote, local_path, scheme_of
 from mediaref_ursa._warnings import warn_once
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
@@ -43,6 +43,10 @@ from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._local import check_under_base
 
 _CACHE_BYTES = 512 << 20
+# Measured (tracemalloc): a video of one segment takes about 5 KB besides its frames and packets.
+_SOURCE_BYTES = 2 << 10
+_SEGMENT_BYTES = 4 << 10
+_HEADER_BYTES = 200
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,21 @@ class VideoSource:
         segments: The table of each segment, in order.
     """
 
-    uri: str
+    uri: str = field(repr=False)  # it may hold a password
     store: ObjectStore
     segments: tuple[SegmentTable, ...]
 
     @property
     def nbytes(self) -> int:
-        """Memory that the tables take, about."""
-        return sum(64 * len(table) + 48 * len(table.packets) for table in self.segments)
+        """Memory that it takes, about: tables, and what each video and each segment takes besides."""
+        return _SOURCE_BYTES + sum(_table_bytes(table) for table in self.segments)
+
+
+def _table_bytes(table: SegmentTable) -> int:
+    info = table.info
+    headers = sum(_HEADER_BYTES + len(part) for _, part in info.start_headers)
+    texts = len(info.extradata) + len(info.uri) + headers
+    return _SEGMENT_BYTES + texts + 64 * len(table) + 48 * len(table.packets)
 
 
 def open_source(
@@ -117,7 +128,7 @@ def open_source(
         (*key, info, _local_identity(place)),
         lambda: _find(place, found_in, storage_options, access, info),
     )
-    if source.segments and all(is_guarded(found_in, table) for table in source.segments):
+    if source.segments and all(is_guarded(found_in, table.info) for table in source.segments):
         _cache.put(key, source)  # from now on its entity tag is known
     elif ask_store:
         _cache.put(key, _ask_first(place, found_in))
@@ -136,10 +147,11 @@ def _guarded_by_index(
     access: Access,
 ) -> VideoSource | None:
     """Return the video as the index beside it has it, if that says the entity tag of each segment."""
-    if is_remote(uri):  # nothing stands beside it: the index in the cache directory is found by its tag
+    # Nothing can stand beside it: the index in the cache directory is found by its tag.
+    if is_remote(uri) or not _lance_knows(uri):
         return None
     try:
-        index = LanceFrameIndex.open(uri, storage_options=storage_options, store=store)
+        index = LanceFrameIndex.open(uri, storage_options=storage_options, store=store, access=access)
         infos = _segments_of(uri, index, access) if index.has_packets else ()
         if infos and all(has_strong_etag(info) for info in infos):
             return _with_index(uri, store, index, access, ask_store=False)
@@ -148,9 +160,14 @@ def _guarded_by_index(
     return None
 
 
-def is_guarded(store: ObjectStore, table: SegmentTable) -> bool:
+def _lance_knows(uri: str) -> bool:
+    """Whether an index may stand beside a video: Lance is not asked for schemes of which it knows nothing."""
+    return (scheme_of(uri) or "file") in DEFAULT_SCHEMES
+
+
+def is_guarded(store: ObjectStore, info: SegmentInfo) -> bool:
     """Whether what is read of a segment is known to be of the object that its index describes."""
-    return isinstance(store, CachedStore) and has_strong_etag(table.info)
+    return isinstance(store, CachedStore) and has_strong_etag(info)
 
 
 def has_strong_etag(info: SegmentInfo) -> bool:
@@ -175,9 +192,10 @@ def _find(
     info: ObjectInfo,
 ) -> VideoSource:
     """Return the video with the index beside it, else the one in the cache directory, else scanned."""
-    for find in (LanceFrameIndex.open, LanceFrameIndex.open_elsewhere):
+    ways = (LanceFrameIndex.open, LanceFrameIndex.open_elsewhere)
+    for find in ways if _lance_knows(uri) else ways[1:]:
         try:
-            index = find(uri, storage_options=storage_options, store=store, info=info)
+            index = find(uri, storage_options=storage_options, store=store, info=info, access=access)
             return _with_index(uri, store, index, access, ask_store=True)
         except FrameIndexMissingError:
             pass
@@ -195,6 +213,7 @@ def _with_index(
     ask_store: bool,
 ) -> VideoSource:
     if not index.has_packets:
+        access.check_frame_count(index.row_count, store.head(uri).size, uri)
         if len(index.segment_frame_counts()) != 1:
             raise FrameIndexInvalidError(
                 "expected a frame index that names its segments, found the four base columns of several; "
@@ -206,9 +225,10 @@ def _with_index(
     infos = _segments_of(uri, index, access)
     for number in _segments_on_timeline(uri, infos):
         info = infos[number]
-        table = index.segment_table(number).with_uri(info.uri)
-        if ask_store or not is_guarded(store, table):
+        # Its length first: it bounds what is read of the index.
+        if ask_store or not is_guarded(store, info):
             index.check_fresh(number, store.head(info.uri))
+        table = index.segment_table(number).with_uri(info.uri)
         tables.append(scanned_if_outdated(table, store, access))
     return VideoSource(uri, store, tuple(tables))
 
@@ -224,7 +244,7 @@ def _segments_of(uri: str, index: LanceFrameIndex, access: Access) -> tuple[Segm
         LimitExceededError: It has more frames than its file can hold.
     """
     infos = index.segments
-    for info, count in zip(infos, index.segment_frame_counts().tolist(), strict=True):
+    for info, count in zip(infos, index.packet_counts(), strict=True):
         access.check_frame_count(count, info.length, uri)
     if index.uri != uri:
         if len(infos) != 1:

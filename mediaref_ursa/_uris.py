@@ -11,11 +11,13 @@ import base64
 import binascii
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError
+from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, MediaNotFoundError
 
 REMOTE_SCHEMES = frozenset({"http", "https"})
 CLOUD_SCHEMES = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "hf", "oss", "r2", "s3", "s3a"})
@@ -132,11 +134,36 @@ def without_query(uri: str) -> str:
 def absolute_place(uri: str | os.PathLike[str]) -> str:
     """Return a local URI as an absolute plain path, and any other as it is: one name for one place.
 
+    Raises:
+        MediaNotFoundError: A relative path, and the working directory was removed.
+
     >>> absolute_place("file:///data/take%201.mp4"), absolute_place("s3://bucket/a.mp4")
     ('/data/take 1.mp4', 's3://bucket/a.mp4')
     """
     uri = os.fspath(uri)
-    return str(Path(local_path(uri)).absolute()) if is_local(uri) else uri
+    if not is_local(uri):
+        return uri
+    with in_working_directory(uri):
+        return str(Path(local_path(uri)).absolute())
+
+
+@contextmanager
+def in_working_directory(uri: str) -> Iterator[None]:
+    """Run a block that makes a path absolute; a working directory that is gone is an error of the tree.
+
+    Raises:
+        MediaNotFoundError: The block needs the working directory, and it was removed.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        if isinstance(error, MediaNotFoundError):
+            raise
+        raise MediaNotFoundError(
+            "expected an absolute path, found a relative one while the working directory is gone; change to "
+            "a directory that exists (os.chdir), or name an absolute path",
+            uri=uri,
+        ) from error
 
 
 def local_path(uri: str) -> str:

@@ -7,12 +7,12 @@ import json
 import posixpath
 import re
 
+from mediaref_ursa._uri_text import without_credentials
 from mediaref_ursa._uris import is_data, is_local, without_query
 
 __all__ = ["frame_index_name", "lance_frame_index_uri"]
 
 _ODD_LETTERS = re.compile(r"[^A-Za-z0-9._-]+")
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#]*@")
 _SHOWN_CHARACTERS = 60
 _DIGEST_CHARACTERS = 32
 
@@ -63,7 +63,7 @@ def frame_index_name(
     """
     if is_data(uri):
         raise ValueError("expected a path or URL, found a data URI, which has no frame index")
-    place = _CREDENTIALS.sub("", without_query(uri))
+    place = without_query(without_credentials(uri))
     version: list[object] = [length]
     if is_local(uri):
         pass

@@ -53,6 +53,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_container_counts",
         "_memory",
         "_segment_uris",
+        "_lance_manifest",
+        "_process_limits",
+        "_folder_lock",
     ),
     (
         "_damage",
@@ -106,6 +109,8 @@ PARTS = {
     "_lance_rows": "_lance",
     "_torchcodec_transforms": "_torchcodec",
     "_torchcodec_library": "_torchcodec",
+    "_lance_files": "_lance",
+    "_lance_process": "_lance",
     "_cache": "store",  # the cache on disk is read as a store
     "_segment_cache": "store",
     "_cli_cache": "_cli",

@@ -6,10 +6,13 @@ import asyncio
 import concurrent.futures
 import copy
 import importlib
+import importlib.util
 import pickle
+import re
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -26,15 +29,21 @@ from s3fs.errors import ERROR_CODE_TO_EXCEPTION, translate_boto_error
 import mediaref_ursa.store._filesystems as filesystems
 from mediaref_ursa import (
     InvalidReferenceError,
+    LanceFrameIndex,
+    LazyVideo,
     MediaChangedError,
     MediaNotFoundError,
+    MediaRef,
     MediaRefError,
     MissingExtraError,
     StoreError,
+    batch_decode,
+    write_frame_index,
 )
 from mediaref_ursa.store import FsspecStore, store_for
 from mediaref_ursa.store._foreign_errors import mapped_errors
 from mediaref_ursa.store._retry import TransientError
+from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 DATA = bytes(range(256)) * 400
 ONCE = {"config_kwargs": {"retries": {"max_attempts": 0}, "connect_timeout": 2, "read_timeout": 2}}
@@ -459,10 +468,10 @@ class TestWithoutPackages:
         ("scheme", "module", "command"),
         [
             ("s3", "s3fs", "pip install 'mediaref-ursa[cloud]'"),
-            ("gs", "gcsfs", "pip install 'mediaref-ursa[cloud]' gcsfs"),
-            ("az", "adlfs", "pip install 'mediaref-ursa[cloud]' adlfs"),
-            ("hf", "huggingface_hub", "pip install 'mediaref-ursa[cloud]' huggingface_hub"),
-            ("oss", "ossfs", "pip install 'mediaref-ursa[cloud]' ossfs"),
+            ("gs", "gcsfs", "pip install 'mediaref-ursa[gcs]'"),
+            ("az", "adlfs", "pip install 'mediaref-ursa[azure]'"),
+            ("hf", "huggingface_hub", "pip install 'mediaref-ursa[hf]'"),
+            ("oss", "ossfs", "pip install 'mediaref-ursa[oss]'"),
         ],
     )
     def test_the_one_below(
@@ -475,6 +484,50 @@ class TestWithoutPackages:
         assert caught.value.message.endswith(f"it comes with: {command}")
         assert caught.value.uri == f"{scheme}://b/a"
         assert module in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("scheme", "module", "extra"),
+        [
+            *((scheme, "s3fs", "cloud") for scheme in ("s3", "s3a")),
+            *((scheme, "gcsfs", "gcs") for scheme in ("gs", "gcs")),
+            *((scheme, "adlfs", "azure") for scheme in ("az", "abfs", "abfss", "adl")),
+            ("hf", "huggingface_hub", "hf"),
+            ("oss", "ossfs", "oss"),
+            ("memory", "fsspec", "cloud"),
+        ],
+    )
+    def test_it_is_named_before_anybody_is_asked(
+        self, monkeypatch: pytest.MonkeyPatch, scheme: str, module: str, extra: str
+    ) -> None:
+        monkeypatch.setitem(sys.modules, module, None)
+        for name in ("describe", "write"):
+            monkeypatch.setattr(
+                f"mediaref_ursa._lance.{name}", lambda *_, **__: pytest.fail("Lance was asked")
+            )
+        uri = f"{scheme}://bucket/video.mp4"
+        uses: list[Callable[[], object]] = [
+            lambda: batch_decode([MediaRef(uri, 0)]),
+            lambda: batch_decode([MediaRef(uri, 0)], untrusted=True, allow_schemes={scheme}),
+            lambda: batch_decode([MediaRef(uri)]),
+            lambda: LazyVideo.from_uri(uri),
+            lambda: PyAVVideoDecoder(uri),
+        ]
+        if scheme != "memory":
+            uses += [lambda: LanceFrameIndex.open(uri), lambda: write_frame_index(uri)]
+        for use in uses:
+            with pytest.raises(MissingExtraError, match=re.escape(f"pip install 'mediaref-ursa[{extra}]'")):
+                use()
+
+    @pytest.mark.parametrize(("scheme", "package"), [("sftp", "paramiko"), ("smb", "smbprotocol")])
+    def test_of_schemes_that_an_option_opens(self, scheme: str, package: str) -> None:
+        if importlib.util.find_spec(package):
+            pytest.skip(f"{package} is installed")
+        with pytest.raises(MissingExtraError, match=f"needs {package}.*pip install .* {package}$"):
+            batch_decode([MediaRef(f"{scheme}://host/a.mp4", 0)], allow_schemes={scheme})
+
+    def test_of_schemes_that_only_fsspec_knows(self) -> None:
+        with pytest.raises(MissingExtraError, match="fsspec says: .*lakefs"):
+            batch_decode([MediaRef("lakefs://host/a.mp4", 0)], allow_schemes={"lakefs"})
 
     def test_fsspec_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("mediaref_ursa.store._fsspec", "mediaref_ursa.store._filesystems", "fsspec.asyn"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +13,13 @@ from mediaref_ursa._cache._forks import forget_after_fork
 from mediaref_ursa._counting import count
 from mediaref_ursa._errors import LimitExceededError, MediaChangedError, MediaNotFoundError, StoreError
 from mediaref_ursa._segment_cache import SegmentCache, SegmentKey, segment_cache
+from mediaref_ursa._uri_text import without_credentials
 from mediaref_ursa._uris import is_local, without_query
 from mediaref_ursa.store._local import LocalStore
 from mediaref_ursa.store._memory import MemoryStore
 from mediaref_ursa.store._parts import ObjectVersion, marks_of
 from mediaref_ursa.store._protocol import ObjectInfo, ObjectStore, ReadsOneVersion, check_range, check_within
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#]*@")
 _MAX_REMEMBERED = 4096
 _ATTEMPTS = 3
 
@@ -223,7 +222,7 @@ def segment_key(uri: str, info: ObjectInfo) -> SegmentKey | None:
     >>> segment_key("https://host/a.mp4", ObjectInfo(5, None, None)) is None
     True
     """
-    place = _CREDENTIALS.sub("", without_query(uri))
+    place = without_query(without_credentials(uri))
     if info.etag is not None and not info.etag.startswith("W/"):
         return SegmentKey(place, f"{info.etag} {info.size}")
     # A weak tag stays the same for bytes that mean the same (RFC 9110, 8.8.1): it does not do alone.

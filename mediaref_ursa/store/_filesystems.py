@@ -9,8 +9,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from mediaref_ursa._errors import InvalidReferenceError, MissingExtraError
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._errors import InvalidReferenceError
+from mediaref_ursa._extras import missing_package, needs_extra
 
 with needs_extra("cloud"):
     import fsspec
@@ -19,15 +19,6 @@ with needs_extra("cloud"):
 T = TypeVar("T")
 
 _MAX_FILESYSTEMS = 32
-_PACKAGE_OF = {
-    "s3": "s3fs",
-    "gs": "gcsfs",
-    "abfs": "adlfs",
-    "adl": "adlfs",
-    "hf": "huggingface_hub",
-    "oss": "ossfs",
-}
-_IN_THE_EXTRA = frozenset({"s3fs"})
 _ENVIRONMENT = ("AWS_", "AZURE_", "GOOGLE_", "R2_", "HF_", "OSS_")
 
 
@@ -160,11 +151,6 @@ def filesystem_class(protocol: str) -> Any:
     try:
         return fsspec.get_filesystem_class(protocol)
     except ImportError as error:
-        package = _PACKAGE_OF.get(protocol, "the package for it")
-        more = "" if package in _IN_THE_EXTRA or protocol not in _PACKAGE_OF else f" {package}"
-        raise MissingExtraError(
-            f"{protocol}:// needs {package}, which cannot be imported;"
-            f" it comes with: pip install 'mediaref-ursa[cloud]'{more}"
-        ) from error
+        raise missing_package(protocol, str(error)) from error
     except ValueError:
         raise InvalidReferenceError(f"fsspec knows no file system for {protocol}://") from None

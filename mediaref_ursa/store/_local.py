@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mediaref_ursa._access import Access
 from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError, StoreError
-from mediaref_ursa._uris import is_local, is_relative_path, local_path, why_not_found
+from mediaref_ursa._uris import in_working_directory, is_local, is_relative_path, local_path, why_not_found
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
 
 # Opening a FIFO without O_NONBLOCK waits for a writer that may never come.
@@ -147,8 +147,10 @@ def check_under_base(uri: str, base_dir: str) -> None:
         InvalidReferenceError: It lies elsewhere.
     """
     # realpath takes links in a circle as they are in every version of Python; reading them fails.
-    base = os.path.realpath(local_path(base_dir))
-    if not is_local(uri) or not Path(os.path.realpath(local_path(uri))).is_relative_to(base):
+    with in_working_directory(uri):
+        base = os.path.realpath(local_path(base_dir))
+        leads_out = not is_local(uri) or not Path(os.path.realpath(local_path(uri))).is_relative_to(base)
+    if leads_out:
         raise InvalidReferenceError(
             "expected a path within base_dir, found one that leads out of it; "
             "if you trust the reference, allow it with allow_outside_base=True",

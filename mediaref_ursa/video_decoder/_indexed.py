@@ -321,7 +321,7 @@ def _video_of(
 ) -> VideoSource:
     """Return the video that a decoder is made of."""
     if isinstance(frame_index, (str, os.PathLike)):
-        frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options)
+        frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options, access=access)
     if frame_index is not None and stream_index is not None:
         raise ValueError("expected frame_index or stream_index, found both: an index describes one stream")
     if isinstance(source, (str, os.PathLike)):

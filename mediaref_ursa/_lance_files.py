@@ -1,0 +1,160 @@
+"""The files of a Lance table on this machine, looked at before Lance opens any of them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from mediaref_ursa._lance_manifest import (
+    MAX_MANIFEST_BYTES,
+    Manifest,
+    latest_manifest,
+    parse_manifest_file,
+    version_of_name,
+)
+
+_MAX_NAMES = 100_000
+# Opening a FIFO without O_NONBLOCK waits for a writer that may never come.
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_HINT = "latest_version_hint.json"
+_BYTES_A_ROW, _SPARE_BYTES = 2048, 64 << 20
+
+
+class TableRefusedError(Exception):
+    """A table that may be sound, and leads where it may not, or is of a kind that is not read."""
+
+
+def check_manifest(manifest: Manifest, *, allow_outside: bool, strict: bool) -> Manifest:
+    """Return a manifest whose files may be read.
+
+    Args:
+        manifest: What was read of it.
+        allow_outside: Files may lie outside the table's folder.
+        strict: Nothing may stand in it that an index of this library never has.
+
+    Raises:
+        TableRefusedError: They may not.
+    """
+    if manifest.leads_outside is not None and not allow_outside:
+        raise TableRefusedError(
+            "expected a frame index whose files lie in its own folder, found one whose manifest names "
+            f"{manifest.leads_outside}; if you trust the index, allow it with allow_outside_index=True"
+        )
+    if manifest.is_unusual is not None and strict:
+        raise TableRefusedError(
+            "expected a frame index such as mediaref-ursa writes, since its writer is not trusted, found one "
+            f"whose manifest has {manifest.is_unusual}; write it anew with: mediaref-ursa index --overwrite"
+        )
+    return manifest
+
+
+def check_local_table(
+    folder: str,
+    version: int | None = None,
+    *,
+    allow_outside: bool = False,
+    strict: bool = False,
+    confine_to: str | None = None,
+) -> Manifest | None:
+    """Look at the files of one version of a table, without reading any but its manifest.
+
+    Args:
+        folder: The table's folder, an absolute path.
+        version: Which version; the latest if None.
+        allow_outside: Files may lie outside ``folder``.
+        strict: Nothing may stand in the manifest that an index of this library never has.
+        confine_to: A folder that no symbolic link may lead out of; None where links may lead anywhere.
+
+    Returns:
+        The manifest; None where there is no table.
+
+    Raises:
+        TableRefusedError: The table leads elsewhere, or holds something else than regular files.
+        ValueError: Its manifest is damaged.
+        OSError: It cannot be read.
+    """
+    if not stat.S_ISDIR(os.stat(folder).st_mode):  # noqa: PTH116 - paths cost more than the call
+        raise ValueError("expected a folder")
+    found = _manifest_name(f"{folder}/_versions", version)
+    if found is None:
+        return None
+    check = _Check(None if allow_outside else confine_to)
+    check(f"{folder}/_versions/{found[1]}")
+    manifest = parse_manifest_file(_read(f"{folder}/_versions/{found[1]}"))
+    if manifest.version != found[0]:
+        raise ValueError(f"expected the manifest of version {found[0]}, found that of {manifest.version}")
+    check_manifest(manifest, allow_outside=allow_outside, strict=strict)
+    sizes = [check(f"{folder}/data/{path}") for path in manifest.data_files]
+    for path in _further_files(folder):
+        check(path)
+    most = _SPARE_BYTES + _BYTES_A_ROW * manifest.rows
+    if strict and sum(sizes) > most:
+        raise TableRefusedError(
+            f"expected at most {most} bytes for {manifest.rows} rows of an index, found more"
+        )
+    return manifest
+
+
+def _manifest_name(folder: str, version: int | None) -> tuple[int, str] | None:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in itertools.islice(entries, _MAX_NAMES + 1)]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if len(names) > _MAX_NAMES:
+        raise ValueError(f"more than {_MAX_NAMES} versions")
+    if version is not None:
+        names = [name for name in names if version_of_name(name) == version]
+    return latest_manifest(names)
+
+
+def _further_files(folder: str) -> Iterator[str]:
+    """Yield what Lance may open besides, where it stands there."""
+    if os.path.lexists(f"{folder}/_versions/{_HINT}"):
+        yield f"{folder}/_versions/{_HINT}"
+    try:
+        with os.scandir(f"{folder}/_deletions") as entries:
+            yield from [entry.path for entry in itertools.islice(entries, _MAX_NAMES)]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+class _Check:
+    """Checks that a path is a regular file in the right place, and returns its size."""
+
+    def __init__(self, base: str | None) -> None:
+        self._base = None if base is None else Path(os.path.realpath(base))
+
+    def __call__(self, path: str) -> int:
+        if self._base is not None and not Path(os.path.realpath(path)).is_relative_to(self._base):
+            raise TableRefusedError(
+                "expected a frame index whose files lie beside its video or below base_dir, found a link "
+                "that leads elsewhere; if you trust the index, allow it with allow_outside_index=True"
+            )
+        try:
+            found = os.stat(path)  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError):
+            return 0  # Lance says so in its own words, when it is read
+        if not stat.S_ISREG(found.st_mode):
+            raise TableRefusedError(
+                f"the frame index is damaged: expected regular files in it, found something else: "
+                f"{Path(path).name!a}"
+            )
+        return found.st_size
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, _OPEN_FLAGS)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("expected a regular file as manifest")
+        if found.st_size > MAX_MANIFEST_BYTES:
+            raise ValueError(f"a manifest of {found.st_size} bytes")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_MANIFEST_BYTES)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,307 @@
+"""Processes that are asked in place of Lance: by forked ones, and about tables that nobody vouches for.
+
+Requests and answers are JSON and Arrow IPC; nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import math
+import os
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from mediaref_ursa._access import IndexLimits
+from mediaref_ursa._lance_files import TableRefusedError
+from mediaref_ursa._process_limits import KEPT_ENVIRONMENT
+from mediaref_ursa._uris import scheme_of
+
+_LENGTHS = struct.Struct("<QQ")
+_MAX_TEXT_BYTES = 64 << 20
+_STOP_SECONDS = 5.0
+_LANCE_BYTES = 256 << 20
+_COPIES_OF_AN_ANSWER = 4
+# Threads reserve address space, which is what the limit on memory counts.
+_FEW_THREADS = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MALLOC_ARENA_MAX"), "1"),
+    **dict.fromkeys(("LANCE_CPU_THREADS", "LANCE_IO_THREADS", "TOKIO_WORKER_THREADS"), "1"),
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
+
+Answer = tuple[dict[str, Any], pa.Table | None]
+
+
+class LanceCallError(Exception):
+    """Lance's own words on what went wrong, whichever process they come from."""
+
+
+class LanceProcessError(LanceCallError):
+    """The process that was asked went away, or could not be started: nothing is known of the table."""
+
+
+class HelperProcess:
+    """One process that answers one question after another, started when it is first asked.
+
+    Not for several threads at once.
+
+    Args:
+        environment: What it gets of the environment; all of this process's if None.
+        guarded: It gives up what only writers need, and takes a limit on memory with each request.
+    """
+
+    def __init__(self, environment: dict[str, str] | None = None, *, guarded: bool = False) -> None:
+        self._environment, self._guarded = environment, guarded
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started, and was not seen to end."""
+        return self._process is not None and self._process.poll() is None
+
+    def ask_once(self, request: dict[str, Any], table: pa.Table | None, most_bytes: int | None) -> Answer:
+        """Send a request and wait for its answer.
+
+        Raises:
+            LanceProcessError: The process went away, or cannot be started.
+            LanceCallError: Lance's answer is an error.
+            TableRefusedError: The table was refused.
+        """
+        if not self.is_running:
+            self._start()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            send(self._process.stdin, request, table)
+            answer, found = receive(self._process.stdout, most_bytes)
+        except (OSError, EOFError, ValueError) as error:
+            self._end()
+            raise LanceProcessError(f"the process that reads tables ended: {error!r}") from error
+        except BaseException:  # an answer that nobody took would be taken for the next one
+            self._end()
+            raise
+        if "refused" in answer:
+            raise TableRefusedError(answer["refused"])
+        if "error" in answer:
+            raise LanceCallError(answer["error"])
+        return answer, found
+
+    def kill(self) -> None:
+        """End the process at once, also while another thread waits for its answer."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def _end(self) -> None:
+        self.kill()
+        self.stop()
+
+    def _start(self) -> None:
+        self.stop()
+        own = _import_path(with_working_directory=not self._guarded)
+        program = (
+            f"import sys; sys.path[:] = {own!r}; from mediaref_ursa._lance_calls import serve; "
+            f"serve(guarded={self._guarded})"
+        )
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this package
+                [sys.executable, "-I", "-c", program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL if self._guarded else None,
+                env=self._environment,
+            )
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise LanceProcessError(f"no process can be started to read tables: {reason}") from error
+
+    def stop(self) -> None:
+        """End the process, if there is one."""
+        process, self._process = self._process, None
+        if process is None or process.stdin is None or process.stdout is None:
+            return
+        with contextlib.suppress(OSError):
+            process.stdin.close()  # it ends by itself when nobody can ask it any more
+        process.stdout.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
+
+    def forget(self) -> None:
+        """Leave the parent's process to the parent; called in a forked child."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.returncode = 0  # not ours to wait for
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+
+
+class GuardedHelpers:
+    """Processes that read tables whose writer is not trusted, under limits. Safe for many threads.
+
+    Those that answered are kept for the next question. One that did not answer in time, or ended, is not.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[tuple[bool, HelperProcess]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._free = threading.BoundedSemaphore(max(1, math.ceil((os.cpu_count() or 1) / 2)))
+
+    def ask(self, request: dict[str, Any], limits: IndexLimits, most_bytes: int) -> Answer:
+        """Have a process answer a request.
+
+        Raises:
+            LanceCallError: It takes more than the limits allow, or Lance's answer is an error.
+            LanceProcessError: No process can be started.
+            TableRefusedError: The table was refused.
+        """
+        deadline = time.monotonic() + limits.max_seconds
+        memory = min(int(limits.max_memory_bytes), _LANCE_BYTES + _COPIES_OF_AN_ANSWER * most_bytes)
+        free = self._free
+        if not free.acquire(timeout=limits.max_seconds):
+            raise _too_late(limits)
+        try:
+            is_local = scheme_of(request["uri"]) == ""
+            helper, is_used = self._take(is_local=is_local)
+            try:
+                return _ask_in_time(helper, {**request, "memory": memory}, limits, deadline, most_bytes)
+            except LanceProcessError:
+                if not is_used:
+                    raise
+                # It may have ended while nobody asked it.
+                return _ask_in_time(helper, {**request, "memory": memory}, limits, deadline, most_bytes)
+            finally:
+                if helper.is_running:
+                    with self._lock:
+                        self._idle.append((is_local, helper))
+        except LanceProcessError as error:
+            if isinstance(error.__cause__, OSError) and "no process can be started" in str(error):
+                raise
+            raise LanceCallError(
+                f"the process that read it ended: it needs more than {memory} bytes of memory "
+                "(index_limits=IndexLimits(max_memory_bytes=)), or its bytes crash the reader"
+            ) from error
+        finally:
+            free.release()
+
+    def _take(self, *, is_local: bool) -> tuple[HelperProcess, bool]:
+        with self._lock:
+            for place, (kind, helper) in enumerate(self._idle):
+                if kind == is_local:
+                    del self._idle[place]
+                    return helper, True
+        kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+        # A table in a cloud store is read with the credentials of the environment; one on this machine
+        # needs none.
+        return HelperProcess((kept if is_local else dict(os.environ)) | _FEW_THREADS, guarded=True), False
+
+    def stop(self) -> None:
+        """End the processes that nobody asks now."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, helper in idle:
+            helper.stop()
+
+    def forget(self) -> None:
+        """Leave the parent's processes to the parent; called in a forked child."""
+        idle, self._idle = self._idle, []
+        for _, helper in idle:
+            helper.forget()
+        self._begin()
+
+
+def _import_path(*, with_working_directory: bool) -> list[str]:
+    """Return where this process finds modules; an empty entry is the working directory."""
+    found = []
+    for path in sys.path:
+        if path or with_working_directory:
+            with contextlib.suppress(OSError):  # it may be gone
+                found.append(str(Path(path).absolute()))
+    return found
+
+
+def _ask_in_time(
+    helper: HelperProcess, request: dict[str, Any], limits: IndexLimits, deadline: float, most_bytes: int
+) -> Answer:
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        helper.kill()
+
+    watch = threading.Timer(max(0.001, deadline - time.monotonic()), end)
+    watch.daemon = True
+    try:
+        watch.start()
+    except RuntimeError as error:  # there are no more threads to be had
+        raise LanceProcessError(f"no process can be started to read tables: {error}") from OSError(str(error))
+    try:
+        return helper.ask_once(request, None, most_bytes)
+    except LanceProcessError as error:
+        raise _too_late(limits) if late.is_set() else error from error
+    finally:
+        watch.cancel()
+
+
+def _too_late(limits: IndexLimits) -> LanceCallError:
+    return LanceCallError(
+        f"it takes longer than {limits.max_seconds} s; allow more with index_limits=IndexLimits(max_seconds=)"
+    )
+
+
+def send(pipe: BinaryIO | Any, header: dict[str, Any], table: pa.Table | None) -> None:
+    """Send one message: a JSON value, and a table or none."""
+    text = json.dumps(header).encode()
+    payload: Any = b""
+    if table is not None:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        payload = memoryview(sink.getvalue())
+    pipe.write(_LENGTHS.pack(len(text), len(payload)) + text)
+    pipe.write(payload)
+    pipe.flush()
+
+
+def receive(pipe: BinaryIO | Any, most_bytes: int | None = None) -> Answer:
+    """Receive one message.
+
+    Args:
+        pipe: Where it comes from.
+        most_bytes: How long its table may be, told before memory is taken; any length if None.
+
+    Raises:
+        EOFError: The other process is gone.
+        ValueError: No message of :func:`send`, or too long a one.
+    """
+    text_bytes, payload_bytes = _LENGTHS.unpack(_exactly(pipe, _LENGTHS.size))
+    if most_bytes is not None and (text_bytes > _MAX_TEXT_BYTES or payload_bytes > most_bytes):
+        raise ValueError(f"an answer of {text_bytes} and {payload_bytes} bytes")
+    header: dict[str, Any] = json.loads(_exactly(pipe, text_bytes))
+    payload = _exactly(pipe, payload_bytes)
+    return header, pa.ipc.open_stream(payload).read_all() if payload else None
+
+
+def _exactly(pipe: BinaryIO | Any, count: int) -> bytes:
+    data: bytes = pipe.read(count)
+    if len(data) < count:
+        raise EOFError("the pipe was closed")
+    return data
+
+
+guarded_helpers = GuardedHelpers()
+os.register_at_fork(after_in_child=guarded_helpers.forget)
+atexit.register(guarded_helpers.stop)

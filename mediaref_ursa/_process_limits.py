@@ -1,0 +1,36 @@
+"""Limits that the system keeps on a process: for those that read what nobody vouches for."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from pathlib import Path
+
+KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "TMPDIR", "TZ")
+"""What such a process gets to know of its parent's environment: paths and the language, no credentials."""
+
+
+def lower_limit(what: int, limit: int) -> None:
+    """Lower one of the system's limits (``resource.RLIMIT_...``) for good; it is never raised."""
+    _, most = resource.getrlimit(what)
+    if most == resource.RLIM_INFINITY or limit < most:
+        with contextlib.suppress(OSError, ValueError):  # macOS knows some of these by name only
+            resource.setrlimit(what, (limit, limit))
+
+
+def limit_next_memory(more_bytes: int) -> None:
+    """Let this process map so many bytes more than now; the next call sets another limit."""
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    limit = address_space_bytes() + more_bytes
+    if most != resource.RLIM_INFINITY:
+        limit = min(limit, most)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+
+
+def address_space_bytes() -> int:
+    """Return what this process has mapped so far: the interpreter and its libraries."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    except OSError:  # no such file system: macOS
+        return 0
