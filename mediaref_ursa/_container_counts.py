@@ -27,11 +27,14 @@ _CONTAINERS = frozenset(
 _TOP_LEVEL = frozenset({b"moov", b"moof", b"meta", b"udta", b"trak", b"sidx", b"styp", b"free", b"mfra"})
 _DEEPEST = 16
 _HEADER_BYTES = 16
+_MOST_BOXES = 1 << 22  # some days of fragments
 _MOST_SEARCHED_BYTES = 1 << 16
 _MOST_INFLATED_BYTES = 64 << 20
 _FIELDS_OF_SAMPLE = (0x100, 0x200, 0x400, 0x800)  # of trun's flags (ISO/IEC 14496-12, 8.8.8)
 _UNCOMPRESSED_SHARE = 64  # samples a byte of QuickTime's old audio codecs, which count what they decode to
 _FLV_LISTS = (b"\x00\x05times\x0a", b"\x00\x0dfilepositions\x0a")
+_INDEX_HEAD_BYTES = 24
+_MOST_INDEX_SHARE = 4  # of a file's bytes, which several indexes may name at once
 _FLV_VALUE_BYTES = 9  # a type and a double
 
 ReadAt = Callable[[int, int], bytes]
@@ -108,6 +111,7 @@ class _Mp4Check(_NoCheck):
         self._end_of_read = 0
         self._seen: set[int] = set()
         self._in_fragments = 0
+        self._left_boxes = _MOST_BOXES
         self._is_audio = False
         self._share = 1
 
@@ -123,6 +127,13 @@ class _Mp4Check(_NoCheck):
 
     def _box(self, read: ReadAt, start: int, stop: int, depth: int) -> int:
         """Look at one box and what it contains; return where the next begins."""
+        self._left_boxes -= 1
+        if self._left_boxes < 0:
+            raise LimitExceededError(
+                f"expected a movie of at most {_MOST_BOXES} boxes, found more: the container is forged "
+                "or damaged",
+                uri=self._uri,
+            )
         header = read(start, min(_HEADER_BYTES, stop - start))
         size, content = int.from_bytes(header[:4], "big"), 8
         if size == 1:
@@ -258,6 +269,8 @@ class _AviCheck(_NoCheck):
     def __init__(self, read_at: ReadAt, length: int, uri: str) -> None:
         super().__init__(read_at, length, uri)
         self._is_seen = False
+        self._indexes: set[int] = set()
+        self._left_bytes = _MOST_INDEX_SHARE * length
 
     def see(self, position: int, data: bytes) -> None:
         if self._is_seen:
@@ -272,29 +285,51 @@ class _AviCheck(_NoCheck):
                 continue
             end = min(start + 8 + size, self._length)
             if kind == b"idx1":
-                self._entries(start + 8, end, columns=4, of_sizes=3)
+                self._entries(start + 8, end - start - 8, columns=4, of_sizes=3)
             elif kind == b"indx":
-                self._index(start + 8, end)
+                self._index(start + 8)
             start += 8 + size + size % 2
 
-    def _index(self, start: int, end: int) -> None:
-        """Look at an OpenDML index, or at those that it points to (OpenDML AVI 1.02, 3.0)."""
-        head = self._read_at(start, 24)
+    def _index(self, start: int, depth: int = 0) -> None:
+        """Look at the entries in use of an OpenDML index, or of those it points to (OpenDML AVI 1.02, 3.0).
+
+        A demuxer reads as many as the index says, wherever its chunk ends. What is only reserved, and may
+        hold anything, it never reads.
+        """
+        head = self._read_at(start, _INDEX_HEAD_BYTES)
+        in_use = int.from_bytes(head[4:8], "little")
         if head[3:4] == b"\x01":
-            self._entries(start + 24, end, columns=2, of_sizes=1)
+            self._entries(start + _INDEX_HEAD_BYTES, 8 * in_use, columns=2, of_sizes=1)
         elif head[3:4] == b"\x00":
-            entries = self._read_at(start + 24, max(0, end - start - 24))
+            if depth > _DEEPEST or (depth and start in self._indexes):
+                self._refuse_index("indexes that point to one another")
+            self._indexes.add(start)
+            entries = self._take(start + _INDEX_HEAD_BYTES, 16 * in_use)
             for at in range(0, len(entries) - 15, 16):
                 place = int.from_bytes(entries[at : at + 8], "little")
-                if place < self._length:
-                    size = int.from_bytes(self._read_at(place + 4, 4), "little")
-                    self._entries(place + 32, min(place + 8 + size, self._length), columns=2, of_sizes=1)
+                if place + 8 < self._length:
+                    self._index(place + 8, depth + 1)
 
-    def _entries(self, start: int, end: int, *, columns: int, of_sizes: int) -> None:
-        data = self._read_at(start, max(0, end - start))
+    def _entries(self, start: int, size: int, *, columns: int, of_sizes: int) -> None:
+        data = self._take(start, size)
         data = data[: len(data) - len(data) % (4 * columns)]
         sizes = np.frombuffer(data, "<u4").reshape(-1, columns)[:, of_sizes] & 0x7FFFFFFF
         self._refuse("an index with a packet", int(sizes.max(initial=0)))
+
+    def _take(self, start: int, size: int) -> bytes:
+        """Return what stands there, up to the end of the file: of all indexes together a few times that."""
+        size = max(0, min(size, self._length - start))
+        self._left_bytes -= size
+        if self._left_bytes < 0:
+            self._refuse_index("indexes that together are larger")
+        return self._read_at(start, size)
+
+    def _refuse_index(self, what: str) -> None:
+        raise LimitExceededError(
+            f"expected an index of the packets of a file of {self._length} bytes, found {what}: "
+            "the container is forged or damaged",
+            uri=self._uri,
+        )
 
 
 _CHECKS: dict[str, type[_NoCheck]] = {"mov": _Mp4Check, "flv": _FlvCheck, "avi": _AviCheck}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from mediaref_ursa._broken_files import describe_no_media
 from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._image_kinds import image_format, still_image_error
+from mediaref_ursa._raw_streams import LENGTH_CHECKS, is_jpeg_stream, raw_stream, stream_without_times
 from mediaref_ursa._reader import ReadRange
 
 SNIFF_BYTES = 600
@@ -19,6 +20,7 @@ _TOP_BOXES = _MP4_BOXES | {b"emsg", b"prft", b"mfra", b"ssix", b"meta", b"udta",
 """Boxes that stand at the top of a file, though none begins with them."""
 _ASF_GUID = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _SMALLEST_BOX = 8
+_MOST_BOXES = 1 << 20  # then nobody knows: a file of tiny boxes is not worth hours
 _EBML_ID_BYTES = 4
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
 _MATROSKA_CLUSTER = b"\x1f\x43\xb6\x75"
@@ -59,11 +61,19 @@ def sniff_container(head: bytes, *, uri: str | None = None) -> str:
     image = image_format(head)
     if image is not None:
         raise still_image_error(image, uri=uri)
+    without_times = stream_without_times(head)
+    if without_times is not None:
+        raise UnsupportedMediaError(
+            f"expected a video whose frames have times, found {without_times}; put it into a container, for "
+            "instance with: ffmpeg -i FILE -c copy FILE.mp4",
+            uri=uri,
+        )
     what = describe_no_media(head)
     if what is not None:
         raise UnsupportedMediaError(f"expected a video, found {what}", uri=uri)
     raise UnsupportedMediaError(
-        "expected a video (MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg, ASF, IVF, GIF), "
+        "expected a video (MP4, MOV, Matroska, WebM, AVI, MPEG-TS, MPEG-PS, FLV, Ogg, ASF, IVF, GIF, or "
+        "another of docs/containers.md), "
         f"found bytes that begin with {head[:16]!r}; a playlist, a script or text is not read as one",
         uri=uri,
     )
@@ -85,7 +95,25 @@ def known_container(head: bytes) -> str | None:
     ):
         if matches:
             return name
-    return None
+    return raw_stream(head)
+
+
+def find_container(length: int, read_range: ReadRange, *, uri: str | None = None) -> str:
+    """Return FFmpeg's name of the demuxer for a file, as :func:`sniff_container` does for its head.
+
+    Args:
+        length: Bytes of the file.
+        read_range: Returns up to ``length`` bytes from ``offset`` on.
+        uri: Named in errors.
+
+    Raises:
+        CorruptMediaError: The file is empty.
+        UnsupportedMediaError: It is no video.
+    """
+    head = read_range(0, SNIFF_BYTES)
+    if head[:3] == b"\xff\xd8\xff" and is_jpeg_stream(length, read_range):
+        return "mjpeg"
+    return sniff_container(head, uri=uri)
 
 
 def is_cut_short(name: str, length: int, read_range: ReadRange) -> bool:
@@ -108,7 +136,9 @@ def is_cut_short(name: str, length: int, read_range: ReadRange) -> bool:
 def _mp4_is_cut_short(length: int, read: ReadRange) -> bool:
     """Walk the boxes of the file (ISO/IEC 14496-12, 4.2)."""
     position = 0
-    while position < length:
+    for _ in range(_MOST_BOXES):
+        if position >= length:
+            break
         header = read(position, 16)
         size = int.from_bytes(header[:4], "big")
         if size == 1:
@@ -210,7 +240,9 @@ def _ps_packet_bytes(data: bytes, position: int, kind: int) -> int:
 def _avi_is_cut_short(length: int, read: ReadRange) -> bool:
     """Walk the RIFF chunks of the file; those of a recorder that was cut off have no size yet."""
     position = 0
-    while position + 8 <= length:
+    for _ in range(_MOST_BOXES):
+        if position + 8 > length:
+            break
         header = read(position, 8)
         size = int.from_bytes(header[4:8], "little")
         if header[:4] != b"RIFF" or size in (0, 0xFFFFFFFF):
@@ -293,6 +325,7 @@ _LENGTH_CHECKS: dict[str, Callable[[int, ReadRange], bool]] = {
     "gif": _gif_is_cut_short,
     "mpeg": _mpegps_is_cut_short,
     "ogg": _ogg_is_cut_short,
+    **LENGTH_CHECKS,
 }
 
 

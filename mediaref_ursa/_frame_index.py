@@ -13,6 +13,7 @@ import numpy.typing as npt
 from loguru import logger
 
 from mediaref_ursa._access import TRUSTED, Access
+from mediaref_ursa._cached_property import cached_property
 from mediaref_ursa._damage import warn_of_problems
 from mediaref_ursa._errors import (
     FrameIndexInvalidError,
@@ -181,20 +182,30 @@ class LanceFrameIndex:
         """Whether it says where packets are; a table with only the four base columns does not."""
         return self._file is None or self._file.segments is not None
 
-    @property
+    @cached_property
     def segments(self) -> tuple[SegmentInfo, ...]:
         """What each segment is; empty where the table has only the four base columns."""
         if self._file is None:
             return tuple(table.info for table in self._tables.values())
-        return tuple(self._own(entry.info) for entry in self._file.segments or ())
+        recorded = recorded_uri(self.uri)
+        infos = (entry.info for entry in self._file.segments or ())
+        # The video has its own URI, with the signature that no index records.
+        return tuple(replace(info, uri=self.uri) if info.uri == recorded else info for info in infos)
 
     def segment_frame_counts(self) -> Int64Array:
-        """Return int64 ``(n_segments,)``: how many frames each segment shows."""
+        """Return int64 ``(n_segments,)``, read-only: how many frames each segment shows."""
+        return self._frame_counts
+
+    @cached_property
+    def _frame_counts(self) -> Int64Array:
         if self._file is None:
-            return np.array([len(table) for table in self._tables.values()], dtype=np.int64)
-        if self._file.segments is not None:
-            return np.array([entry.frames for entry in self._file.segments], dtype=np.int64)
-        return np.bincount(self._base_columns()[0]).astype(np.int64)
+            counts = np.array([len(table) for table in self._tables.values()], dtype=np.int64)
+        elif self._file.segments is not None:
+            counts = np.array([entry.frames for entry in self._file.segments], dtype=np.int64)
+        else:
+            counts = np.bincount(self._base_columns()[0]).astype(np.int64)
+        counts.flags.writeable = False
+        return counts
 
     def pts_table(self, segment_idx: int) -> Int64Array:
         """Return int64 ``(n,)``: the pts of a segment's frames in presentation order, in ticks.
@@ -243,8 +254,9 @@ class LanceFrameIndex:
                     "expected packets in the frame index, found the four base columns only", uri=self.uri
                 )
             # Two threads may both read it; the first to be done is kept, and no lock is held at a fork.
-            read = self._file.segment_table(segment_idx)
-            table = self._tables.setdefault(segment_idx, read.with_uri(self._own(read.info).uri))
+            for number, read in self._file.segment_tables(segment_idx).items():
+                self._tables.setdefault(number, read.with_uri(self.segments[number].uri))
+            table = self._tables[segment_idx]
         return table
 
     def check_fresh(self, segment_idx: int, found: ObjectInfo) -> None:
@@ -267,10 +279,6 @@ class LanceFrameIndex:
             "write it anew with: mediaref-ursa index --overwrite",
             uri=info.uri,
         )
-
-    def _own(self, info: SegmentInfo) -> SegmentInfo:
-        """Give the video its own URI back, with the signature that no index records."""
-        return replace(info, uri=self.uri) if info.uri == recorded_uri(self.uri) else info
 
     def _base_columns(self) -> tuple[Int64Array, Int64Array, npt.NDArray[np.float64]]:
         if self._base is None:

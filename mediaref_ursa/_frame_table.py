@@ -73,6 +73,8 @@ class SegmentInfo:
             at a later one up to the next entry, must be fed in front of it: it came with earlier packets.
         header: What else the container's header says; None where an index does not have it.
         reader_version: Version of what found the random access points, ``READER_VERSION`` now.
+        untimed: Ticks, ascending, at which frames that have no time of their own take the place of the one
+            before, until the next one begins. No reference names them.
         alpha: Where alpha is, one of ``ALPHA_UNKNOWN`` and the others.
         alpha_packets: What is known of each packet's alpha, as ``_alpha.AlphaPackets`` encodes it; empty
             unless alpha stands beside packets.
@@ -107,6 +109,7 @@ class SegmentInfo:
     start_headers: tuple[tuple[int, bytes], ...] = ()
     header: StreamHeader | None = None
     reader_version: int = READER_VERSION
+    untimed: tuple[int, ...] = ()
 
     @property
     def is_outdated(self) -> bool:
@@ -305,6 +308,11 @@ class SegmentTable:
         return ticks_to_ns_ceil(self.pts, self.info.time_base)
 
     @cached_property
+    def untimed_ns(self) -> Int64Array:
+        """int64: the first whole nanosecond at which each stretch of frames without a time is shown."""
+        return ticks_to_ns_ceil(np.array(self.info.untimed, dtype=np.int64), self.info.time_base)
+
+    @cached_property
     def end_ns(self) -> int:
         """The first whole nanosecond at which the last frame is shown no more."""
         end = self.pts[-1:] + self.duration[-1:]
@@ -351,7 +359,7 @@ def _check(table: SegmentTable) -> None:
     problem = _column_problem(table) or _value_problem(table)
     if problem is None:
         try:
-            _ = table.start_ns, table.end_ns, table.pts_ns
+            _check_times(table)
         except (OverflowError, ValueError) as error:
             problem = str(error)
     if problem is not None:
@@ -359,6 +367,14 @@ def _check(table: SegmentTable) -> None:
             f"the frame index cannot be true: {problem}; write it anew with: mediaref-ursa index --overwrite",
             uri=table.info.uri,
         )
+
+
+def _check_times(table: SegmentTable) -> None:
+    """Raise where a time does not fit into nanoseconds: times ascend, so that the first and last tell."""
+    ends = [int(table.pts[0]), int(table.pts[-1]) + int(table.duration[-1])] if len(table) else [0]
+    ticks_to_ns_ceil(
+        np.array([*ends, *table.info.untimed[:1], *table.info.untimed[-1:]]), table.info.time_base
+    )
 
 
 def _column_problem(table: SegmentTable) -> str | None:

@@ -88,6 +88,7 @@ def encode_metadata(tables: list[SegmentTable], index_uri: str) -> str:
                 ],
                 "header": None if info.header is None else info.header.to_json(),
                 "reader_version": info.reader_version,
+                "untimed": list(info.untimed),
                 "rotation_by_frame": info.rotation_by_frame,
                 "palettes": [[first, base64.b64encode(data).decode()] for first, data in info.palettes],
                 "alpha": info.alpha or None,
@@ -173,6 +174,7 @@ def _entry(segment: dict[str, Any], index_uri: str) -> SegmentEntry:
         start_headers=_start_headers(segment.get("start_headers", [])),
         header=StreamHeader.from_json(segment.get("header")),
         reader_version=min(int(segment.get("reader_version", 1)), READER_VERSION),
+        untimed=_untimed(segment.get("untimed", [])),
         rotation_by_frame=segment.get("rotation_by_frame") is True,
         palettes=_palettes(segment.get("palettes") or ()),
         alpha=str(segment.get("alpha") or ALPHA_UNKNOWN),
@@ -221,6 +223,13 @@ def _count(value: Any) -> int:
     if not 0 <= number < _TOO_LARGE:
         raise ValueError(f"expected a count, found {number}")
     return number
+
+
+def _untimed(value: Any) -> tuple[int, ...]:
+    ticks = tuple(int(tick) for tick in value)
+    if any(not -_TOO_LARGE < tick < _TOO_LARGE for tick in ticks) or sorted(set(ticks)) != list(ticks):
+        raise ValueError("times of untimed frames that do not ascend")
+    return ticks
 
 
 def _small(value: Any) -> int:

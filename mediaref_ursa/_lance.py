@@ -29,6 +29,7 @@ from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentTable
 from mediaref_ursa._index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
 from mediaref_ursa._lance_calls import LanceCallError, LanceProcessError, Rules, describe, read, write
 from mediaref_ursa._lance_files import TableRefusedError, check_local_table
+from mediaref_ursa._lance_rows import PACKET_FIELDS, SegmentRows, floats, ints
 from mediaref_ursa._storage_options import StorageOptions, lance_options, lance_uri
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
@@ -47,6 +48,7 @@ _IS_READ_ONLY = re.compile(
     re.IGNORECASE,
 )
 _OPENING = "open it"
+_BLOCK_ROWS = 16_384  # of short segments that are read together
 _MAX_NAME_BYTES = 255
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 _NO_BUCKET = re.compile(r"404 Not Found|NoSuchBucket")
@@ -56,15 +58,6 @@ _SPARE_BYTES = 1 << 20
 
 BASE_COLUMNS = ("segment_idx", "local_frame_idx", "pts", "timestamp")
 
-_PACKET_FIELDS = [
-    pa.field("decode_idx", pa.int64()),
-    pa.field("offset", pa.int64()),
-    pa.field("size", pa.int64()),
-    pa.field("crc32", pa.uint32()),
-    pa.field("is_reference", pa.bool_()),
-    pa.field("is_corrupt", pa.bool_()),
-    pa.field("is_keyframe", pa.bool_()),
-]
 SCHEMA = pa.schema(
     [
         pa.field("segment_idx", pa.int64()),
@@ -73,8 +66,8 @@ SCHEMA = pa.schema(
         pa.field("timestamp", pa.float64()),
         pa.field("duration", pa.int64()),
         pa.field("start_decode_idx", pa.int64()),
-        *_PACKET_FIELDS,
-        pa.field("hidden_packets", pa.list_(pa.struct(_PACKET_FIELDS))),
+        *PACKET_FIELDS,
+        pa.field("hidden_packets", pa.list_(pa.struct(PACKET_FIELDS))),
     ]
 )
 """Documented column by column in ``docs/index-format.md``."""
@@ -134,48 +127,41 @@ class LanceIndexFile:
         """
         table = self._read(list(BASE_COLUMNS))
         with _lance_errors("take its rows apart", self.uri):
-            segment, local = _ints(table, "segment_idx"), _ints(table, "local_frame_idx")
+            segment, local = ints(table, "segment_idx"), ints(table, "local_frame_idx")
             order = np.lexsort((local, segment))
             segment, local = segment[order], local[order]
             if not _are_numbered(segment, local):
                 raise FrameIndexInvalidError(
                     "expected local_frame_idx to number the frames of each segment from 0 on", uri=self.uri
                 )
-            return segment, _ints(table, "pts")[order], _floats(table, "timestamp")[order]
+            return segment, ints(table, "pts")[order], floats(table, "timestamp")[order]
 
-    def segment_table(self, number: int) -> SegmentTable:
-        """Read the columns of one segment.
+    def segment_tables(self, number: int) -> dict[int, SegmentTable]:
+        """Read the columns of one segment, and of those beside it as long as they have few rows together.
+
+        A segment beside it that is damaged is left out: it is told when it is asked for.
 
         Raises:
-            FrameIndexInvalidError: The rows cannot be read, or cannot be true.
+            FrameIndexInvalidError: The rows cannot be read, or those of the segment cannot be true.
         """
         assert self.segments is not None
-        entry = self.segments[number]
-        first = sum(before.frames for before in self.segments[:number])
-        has_hidden = self._hidden and entry.packets != entry.frames
+        first_rows = np.concatenate([[0], np.cumsum([entry.frames for entry in self.segments])])
+        first, last = _block_of(number, first_rows)
+        entries = self.segments[first:last]
+        has_hidden = self._hidden and any(entry.packets != entry.frames for entry in entries)
         columns = [name for name in SCHEMA.names if name != "hidden_packets" or has_hidden]
-        table = self._read(columns, offset=first, limit=entry.frames)
+        count = int(first_rows[last] - first_rows[first])
+        table = self._read(columns, offset=int(first_rows[first]), limit=count)
         with _lance_errors("take its rows apart", self.uri):
-            if table.num_rows != entry.frames or (_ints(table, "segment_idx") != number).any():
-                raise FrameIndexInvalidError(
-                    f"expected {entry.frames} rows of segment {number} from row {first} on", uri=self.uri
-                )
-            found = SegmentTable(
-                info=entry.info,
-                pts=_ints(table, "pts"),
-                duration=_ints(table, "duration"),
-                timestamp=_floats(table, "timestamp"),
-                packet=_ints(table, "decode_idx"),
-                start=_ints(table, "start_decode_idx"),
-                packets=_packet_table(table, entry, self.uri),
-            )
-        if entry.columns_crc32 not in (None, found.columns_crc32):
-            raise FrameIndexInvalidError(
-                f"the frame index is damaged: expected CRC-32 {entry.columns_crc32:08x} of segment {number}, "
-                f"found {found.columns_crc32:08x}; write it anew with: mediaref-ursa index --overwrite",
-                uri=self.uri,
-            )
-        return found
+            rows = SegmentRows(table, first, self.uri)
+            found: dict[int, SegmentTable] = {}
+            for place, entry in enumerate(entries, start=first):
+                try:
+                    found[place] = _checked(rows.take(entry), entry, place, self.uri)
+                except FrameIndexInvalidError:
+                    if place == number:
+                        raise
+            return found
 
     def _describe(self) -> tuple[int, int, pa.Schema]:
         version = self._check_files(None)
@@ -262,6 +248,31 @@ def _is_like(found: pa.DataType, expected: pa.DataType) -> bool:
     if pa.types.is_floating(expected):
         return bool(pa.types.is_floating(found) or pa.types.is_integer(found))
     return bool(pa.types.is_integer(found))
+
+
+def _block_of(number: int, first_rows: Int64Array) -> tuple[int, int]:
+    """Return the segments, as a half-open range, that are read with one: blocks of some thousands of rows.
+
+    Many short segments are read in few calls of Lance; a long one is read alone.
+    """
+    block = first_rows[:-1] // _BLOCK_ROWS
+    first, last = np.searchsorted(block, [block[number], block[number] + 1]).tolist()
+    lengths = np.diff(first_rows)
+    long = np.flatnonzero(lengths[first:last] > _BLOCK_ROWS) + first
+    if number in long:
+        return number, number + 1
+    before, after = long[long < number], long[long > number]
+    return int(before[-1]) + 1 if len(before) else first, int(after[0]) if len(after) else last
+
+
+def _checked(table: SegmentTable, entry: SegmentEntry, number: int, uri: str) -> SegmentTable:
+    if entry.columns_crc32 not in (None, table.columns_crc32):
+        raise FrameIndexInvalidError(
+            f"the frame index is damaged: expected CRC-32 {entry.columns_crc32:08x} of segment {number}, "
+            f"found {table.columns_crc32:08x}; write it anew with: mediaref-ursa index --overwrite",
+            uri=uri,
+        )
+    return table
 
 
 def _are_numbered(segment: Int64Array, local: Int64Array) -> bool:
@@ -478,7 +489,7 @@ def _hidden_array(table: SegmentTable) -> pa.Array:
     order = np.argsort(row_of, kind="stable")
     counts = np.bincount(row_of, minlength=len(table)) if len(hidden) else np.zeros(len(table), np.int64)
     ends = np.cumsum(counts)
-    structs = pa.StructArray.from_arrays(_packet_arrays(table.packets, hidden[order]), fields=_PACKET_FIELDS)
+    structs = pa.StructArray.from_arrays(_packet_arrays(table.packets, hidden[order]), fields=PACKET_FIELDS)
     return pa.ListArray.from_arrays(pa.array(np.append(0, ends).astype(np.int32)), structs)
 
 
@@ -487,51 +498,3 @@ def _row_after(table: SegmentTable, hidden: Int64Array) -> Int64Array:
     order = np.argsort(table.packet, kind="stable")
     following = np.searchsorted(table.packet[order], hidden)
     return order[np.minimum(following, len(order) - 1)].astype(np.int64)
-
-
-def _packet_table(table: pa.Table, entry: SegmentEntry, uri: str) -> PacketTable:
-    """Put shown and hidden packets back into decode order."""
-    shown = table.select([field.name for field in _PACKET_FIELDS])
-    parts = [shown]
-    if "hidden_packets" in table.column_names:
-        hidden = table.column("hidden_packets").combine_chunks()
-        structs = hidden.flatten() if len(hidden) else hidden.values
-        if len(structs):
-            parts.append(pa.Table.from_arrays(structs.flatten(), schema=shown.schema))
-    packets = pa.concat_tables(parts)
-    decode_idx = _ints(packets, "decode_idx")
-    order = np.argsort(decode_idx, kind="stable")
-    if len(order) != entry.packets or (decode_idx[order] != np.arange(entry.packets)).any():
-        raise FrameIndexInvalidError(
-            f"expected packets numbered from 0 to {entry.packets - 1}, each once", uri=uri
-        )
-    reference = packets.column("is_reference").combine_chunks()
-    return PacketTable(
-        offset=_ints(packets, "offset")[order],
-        size=_ints(packets, "size")[order],
-        crc32=_ints(packets, "crc32", null=UNKNOWN)[order],
-        is_reference=_ints_of(reference.cast(pa.int8()), UNKNOWN).astype(np.int8)[order],
-        is_corrupt=_bools(packets, "is_corrupt")[order],
-        is_keyframe=_bools(packets, "is_keyframe")[order],
-    )
-
-
-def _ints(table: pa.Table, name: str, null: int = UNKNOWN) -> Int64Array:
-    return _ints_of(table.column(name), null)
-
-
-def _ints_of(column: pa.ChunkedArray | pa.Array, null: int) -> Int64Array:
-    if column.null_count:
-        column = column.cast(pa.int64()).fill_null(null)
-    return np.array(column.to_numpy(), dtype=np.int64)
-
-
-def _bools(table: pa.Table, name: str) -> npt.NDArray[np.bool_]:
-    found: npt.NDArray[np.bool_] = _ints_of(table.column(name).cast(pa.int8()), 0) != 0
-    return found
-
-
-def _floats(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
-    return np.array(
-        table.column(name).cast(pa.float64()).fill_null(float("nan")).to_numpy(), dtype=np.float64
-    )

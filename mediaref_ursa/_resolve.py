@@ -8,9 +8,10 @@ import numpy as np
 
 from mediaref_ursa._errors import FrameOutsideVideoError
 from mediaref_ursa._frame_table import SegmentTable
-from mediaref_ursa._time import AFTER_LAST, Int64Array, frames_at, running_offsets
+from mediaref_ursa._time import AFTER_LAST, UNTIMED, Int64Array, frames_at, running_offsets
 
 _SECONDS_SHOWN = 9
+_INT64_MIN, _INT64_MAX = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max)
 
 
 def resolve(
@@ -28,10 +29,16 @@ def resolve(
 
     Returns:
         Two int64 ``(n,)``: the segment, and the frame within it in presentation order. A time outside
-        the video has ``BEFORE_FIRST`` or ``AFTER_LAST`` as its frame.
+        the video has ``BEFORE_FIRST`` or ``AFTER_LAST`` as its frame; one at which a frame is shown that has
+        no time of its own, ``UNTIMED``.
     """
     starts, end_ns, firsts = _timeline(segments)
     frames = frames_at(starts, end_ns, t_ns, tolerance_ns)
+    untimed = _untimed(segments)
+    if len(untimed):
+        before = frames_at(untimed, _INT64_MAX, t_ns, tolerance_ns)
+        begun = np.where(before < 0, _INT64_MIN, untimed[before])
+        frames[(frames >= 0) & (begun > starts[frames])] = UNTIMED
     if len(segments) == 1:
         return np.zeros(len(frames), dtype=np.int64), frames
     segment = np.searchsorted(firsts, np.maximum(frames, 0), side="right").astype(np.int64) - 1
@@ -48,6 +55,13 @@ def outside_error(
     segments: Sequence[SegmentTable], uri: str, t_ns: int, frame: int
 ) -> FrameOutsideVideoError:
     """Return the error for a time at which nothing is shown."""
+    if frame == UNTIMED:
+        return FrameOutsideVideoError(
+            "the frame that is shown then has no time in the file, so that no reference can name it; "
+            "give its frames times, for instance by putting them into an MP4 file",
+            uri=uri,
+            pts_ns=t_ns,
+        )
     starts, end_ns, _ = _timeline(segments)
     side = "after its end" if frame == AFTER_LAST else "before its first frame"
     first = int(starts[0]) if len(starts) else 0
@@ -72,6 +86,14 @@ def _timeline(segments: Sequence[SegmentTable]) -> tuple[Int64Array, int, Int64A
     counts = [len(table) for table in segments]
     firsts = np.concatenate([[0], np.cumsum(counts[:-1])]).astype(np.int64)
     return starts, int(segments[-1].end_ns + offsets[-1]), firsts
+
+
+def _untimed(segments: Sequence[SegmentTable]) -> Int64Array:
+    """Return when frames without a time begin to be shown, on the video's timeline."""
+    if not any(table.info.untimed for table in segments):
+        return np.empty(0, dtype=np.int64)
+    offsets = segment_offsets_ns(segments) if len(segments) > 1 else np.zeros(1, dtype=np.int64)
+    return np.concatenate([t.untimed_ns + offset for t, offset in zip(segments, offsets, strict=True)])
 
 
 def _seconds(ns: int) -> str:

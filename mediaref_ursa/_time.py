@@ -19,6 +19,8 @@ TOLERANCE_NS = 1_000
 
 BEFORE_FIRST = -1
 AFTER_LAST = -2
+UNTIMED = -3
+"""A frame that has no time of its own is shown."""
 
 _INT64_MAX = int(np.iinfo(np.int64).max)
 

@@ -54,7 +54,8 @@ class OracleFrame:
 def linear_frames(path: Path | str) -> list[OracleFrame]:
     """Decode a whole file, packet after packet, and return its frames in presentation order.
 
-    Of frames with the same pts, the one that the decoder gave last is kept: the only one shown.
+    Of frames with the same pts, the one that the decoder gave last is kept: it is what a player leaves on
+    the screen. Frames that the decoder reports no time for are left out: no reference can name them.
 
     Raises:
         LookupError: The file has no video stream.
@@ -66,7 +67,8 @@ def linear_frames(path: Path | str) -> list[OracleFrame]:
         stream.codec_context.thread_count = 1
         time_base = Fraction(stream.time_base)
         for frame in container.decode(stream):
-            by_pts[frame.pts] = frame
+            if frame.pts is not None:
+                by_pts[frame.pts] = frame
     ordered = [by_pts[pts] for pts in sorted(by_pts)]
     return [_oracle_frame(ordered, i, time_base) for i in range(len(ordered))]
 

@@ -9,8 +9,10 @@ from _tables import PATIENT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mediaref_ursa._container_counts import CheckedReader
 from mediaref_ursa._containers import SNIFF_BYTES, is_cut_short, sniff_container
-from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
+from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, UnsupportedMediaError
+from mediaref_ursa._reader import RangeReader
 
 URI = "https://host/a.mp4?sig=secret"
 
@@ -164,3 +166,30 @@ def test_what_a_camera_appends_to_an_mp4_does_not_make_it_cut_short(trailer: byt
 def test_any_bytes_are_cut_short_or_not(name: str, data: bytes) -> None:
     """No error, no end without end, no byte outside the file."""
     assert cut_short(name, data) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "unit"),
+    [("mov", b"\0\0\0\x10ftypisom\0\0\0\0", b"\0\0\0\x08free"), ("avi", b"", b"RIFF\x02\0\0\0AV")],
+)
+def test_the_walk_over_tiny_boxes_has_a_bound(
+    name: str, head: bytes, unit: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mediaref_ursa._containers._MOST_BOXES", 100)
+    data = head + unit * 1000
+    reads = []
+
+    def read_range(offset: int, length: int) -> bytes:
+        reads.append(offset)
+        return data[offset : offset + length]
+
+    assert not is_cut_short(name, len(data), read_range)
+    assert len(reads) == 100
+
+
+def test_more_boxes_than_any_movie_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mediaref_ursa._container_counts._MOST_BOXES", 100)
+    data = b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x08free" * 1000
+    reader = CheckedReader(RangeReader(lambda at, size: data[at : at + size], len(data)), "mov", URI)
+    with pytest.raises(LimitExceededError, match="boxes"):
+        reader.read()

@@ -38,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_storage_options",
         "layout",
         "_containers",
+        "_raw_streams",
         "_image_kinds",
         "_encryption",
         "_broken_files",
@@ -107,6 +108,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 PARTS = {
     "_lance_calls": "_lance",
+    "_lance_rows": "_lance",
     "_torchcodec_transforms": "_torchcodec",
     "_torchcodec_library": "_torchcodec",
     "_lance_files": "_lance",

@@ -15,9 +15,11 @@ from av.video.stream import VideoStream
 from mediaref_ursa._bitstream import Inspector, Traits
 from mediaref_ursa._errors import CorruptMediaError
 from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentInfo, SegmentTable
+from mediaref_ursa._pyav._exact_starts import ExactStarts
+from mediaref_ursa._pyav._prefix_search import last_not_above
+from mediaref_ursa._pyav._times import NO_PTS
 from mediaref_ursa._time import Int64Array
 
-NO_PTS = int(np.iinfo(np.int64).min)
 _INT64_MAX = int(np.iinfo(np.int64).max)
 _LARGEST_REORDER_DEPTH = 16
 _MAX_START_HEADERS_BYTES = 256 << 10  # where a stream changes them more often, decoding begins earlier
@@ -43,6 +45,9 @@ class Columns:
     access: bytearray = field(default_factory=bytearray)
     visible: bytearray = field(default_factory=bytearray)
     discardable: array[int] = field(default_factory=lambda: array("b"))
+    rank: Int64Array | None = None  # of packets with one time, the highest is shown; decode order without it
+    exact: ExactStarts | None = None  # where decoding has shown what bits do not tell
+    untimed: tuple[int, ...] = ()
     recent_dts: int | None = None
     last_sure_pts: int = _INT64_MAX
     highest_layer: int = 0
@@ -161,7 +166,7 @@ def segment_table(info: SegmentInfo, columns: Columns) -> SegmentTable:
         duration=_durations(pts, columns.duration[shown], info.time_base),
         timestamp=pts * info.time_base.numerator / info.time_base.denominator,
         packet=shown.astype(np.int64),
-        start=_starts(columns, shown),
+        start=starts_of(columns, shown),
         packets=PacketTable(
             offset=offsets,
             size=np.array(columns.size, dtype=np.int64),
@@ -174,31 +179,39 @@ def segment_table(info: SegmentInfo, columns: Columns) -> SegmentTable:
 
 
 def _presentation_order(columns: Columns) -> tuple[Int64Array, int]:
-    """Return the shown packets by pts, and how many are not shown since a later one has their pts."""
-    shown = np.flatnonzero(columns.shown & (columns.pts != NO_PTS) & (columns.pts <= columns.last_sure_pts))
-    ordered = shown[np.argsort(columns.pts[shown], kind="stable")]
+    """Return the shown packets by pts, and how many are not since one that is put out later has their pts."""
+    shown = timed_packets(columns)
+    rank = shown if columns.rank is None else columns.rank[shown]
+    ordered = shown[np.lexsort((rank, columns.pts[shown]))]
     pts = columns.pts[ordered]
     last = np.append(pts[1:] != pts[:-1], True) if len(ordered) else np.empty(0, np.bool_)
     return ordered[last], int(len(ordered) - last.sum())
 
 
-def _starts(columns: Columns, shown: Int64Array) -> Int64Array:
+def timed_packets(columns: Columns) -> Int64Array:
+    """Return the packets, ascending, whose frames are shown at a time that is known."""
+    shown = columns.shown & (columns.pts != NO_PTS) & (columns.pts <= columns.last_sure_pts)
+    return np.flatnonzero(shown).astype(np.int64)
+
+
+def starts_of(columns: Columns, shown: Int64Array) -> Int64Array:
     """Return the packet at which decoding must begin for each shown packet.
 
     It is the last random access point, in decode order, that is neither decoded nor shown after the
     frame: pictures that are decoded after an open GOP's first picture but shown before it refer to
-    the GOP before. Without one, decoding begins at the first packet.
+    the GOP before. Without one, decoding begins at the first packet. Where starts were found by decoding,
+    it is the last packet from which the frame was seen to come out.
     """
+    if columns.exact is not None:
+        proven = np.zeros(len(columns), dtype=np.int64)
+        proven[columns.exact.packet] = columns.exact.start
+        of_shown: Int64Array = proven[shown]
+        return of_shown
     points = np.flatnonzero(columns.random_access)
-    step = np.searchsorted(points, shown, side="right") - 1
-    while True:
-        early = np.flatnonzero(step >= 0)
-        late = early[columns.pts[points[step[early]]] > columns.pts[shown[early]]]
-        if not len(late):
-            break
-        step[late] -= 1
     if not len(points):
         return np.zeros(len(shown), dtype=np.int64)
+    step = np.searchsorted(points, shown, side="right") - 1
+    step = last_not_above(columns.pts[points], step, columns.pts[shown])
     return np.where(step >= 0, points[np.maximum(step, 0)], 0).astype(np.int64)
 
 
@@ -207,6 +220,22 @@ def _durations(pts: Int64Array, duration: Int64Array, time_base: Fraction) -> In
     gaps = np.diff(pts)
     lasting = np.append(gaps, gaps[-1] if len(gaps) else 1)
     return np.where(duration > 0, duration, lasting).astype(np.int64)
+
+
+def times_contradict_order(columns: Columns, info: SegmentInfo) -> bool:
+    """Whether times cannot be those of presentation: then they do not tell which pictures lead an open GOP.
+
+    AVI says when packets are decoded. A B-picture of MPEG is shown before the reference decoded last.
+    """
+    pts = columns.pts
+    if info.codec in ("h264", "hevc"):
+        reorders = 0 < info.reorder_depth < len(pts)
+        return reorders and bool((pts != NO_PTS).all() and (np.diff(pts) > 0).all())
+    if info.codec not in ("mpeg1video", "mpeg2video", "mpeg4"):
+        return False
+    is_b = np.array(columns.discardable) > 0
+    reference = np.maximum.accumulate(np.where(is_b, 0, np.arange(len(pts))))
+    return bool((pts > pts[reference])[is_b].any())
 
 
 def uncertain_head(columns: Columns) -> int | None:

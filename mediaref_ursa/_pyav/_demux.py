@@ -13,7 +13,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from mediaref_ursa._container_counts import CheckedReader
-from mediaref_ursa._containers import SNIFF_BYTES, sniff_container
+from mediaref_ursa._containers import find_container
 from mediaref_ursa._encryption import encryption_error, refuse_encrypted
 from mediaref_ursa._errors import UnsupportedMediaError
 from mediaref_ursa._frame_table import SegmentInfo
@@ -53,7 +53,7 @@ def open_video(
         CorruptMediaError: A container that FFmpeg cannot read.
         LimitExceededError: It announces more samples than the file can hold.
     """
-    name = sniff_container(reader.read_at(0, SNIFF_BYTES), uri=uri)
+    name = find_container(reader.length, reader.read_at, uri=uri)
     if name == "mov":
         refuse_still_image(reader.length, reader.read_at, uri=uri)
     else:

@@ -12,7 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from mediaref_ursa._containers import SNIFF_BYTES, is_cut_short, sniff_container
+from mediaref_ursa._containers import find_container, is_cut_short
 from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pixels import MAX_PIXELS, PixelSpec
@@ -120,9 +120,7 @@ def _describe(
         rotation=0,
         addressable=False,
         bits_per_coded_sample=context.bits_per_coded_sample,
-        cut_short=is_cut_short(
-            sniff_container(reader.read_at(0, SNIFF_BYTES)), reader.length, reader.read_at
-        ),
+        cut_short=is_cut_short(find_container(reader.length, reader.read_at), reader.length, reader.read_at),
         reorder_depth=getattr(context, "reorder_depth", 0),
         header=_header(stream, context),
     )

@@ -26,12 +26,22 @@ from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._pyav._alpha import AlphaCollector, has_unreadable_alpha
 from mediaref_ursa._pyav._check import checked_by_decoding
 from mediaref_ursa._pyav._claims import DeclinedError
-from mediaref_ursa._pyav._columns import NO_PTS, Columns, segment_table, uncertain_head
+from mediaref_ursa._pyav._columns import (
+    Columns,
+    segment_table,
+    starts_of,
+    timed_packets,
+    times_contradict_order,
+    uncertain_head,
+)
 from mediaref_ursa._pyav._demux import open_video, packets, refuse_changes
+from mediaref_ursa._pyav._exact_starts import exact_starts
 from mediaref_ursa._pyav._palettes import PaletteCollector
 from mediaref_ursa._pyav._probe import probe_segment
 from mediaref_ursa._pyav._sparse import sparse_columns
-from mediaref_ursa._pyav._trial import decode_order_trial, exact_starts
+from mediaref_ursa._pyav._ties import output_rank, tied_packets
+from mediaref_ursa._pyav._times import NO_PTS, frame_times
+from mediaref_ursa._pyav._trial import decode_order_trial, numbered_packets
 from mediaref_ursa._reader import RangeReader
 from mediaref_ursa._uri_text import redact
 
@@ -119,10 +129,13 @@ def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | Non
         info = replace(info, cut_short=True)
     columns.finish(info)
     info = _with_facts(info, columns)
-    if inspector is None or columns.uncertain:
-        _learn_by_decoding(reader, info, columns, verify_starts=inspector is None or columns.needs_trial)
+    unread = inspector is None or columns.needs_trial or times_contradict_order(columns, info)
+    if unread or columns.uncertain:
+        _learn_by_decoding(reader, info, columns, verify_starts=unread)
     else:
         _decode_head(reader, info, columns, uncertain_head(columns))
+        _break_ties(reader, info, columns)
+    info = replace(info, untimed=columns.untimed)
     info = alpha.facts(info) if alpha is not None else _with_alpha_of_frames(info, reader)
     return segment_table(info, columns)
 
@@ -142,6 +155,10 @@ def _sparse_table(
     if not whatever_it_costs and 2 * (sum(columns.size[: head or 0]) + reader.bytes_read) > reader.length:
         raise DeclinedError("the beginning, which must be decoded, is half of the file")
     _decode_head(reader, info, columns, head)
+    if times_contradict_order(columns, info):
+        raise DeclinedError("times that are not those of presentation")
+    if tied_packets(columns.pts, timed_packets(columns)):
+        raise DeclinedError("frames that share a time")
     if progress is not None:
         progress(reader.length, reader.length)
     info = _with_alpha_of_frames(info, reader)
@@ -153,6 +170,15 @@ def _decode_head(reader: RangeReader, info: SegmentInfo, columns: Columns, head:
     if head is not None:
         emitted = decode_order_trial(reader, info, stop=head)
         columns.shown[:head] &= np.isin(np.arange(head), emitted.numbers)
+
+
+def _break_ties(reader: RangeReader, info: SegmentInfo, columns: Columns) -> None:
+    """Learn by decoding which of the frames that share a time is put out last, where some do."""
+    ties = tied_packets(columns.pts, timed_packets(columns))
+    if ties:
+        firsts = np.array([min(tie) for tie in ties], dtype=np.int64)
+        starts = starts_of(columns, firsts).tolist()
+        columns.rank = output_rank(ties, starts, len(columns), numbered_packets(reader, info), info)
 
 
 def _read_packets(
@@ -210,13 +236,22 @@ def _learn_by_decoding(
     """
     candidates = np.flatnonzero(columns.random_access)
     trial = decode_order_trial(reader, info, with_pixels=verify_starts)
+    times = frame_times(trial.pts, columns.duration[trial.numbers], info)
+    trial = replace(trial, pts=times.pts)
+    columns.untimed = times.untimed
     columns.shown = np.zeros(len(columns), dtype=np.bool_)
     columns.shown[trial.numbers] = True
     columns.pts[trial.numbers] = trial.pts
+    columns.rank = np.zeros(len(columns), dtype=np.int64)
+    columns.rank[trial.numbers] = np.arange(len(trial.numbers))
     if verify_starts:
-        columns.random_access[:] = False
-        columns.random_access[exact_starts(reader, info, candidates, trial)] = True
+        columns.exact = exact_starts(numbered_packets(reader, info), info, candidates, trial)
     columns.random_access &= columns.pts != NO_PTS
+    untimed = int((trial.pts == NO_PTS).sum())
+    if untimed:
+        logger.warning(
+            "{} frames of {} have no time, so that no reference names them", untimed, redact(info.uri)
+        )
 
 
 def _with_alpha_of_frames(info: SegmentInfo, reader: RangeReader) -> SegmentInfo:

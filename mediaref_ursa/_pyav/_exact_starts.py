@@ -1,0 +1,185 @@
+"""Random access points of codecs that no bitstream reader knows, found by decoding the segment once more."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from av.video.frame import VideoFrame
+
+from mediaref_ursa._errors import CorruptMediaError
+from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
+from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
+from mediaref_ursa._pyav._trial import PixelCrc, Trial
+from mediaref_ursa._time import Int64Array
+
+_MOST_OVERLAP_PACKETS = 32
+"""After so many packets beside its successor, a decoder has given all that it ever will."""
+_SPARE_SHARE, _SPARE_PACKETS = 4, 16
+
+
+@dataclass(frozen=True)
+class ExactStarts:
+    """What decoding afresh has shown.
+
+    Attributes:
+        start: int64 ``(m,)``, the last packet from which a fresh decoder gave a frame of the linear decode.
+        packet: int64 ``(m,)``, the packet of that frame.
+    """
+
+    start: Int64Array
+    packet: Int64Array
+
+
+def exact_starts(
+    packets: Iterable[EncodedPacket], info: SegmentInfo, candidates: Int64Array, trial: Trial
+) -> ExactStarts:
+    """Find the candidates from which a fresh decoder gives the very pixels of the linear decode.
+
+    The segment is decoded once, by decoders that take turns: at each candidate a fresh one begins beside the
+    one that holds so far, and takes its place when it has given a right frame and the other all of its own.
+    So each packet is decoded about once, whatever the number of candidates. Candidates are passed over whose
+    frames the decoder itself calls predicted, and where decoders overlap by more than a quarter of packets.
+
+    Args:
+        packets: All packets of the segment, in decode order.
+        info: What it is.
+        candidates: int64 ``(k,)``, ascending, packets that the container claims as keyframes.
+        trial: The linear decode, with pixels.
+    """
+    search = _Search(info, trial)
+    claimed = frozenset(candidates.tolist()) - trial.predicted
+    for packet in packets:
+        search.feed(packet, is_candidate=packet.number in claimed)
+    return search.finish()
+
+
+class _Search:
+    """The decoders of one pass: the one that holds, and at times its challenger."""
+
+    def __init__(self, info: SegmentInfo, trial: Trial) -> None:
+        self._info = info
+        self._trial = trial
+        self._place_of = {number: place for place, number in enumerate(trial.numbers.tolist())}
+        self._crc = PixelCrc()
+        self._holder: _Witness | None = None
+        self._challenger: _Witness | None = None
+        self._spare = _SPARE_PACKETS
+        self._all: list[_Witness] = []
+
+    def feed(self, packet: EncodedPacket, *, is_candidate: bool) -> None:
+        number = packet.number
+        if number == 0:
+            self._holder = self._begin(0)
+        elif is_candidate and self._challenger is None and number in self._place_of and self._spare > 0:
+            self._challenger = self._begin(number)
+        self._spare += number % _SPARE_SHARE == 0
+        holder, challenger = self._holder, self._challenger
+        if challenger is not None:
+            challenger.feed(packet)
+            self._judge(number)
+        if holder is not None and holder is self._holder:
+            self._spare -= challenger is not None
+            holder.feed(packet)
+            if holder.has_failed:
+                holder.close()
+                self._holder = None
+            self._judge(number)
+
+    def finish(self) -> ExactStarts:
+        for witness in (self._holder, self._challenger):
+            if witness is not None:
+                witness.drain()
+        start_of: dict[int, int] = {}
+        for witness in self._all:  # ascending
+            if witness.start in witness.proven and not witness.has_failed:
+                start_of.update(dict.fromkeys(witness.proven, witness.start))
+        return ExactStarts(np.array([*start_of.values()], np.int64), np.array([*start_of], np.int64))
+
+    def _begin(self, number: int) -> _Witness:
+        witness = _Witness(number, self._info, self._trial, self._place_of, self._crc)
+        self._all.append(witness)
+        return witness
+
+    def _judge(self, number: int) -> None:
+        """Let the challenger go, take over, or wait for the frames that the holder still owes."""
+        challenger, holder = self._challenger, self._holder
+        if challenger is None:
+            return
+        late = number - challenger.start >= _MOST_OVERLAP_PACKETS
+        if challenger.has_failed or (late and not challenger.proven):
+            challenger.close()
+            self._challenger = None
+        elif challenger.proven and (holder is None or late or holder.owes_nothing_before(challenger.start)):
+            if holder is not None:
+                holder.close()
+            self._holder, self._challenger = challenger, None
+
+
+@dataclass
+class _Witness:
+    """A fresh decoder from one packet on, whose frames are held against those of the linear decode."""
+
+    start: int
+    info: SegmentInfo
+    trial: Trial
+    place_of: dict[int, int]
+    crc: PixelCrc
+    has_failed: bool = False
+    proven: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._context = open_context(self.info)
+        self._due: deque[int] = deque()  # packets whose frames have not come out
+        self._given: dict[int, int] = {}
+
+    def feed(self, packet: EncodedPacket) -> None:
+        """Decode one packet and look at the frames that come out."""
+        if packet.number in self.place_of and self._is_mine(packet.number):
+            self._due.append(packet.number)
+        while self._due and self._due[0] < packet.number - 2 * _MOST_OVERLAP_PACKETS:
+            self._due.popleft()  # it never comes
+        if packet.number == self.start:
+            packet = packet.as_first_of(self.info)
+        try:
+            self._look(feed_context(self._context, packet, uri=self.info.uri))
+        except CorruptMediaError:
+            self.has_failed = self.has_failed or self.start > 0
+
+    def drain(self) -> None:
+        """Look at the frames that the decoder holds back."""
+        try:
+            self._look(drain_context(self._context, uri=self.info.uri))
+        except CorruptMediaError:
+            self.has_failed = self.has_failed or self.start > 0
+
+    def owes_nothing_before(self, successor: int) -> bool:
+        """Whether its frames have come out but for those that a decoder from ``successor`` on gives too."""
+        while self._due and self._due[0] in self.proven:
+            self._due.popleft()
+        place = self.place_of[successor]
+        own = [n for n in self._due if n < successor or self.place_of[n] < place]
+        return all(number in self.proven for number in own)
+
+    def close(self) -> None:
+        """Let the decoder go; what it has shown stays."""
+        del self._context
+        self._given.clear()
+        self._due.clear()
+
+    def _is_mine(self, number: int) -> bool:
+        return self.start == 0 or self.place_of[number] >= self.place_of[self.start]
+
+    def _look(self, frames: Iterable[VideoFrame]) -> None:
+        for frame in frames:
+            number = frame.pts
+            expected = None if number is None else self.trial.pixels.get(number)
+            if number is None or expected is None or not self._is_mine(number):
+                continue
+            place = self._given[number] = self._given.get(number, -1) + 1
+            if place >= len(expected) or self.crc.of(frame) != expected[place]:
+                self.has_failed = True
+            elif place == len(expected) - 1:
+                self.proven.add(number)
