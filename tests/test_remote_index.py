@@ -314,7 +314,7 @@ def assert_exact(path: Path, table: SegmentTable) -> None:
             EncodedPacket(row, text[table.packets.offset[row] :][: table.packets.size[row]], row == first)
             for row in rows
         ]
-        found = dict(decode_packets(open_context(table.info), packets, table.info))
+        found = dict(decode_packets(open_context(table.info), packets, table.info, set()))
         rgb = FrameConverter(PixelSpec()).convert(found[last], table.info.rotation, uri="")
         np.testing.assert_array_equal(rgb, truth[number].rgb)
 

@@ -53,12 +53,14 @@ class _Units:
         sets: Parameter sets by key.
         carried: SEI messages that stay in force, by kind.
         recovers: Whether an SEI message promises exact pictures from this one on (ITU-T H.264, D.2.8).
+        is_junk: There is no NAL unit at all: the packet is damaged, and should give a picture.
     """
 
     slices: list[memoryview] = field(default_factory=list)
     sets: dict[Key, bytes] = field(default_factory=dict)
     carried: dict[Carried, bytes] = field(default_factory=dict)
     recovers: bool = False
+    is_junk: bool = True
 
     @property
     def is_whole(self) -> bool:
@@ -98,6 +100,7 @@ class H264Inspector:
         """Return the facts about the next packet."""
         units = _Units()
         for nal in self._nals(data):
+            units.is_junk = False
             kind = nal[0] & 31
             if kind in _SLICES and len(nal) > 1:
                 units.slices.append(nal)
@@ -118,8 +121,8 @@ class H264Inspector:
             self._sets.begin_at(units.sets)
         return Traits(
             random_access=random_access,
-            shown=bool(slices),
-            discardable=not (reference or self._sets.changed or self._carried.changed),
+            shown=bool(slices) or units.is_junk,
+            discardable=not (reference or units.is_junk or self._sets.changed or self._carried.changed),
             uncertain=self._is_uncertain(units, is_field=parity is not None),
             lossy=self._follows_a_gap(slices, idr=idr, reference=reference),
             lone_field=parity is not None,

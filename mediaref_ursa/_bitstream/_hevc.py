@@ -40,6 +40,7 @@ class _Units:
         carried: SEI messages that stay in force, by kind.
         ends: Whether the sequence ends after the picture.
         ended: Whether it ended before the picture.
+        is_junk: There is no NAL unit at all: the packet is damaged, and should give a picture.
     """
 
     kind: int = -1
@@ -50,6 +51,7 @@ class _Units:
     carried: dict[Carried, bytes] = field(default_factory=dict)
     ends: bool = False
     ended: bool = False
+    is_junk: bool = True
 
     @property
     def begins_irap(self) -> bool:
@@ -103,6 +105,7 @@ class HevcInspector:
         """Return the facts about the next packet."""
         units = _Units()
         for nal in self._nals(data):
+            units.is_junk = False
             if len(nal) < 2 or (nal[0] & 1) << 5 | nal[1] >> 3:  # another layer of a multi-view stream
                 continue
             units.add(nal)
@@ -126,7 +129,9 @@ class HevcInspector:
         uncertain = kind >= 0 and units.first_slices != 1
         uncertain |= self._may_hide_pictures or units.drops_pictures or Carried.FILM_GRAIN in self._carried
         if kind < 0:
-            return Traits(random_access=False, shown=False, uncertain=uncertain, restartable=restartable)
+            return Traits(
+                random_access=False, shown=units.is_junk, uncertain=uncertain, restartable=restartable
+            )
         if _BLA[0] <= kind <= _LAST_IRAP:
             self._skips_leading = kind in _BLA or (kind == _CRA and self._sequence_begins)
         return Traits(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -123,6 +124,11 @@ class Columns:
             if is_start:
                 self.start_headers.append((len(self.access), traits.start_headers))
         self.access.append(is_start)
+
+    def mark_refused(self, packets: Collection[int]) -> None:
+        """Call packets damaged that should give frames and that the decoder refuses."""
+        for packet in packets:
+            self.corrupt[packet] |= bool(self.shown[packet])
 
     def finish(self, info: SegmentInfo) -> None:
         """Turn what was gathered into arrays."""

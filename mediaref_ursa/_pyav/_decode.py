@@ -11,7 +11,7 @@ from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from mediaref_ursa._errors import MediaRefError, UnsupportedMediaError
+from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._pyav._foreign import FOREIGN_ERRORS, foreign_errors, known_error
@@ -87,35 +87,32 @@ def use_one_thread(context: VideoCodecContext) -> None:
 
 
 def decode_packets(
-    context: VideoCodecContext, packets: Iterable[EncodedPacket], info: SegmentInfo
+    context: VideoCodecContext, packets: Iterable[EncodedPacket], info: SegmentInfo, refused: set[int]
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Feed packets in decode order and yield ``(number, frame)`` as frames come out, all of them.
 
     A packet's number travels through the decoder in place of its pts, so that each frame is known by
-    its packet even where pts are missing, repeated or wrong.
+    its packet even where pts are missing, repeated or wrong. Where the decoder refuses a packet, it is fed
+    the next, as players do.
 
     Args:
         context: A context of :func:`open_context` that nothing has been fed to.
         packets: In decode order, from the first packet of the segment or a random access point on.
         info: The segment.
-
-    Raises:
-        CorruptMediaError: The decoder refuses a packet; the frames before it were yielded.
+        refused: Takes the numbers of packets that the decoder refuses.
     """
-    uri = info.uri
-    first = True
-    refused: MediaRefError | None = None
+    last = -1
     for encoded in packets:
+        fed = encoded.as_first_of(info) if last < 0 else encoded
+        last = encoded.number
         try:
-            frames = feed_context(context, encoded.as_first_of(info) if first else encoded, uri=uri)
-            first = False
-        except MediaRefError as error:
-            refused = error
-            break
-        yield from _numbered(frames)
-    yield from _numbered(drain_context(context, uri=uri))
-    if refused is not None:
-        raise refused
+            yield from _numbered(feed_context(context, fed, uri=info.uri))
+        except CorruptMediaError:
+            refused.add(last)
+    try:
+        yield from _numbered(drain_context(context, uri=info.uri))
+    except CorruptMediaError:
+        refused.add(last)
 
 
 def feed_context(context: VideoCodecContext, encoded: EncodedPacket, *, uri: str) -> list[VideoFrame]:

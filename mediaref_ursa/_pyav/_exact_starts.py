@@ -146,7 +146,7 @@ class _Witness:
         try:
             self._look(feed_context(self._context, packet, uri=self.info.uri))
         except CorruptMediaError:
-            self.has_failed = self.has_failed or self.start > 0
+            self.has_failed |= self.start > 0 and packet.number not in self.trial.refused
 
     def drain(self) -> None:
         """Look at the frames that the decoder holds back."""

@@ -168,8 +168,9 @@ def _sparse_table(
 def _decode_head(reader: RangeReader, info: SegmentInfo, columns: Columns, head: int | None) -> None:
     """Learn by decoding which of the first packets give frames, where that is uncertain."""
     if head is not None:
-        emitted = decode_order_trial(reader, info, stop=head)
-        columns.shown[:head] &= np.isin(np.arange(head), emitted.numbers)
+        trial = decode_order_trial(reader, info, stop=head)
+        columns.mark_refused(trial.refused)
+        columns.shown[:head] &= np.isin(np.arange(head), [*trial.numbers, *trial.refused])
 
 
 def _break_ties(reader: RangeReader, info: SegmentInfo, columns: Columns) -> None:
@@ -239,7 +240,8 @@ def _learn_by_decoding(
     times = frame_times(trial.pts, columns.duration[trial.numbers], info)
     trial = replace(trial, pts=times.pts)
     columns.untimed = times.untimed
-    columns.shown = np.zeros(len(columns), dtype=np.bool_)
+    columns.mark_refused(trial.refused)
+    columns.shown &= np.isin(np.arange(len(columns)), [*trial.refused])  # asking for their frames is an error
     columns.shown[trial.numbers] = True
     columns.pts[trial.numbers] = trial.pts
     columns.rank = np.zeros(len(columns), dtype=np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -37,12 +37,14 @@ class Trial:
         pixels: CRC-32 of the RGBA pixels of each frame that a packet gives, by packet; empty unless asked
             for.
         predicted: Packets whose frames the decoder itself calls predicted ones.
+        refused: Packets that the decoder refuses; it goes on with the next, as players do.
     """
 
     numbers: Int64Array
     pts: Int64Array
     pixels: dict[int, list[int]]
     predicted: frozenset[int] = frozenset()
+    refused: frozenset[int] = frozenset()
 
 
 class PixelCrc:
@@ -65,7 +67,6 @@ def decode_order_trial(
     """Decode the first ``stop`` packets, or all, from the first one on.
 
     Raises:
-        CorruptMediaError: A packet cannot be decoded.
         UnsupportedMediaError: The container's own decoder gives other frames.
     """
     hidden: set[int] = set()
@@ -73,20 +74,21 @@ def decode_order_trial(
     pixels: dict[int, list[int]] = {}
     crcs: list[int] = []
     predicted: set[int] = set()
+    refused: set[int] = set()
     crc = PixelCrc()
     source = islice(numbered_packets(reader, info, hidden), stop)
-    with _last_packet_may_be_refused(info):
-        for number, frame in decode_packets(open_context(info), source, info):
-            if number in hidden:
-                continue
-            numbers.append(number)
-            if with_pixels:
-                crcs.append(crc.of(frame))
-                pixels.setdefault(number, []).append(crcs[-1])
-                if int(frame.pict_type) in _PREDICTED:
-                    predicted.add(number)
+    for number, frame in decode_packets(open_context(info), source, info, refused):
+        if number in hidden:
+            continue
+        numbers.append(number)
+        if with_pixels:
+            crcs.append(crc.of(frame))
+            pixels.setdefault(number, []).append(crcs[-1])
+            if int(frame.pict_type) in _PREDICTED:
+                predicted.add(number)
+    given = np.array(numbers, dtype=np.int64)
     if stop is not None:
-        return Trial(np.array(numbers, dtype=np.int64), np.empty(0, dtype=np.int64), pixels)
+        return Trial(given, np.empty(0, dtype=np.int64), pixels, refused=frozenset(refused))
     reported = list(_reported(reader, info, with_pixels=with_pixels))
     if len(reported) != len(numbers) or [crc for _, crc in reported if crc is not None] != crcs:
         raise UnsupportedMediaError(
@@ -95,7 +97,7 @@ def decode_order_trial(
             uri=info.uri,
         )
     pts = np.array([pts for pts, _ in reported], dtype=np.int64)
-    return Trial(np.array(numbers, dtype=np.int64), pts, pixels, frozenset(predicted))
+    return Trial(given, pts, pixels, frozenset(predicted), frozenset(refused))
 
 
 def numbered_packets(
@@ -111,16 +113,6 @@ def numbered_packets(
             yield EncodedPacket(number, bytes(packet), packet.is_keyframe, palette)
 
 
-@contextmanager
-def _last_packet_may_be_refused(info: SegmentInfo) -> Iterator[None]:
-    """Let a decoder refuse a packet of a file that is cut short: the last one may be a part of one."""
-    try:
-        yield
-    except CorruptMediaError:
-        if not info.cut_short:
-            raise
-
-
 def _reported(
     reader: RangeReader, info: SegmentInfo, *, with_pixels: bool
 ) -> Iterator[tuple[int, int | None]]:
@@ -130,7 +122,7 @@ def _reported(
         crc = PixelCrc()
         for packet in chain(packets(container, stream, uri=info.uri), [None]):
             frames: list[VideoFrame] = []
-            with _last_packet_may_be_refused(info), foreign_errors("decode a packet", uri=info.uri):
+            with suppress(CorruptMediaError), foreign_errors("decode a packet", uri=info.uri):
                 frames = stream.codec_context.decode(packet)
             for frame in frames:
                 yield NO_PTS if frame.pts is None else frame.pts, crc.of(frame) if with_pixels else None
