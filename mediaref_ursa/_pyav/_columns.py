@@ -91,8 +91,9 @@ class Columns:
             self.discardable[-1] = 0
         needed = UNKNOWN if traits.discardable is None else (traits.layer + 1) * traits.discardable
         self.discardable.append(needed)
-        self.needs_trial |= traits.uncertain
-        self.uncertain |= traits.uncertain or traits.lone_field or (traits.shown and pts is None)
+        # What a decoder makes up for a lost picture depends on all that it was fed.
+        self.needs_trial |= traits.uncertain or traits.lossy
+        self.uncertain |= self.needs_trial or traits.lone_field or (traits.shown and pts is None)
         self.lone_fields |= traits.lone_field
         self.lossy |= traits.lossy
         self.restartable &= traits.restartable
