@@ -81,7 +81,7 @@ MUTANTS: dict[str, Change] = {
     "all flagged": all_flagged,
 }
 LEAVE_HOLES = ("vp8", "huffyuv", "ffvhuff")
-"""Codecs whose decoders leave parts of a damaged picture unwritten and do not mark it: only ``decode=True`` tells."""
+"""Codecs whose decoders leave parts of a damaged picture unwritten, unmarked: ``decode=True`` finds that."""
 CLIPS = [name for name in CLIP_NAMES if not name.startswith("colour_")]
 
 

@@ -23,6 +23,9 @@ from mediaref_ursa._reader import RangeReader
 
 _MAX_SEGMENTS = 1024
 _HELD_FRAMES = 24
+_READ_ON = frozenset({"ffvhuff", "huffyuv", "hymt", "vp8"})
+"""Codecs whose decoders read on past the end of a packet that is cut, without a word, and not of a whole one."""
+_TAIL = bytes(range(165, 165 + 64))
 _Picture = TypeVar("_Picture")
 
 
@@ -63,7 +66,7 @@ class _Check:
         """Feed the next packet to each decoder that is to see it."""
         self._linear.feed(packet)
         if packet.number in self._frames:
-            self._fresh[packet.number] = _Decode(self._table, holds=_HELD_FRAMES)
+            self._fresh[packet.number] = _Decode(self._table, is_fresh=True)
         for start, decode in list(self._fresh.items()):
             decode.feed(packet)
             if packet.number >= max(self._frames[start]) + self._table.info.lookahead_packets:
@@ -98,17 +101,21 @@ class _Check:
 class _Decode:
     """A decoder, and the CRC-32 of the pixels of each packet's frame.
 
-    Frames that are held keep the decoder from writing the next ones into their memory. What a decoder leaves
-    unwritten of a damaged picture then differs from what it leaves without them.
+    A fresh one is to give other pixels than the linear one wherever a packet does not say all of its picture.
+    Frames that it holds keep the decoder from writing the next ones into their memory, so that what it leaves
+    unwritten differs; and bytes behind a packet differ from the zeros that a cut one is otherwise filled with.
     """
 
-    def __init__(self, table: SegmentTable, *, holds: int = 0) -> None:
+    def __init__(self, table: SegmentTable, *, is_fresh: bool = False) -> None:
         self.decoder = Decoder(table.info, MAX_PIXELS, frame_of_packet=table.frame_of_packet)
         self.decoder.begin()
         self.pixels: dict[int, int] = {}
-        self._held: deque[NumberedFrame] = deque(maxlen=holds)
+        self._held: deque[NumberedFrame] = deque(maxlen=_HELD_FRAMES if is_fresh else 0)
+        self._tail = _TAIL if is_fresh and table.info.codec in _READ_ON else b""
 
     def feed(self, packet: EncodedPacket) -> None:
+        if self._tail:
+            packet = packet._replace(data=bytes(packet.data) + self._tail)
         try:
             self._take(self.decoder.feed(packet))
         except CorruptMediaError:  # as players do, it goes on
