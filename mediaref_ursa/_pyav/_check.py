@@ -24,7 +24,7 @@ from mediaref_ursa._reader import RangeReader
 _MAX_SEGMENTS = 1024
 _HELD_FRAMES = 24
 _READ_ON = frozenset({"ffvhuff", "huffyuv", "hymt", "vp8"})
-"""Codecs whose decoders read on past the end of a packet that is cut, without a word, and not of a whole one."""
+"""Codecs whose decoders read past the end of a cut packet, unmarked, and never past that of a whole one."""
 _TAIL = bytes(range(165, 165 + 64))
 _Picture = TypeVar("_Picture")
 
@@ -102,8 +102,8 @@ class _Decode:
     """A decoder, and the CRC-32 of the pixels of each packet's frame.
 
     A fresh one is to give other pixels than the linear one wherever a packet does not say all of its picture.
-    Frames that it holds keep the decoder from writing the next ones into their memory, so that what it leaves
-    unwritten differs; and bytes behind a packet differ from the zeros that a cut one is otherwise filled with.
+    Frames that it holds keep the decoder from writing the next ones into their memory: what it leaves
+    unwritten differs. Bytes behind a packet differ from the zeros that a cut one is otherwise filled with.
     """
 
     def __init__(self, table: SegmentTable, *, is_fresh: bool = False) -> None:
