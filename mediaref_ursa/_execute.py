@@ -294,8 +294,12 @@ class _Call:
             return Step(run.only(sorted(anew), table)) if anew else None
         if again := self._again(step, [*anew, *missing.values()], error or feed.error):
             return again
-        bad = _bad_packet(run, feed, error)
-        spared = [target for target in missing.values() if _is_spared(table, int(run.frames[target]), bad)]
+        spared: list[int] = []
+        if error or feed.error:  # else all was fed, and the frames will not come out another time either
+            bad = _bad_packet(run, feed, error)
+            spared = [
+                target for target in missing.values() if _is_spared(table, int(run.frames[target]), bad)
+            ]
         for target in missing.values():
             if target not in spared:
                 failure = _failure(feed.error or error, self.sources[run.segment], table, run, target)

@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from mediaref_ursa._errors import FrameIndexInvalidError
+from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentTable
 from mediaref_ursa._index_metadata import SegmentEntry
 from mediaref_ursa._time import Int64Array
+
+with needs_extra("video"):
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
 PACKET_FIELDS = [
     pa.field("decode_idx", pa.int64()),

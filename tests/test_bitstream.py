@@ -271,7 +271,7 @@ def test_film_grain_that_persists_is_fed_at_every_start_and_settled_by_decoding(
 
     assert [traits.start_headers for traits in found] == [b"", b"", b"", b"", prefixed(unit()), b"", b""]
     assert flags(found, "discardable") == "0001000"
-    assert flags(found, "uncertain") == "0011100"
+    assert flags(found, "uncertain") == "1111111", "grain is seeded by a picture's number"
 
 
 # --- HEVC --------------------------------------------------------------------------------------
@@ -592,8 +592,19 @@ def dht(number: int, symbols: bytes) -> bytes:
     return b"\xff\xc4" + (len(content) + 2).to_bytes(2, "big") + content
 
 
-def jpeg(*tables: bytes) -> bytes:
-    return b"\xff\xd8" + b"".join(tables) + b"\xff\xda\0\4\0\0" + dqt((0, 99)) + b"\xff\xd9"
+def jpeg(*tables: bytes, later: bytes = b"") -> bytes:
+    return b"\xff\xd8" + b"".join(tables) + b"\xff\xda\0\4\0\0" + b"\x55\xff\0" + later + b"\xff\xd9"
+
+
+def test_jpeg_tables_of_a_second_field_and_heeded_comments_stay_in_force() -> None:
+    comment = b"\xff\xfe\0\x0cCS=ITU601\0"
+    second = jpeg(dqt((0, 1)), later=dqt((0, 7)))
+
+    found = run("mjpeg", [second, jpeg(), jpeg(comment), second, jpeg(dqt((0, 5)))])
+
+    headers = [b"", dqt((0, 7)), dqt((0, 7)), comment, comment]
+    assert [traits.start_headers for traits in found] == headers
+    assert flags(found, "restartable") == "11000"
 
 
 def test_jpeg_tables_of_earlier_pictures_are_fed_at_later_starts() -> None:

@@ -33,6 +33,7 @@ from mediaref_ursa._plan import Run
 from mediaref_ursa._ranges import merge_ranges
 from mediaref_ursa._segment_cache import SegmentCache
 from mediaref_ursa._steps import Begun, Step
+from mediaref_ursa._wording import counted
 from mediaref_ursa.store import MemoryStore, ObjectInfo
 from mediaref_ursa.store._cached import CachedStore
 
@@ -122,7 +123,7 @@ def test_frames_are_exact_and_nothing_else_is_read(
     store = FarStore(data)
     options = {"store": far(store, tmp_path), "frame_index": index, "fetch": fetch}
     plan = plan_decode(refs, **options)
-    assert f"{plan.requests} requests, {plan.bytes_read} bytes" in plan.explain()
+    assert f"{counted(plan.requests, 'request')}, {counted(plan.bytes_read, 'byte')}" in plan.explain()
     found = batch_decode(refs, max_workers=max_workers, **options)
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     assert store.heads == 0, "the index knows length and entity tag"

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from _tables import segment_table
 
+import mediaref_ursa
 from mediaref_ursa import _forking
 
 FIRST_USES = {
@@ -77,7 +78,8 @@ def forked_while_first_used(use: str, wait_seconds: float) -> list[int]:
 
 @pytest.mark.parametrize("use", FIRST_USES.values(), ids=FIRST_USES)
 def test_a_child_forked_amid_a_first_use(use: str) -> None:
-    assert forked_while_first_used(use, wait_seconds=30)
+    codes = (forked_while_first_used(use, wait_seconds=30) for _ in range(4))
+    assert any(codes), "no fork came amid the import"
 
 
 @pytest.mark.parametrize("name", ["a reference", "a reference to a path", "a data URI"])
@@ -101,6 +103,7 @@ def test_a_fork_waits_for_the_import_of_another_thread(
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(_forking, "_PACKAGES", {"slow_module_of_a_test"})
+    monkeypatch.setattr(mediaref_ursa, "begun_by_a_test", False, raising=False)
     thread = threading.Thread(target=__import__, args=["slow_module_of_a_test"])
     thread.start()
     while "slow_module_of_a_test" not in sys.modules:

@@ -35,16 +35,20 @@ class CarriedHeaders:
     def __contains__(self, kind: Hashable) -> bool:
         return bool(self._in_force.get(kind))
 
-    def begin_packet(self, found: Mapping[Any, bytes]) -> tuple[bytes, ...]:
+    def begin_packet(
+        self, found: Mapping[Any, bytes], before_use: Mapping[Any, bytes] | None = None
+    ) -> tuple[bytes, ...]:
         """Take in the headers of the next packet.
 
         Args:
             found: Its headers by kind; empty bytes end what is in force of that kind.
+            before_use: Those of them that stand before its picture; all of them without it.
 
         Returns:
             The headers in force that the packet itself lacks.
         """
-        missing = tuple(header for kind, header in self._in_force.items() if header and kind not in found)
+        own = found if before_use is None else before_use
+        missing = tuple(header for kind, header in self._in_force.items() if header and kind not in own)
         differing = {
             kind: header for kind, header in found.items() if self._in_force.get(kind, b"") != header
         }

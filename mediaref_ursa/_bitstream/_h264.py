@@ -82,6 +82,7 @@ class H264Inspector:
     def __init__(self, extradata: bytes) -> None:
         self._sets = ParameterSets()
         self._carried = CarriedHeaders()
+        self._has_grain = False
         self._first_field: tuple[int, int] | None = None
         self._sps: dict[int, _Sps] = {}
         self._sps_of_pps: dict[int, int] = {}
@@ -131,8 +132,12 @@ class H264Inspector:
         )
 
     def _is_uncertain(self, units: _Units, *, is_field: bool) -> bool:
-        """Whether only decoding tells what a packet gives: a part of a picture, or several; or film grain."""
-        if Carried.FILM_GRAIN in self._carried:
+        """Whether only decoding tells what a packet gives: a part of a picture, or several, film grain.
+
+        Grain is seeded by the number of a picture, which a decoder counts from where it began.
+        """
+        self._has_grain |= Carried.FILM_GRAIN in units.carried
+        if self._has_grain or self._sets.has_several(_SPS):
             return True
         if not units.slices or not units.is_whole:
             return bool(units.slices)

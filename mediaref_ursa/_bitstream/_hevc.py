@@ -87,7 +87,7 @@ class HevcInspector:
     def __init__(self, extradata: bytes) -> None:
         self._sets = ParameterSets()
         self._carried = CarriedHeaders()
-        self._may_hide_pictures = False
+        self._may_hide_pictures = self._has_grain = False
         self._length_size = 0
         self._sequence_begins = True
         self._skips_leading = False
@@ -127,7 +127,10 @@ class HevcInspector:
         kind = units.kind
         restartable = self._sets.restartable and self._carried.is_empty
         uncertain = kind >= 0 and units.first_slices != 1
-        uncertain |= self._may_hide_pictures or units.drops_pictures or Carried.FILM_GRAIN in self._carried
+        self._has_grain |= Carried.FILM_GRAIN in units.carried
+        uncertain |= self._may_hide_pictures or units.drops_pictures
+        # Grain is seeded by the number of a picture, which a decoder counts from where it began.
+        uncertain |= self._has_grain or self._sets.has_several(_SPS)
         if kind < 0:
             return Traits(
                 random_access=False, shown=units.is_junk, uncertain=uncertain, restartable=restartable

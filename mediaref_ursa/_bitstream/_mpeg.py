@@ -9,7 +9,7 @@ from mediaref_ursa._bitstream._traits import Traits
 
 _SEQUENCE, _PICTURE, _EXTENSION, _USER_DATA = 0xB3, 0x00, 0xB5, 0xB2
 _SLICE_FIRST, _SLICE_LAST = 0x01, 0xAF
-_SEQUENCE_EXTENSION, _QUANT_MATRIX_EXTENSION, _PICTURE_CODING_EXTENSION = 1, 3, 8
+_SEQUENCE_EXTENSION, _DISPLAY_EXTENSION, _QUANT_MATRIX_EXTENSION, _PICTURE_CODING_EXTENSION = 1, 2, 3, 8
 _INTRA, _BIDIRECTIONAL = 1, 3
 _FRAME = 3  # picture_structure
 _TMPGENC = b"TMPGEXS"  # FFmpeg decodes the DC coefficients of this encoder's pictures in its own way
@@ -28,6 +28,7 @@ class _Headers:
         structures: picture_structure of each picture that says it.
         pictures: How many picture headers.
         is_cut: Whether a picture lacks its first slice, or has none.
+        display: A sequence display extension, which says the colours.
         carried: User data that stay in force.
     """
 
@@ -40,6 +41,7 @@ class _Headers:
     pictures: int = 0
     is_cut: bool = False
     _awaits_slice: bool = False
+    display: bytes = b""
     carried: dict[str, bytes] = field(default_factory=dict)
 
     def add(self, code: int, body: bytes, unit: bytes) -> None:
@@ -63,6 +65,8 @@ class _Headers:
         kind = body[0] >> 4
         self.sequence_extension |= kind == _SEQUENCE_EXTENSION
         self.matrices |= kind == _QUANT_MATRIX_EXTENSION
+        if kind == _DISPLAY_EXTENSION:
+            self.display = body
         if kind == _PICTURE_CODING_EXTENSION:
             self.structures.append(body[2] & 3 if len(body) > 2 else _FRAME)
 
@@ -90,6 +94,7 @@ class Mpeg2Inspector:
         self._is_mpeg2 = _finds_sequence_extension(extradata)
         self._carried = CarriedHeaders()
         self._first_field: tuple[int, int] | None = None
+        self._displays: set[bytes] = set()
 
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
@@ -97,6 +102,8 @@ class Mpeg2Inspector:
         self._headers_in_band |= headers.sequence or headers.matrices
         self._is_mpeg2 |= headers.sequence_extension
         missing = self._carried.begin_packet(headers.carried)
+        if headers.sequence or headers.display:
+            self._displays.add(headers.display)
         is_second = self._is_second_field(headers)
         random_access = headers.kind == _INTRA and not is_second and self._knows_sequence(headers)
         random_access &= headers.is_whole
@@ -105,10 +112,18 @@ class Mpeg2Inspector:
             random_access=random_access,
             shown=headers.pictures > 0,
             discardable=headers.kind == _BIDIRECTIONAL and not changes,
-            uncertain=headers.pictures > 1 + _is_field_pair(headers) or not headers.is_whole,
+            uncertain=self._is_uncertain(headers),
             lone_field=headers.lone_parity is not None,
             start_headers=b"".join(missing) if random_access else b"",
         )
+
+    def _is_uncertain(self, headers: _Headers) -> bool:
+        """Whether only decoding tells what a packet gives: a part of a picture, or several.
+
+        Decoders keep the colours of a sequence display extension where later sequences have none.
+        """
+        several = headers.pictures > 1 + _is_field_pair(headers)
+        return several or not headers.is_whole or len(self._displays) > 1
 
     def _knows_sequence(self, headers: _Headers) -> bool:
         if headers.sequence:

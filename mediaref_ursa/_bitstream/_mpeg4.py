@@ -37,6 +37,9 @@ class Mpeg4Inspector:
         self._carried.begin_packet(self._configured)
         self._vol = _find_vol(extradata)
         self._has_bidirectional = False
+        self._configurations = {
+            (key, header) for key, header in self._configured.items() if key[0] != "user data"
+        }
 
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
@@ -44,6 +47,7 @@ class Mpeg4Inspector:
         vops = list(_vops(raw))
         found = dict(_headers(raw[: vops[0] if vops else len(raw)]))
         missing = self._carried.begin_packet(found)
+        self._configurations |= {(key, header) for key, header in found.items() if key[0] != "user data"}
         self._vol = _find_vol(raw) or self._vol
         types = [raw[position] >> 6 for position in vops]
         coded = all(self._is_coded(raw[position : position + 16]) for position in vops)
@@ -54,9 +58,14 @@ class Mpeg4Inspector:
             random_access=random_access,
             shown=bool(vops),
             discardable=types == [_BIDIRECTIONAL] and not (bound_to_the_first or self._carried.changed),
-            uncertain=len(vops) != 1 or not coded,
+            uncertain=len(vops) != 1 or not coded or self._changes_configuration,
             start_headers=self._not_configured(missing) if random_access else b"",
         )
+
+    @property
+    def _changes_configuration(self) -> bool:
+        """Whether headers of one kind differ: decoders keep the colours of one where another is silent."""
+        return len(self._configurations) > len({key for key, _ in self._configurations})
 
     def _not_configured(self, headers: tuple[bytes, ...]) -> bytes:
         return b"".join(header for header in headers if header not in self._configured.values())

@@ -25,9 +25,11 @@ class ParameterSets:
         self._container: dict[Key, bytes] = {}
         self._in_force: dict[Key, bytes] = {}
         self._differs = False
+        self._seen: dict[int, set[bytes]] = {}
 
     def add_container(self, key: Key, nal: bytes) -> None:
         """Record a parameter set of the codec configuration."""
+        self._seen.setdefault(key[0], set()).add(nal)
         self._container[key] = nal
         self._in_force[key] = nal
 
@@ -36,6 +38,8 @@ class ParameterSets:
         changed = {key for key, nal in found.items() if self._in_force.get(key) != nal}
         self.changed = bool(changed)
         if self.changed:
+            for key in changed:
+                self._seen.setdefault(key[0], set()).add(found[key])
             self._ever_changed |= changed
             self._in_force.update(found)
             self._differs = self._in_force != self._container
@@ -46,6 +50,10 @@ class ParameterSets:
     def begin_at(self, found: dict[Key, bytes]) -> None:
         """Note that decoding may begin with a packet of these sets."""
         self._relied_on |= self._in_force.keys() - found.keys()
+
+    def has_several(self, kind: int) -> bool:
+        """Whether sets of a NAL type differ: decoders keep the colours of one where another is silent."""
+        return len(self._seen.get(kind, ())) > 1
 
     @property
     def restartable(self) -> bool:

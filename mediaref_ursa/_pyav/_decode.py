@@ -20,8 +20,11 @@ from mediaref_ursa._pyav._palettes import give_palette
 _DECODERS = {"av1": "libdav1d"}
 """Decoders to use where FFmpeg's own of that name needs hardware."""
 
-_LEAVE_HOLES = frozenset({"mjpeg"})
-"""Decoders that give pictures with parts that they did not write, unmarked."""
+_LEAVE_HOLES = frozenset({"hevc", "mjpeg"})
+"""Decoders that give pictures with parts that they did not write, unmarked, and refuse them when told to.
+
+Those of lossless codecs and of VP8 do the same and cannot be told: only a check by decoding finds that.
+"""
 
 
 def largest_decoded(max_pixels: int) -> int:
