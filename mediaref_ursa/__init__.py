@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._decode_plan import DecodePlan
     from mediaref_ursa._errors import (
         BitDepthWarning,
+        CacheDirectoryWarning,
         CorruptMediaError,
         DamagedMediaWarning,
         FrameIndexError,
@@ -57,6 +58,7 @@ _HOMES = {
     "_data_uri": ("DataURI",),
     "_errors": (
         "BitDepthWarning",
+        "CacheDirectoryWarning",
         "CorruptMediaError",
         "DamagedMediaWarning",
         "FrameIndexError",
@@ -91,6 +93,7 @@ _NEED_VIDEO = frozenset({"_frame_index", "_lazy_video"})
 
 __all__ = [
     "BitDepthWarning",
+    "CacheDirectoryWarning",
     "CorruptMediaError",
     "Counters",
     "DamagedMediaWarning",

@@ -26,6 +26,7 @@
         ├── FrameIndexWarning        a frame index is not used: it is stale, or cannot be read
         ├── DamagedMediaWarning      frames of a video are lost: cut short, damaged, of repeated times
         ├── BitDepthWarning          values of more than 8 bits are given as 8 bits
+        ├── CacheDirectoryWarning    the caches are in a temporary directory: there is no home
         └── OutsideRecordingWarning  a slice has no frames, because it lies outside the recording
 
 A warning is given once for each file and process.
@@ -141,7 +142,7 @@ class UnsupportedMediaError(MediaRefError, ValueError):
 
 
 class MediaRefWarning(UserWarning):
-    """The base of the warnings about videos and their frame indexes."""
+    """The base of this library's warnings."""
 
 
 class FrameIndexWarning(MediaRefWarning):
@@ -154,6 +155,10 @@ class DamagedMediaWarning(MediaRefWarning):
 
 class BitDepthWarning(MediaRefWarning):
     """Gray values of more than 8 bits, such as depth in millimetres, are given as 8 bits."""
+
+
+class CacheDirectoryWarning(MediaRefWarning):
+    """The segment cache is in a temporary directory, because the user has no home directory."""
 
 
 class OutsideRecordingWarning(MediaRefWarning):

@@ -86,10 +86,15 @@ def _has_plain_shape(address: ipaddress.IPv6Address) -> bool:
     return int(address) >> 32 & 0xFDFFFFFF != 0x00005EFE
 
 
-def resolve(host: str, port: int) -> list[str]:
+def system_addresses(host: str, port: int) -> list[str]:
     """Ask the system for the addresses of a host, in the order in which they are to be tried."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(_with_scope(place) for *_, place in found))
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Ask for the addresses that are to be checked."""
+    return system_addresses(host, port)
 
 
 def _with_scope(place: tuple[Any, ...]) -> str:

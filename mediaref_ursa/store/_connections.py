@@ -130,27 +130,31 @@ class _TimedConnection(HTTPConnection):
     response_class = _TimedResponse
 
     def _new_conn(self) -> socket.socket:
-        return _connect(self, _addresses.resolve)
+        return _connect(self, _addresses.system_addresses, _open_socket)
 
 
 class _TimedSecureConnection(HTTPSConnection):
     response_class = _TimedResponse
 
     def _new_conn(self) -> socket.socket:
-        return _connect(self, _addresses.resolve)
+        return _connect(self, _addresses.system_addresses, _open_socket)
 
 
 class _GuardedConnection(_TimedConnection):
     def _new_conn(self) -> socket.socket:
-        return _connect(self, _addresses.checked_addresses)
+        return _connect(self, _addresses.checked_addresses, open_socket)
 
 
 class _GuardedSecureConnection(_TimedSecureConnection):
     def _new_conn(self) -> socket.socket:
-        return _connect(self, _addresses.checked_addresses)
+        return _connect(self, _addresses.checked_addresses, open_socket)
 
 
-def _connect(connection: HTTPConnection, look_up: Callable[[str, int], list[str]]) -> socket.socket:
+def _connect(
+    connection: HTTPConnection,
+    look_up: Callable[[str, int], list[str]],
+    open_one: Callable[..., socket.socket],
+) -> socket.socket:
     """Connect to the first address of a host that answers, looking the name up once.
 
     The host's name stays what its certificate and its answer are for.
@@ -160,7 +164,7 @@ def _connect(connection: HTTPConnection, look_up: Callable[[str, int], list[str]
     """
     try:
         addresses = _looked_up(partial(look_up, connection._dns_host.strip("[]"), connection.port))
-        found = _first_that_answers(connection, addresses)
+        found = _first_that_answers(connection, addresses, open_one)
     except TimeoutError as error:
         raise ConnectTimeoutError(connection, "no connection in time") from error
     except OSError as error:
@@ -188,7 +192,9 @@ def _looked_up(look_up: Callable[[], list[str]]) -> list[str]:
     raise TimeoutError("the host's name was not looked up in time")
 
 
-def _first_that_answers(connection: HTTPConnection, addresses: list[str]) -> socket.socket:
+def _first_that_answers(
+    connection: HTTPConnection, addresses: list[str], open_one: Callable[..., socket.socket]
+) -> socket.socket:
     """Try each address for as long as a connection may take, and all for as long as the operation may."""
     clock: Clock | None = getattr(_operation, "clock", None)
     refusal: OSError = OSError("the host has no address")
@@ -198,7 +204,7 @@ def _first_that_answers(connection: HTTPConnection, addresses: list[str]) -> soc
         if left_seconds is not None and left_seconds <= 0:
             raise TimeoutError("the deadline has passed")
         try:
-            found = open_socket(
+            found = open_one(
                 address,
                 connection.port,
                 timeout=_shorter(limit_seconds, left_seconds),
@@ -221,9 +227,13 @@ def _shorter(limit_seconds: Any, left_seconds: float | None) -> Any:
     return min(limit_seconds, left_seconds) if isinstance(limit_seconds, int | float) else left_seconds
 
 
-def open_socket(address: str, port: int, **options: Any) -> socket.socket:
-    """Connect to an IP address; as it is none of a name, nothing is looked up again."""
+def _open_socket(address: str, port: int, **options: Any) -> socket.socket:
     return create_connection((address, port), **options)
+
+
+def open_socket(address: str, port: int, **options: Any) -> socket.socket:
+    """Connect to a checked IP address; as it is none of a name, nothing is looked up again."""
+    return _open_socket(address, port, **options)
 
 
 class _TimedPool(HTTPConnectionPool):
