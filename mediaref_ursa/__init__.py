@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         MediaRefWarning,
         MissingExtraError,
         OutsideRecordingWarning,
+        ReentrantCallError,
         StoreError,
         UnsupportedMediaError,
     )
@@ -77,6 +78,7 @@ _HOMES = {
         "MediaRefWarning",
         "MissingExtraError",
         "OutsideRecordingWarning",
+        "ReentrantCallError",
         "StoreError",
         "UnsupportedMediaError",
     ),
@@ -121,6 +123,7 @@ __all__ = [
     "MediaRefWarning",
     "MissingExtraError",
     "OutsideRecordingWarning",
+    "ReentrantCallError",
     "StoreError",
     "UnsupportedMediaError",
     "batch_decode",

@@ -7,18 +7,19 @@ block that the work was begun in, also where it is done by another thread.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
+from mediaref_ursa._reentry import callers, short_lock, work_for
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-_lock = threading.RLock()  # a signal's handler may count while its thread does
+_lock = short_lock()
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Counters:
 
 def _take_new_lock() -> None:
     global _lock  # noqa: PLW0603 - at a fork another thread may hold it
-    _lock = threading.RLock()
+    _lock = short_lock()
 
 
 os.register_at_fork(after_in_child=_take_new_lock)
@@ -105,6 +106,7 @@ def count(**amounts: int) -> None:
 def in_this_context(function: Callable[P, T]) -> Callable[P, T]:
     """Return the function such that another thread counts for the blocks of this one; once for each call."""
     context = copy_context()
+    context.run(work_for, callers())
 
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         return context.run(function, *args, **kwargs)

@@ -17,6 +17,7 @@
     │   └── MediaChangedError        OSError             the object was replaced while it was read
     ├── CorruptMediaError            ValueError          not what a decoder or the index expects
     ├── LimitExceededError           ValueError          larger than a limit that protects the caller
+    ├── ReentrantCallError           RuntimeError        a signal's handler calls amid the call it interrupts
     └── UnsupportedMediaError        ValueError          a codec, container or image that cannot be decoded
 
 ::
@@ -139,6 +140,10 @@ class LimitExceededError(MediaRefError, ValueError):
 
 class UnsupportedMediaError(MediaRefError, ValueError):
     """A container, codec or image format that cannot be decoded here."""
+
+
+class ReentrantCallError(MediaRefError, RuntimeError):
+    """A signal's handler called amid the call that it interrupted, and would have to wait for that one."""
 
 
 class MediaRefWarning(UserWarning):

@@ -13,6 +13,8 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from mediaref_ursa._reentry import is_amid_change
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -53,7 +55,7 @@ class HelperThreads:
         self._unfinished.add(future)
         future.add_done_callback(self._unfinished.discard)
         self._jobs.put((future, lambda: function(*args, **kwargs)))
-        if self._threads < self._most:
+        if self._threads < self._most and not is_amid_change():
             thread = threading.Thread(
                 target=_do, args=(self._jobs,), name=f"{self._name}_{self._threads}", daemon=True
             )

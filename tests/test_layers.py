@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_keywords",
         "_interpreter_exit",
         "_helper_threads",
+        "_reentry",
         "_bitstream",
     ),
     (

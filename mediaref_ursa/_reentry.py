@@ -1,0 +1,90 @@
+"""Calls amid other calls of the same thread: what the handler of a signal does.
+
+Python calls a handler between two steps of whatever the main thread is doing, and goes on there only when the
+handler is done. A handler that calls this library may thus meet a lock of the very call that it interrupts;
+so may the threads that work for it. Nobody may wait for such a lock: the inner call is an error at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from mediaref_ursa._errors import ReentrantCallError
+
+_callers: ContextVar[tuple[int, ...]] = ContextVar("mediaref_ursa_callers", default=())
+_short_locks: list[weakref.ref[Any]] = []
+
+
+def callers() -> tuple[int, ...]:
+    """Return this thread and those that wait for what it does, by their identities."""
+    return (*_callers.get(), threading.get_ident())
+
+
+def work_for(others: tuple[int, ...]) -> None:
+    """Note, in this context, the threads that wait for what is done in it."""
+    _callers.set(others)
+
+
+def short_lock() -> Any:
+    """Return a re-entrant lock for a few steps that wait for nobody, known to :func:`is_amid_change`."""
+    lock = threading.RLock()
+    _short_locks.append(weakref.ref(lock, _short_locks.remove))
+    return lock
+
+
+def is_amid_change() -> bool:
+    """Return whether this thread holds a short lock: then it is in a handler, and may wait for no thread."""
+    locks = [reference() for reference in tuple(_short_locks)]
+    return any(lock is not None and lock._is_owned() for lock in locks)
+
+
+def refuse_amid_change() -> None:
+    """Refuse a call that comes amid a change of what calls share.
+
+    Raises:
+        ReentrantCallError: This thread holds a short lock.
+    """
+    if is_amid_change():
+        raise reentrant_call()
+
+
+def reentrant_call() -> ReentrantCallError:
+    """Return the error of a call that would have to wait for the one that it interrupts."""
+    return ReentrantCallError(
+        "this call came amid another one of the same thread, from a signal's handler or a finalizer, and "
+        "needs what that one holds; let the handler set a flag, and call when the other call is done"
+    )
+
+
+class LongLock:
+    """A lock for work that takes a while, known by the thread that holds it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._owner: int | None = None
+
+    @property
+    def is_held_by_caller(self) -> bool:
+        """Whether this thread holds it, or one that waits for what this one does."""
+        return self._owner is not None and self._owner in callers()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock.
+
+        Raises:
+            ReentrantCallError: This thread holds it, or one that waits for what this one does.
+        """
+        if self.is_held_by_caller:
+            raise reentrant_call()
+        with self._lock:
+            self._owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._owner = None
