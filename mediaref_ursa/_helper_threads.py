@@ -6,6 +6,7 @@ that Ctrl-C would wait for servers that do not answer. These are daemon threads 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -55,18 +56,22 @@ class HelperThreads:
         self._unfinished.add(future)
         future.add_done_callback(self._unfinished.discard)
         self._jobs.put((future, lambda: function(*args, **kwargs)))
-        if self._threads < self._most and not is_amid_change():
-            thread = threading.Thread(
-                target=_do, args=(self._jobs,), name=f"{self._name}_{self._threads}", daemon=True
-            )
-            try:
-                thread.start()
-                self._threads += 1
-            except (RuntimeError, MemoryError):
-                if not self._threads:
-                    self._jobs.put(None)
-                    _do(self._jobs)
+        if self._threads < self._most:
+            self._start_thread()
+        if not self._threads:
+            self._jobs.put(None)
+            _do(self._jobs)
         return future
+
+    def _start_thread(self) -> None:
+        """Start another thread, if that can be; in a signal's handler nobody may wait for one."""
+        if is_amid_change():
+            return
+        name = f"{self._name}_{self._threads}"
+        thread = threading.Thread(target=_do, args=(self._jobs,), name=name, daemon=True)
+        with contextlib.suppress(RuntimeError, MemoryError):
+            thread.start()
+            self._threads += 1
 
     def close(self) -> None:
         """Begin nothing more, and let the threads end once they are done."""

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from mediaref_ursa._errors import ReentrantCallError
+from mediaref_ursa._forking import is_importing
 
 _callers: ContextVar[tuple[int, ...]] = ContextVar("mediaref_ursa_callers", default=())
 _short_locks: list[weakref.ref[Any]] = []
@@ -44,12 +45,12 @@ def is_amid_change() -> bool:
 
 
 def refuse_amid_change() -> None:
-    """Refuse a call that comes amid a change of what calls share.
+    """Refuse a call that comes amid a change of what calls share, or an import of a part of this package.
 
     Raises:
-        ReentrantCallError: This thread holds a short lock.
+        ReentrantCallError: This thread holds a short lock, or is importing.
     """
-    if is_amid_change():
+    if is_amid_change() or is_importing(__name__.partition(".")[0]):
         raise reentrant_call()
 
 
@@ -68,11 +69,6 @@ class LongLock:
         self._lock = threading.RLock()
         self._owner: int | None = None
 
-    @property
-    def is_held_by_caller(self) -> bool:
-        """Whether this thread holds it, or one that waits for what this one does."""
-        return self._owner is not None and self._owner in callers()
-
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the lock.
@@ -80,7 +76,7 @@ class LongLock:
         Raises:
             ReentrantCallError: This thread holds it, or one that waits for what this one does.
         """
-        if self.is_held_by_caller:
+        if self._owner in callers():
             raise reentrant_call()
         with self._lock:
             self._owner = threading.get_ident()

@@ -20,7 +20,7 @@ from mediaref_ursa._cache._forks import forget_after_fork
 from mediaref_ursa._cache._ledger import Ledger, LedgerBusyError, Reservation, Swept
 from mediaref_ursa._cache._listing import Listings
 from mediaref_ursa._errors import StoreError
-from mediaref_ursa._reentry import LongLock
+from mediaref_ursa._reentry import short_lock
 
 _TOUCH_SECONDS = 60.0
 _RETRY_SECONDS = 60.0
@@ -88,7 +88,7 @@ class SegmentCache:
 
     def forget(self) -> None:
         """Begin anew, as after a fork: no lock held, nothing known of the directory."""
-        self._starting = LongLock()
+        self._starting = short_lock()
         self._is_started = False
         self._closed_until = self._read_only_until = 0.0
         for part in (self._ledger, self._listings, self._flights):
@@ -190,9 +190,7 @@ class SegmentCache:
             return True
         if not self.quota_bytes or time.monotonic() < self._closed_until:
             return False
-        if self._starting.is_held_by_caller:
-            return False
-        with self._starting.held():
+        with self._starting:
             return self._is_started or self._start()
 
     def _start(self) -> bool:
