@@ -25,8 +25,9 @@ _Job = tuple["Future[Any]", Callable[[], Any]]
 class HelperThreads:
     """A few threads that do what is submitted, first come first served; those of one call.
 
-    Leaving a ``with`` block waits for what has begun. Where the block is interrupted (KeyboardInterrupt,
-    SystemExit, GeneratorExit) nobody waits; whoever can tell the jobs that they are not wanted does so.
+    Leaving a ``with`` block waits for all; after an error, for what has begun. Where the block is interrupted
+    (KeyboardInterrupt, SystemExit, GeneratorExit) nobody waits; whoever can tell the jobs that they are not
+    wanted does so.
 
     Args:
         most: How many threads there are at most.
@@ -46,7 +47,10 @@ class HelperThreads:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        if kind is None:
+            self.close_when_done()
+        else:
+            self.close()
         if kind is None or issubclass(kind, Exception):
             wait(set(self._unfinished))
 

@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,15 @@ class TestHelperThreads:
             begun.set()
             go_on.wait(60)
 
-        with pytest.raises(KeyboardInterrupt), HelperThreads(1, "test") as threads:
-            futures = [threads.submit(work), threads.submit(work)]
-            begun.wait(60)
-            raise KeyboardInterrupt
+        def interrupted() -> None:
+            with HelperThreads(1, "test") as threads:
+                futures.extend([threads.submit(work), threads.submit(work)])
+                begun.wait(60)
+                raise KeyboardInterrupt
+
+        futures: list[Future[None]] = []
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
         assert not futures[0].done()
         assert futures[1].cancelled()
         go_on.set()
@@ -123,10 +129,14 @@ class TestHelperThreads:
             time.sleep(0.05)
             done.append(1)
 
-        with pytest.raises(ValueError, match="x"), HelperThreads(1, "test") as threads:
-            threads.submit(work)
-            begun.wait(60)
-            raise ValueError("x")
+        def failing() -> None:
+            with HelperThreads(1, "test") as threads:
+                threads.submit(work)
+                begun.wait(60)
+                raise ValueError("x")
+
+        with pytest.raises(ValueError, match="x"):
+            failing()
         assert done == [1]
 
     def test_without_threads_the_caller_does_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
