@@ -7,9 +7,10 @@ so may the threads that work for it. Nobody may wait for such a lock: the inner 
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -18,7 +19,15 @@ from mediaref_ursa._errors import ReentrantCallError
 from mediaref_ursa._forking import is_importing
 
 _callers: ContextVar[tuple[int, ...]] = ContextVar("mediaref_ursa_callers", default=())
-_short_locks: list[weakref.ref[Any]] = []
+_short_locks: list[_LockReference] = []
+
+
+class _LockReference(weakref.ref[Any]):
+    """Refers to a lock of one process: what a thread held at a fork may outlive it in the child."""
+
+    def __init__(self, lock: Any, forget: Callable[[_LockReference], None]) -> None:
+        super().__init__(lock, forget)
+        self.pid = os.getpid()
 
 
 def callers() -> tuple[int, ...]:
@@ -34,13 +43,14 @@ def work_for(others: tuple[int, ...]) -> None:
 def short_lock() -> Any:
     """Return a re-entrant lock for a few steps that wait for nobody, known to :func:`is_amid_change`."""
     lock = threading.RLock()
-    _short_locks.append(weakref.ref(lock, _short_locks.remove))
+    _short_locks.append(_LockReference(lock, _short_locks.remove))
     return lock
 
 
 def is_amid_change() -> bool:
     """Return whether this thread holds a short lock: then it is in a handler, and may wait for no thread."""
-    locks = [reference() for reference in tuple(_short_locks)]
+    pid = os.getpid()
+    locks = [reference() for reference in tuple(_short_locks) if reference.pid == pid]
     return any(lock is not None and lock._is_owned() for lock in locks)
 
 

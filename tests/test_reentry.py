@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -103,6 +104,14 @@ def test_only_the_thread_that_changes_is_refused(amid_change: Any) -> None:
     thread.join()
     assert found == [False]
     assert _reentry.is_amid_change()
+
+
+def test_what_was_held_at_a_fork_is_not_held_in_the_child(amid_change: Any) -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(int(_reentry.is_amid_change()))
+    assert os.waitpid(child, 0)[1] == 0
+    assert amid_change._is_owned()
 
 
 def test_locks_that_are_gone_are_not_looked_at() -> None:
