@@ -26,7 +26,7 @@ class _LockReference(weakref.ref[Any]):
     """Refers to a lock of one process: what a thread held at a fork may outlive it in the child."""
 
     def __init__(self, lock: Any, forget: Callable[[_LockReference], None]) -> None:
-        super().__init__(lock, forget)
+        super().__init__(lock, forget)  # type: ignore[call-arg] # typeshed knows __new__ only
         self.pid = os.getpid()
 
 
