@@ -13,7 +13,7 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-from mediaref_ursa._reentry import callers, short_lock, work_for
+from mediaref_ursa._reentry import short_lock
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,7 +106,6 @@ def count(**amounts: int) -> None:
 def in_this_context(function: Callable[P, T]) -> Callable[P, T]:
     """Return the function such that another thread counts for the blocks of this one; once for each call."""
     context = copy_context()
-    context.run(work_for, callers())
 
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         return context.run(function, *args, **kwargs)

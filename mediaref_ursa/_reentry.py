@@ -1,8 +1,8 @@
 """Calls amid other calls of the same thread: what the handler of a signal does.
 
 Python calls a handler between two steps of whatever the main thread is doing, and goes on there only when the
-handler is done. A handler that calls this library may thus meet a lock of the very call that it interrupts;
-so may the threads that work for it. Nobody may wait for such a lock: the inner call is an error at once.
+handler is done. A handler that calls this library may thus meet a lock of the very call that it interrupts.
+Nobody may wait for such a lock: the inner call is an error at once.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 from mediaref_ursa._errors import ReentrantCallError
 from mediaref_ursa._forking import is_importing
 
-_callers: ContextVar[tuple[int, ...]] = ContextVar("mediaref_ursa_callers", default=())
 _short_locks: list[_LockReference] = []
 
 
@@ -28,16 +26,6 @@ class _LockReference(weakref.ref[Any]):
     def __init__(self, lock: Any, forget: Callable[[_LockReference], None]) -> None:
         super().__init__(lock, forget)  # type: ignore[call-arg] # typeshed knows __new__ only
         self.pid = os.getpid()
-
-
-def callers() -> tuple[int, ...]:
-    """Return this thread and those that wait for what it does, by their identities."""
-    return (*_callers.get(), threading.get_ident())
-
-
-def work_for(others: tuple[int, ...]) -> None:
-    """Note, in this context, the threads that wait for what is done in it."""
-    _callers.set(others)
 
 
 def short_lock() -> Any:
@@ -84,9 +72,9 @@ class LongLock:
         """Hold the lock.
 
         Raises:
-            ReentrantCallError: This thread holds it, or one that waits for what this one does.
+            ReentrantCallError: This thread holds it.
         """
-        if self._owner in callers():
+        if self._owner == threading.get_ident():
             raise reentrant_call()
         with self._lock:
             self._owner = threading.get_ident()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from mediaref_ursa._cache._entry import SegmentKey, Span
 from mediaref_ursa._errors import StoreError
-from mediaref_ursa._reentry import callers, short_lock
+from mediaref_ursa._reentry import short_lock
 
 Fetch = Callable[[Sequence[tuple[int, int]]], Sequence[bytes]]
 """Fetches ``(offset, length)`` pairs, each whole."""
@@ -51,7 +51,7 @@ class Flights:
                 keep(span, found[span])  # still claimed: who comes now need not fetch it again
         failed = []
         for span, future in others.items():
-            if future.thread in callers():  # it waits for this one: see _reentry
+            if future.thread == threading.get_ident():  # a signal's handler: see _reentry
                 failed.append(span)
             elif future.exception() is None:
                 found[span] = future.result()

@@ -31,7 +31,6 @@ from mediaref_ursa._cache._inventory import (
     remove_litter,
     take_inventory,
 )
-from mediaref_ursa._reentry import callers
 from mediaref_ursa._uri_text import redact
 
 LOCK_TIMEOUT_SECONDS = 10.0
@@ -253,7 +252,8 @@ class Ledger:
             OSError: The directory cannot be written.
         """
         deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
-        if self._owner in callers() or not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_SECONDS):
+        is_mine = self._owner == threading.get_ident()
+        if is_mine or not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_SECONDS):
             raise LedgerBusyError
         try:
             self._owner = threading.get_ident()
