@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._decode_plan import DecodePlan
     from mediaref_ursa._errors import (
         BitDepthWarning,
+        CacheDirectoryWarning,
         CorruptMediaError,
         DamagedMediaWarning,
         FrameIndexError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         MediaRefWarning,
         MissingExtraError,
         OutsideRecordingWarning,
+        ReentrantCallError,
         StoreError,
         UnsupportedMediaError,
     )
@@ -57,6 +59,7 @@ _HOMES = {
     "_data_uri": ("DataURI",),
     "_errors": (
         "BitDepthWarning",
+        "CacheDirectoryWarning",
         "CorruptMediaError",
         "DamagedMediaWarning",
         "FrameIndexError",
@@ -75,6 +78,7 @@ _HOMES = {
         "MediaRefWarning",
         "MissingExtraError",
         "OutsideRecordingWarning",
+        "ReentrantCallError",
         "StoreError",
         "UnsupportedMediaError",
     ),
@@ -91,6 +95,7 @@ _NEED_VIDEO = frozenset({"_frame_index", "_lazy_video"})
 
 __all__ = [
     "BitDepthWarning",
+    "CacheDirectoryWarning",
     "CorruptMediaError",
     "Counters",
     "DamagedMediaWarning",
@@ -118,6 +123,7 @@ __all__ = [
     "MediaRefWarning",
     "MissingExtraError",
     "OutsideRecordingWarning",
+    "ReentrantCallError",
     "StoreError",
     "UnsupportedMediaError",
     "batch_decode",

@@ -17,6 +17,7 @@ from mediaref_ursa._errors import MediaRefError
 from mediaref_ursa._interpreter_exit import working
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy
+from mediaref_ursa._reentry import refuse_amid_change
 from mediaref_ursa._time import TOLERANCE_NS
 from mediaref_ursa._wording import counted
 
@@ -210,8 +211,12 @@ def cleanup_cache() -> None:
 
     What is on disk stays: see ``mediaref-ursa cache clear``.
 
+    Raises:
+        ReentrantCallError: A signal's handler calls amid a change of what is held.
+
     >>> cleanup_cache()
     """
+    refuse_amid_change()
     for module, forget in (
         ("mediaref_ursa._pyav._decoders", "let_decoders_go"),
         ("mediaref_ursa._crew", "let_threads_go"),

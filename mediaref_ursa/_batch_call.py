@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import operator
 import os
+import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from mediaref_ursa._counting import in_this_context
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import MediaChangedError, MediaRefError, memory_limits
 from mediaref_ursa._frame_rows import DecodedFrame, FrameRows, new_array
+from mediaref_ursa._helper_threads import HelperThreads
 from mediaref_ursa._images import load_image
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
@@ -29,6 +30,7 @@ from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import is_local
 from mediaref_ursa.store._local import place_of
+from mediaref_ursa.store._retry import stopped_by
 
 if TYPE_CHECKING:
     from mediaref_ursa._execute import Engine
@@ -292,10 +294,17 @@ class Batch:
         workers = min(len(far), _OPENED_AT_ONCE)
         if workers < 2:
             return {uri: self._open_or_error(uri, ask_store) for uri in uris}
-        with ThreadPoolExecutor(workers, thread_name_prefix="mediaref-open") as pool:
-            opened = {uri: pool.submit(in_this_context(self._open_or_error), uri, ask_store) for uri in far}
-            near = {uri: self._open_or_error(uri, ask_store) for uri in uris if is_local(uri)}
-            return {uri: opened[uri].result() if uri in opened else near[uri] for uri in uris}
+        stop = threading.Event()
+        with HelperThreads(workers, "mediaref-open") as threads, stopped_by(stop):
+            try:
+                opened = {
+                    uri: threads.submit(in_this_context(self._open_or_error), uri, ask_store) for uri in far
+                }
+                near = {uri: self._open_or_error(uri, ask_store) for uri in uris if is_local(uri)}
+                return {uri: opened[uri].result() if uri in opened else near[uri] for uri in uris}
+            except BaseException:
+                stop.set()
+                raise
 
     def _open_or_error(self, uri: str, ask_store: bool) -> VideoSource | MediaRefError:
         try:

@@ -6,15 +6,20 @@ block that the work was begun in, also where it is done by another thread.
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
+
+from mediaref_ursa._reentry import short_lock
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+_lock = short_lock()
 
 
 @dataclass
@@ -34,17 +39,16 @@ class Counters:
     bytes_from_cache: int = 0
     packets_decoded: int = 0
     frames: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, **amounts: int) -> None:
         """Add to some of the counts."""
-        with self._lock:
+        with _lock:
             for name, amount in amounts.items():
                 setattr(self, name, getattr(self, name) + amount)
 
     def copy(self) -> Counters:
         """Return the counts as they are now."""
-        with self._lock:
+        with _lock:
             return Counters(
                 self.requests,
                 self.bytes_fetched,
@@ -53,6 +57,13 @@ class Counters:
                 self.frames,
             )
 
+
+def _take_new_lock() -> None:
+    global _lock  # noqa: PLW0603 - at a fork another thread may hold it
+    _lock = short_lock()
+
+
+os.register_at_fork(after_in_child=_take_new_lock)
 
 _total = Counters()
 _counting: ContextVar[tuple[Counters, ...]] = ContextVar("mediaref_ursa_counting", default=())

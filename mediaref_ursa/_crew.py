@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
+from mediaref_ursa._cache._forks import forget_after_fork
 from mediaref_ursa._counting import in_this_context
+from mediaref_ursa._errors import MediaRefError
+from mediaref_ursa._reentry import is_amid_change, short_lock
+from mediaref_ursa.store._retry import stopped_by
 
 T = TypeVar("T")
 
@@ -39,7 +43,20 @@ class Crew(Generic[T]):
         self._running = self._idle = 0
         self._has_ended = False
         self._error: BaseException | None = None
+        self._helpers: list[Future[None]] = []
+        self._stop = threading.Event()
         self._changed = threading.Condition()
+
+    def forget(self) -> None:
+        """End in a forked child, which has none of the helpers, and not what they were doing."""
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        if self._helpers:
+            self._helpers = []
+            self._has_ended = True
+            self._error = MediaRefError(
+                "this call was begun before the process forked, and its threads are not here; call again"
+            )
 
     def results(self, jobs: Iterable[Callable[[], Iterable[T]]]) -> Iterator[T]:
         """Do jobs and yield their results as they come.
@@ -50,15 +67,17 @@ class Crew(Generic[T]):
         if self._workers == 1:
             yield from self._alone()
             return
-        helpers = _threads.submit(self._help, self._workers - 1)
+        forget_after_fork(self)
+        with stopped_by(self._stop):
+            self._helpers = _threads.submit(self._help, self._workers - 1)
         try:
             yield from self._work()
         finally:
             self._end()
             self._when_ended()
-            for helper in helpers:
+            for helper in self._helpers:
                 helper.cancel()
-            wait(helpers)
+            wait(self._helpers)
             self._forget()
         if self._error is not None:
             raise self._error
@@ -132,6 +151,7 @@ class Crew(Generic[T]):
                 self._changed.notify_all()
 
     def _end(self) -> None:
+        self._stop.set()
         with self._changed:
             self._has_ended = True
             self._changed.notify_all()
@@ -145,12 +165,14 @@ class _Threads:
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = short_lock()
         self._pool: ThreadPoolExecutor | None = None
 
     def submit(self, function: Callable[[], None], times: int) -> list[Future[None]]:
         """Let threads call a function so often, and less often where the interpreter is ending."""
         futures: list[Future[None]] = []
+        if is_amid_change():
+            return futures
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="mediaref-decode")

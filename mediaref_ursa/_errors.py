@@ -17,6 +17,7 @@
     │   └── MediaChangedError        OSError             the object was replaced while it was read
     ├── CorruptMediaError            ValueError          not what a decoder or the index expects
     ├── LimitExceededError           ValueError          larger than a limit that protects the caller
+    ├── ReentrantCallError           RuntimeError        a signal's handler calls amid the call it interrupts
     └── UnsupportedMediaError        ValueError          a codec, container or image that cannot be decoded
 
 ::
@@ -26,6 +27,7 @@
         ├── FrameIndexWarning        a frame index is not used: it is stale, or cannot be read
         ├── DamagedMediaWarning      frames of a video are lost: cut short, damaged, of repeated times
         ├── BitDepthWarning          values of more than 8 bits are given as 8 bits
+        ├── CacheDirectoryWarning    the caches are in a temporary directory: there is no home
         └── OutsideRecordingWarning  a slice has no frames, because it lies outside the recording
 
 A warning is given once for each file and process.
@@ -140,8 +142,12 @@ class UnsupportedMediaError(MediaRefError, ValueError):
     """A container, codec or image format that cannot be decoded here."""
 
 
+class ReentrantCallError(MediaRefError, RuntimeError):
+    """A signal's handler called amid the call that it interrupted, and would have to wait for that one."""
+
+
 class MediaRefWarning(UserWarning):
-    """The base of the warnings about videos and their frame indexes."""
+    """The base of this library's warnings."""
 
 
 class FrameIndexWarning(MediaRefWarning):
@@ -154,6 +160,10 @@ class DamagedMediaWarning(MediaRefWarning):
 
 class BitDepthWarning(MediaRefWarning):
     """Gray values of more than 8 bits, such as depth in millimetres, are given as 8 bits."""
+
+
+class CacheDirectoryWarning(MediaRefWarning):
+    """The segment cache is in a temporary directory, because the user has no home directory."""
 
 
 class OutsideRecordingWarning(MediaRefWarning):

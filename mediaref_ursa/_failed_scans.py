@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Hashable
 
 from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, MediaRefError, UnsupportedMediaError
+from mediaref_ursa._reentry import short_lock
 
 _MAX_REMEMBERED = 1024
 _MAX_SECONDS = 600.0
@@ -26,7 +26,7 @@ class FailedScans:
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = short_lock()
         self._errors: OrderedDict[Hashable, tuple[float, MediaRefError]] = OrderedDict()
 
     def clear(self) -> None:

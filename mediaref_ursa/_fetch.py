@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 
 import numpy as np
 
+from mediaref_ursa._cache._forks import forget_after_fork
 from mediaref_ursa._counting import in_this_context
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import CorruptMediaError, StoreError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import UNKNOWN, EncodedPacket, SegmentTable
+from mediaref_ursa._helper_threads import HelperThreads
 from mediaref_ursa._ranges import MergedRanges, merge_ranges
 from mediaref_ursa._reads import FetchOptions, ReadPlan, RunReads
 from mediaref_ursa._scan_uri import reader_of
@@ -182,7 +184,7 @@ class _ReadAhead:
 
     A read is let go when all runs that it serves have passed it. Reads are sent while they fit into the
     bytes that may be in flight; one that a decoder waits for is sent at once, so that nobody waits for
-    bytes that wait for him.
+    bytes that wait for him. A forked child has none of the threads, and sends anew what they had not given.
     """
 
     def __init__(self, plan: DecodePlan, sources: Sequence[VideoSource], runs: Sequence[int]) -> None:
@@ -197,18 +199,26 @@ class _ReadAhead:
         self._is_closed = threading.Event()
         self._waiting = iter(list(self._users))  # a dict keeps the order of first use
         self._next = next(self._waiting, None)
-        self._sent: dict[int, Future[bytes]] = {}
-        self._bytes_in_flight = 0
-        self._lock = threading.Lock()
-        workers = min(plan.fetch.max_requests, len(self._users))
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="mediaref-fetch")
+        self._workers = min(plan.fetch.max_requests, len(self._users))
+        self.forget()
+        forget_after_fork(self)
         with self._lock:
             self._send_what_fits()
+
+    def forget(self) -> None:
+        """Begin without threads, and without a lock that one of them may have held."""
+        if self._is_closed.is_set():
+            return
+        self._is_closed = threading.Event()
+        self._lock = threading.RLock()
+        self._sent: dict[int, Future[bytes]] = {}
+        self._bytes_in_flight = 0
+        self._threads = HelperThreads(self._workers, "mediaref-fetch")
 
     def close(self) -> None:
         """Send nothing more, and let nobody wait. What is under way ends by itself."""
         self._is_closed.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def packets(self, run: int, table: SegmentTable, rows: Int64Array) -> Iterator[EncodedPacket]:
         """Yield a run's packets, waiting for each read as it is needed."""
@@ -252,6 +262,8 @@ class _ReadAhead:
         with self._lock:
             while read not in self._sent and self._next is not None and not self._is_closed.is_set():
                 self._send_next()
+            if read not in self._sent and not self._is_closed.is_set():
+                self._send(read)  # sent before a fork
             future = self._sent.get(read)
         while future is not None and not self._is_closed.is_set():
             if wait([future], timeout=_LOOK_SECONDS).done:
@@ -278,8 +290,11 @@ class _ReadAhead:
         read, self._next = self._next, next(self._waiting, None)
         if not self._users[read]:  # those who wanted it have given up
             return
+        self._send(read)
+
+    def _send(self, read: int) -> None:
         self._bytes_in_flight += self._reads.reads[read].length
-        self._sent[read] = self._pool.submit(in_this_context(self._fetch), read)
+        self._sent[read] = self._threads.submit(in_this_context(self._fetch), read)
 
     def _fetch(self, read: int) -> bytes:
         wanted = self._reads.reads[read]

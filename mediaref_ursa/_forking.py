@@ -68,6 +68,19 @@ def imports_in_other_threads() -> list[str]:
     return [name for name, lock in locks if getattr(lock, "owner", own) != own]
 
 
+def is_importing(package: str) -> bool:
+    """Return whether an import of a package has begun and not ended in this thread.
+
+    >>> is_importing("mediaref_ursa")
+    False
+    """
+    me = threading.get_ident()
+    for name, reference in list(_module_locks.items()):
+        if name.partition(".")[0] == package and getattr(reference(), "owner", None) == me:
+            return True
+    return False
+
+
 def _has_to_wait() -> bool:
     return any(name.partition(".")[0] in _PACKAGES for name in imports_in_other_threads())
 

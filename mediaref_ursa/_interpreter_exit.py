@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from mediaref_ursa._reentry import refuse_amid_change, short_lock
+
 T = TypeVar("T")
 
 _MAX_WAIT_SECONDS = 5.0
@@ -32,7 +34,7 @@ class _Work:
 
     def clear(self) -> None:
         """Forget the threads, which a forked child does not have."""
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = threading.Condition(short_lock())
         self._inside: Counter[threading.Thread] = Counter()
         self._leaving: list[threading.Thread] = []
         self._is_ending = False
@@ -41,8 +43,10 @@ class _Work:
         """Note the thread; end it where it is a daemon and the interpreter is ending.
 
         Raises:
+            ReentrantCallError: A signal's handler calls amid a change of what calls share.
             SystemExit: It must not go on.
         """
+        refuse_amid_change()
         thread = threading.current_thread()
         with self._changed:
             if self._is_ending and thread.daemon:

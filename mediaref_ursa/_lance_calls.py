@@ -14,7 +14,6 @@ import re
 import resource
 import signal
 import sys
-import threading
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
@@ -41,6 +40,7 @@ from mediaref_ursa._lance_process import (
     send,
 )
 from mediaref_ursa._process_limits import limit_next_memory, lower_limit
+from mediaref_ursa._reentry import LongLock
 
 __all__ = [
     "LanceCallError",
@@ -236,11 +236,11 @@ class _Helper(HelperProcess):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asking = threading.Lock()
+        self.asking = LongLock()
 
     def ask(self, request: dict[str, Any], table: pa.Table | None) -> Answer:
         """Send a request and wait for its answer; where the process is gone, another one is asked."""
-        with self.asking:
+        with self.asking.held():
             try:
                 return self.ask_once(request, table, None)
             except LanceProcessError:  # it was killed, perhaps by a system that was short of memory
@@ -248,13 +248,13 @@ class _Helper(HelperProcess):
 
     def forget(self) -> None:
         """Leave the parent's process to the parent; called in a forked child."""
-        self.asking = threading.Lock()
+        self.asking = LongLock()
         super().forget()
 
 
 def stop_helper() -> None:
     """End the processes that answer for this one; the next question starts another."""
-    with _helper.asking:
+    with _helper.asking.held():
         _helper.stop()
     guarded_helpers.stop()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-import threading
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +20,9 @@ from mediaref_ursa._cache._cache import CacheInfo, SegmentCache, forget_warning
 from mediaref_ursa._cache._entry import SegmentKey
 from mediaref_ursa._cache._forks import forget_after_fork
 from mediaref_ursa._cache._ledger import Swept
-from mediaref_ursa._errors import StoreError
+from mediaref_ursa._errors import CacheDirectoryWarning, StoreError
+from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._warnings import warn_once
 
 __all__ = [
     "CacheInfo",
@@ -36,9 +37,20 @@ __all__ = [
 DIRECTORY_VARIABLE = "MEDIAREF_URSA_CACHE"
 LIMIT_VARIABLE = "MEDIAREF_URSA_CACHE_LIMIT"
 
-_DEFAULT_CACHE_DIR: str | os.PathLike[str] = (
-    platformdirs.user_cache_path("mediaref-ursa", appauthor=False) / "segments"
-)
+
+def _temporary_directory() -> Path:
+    """Return where the cache is for a user without a home, as in some containers."""
+    return Path(tempfile.gettempdir()) / f"mediaref-ursa-segments-{os.geteuid()}"
+
+
+def _platform_directory() -> Path:
+    try:
+        return platformdirs.user_cache_path("mediaref-ursa", appauthor=False) / "segments"
+    except RuntimeError:  # HOME is not set, and the user has no entry in the password database
+        return _temporary_directory()
+
+
+_DEFAULT_CACHE_DIR: str | os.PathLike[str] = _platform_directory()
 _DEFAULT_CACHE_QUOTA_GB: float = 50
 _BUILT_IN = _DEFAULT_CACHE_DIR, _DEFAULT_CACHE_QUOTA_GB
 
@@ -52,14 +64,26 @@ _UNITS: Mapping[str, int] = {
 
 
 def cache_directory() -> Path:
-    """Return where the segment cache is, as the module, the environment or the platform says."""
+    """Return where the segment cache is, as the module, the environment or the platform says.
+
+    Warns:
+        CacheDirectoryWarning: It is a temporary one, since this user has no home; once a process.
+    """
     directory = _DEFAULT_CACHE_DIR
     if directory == _BUILT_IN[0]:
         directory = os.environ.get(DIRECTORY_VARIABLE) or directory
     try:
-        return Path(directory).expanduser().absolute()
-    except RuntimeError:  # a user without a home, as in some containers
-        return Path(tempfile.gettempdir()) / f"mediaref-ursa-segments-{os.geteuid()}"
+        found = Path(directory).expanduser().absolute()
+    except RuntimeError:
+        found = _temporary_directory()
+    if found == _temporary_directory():
+        warn_once(
+            CacheDirectoryWarning,
+            "the cache is in this temporary directory, because the user has no home directory; to keep it, "
+            f"set HOME, or name a directory in {DIRECTORY_VARIABLE}",
+            uri=str(found),
+        )
+    return found
 
 
 def cache_quota_bytes() -> int:
@@ -105,7 +129,7 @@ class _Current:
 
     def forget(self) -> None:
         """Take a lock that nobody holds; the cache forgets for itself."""
-        self.lock = threading.Lock()
+        self.lock = short_lock()
 
 
 _current = _Current()

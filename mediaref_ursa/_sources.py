@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +33,7 @@ from mediaref_ursa._frame_index import LanceFrameIndex
 from mediaref_ursa._frame_table import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
 from mediaref_ursa._guarded_scan import scan_video
 from mediaref_ursa._open_store import open_store
+from mediaref_ursa._reentry import LongLock, refuse_amid_change, short_lock
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place, is_local, is_remote, local_path, scheme_of
 from mediaref_ursa._warnings import warn_once
@@ -106,6 +106,7 @@ def open_source(
         InvalidReferenceError: It leads out of the base directory.
         MediaRefError: As stores and the scan raise.
     """
+    refuse_amid_change()
     place = absolute_place(uri) if store is None else uri
     found_in = open_store(place, store, storage_options, access)
     if frame_index is not None:
@@ -383,8 +384,8 @@ class _SourceCache:
         self._new_locks()
 
     def _new_locks(self) -> None:
-        self._lock = threading.Lock()
-        self._building: dict[object, threading.Lock] = {}
+        self._lock = short_lock()
+        self._building: dict[object, LongLock] = {}
 
     def survive_forks(self) -> None:
         """Let a forked child keep what is here: it is forked while no thread changes it."""
@@ -408,9 +409,9 @@ class _SourceCache:
             if source is not None:
                 self._sources.move_to_end(key)
                 return source
-            building = self._building.setdefault(key, threading.Lock())
+            building = self._building.setdefault(key, LongLock())
         try:
-            with building:
+            with building.held():
                 with self._lock:
                     source = self._sources.get(key)
                 if source is None:

@@ -51,6 +51,7 @@ BUILTINS = {
     "MediaChangedError": (OSError,),
     "CorruptMediaError": (ValueError,),
     "LimitExceededError": (ValueError,),
+    "ReentrantCallError": (RuntimeError,),
     "UnsupportedMediaError": (ValueError,),
 }
 TREE = {

@@ -31,6 +31,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_forking",
         "_keywords",
         "_interpreter_exit",
+        "_helper_threads",
+        "_reentry",
         "_bitstream",
     ),
     (

@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
+import mediaref_ursa
 from mediaref_ursa import StoreError, _segment_cache
 from mediaref_ursa._cache import _cache, _entry, _ledger
 from mediaref_ursa._cache._entry import BLOCK_BYTES, Span, disk_bytes
@@ -842,3 +843,41 @@ def test_sizes_that_are_none(text: str, monkeypatch: pytest.MonkeyPatch) -> None
 
     with pytest.raises(StoreError, match="such as 50GB or 500MB.*MEDIAREF_URSA_CACHE_LIMIT"):
         segment_cache()
+
+
+NO_HOME = """
+import os, pwd, sys, warnings
+os.environ.pop("HOME", None), os.environ.pop("XDG_CACHE_HOME", None)
+
+def no_entry(*_):
+    raise KeyError("uid not found")
+
+pwd.getpwuid = no_entry
+warnings.simplefilter("always")
+from mediaref_ursa import CacheDirectoryWarning, MediaRefWarning
+with warnings.catch_warnings(record=True) as given:
+    warnings.simplefilter("always")
+    from mediaref_ursa._segment_cache import cache_directory, segment_cache
+    assert cache_directory() == cache_directory() == segment_cache().directory
+assert [warning.category for warning in given] == [CacheDirectoryWarning], given
+assert issubclass(CacheDirectoryWarning, MediaRefWarning)
+assert os.environ["TMPDIR"] in str(cache_directory()) and "MEDIAREF_URSA_CACHE" in str(given[0].message)
+os.environ["MEDIAREF_URSA_CACHE"] = sys.argv[1]
+assert str(cache_directory()) == sys.argv[1]
+"""
+
+
+def test_a_user_without_a_home_has_a_temporary_cache(tmp_path: Path) -> None:
+    """As in containers that run under a number that has no entry in the password database."""
+    kept = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONHOME")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-c", NO_HOME, str(tmp_path / "named")],
+        env={**environment, "TMPDIR": str(tmp_path)},
+        cwd=Path(mediaref_ursa.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -9,12 +9,21 @@ from contextlib import contextmanager
 
 from mediaref_ursa._cache._entry import SegmentKey, Span
 from mediaref_ursa._errors import StoreError
+from mediaref_ursa._reentry import short_lock
 
 Fetch = Callable[[Sequence[tuple[int, int]]], Sequence[bytes]]
 """Fetches ``(offset, length)`` pairs, each whole."""
 
 Keep = Callable[[Span, bytes], None]
 """Puts a fetched range on disk; never fails."""
+
+
+class Flight(Future[bytes]):
+    """One range that is under way, and the thread that fetches it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
 
 
 class Flights:
@@ -29,8 +38,8 @@ class Flights:
 
     def forget(self) -> None:
         """Begin anew: the threads that fetched are not in a forked child."""
-        self._lock = threading.Lock()
-        self._under_way: dict[tuple[SegmentKey, Span], Future[bytes]] = {}
+        self._lock = short_lock()
+        self._under_way: dict[tuple[SegmentKey, Span], Flight] = {}
 
     def fetch(self, key: SegmentKey, spans: Sequence[Span], fetch: Fetch, keep: Keep) -> dict[Span, bytes]:
         """Return the bytes of each range, fetched here or by another thread."""
@@ -42,7 +51,9 @@ class Flights:
                 keep(span, found[span])  # still claimed: who comes now need not fetch it again
         failed = []
         for span, future in others.items():
-            if future.exception() is None:
+            if future.thread == threading.get_ident():  # a signal's handler: see _reentry
+                failed.append(span)
+            elif future.exception() is None:
                 found[span] = future.result()
             else:  # perhaps it was interrupted, or its store is another one
                 failed.append(span)
@@ -52,15 +63,15 @@ class Flights:
     @contextmanager
     def _claimed(
         self, key: SegmentKey, spans: Sequence[Span]
-    ) -> Iterator[tuple[dict[Span, Future[bytes]], dict[Span, Future[bytes]]]]:
+    ) -> Iterator[tuple[dict[Span, Flight], dict[Span, Flight]]]:
         """Split ranges into those that this thread fetches and those that others do."""
-        own: dict[Span, Future[bytes]] = {}
-        others: dict[Span, Future[bytes]] = {}
+        own: dict[Span, Flight] = {}
+        others: dict[Span, Flight] = {}
         with self._lock:
             for span in spans:
                 other = self._under_way.get((key, span))
                 if other is None:
-                    own[span] = self._under_way[key, span] = Future()
+                    own[span] = self._under_way[key, span] = Flight()
                 else:
                     others[span] = other
         try:

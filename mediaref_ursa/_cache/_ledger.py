@@ -109,6 +109,7 @@ class Ledger:
     def forget(self) -> None:
         """Begin anew, with a lock that nobody holds."""
         self._thread_lock = threading.Lock()
+        self._owner: int | None = None
 
     def start(self) -> None:
         """Remove what dead processes left, and keep the quota.
@@ -251,9 +252,11 @@ class Ledger:
             OSError: The directory cannot be written.
         """
         deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
-        if not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_SECONDS):
+        is_mine = self._owner == threading.get_ident()
+        if is_mine or not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_SECONDS):
             raise LedgerBusyError
         try:
+            self._owner = threading.get_ident()
             descriptor = self._locked_account(deadline)
             try:
                 account = Account.from_line(os.pread(descriptor, _ACCOUNT_BYTES, 0))
@@ -267,6 +270,7 @@ class Ledger:
             finally:
                 close_lockable(descriptor)
         finally:
+            self._owner = None
             self._thread_lock.release()
 
     def _locked_account(self, deadline: float) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from bisect import bisect_right
 from collections import OrderedDict
@@ -11,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mediaref_ursa._cache._entry import Span, span_named
+from mediaref_ursa._reentry import short_lock
 
 _MAX_LISTINGS = 64
 _SETTLED_NS = 100_000_000
@@ -61,7 +61,7 @@ class Listings:
 
     def forget(self) -> None:
         """Begin anew."""
-        self._lock = threading.Lock()
+        self._lock = short_lock()
         self._kept: OrderedDict[Path, tuple[tuple[int, int], Listing]] = OrderedDict()
 
     def of(self, folder: Path) -> Listing:

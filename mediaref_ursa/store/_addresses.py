@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from typing import Any
 
 from mediaref_ursa._errors import InvalidReferenceError
 
@@ -85,10 +86,21 @@ def _has_plain_shape(address: ipaddress.IPv6Address) -> bool:
     return int(address) >> 32 & 0xFDFFFFFF != 0x00005EFE
 
 
-def resolve(host: str, port: int) -> list[str]:
+def system_addresses(host: str, port: int) -> list[str]:
     """Ask the system for the addresses of a host, in the order in which they are to be tried."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(place[0]) for *_, place in found))
+    return list(dict.fromkeys(_with_scope(place) for *_, place in found))
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Ask for the addresses that are to be checked."""
+    return system_addresses(host, port)
+
+
+def _with_scope(place: tuple[Any, ...]) -> str:
+    """Return the address of a socket's place; a link-local one with the network that it is in."""
+    address = str(place[0])
+    return f"{address}%{place[3]}" if len(place) == 4 and place[3] and "%" not in address else address
 
 
 def checked_addresses(host: str, port: int) -> list[str]:

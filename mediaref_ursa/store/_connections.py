@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import http.client
 import io
+import select
 import socket
+import ssl
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
@@ -22,6 +27,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import create_connection
 
+from mediaref_ursa._helper_threads import HelperThreads
 from mediaref_ursa.store import _addresses
 from mediaref_ursa.store._retry import Clock, Pace
 
@@ -29,6 +35,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _operation = threading.local()
+_LOOK_SECONDS = 0.2
+"""How often a thread that waits looks whether its operation has been given up."""
 
 
 @contextmanager
@@ -59,6 +67,8 @@ class _TimedReader(io.RawIOBase):
         left_seconds = float("inf") if clock is None else clock.left_seconds()
         if left_seconds <= 0:
             raise TimeoutError("the deadline has passed")
+        if clock is not None and isinstance(self._socket, socket.socket):
+            left_seconds = self._wait_for_bytes(clock)
         if self._limit_seconds is not None and self._limit_seconds <= left_seconds:
             found = self._raw.readinto(buffer)
         else:
@@ -66,6 +76,17 @@ class _TimedReader(io.RawIOBase):
         if found and self._pace.is_too_slow(found):
             raise TimeoutError("the bytes come too slowly")
         return found
+
+    def _wait_for_bytes(self, clock: Clock) -> float:
+        """Wait for something to read, as long as the operation is wanted; return what it has left."""
+        limit_seconds = float("inf") if self._limit_seconds is None else self._limit_seconds
+        ends_seconds = time.monotonic() + limit_seconds
+        while True:
+            left_seconds = min(clock.left_seconds(), ends_seconds - time.monotonic())
+            if left_seconds <= 0:
+                raise TimeoutError("no bytes came in time")
+            if _has_bytes(self._socket, min(left_seconds, _LOOK_SECONDS)):
+                return clock.left_seconds() or left_seconds
 
     def _read_for(self, seconds: float, buffer: WriteableBuffer) -> int | None:
         """Read with a shorter time-out; the next request finds the longer one."""
@@ -78,6 +99,15 @@ class _TimedReader(io.RawIOBase):
     def close(self) -> None:
         self._raw.close()
         super().close()
+
+
+def _has_bytes(sock: socket.socket, wait_seconds: float) -> bool:
+    """Say whether a socket has something to read, or an error to tell, now or within the wait."""
+    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        return True
+    watch = select.poll()
+    watch.register(sock, select.POLLIN)
+    return bool(watch.poll(wait_seconds * 1000))
 
 
 class _TimedSocket:
@@ -99,32 +129,42 @@ class _TimedResponse(http.client.HTTPResponse):
 class _TimedConnection(HTTPConnection):
     response_class = _TimedResponse
 
+    def _new_conn(self) -> socket.socket:
+        return _connect(self, _addresses.system_addresses, _open_socket)
+
 
 class _TimedSecureConnection(HTTPSConnection):
     response_class = _TimedResponse
 
+    def _new_conn(self) -> socket.socket:
+        return _connect(self, _addresses.system_addresses, _open_socket)
+
 
 class _GuardedConnection(_TimedConnection):
     def _new_conn(self) -> socket.socket:
-        return _connect_to_checked(self)
+        return _connect(self, _addresses.checked_addresses, open_socket)
 
 
 class _GuardedSecureConnection(_TimedSecureConnection):
     def _new_conn(self) -> socket.socket:
-        return _connect_to_checked(self)
+        return _connect(self, _addresses.checked_addresses, open_socket)
 
 
-def _connect_to_checked(connection: HTTPConnection) -> socket.socket:
-    """Connect to an address that was checked.
+def _connect(
+    connection: HTTPConnection,
+    look_up: Callable[[str, int], list[str]],
+    open_one: Callable[..., socket.socket],
+) -> socket.socket:
+    """Connect to the first address of a host that answers, looking the name up once.
 
     The host's name stays what its certificate and its answer are for.
 
     Raises:
-        InvalidReferenceError: An address of the host is not in the public network.
+        InvalidReferenceError: An address of the host is not in the public network, where ``look_up`` checks.
     """
     try:
-        addresses = _addresses.checked_addresses(connection.host.strip("[]"), connection.port)
-        found = _first_that_answers(connection, addresses)
+        addresses = _looked_up(partial(look_up, connection._dns_host.strip("[]"), connection.port))
+        found = _first_that_answers(connection, addresses, open_one)
     except TimeoutError as error:
         raise ConnectTimeoutError(connection, "no connection in time") from error
     except OSError as error:
@@ -133,26 +173,67 @@ def _connect_to_checked(connection: HTTPConnection) -> socket.socket:
     return found
 
 
-def _first_that_answers(connection: HTTPConnection, addresses: list[str]) -> socket.socket:
-    last = len(addresses) - 1
-    for number, address in enumerate(addresses):
+def _looked_up(look_up: Callable[[], list[str]]) -> list[str]:
+    """Ask for addresses in another thread: the system's resolver knows no deadline, and no interruption.
+
+    Raises:
+        TimeoutError: There is no answer as long as the operation is wanted.
+        OSError: The host has no address.
+    """
+    clock: Clock | None = getattr(_operation, "clock", None)
+    if clock is None:
+        return look_up()
+    threads = HelperThreads(1, "mediaref-names")
+    asked = threads.submit(look_up)
+    threads.close_when_done()
+    while clock.left_seconds() > 0:
+        if wait([asked], timeout=min(_LOOK_SECONDS, clock.left_seconds())).done:
+            return asked.result()
+    raise TimeoutError("the host's name was not looked up in time")
+
+
+def _first_that_answers(
+    connection: HTTPConnection, addresses: list[str], open_one: Callable[..., socket.socket]
+) -> socket.socket:
+    """Try each address for as long as a connection may take, and all for as long as the operation may."""
+    clock: Clock | None = getattr(_operation, "clock", None)
+    refusal: OSError = OSError("the host has no address")
+    limit_seconds = connection.timeout
+    for address in addresses:
+        left_seconds = None if clock is None else clock.left_seconds()
+        if left_seconds is not None and left_seconds <= 0:
+            raise TimeoutError("the deadline has passed")
         try:
-            return open_socket(
+            found = open_one(
                 address,
                 connection.port,
-                timeout=connection.timeout,
+                timeout=_shorter(limit_seconds, left_seconds),
                 source_address=connection.source_address,
                 socket_options=connection.socket_options,
             )
-        except OSError:
-            if number == last:
-                raise
-    raise OSError("the host has no address")
+        except OSError as error:
+            refusal = error
+            continue
+        if clock is not None:  # encryption is agreed upon within this time
+            found.settimeout(_shorter(limit_seconds, max(0.001, clock.left_seconds())))
+        return found
+    raise refusal
+
+
+def _shorter(limit_seconds: Any, left_seconds: float | None) -> Any:
+    """Return the shorter of what is left and of a time-out, which may be none or urllib3's default."""
+    if left_seconds is None:
+        return limit_seconds
+    return min(limit_seconds, left_seconds) if isinstance(limit_seconds, int | float) else left_seconds
+
+
+def _open_socket(address: str, port: int, **options: Any) -> socket.socket:
+    return create_connection((address, port), **options)
 
 
 def open_socket(address: str, port: int, **options: Any) -> socket.socket:
-    """Connect to an IP address; as it is none of a name, nothing is looked up again."""
-    return create_connection((address, port), **options)
+    """Connect to a checked IP address; as it is none of a name, nothing is looked up again."""
+    return _open_socket(address, port, **options)
 
 
 class _TimedPool(HTTPConnectionPool):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 from mediaref_ursa._cache._forks import forget_after_fork
 from mediaref_ursa._errors import StoreError
+from mediaref_ursa._reentry import LongLock
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
 
 
@@ -34,17 +34,17 @@ class FileObjectStore:
 
     def forget(self) -> None:
         """Begin with a lock of its own, as a forked child does: another thread of its parent may hold it."""
-        self._lock = threading.Lock()
+        self._lock = LongLock()
 
     def head(self, uri: str) -> ObjectInfo:
         """Return the file's length."""
-        with self._lock:
+        with self._lock.held():
             return ObjectInfo(size=self._size(uri), etag=None, modified=None)
 
     def get_range(self, uri: str, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from ``offset`` on."""
         check_range(offset, length)
-        with self._lock:
+        with self._lock.held():
             return self._read(uri, offset, length)
 
     def get_ranges(self, uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 from mediaref_ursa._errors import InvalidReferenceError
 from mediaref_ursa._extras import missing_package, needs_extra
+from mediaref_ursa._reentry import short_lock
 
 with needs_extra("cloud"):
     import fsspec
@@ -60,7 +60,7 @@ class _Filesystems:
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = short_lock()
         self._known: OrderedDict[Any, Any] = OrderedDict()
 
     def get(self, protocol: str, options: dict[str, Any]) -> Any:

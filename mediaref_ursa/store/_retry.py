@@ -10,7 +10,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from loguru import logger
 
 from mediaref_ursa._counting import in_this_context
 from mediaref_ursa._errors import StoreError
+from mediaref_ursa._helper_threads import HelperThreads
 from mediaref_ursa._uri_text import redact
 
 T = TypeVar("T")
@@ -205,18 +205,16 @@ def each_at_once(
     """Read several items at once, and return what was read in their order.
 
     The first error, in the order of the items, ends what has not begun, and tells what has begun, by the
-    event that ``read`` is given.
+    event that ``read`` is given. An interruption does so too, and waits for nobody.
     """
     stop = threading.Event()
     workers = min(max_workers, len(items))
     if workers <= 1:
         return [read(item, stop) for item in items]
-    with ThreadPoolExecutor(workers, thread_name_prefix=thread_name) as pool:
-        futures = [pool.submit(in_this_context(read), item, stop) for item in items]
+    with HelperThreads(workers, thread_name) as threads:
         try:
+            futures = [threads.submit(in_this_context(read), item, stop) for item in items]
             return [future.result() for future in futures]
         except BaseException:
             stop.set()
-            for future in futures:
-                future.cancel()
             raise

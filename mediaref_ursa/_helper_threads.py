@@ -1,0 +1,101 @@
+"""Threads that wait for far bytes: whoever does not want them any more goes on at once.
+
+Threads of the standard library's pool are waited for when the pool is left and when the interpreter ends, so
+that Ctrl-C would wait for servers that do not answer. These are daemon threads that nobody has to wait for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from mediaref_ursa._reentry import is_amid_change
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_Job = tuple["Future[Any]", Callable[[], Any]]
+
+
+class HelperThreads:
+    """A few threads that do what is submitted, first come first served; those of one call.
+
+    Leaving a ``with`` block waits for all; after an error, for what has begun. Where the block is interrupted
+    (KeyboardInterrupt, SystemExit, GeneratorExit) nobody waits; whoever can tell the jobs that they are not
+    wanted does so.
+
+    Args:
+        most: How many threads there are at most.
+        name: The beginning of their names.
+    """
+
+    def __init__(self, most: int, name: str) -> None:
+        self._most = most
+        self._name = name
+        self._threads = 0
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._unfinished: set[Future[Any]] = set()
+
+    def __enter__(self) -> HelperThreads:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close_when_done()
+        else:
+            self.close()
+        if kind is None or issubclass(kind, Exception):
+            wait(set(self._unfinished))
+
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Let a thread call a function; the caller's own, at once, where no thread can be started."""
+        future: Future[T] = Future()
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
+        self._jobs.put((future, lambda: function(*args, **kwargs)))
+        if self._threads < self._most:
+            self._start_thread()
+        if not self._threads:
+            self._jobs.put(None)
+            _do(self._jobs)
+        return future
+
+    def _start_thread(self) -> None:
+        """Start another thread, if that can be; in a signal's handler nobody may wait for one."""
+        if is_amid_change():
+            return
+        name = f"{self._name}_{self._threads}"
+        thread = threading.Thread(target=_do, args=(self._jobs,), name=name, daemon=True)
+        with contextlib.suppress(RuntimeError, MemoryError):
+            thread.start()
+            self._threads += 1
+
+    def close(self) -> None:
+        """Begin nothing more, and let the threads end once they are done."""
+        for future in list(self._unfinished):
+            future.cancel()
+        self.close_when_done()
+
+    def close_when_done(self) -> None:
+        """Let the threads end once all that was submitted is done."""
+        for _ in range(self._threads):
+            self._jobs.put(None)
+
+
+def _do(jobs: SimpleQueue[_Job | None]) -> None:
+    """Be a thread. It refers to the queue only, so that it keeps nothing of a call that is over."""
+    while (job := jobs.get()) is not None:
+        future, function = job
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(function())
+            except BaseException as error:  # raised again by who asks for the result
+                future.set_exception(error)
+        del job, future, function
