@@ -261,6 +261,66 @@ def test_tables_of_jpeg_pictures_that_come_once(tmp_path: Path) -> None:
     assert_no_history(path)
 
 
+# --- colours and grain that later headers do not reset -------------------------------------------
+
+
+def with_display_extension(sample: Sample, number: int) -> tuple[bytes, bool]:
+    """Say BT.709 in the sequence display extension of one packet (ISO/IEC 13818-2, 6.2.2.4)."""
+    data = sample.data
+    if sample.number == number:
+        bits = Bits().u(4, 2).u(3, 5).u(1, 1).u(8, 1).u(8, 1).u(8, 1).u(14, 96).u(1, 1).u(14, 64).u(3, 0)
+        at = data.index(b"\0\0\1\xb8") if b"\0\0\1\xb8" in data else data.index(b"\0\0\1\0")
+        data = data[:at] + b"\0\0\1\xb5" + bits.payload() + data[at:]
+    return data, sample.is_keyframe
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts"])
+@pytest.mark.parametrize("number", [0, 20])
+def test_colours_of_one_sequence_stay_in_force(number: int, suffix: str, tmp_path: Path) -> None:
+    """Decoders keep them where later sequence headers say nothing of colours."""
+    whole = encode(tmp_path / "whole.mkv", "mpeg2video", {"bf": "2"}, bit_rate=600_000)
+    path = remux(whole, tmp_path / f"video.{suffix}", lambda sample: with_display_extension(sample, number))
+    assert not np.array_equal(linear_frames(whole)[-1].rgb, linear_frames(path)[-1].rgb), "they must count"
+
+    assert_no_history(path)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_film_grain_of_single_pictures(codec: str, every: int, tmp_path: Path) -> None:
+    """It is seeded by a picture's number, which a decoder counts from where it began."""
+    is_hevc = codec == "libx265"
+    options = {"crf": "20", f"{codec[3:]}-params": OPEN_GROUPS + ":log-level=error" * is_hevc}
+    grain = film_grain(is_hevc=is_hevc, persists=False)
+
+    def change(sample: Sample) -> tuple[bytes, bool]:
+        return grain * (sample.number % every == 0) + sample.data, sample.is_keyframe
+
+    assert_no_history(remux(encode(tmp_path / "whole.mp4", codec, options), tmp_path / "video.mp4", change))
+
+
+@pytest.mark.parametrize("number", [0, 20])
+def test_comments_that_jpeg_decoders_heed(number: int, tmp_path: Path) -> None:
+    whole = encode(
+        tmp_path / "whole.avi",
+        "mjpeg",
+        {"huffman": "default"},
+        pixel_format="yuvj420p",
+        bit_rate=900_000,
+    )
+    text = b"Metasoft MJPEG Codec\0"
+    comment = b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text
+
+    def change(sample: Sample) -> tuple[bytes, bool]:
+        data = sample.data
+        return data[:2] + comment * (sample.number == number) + data[2:], sample.is_keyframe
+
+    path = remux(whole, tmp_path / "video.avi", change)
+    assert not np.array_equal(linear_frames(whole)[-1].rgb, linear_frames(path)[-1].rgb), "it must count"
+
+    assert_no_history(path)
+
+
 # --- an index of an earlier version --------------------------------------------------------------
 
 

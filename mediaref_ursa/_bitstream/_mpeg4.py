@@ -45,9 +45,10 @@ class Mpeg4Inspector:
         """Return the facts about the next packet."""
         raw = bytes(data)
         vops = list(_vops(raw))
-        found = dict(_headers(raw[: vops[0] if vops else len(raw)]))
+        headers = list(_headers(raw[: vops[0] if vops else len(raw)]))
+        found = dict(headers)
         missing = self._carried.begin_packet(found)
-        self._configurations |= {(key, header) for key, header in found.items() if key[0] != "user data"}
+        self._configurations |= {(key, header) for key, header in headers if key[0] != "user data"}
         self._vol = _find_vol(raw) or self._vol
         types = [raw[position] >> 6 for position in vops]
         coded = all(self._is_coded(raw[position : position + 16]) for position in vops)

@@ -126,8 +126,8 @@ class Columns:
                 self.start_headers.append((len(self.access), traits.start_headers))
         self.access.append(is_start)
 
-    def mark_refused(self, packets: Collection[int]) -> None:
-        """Call packets damaged that should give frames and that the decoder refuses."""
+    def mark_damaged(self, packets: Collection[int]) -> None:
+        """Call packets damaged that should give frames, where the decoder refuses them or gives two."""
         for packet in packets:
             self.corrupt[packet] |= bool(self.shown[packet])
 

@@ -50,7 +50,8 @@ Progress = Callable[[int, int], None]
 _OFFSET_GUESSES = (0, 4)  # MP4, MOV and AVI; then the block header of Matroska
 _OFFSET_SEARCH_BYTES = 256
 PROGRESS_EVERY_PACKETS = 256
-_FIELD_LOOKAHEAD_PACKETS = 40
+_LOOKAHEAD_PACKETS = 40
+"""Where a frame is complete, or its colours are known, only once a decoder gives it."""
 
 
 def scan_segment(
@@ -169,7 +170,7 @@ def _decode_head(reader: RangeReader, info: SegmentInfo, columns: Columns, head:
     """Learn by decoding which of the first packets give frames, where that is uncertain."""
     if head is not None:
         trial = decode_order_trial(reader, info, stop=head)
-        columns.mark_refused(trial.refused)
+        columns.mark_damaged(trial.refused | trial.ambiguous)
         columns.shown[:head] &= np.isin(np.arange(head), [*trial.numbers, *trial.refused])
 
 
@@ -240,7 +241,7 @@ def _learn_by_decoding(
     times = frame_times(trial.pts, columns.duration[trial.numbers], info)
     trial = replace(trial, pts=times.pts)
     columns.untimed = times.untimed
-    columns.mark_refused(trial.refused)
+    columns.mark_damaged(trial.refused | trial.ambiguous)
     columns.shown &= np.isin(np.arange(len(columns)), [*trial.refused])  # asking for their frames is an error
     columns.shown[trial.numbers] = True
     columns.pts[trial.numbers] = trial.pts
@@ -266,7 +267,7 @@ def _with_facts(info: SegmentInfo, columns: Columns) -> SegmentInfo:
         info,
         addressable=columns.addressable,
         palettes=columns.palettes,
-        lookahead_packets=_FIELD_LOOKAHEAD_PACKETS if columns.lone_fields else 0,
+        lookahead_packets=_LOOKAHEAD_PACKETS if columns.lone_fields or columns.needs_trial else 0,
         restartable=columns.restartable and not (columns.lossy or columns.lone_fields or columns.needs_trial),
         start_headers=tuple(columns.start_headers),
     )

@@ -46,6 +46,13 @@ class Trial:
     predicted: frozenset[int] = frozenset()
     refused: frozenset[int] = frozenset()
 
+    @property
+    def ambiguous(self) -> frozenset[int]:
+        """Packets whose frames come out twice, with others between: which one, hangs on how far one reads."""
+        changes = np.append(True, self.numbers[1:] != self.numbers[:-1])
+        stretches, counts = np.unique(self.numbers[changes[: len(self.numbers)]], return_counts=True)
+        return frozenset(stretches[counts > 1].tolist())
+
 
 class PixelCrc:
     """Checksums of pictures as they are handed out, alpha included, however large."""
