@@ -159,7 +159,7 @@ def _pts(column: Any) -> Any:
         return column.cast(pa.int64())
     raise InvalidReferenceError(
         f"expected pts_ns to be int64 nanoseconds, found {column.type}; seconds become such with "
-        "pts_ns_from_seconds"
+        "pts_ns_from_seconds; whole numbers with gaps stay such in pandas with the dtype Int64"
     )
 
 

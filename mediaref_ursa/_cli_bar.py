@@ -58,10 +58,10 @@ class Bar:
         self._wipe()
         say(text)
 
-    def say_error(self, text: str) -> None:
+    def say_warning(self, text: str) -> None:
         """Print text to stderr in place of the bar."""
         self._wipe()
-        say_error(text)
+        say_error(text, kind="warning")
 
     def close(self) -> None:
         """Wipe the bar and give the cursor back."""
@@ -91,9 +91,9 @@ def say(text: str, *, err: bool = False) -> None:
     click.echo(text.encode("utf-8", "replace").decode("utf-8"), err=err)
 
 
-def say_error(message: str) -> None:
+def say_error(message: str, *, kind: str = "error") -> None:
     """Print one line to stderr."""
-    say("error: " + " ".join(message.splitlines()), err=True)
+    say(f"{kind}: " + " ".join(message.splitlines()), err=True)
 
 
 def tell_failures(failures: Sequence[Exception], total: int, what: str) -> None:

@@ -191,7 +191,7 @@ def _note(
         bar.say(found.line + ("" if bar.is_shown else progress.text()))
         if found.problems:
             lossy.append(redact(found.video))
-            bar.say_error(f"warning: {redact(found.video)}: {'; '.join(found.problems)}")
+            bar.say_warning(f"{redact(found.video)}: {'; '.join(found.problems)}")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from mediaref_ursa._found_index import FRESH
 from mediaref_ursa._frame_table import DECODED, FULL, SPARSE, UNKNOWN, SegmentTable
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._uri_text import redact
+from mediaref_ursa._wording import counted
 
 _COLORSPACES = {
     0: "RGB",
@@ -332,7 +333,8 @@ def _verified_text(verified: str) -> str:
 def _damage_text(report: VideoReport) -> str:
     if not report.damaged_packets:
         return "nothing" if report.verified == DECODED else "nothing that shows without decoding"
-    return f"{report.damaged_packets} packets, {report.damaged_frames} frames that are errors when read"
+    packets, frames = counted(report.damaged_packets, "packet"), counted(report.damaged_frames, "frame")
+    return f"{packets} damaged; {frames} cannot be read for it"
 
 
 def _repeated_text(count: int) -> str:

@@ -185,7 +185,7 @@ def _whole(pts_ns: Any, place: int) -> int:
     except TypeError:
         raise TypeError(
             f"expected pts_ns to be a whole number at place {place}, found {pts_ns!r}; seconds become such "
-            "with pts_ns_from_seconds"
+            "with pts_ns_from_seconds; whole numbers with gaps stay such in pandas with the dtype Int64"
         ) from None
     if not -(2**63) <= value < 2**63:
         raise ValueError(f"expected pts_ns to fit into int64 at place {place}, found {value}")

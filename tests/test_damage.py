@@ -14,6 +14,8 @@ import av
 import numpy as np
 import pytest
 from _cli_runner import run
+from _containers import Sample, remux
+from _encoding import make_picture
 from _media import CLIP_NAMES, Clip
 from _oracle import linear_frames
 
@@ -270,3 +272,32 @@ def test_a_packet_that_is_refused_costs_only_what_refers_to_it(clip: GetClip, tm
     found = answers(path, [times_of(whole)])
     bad = [i for i, answer in enumerate(found.values()) if isinstance(answer, str)]
     assert bad == [int(table.frame_of_packet[packet])]
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_frames_that_never_come_out_end_their_run(suffix: str, tmp_path: Path) -> None:
+    """Slices in the wrong order: a random access point gives no frame, and no error; other frames go on."""
+    options = {"x264-params": "keyint=10:min-keyint=10:scenecut=0:bframes=3:open-gop=1:slices=3"}
+    whole = tmp_path / "whole.mp4"
+    with av.open(str(whole), "w") as output:
+        stream = output.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for number in range(48):
+            frame = av.VideoFrame.from_ndarray(make_picture(number, 96, 64), format="rgb24")
+            frame.pts = number
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+
+    def reversed_units(sample: Sample) -> tuple[bytes, bool]:
+        units, position = [], 0
+        while position < len(sample.data):
+            size = 4 + int.from_bytes(sample.data[position : position + 4], "big")
+            units.append(sample.data[position : position + size])
+            position += size
+        return b"".join(units[::-1] if sample.number % 11 == 7 else units), sample.is_keyframe
+
+    path = remux(whole, tmp_path / f"video.{suffix}", reversed_units)
+    refs = [MediaRef(str(path), 40_000_000 * number) for number in range(48)]
+    for first in range(0, 44, 4):
+        frames = batch_decode(refs[first : first + 8], on_error="none")
+        assert len(frames) == min(8, 48 - first)
