@@ -13,13 +13,13 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-_lock = short_lock()
+_lock = ShortLock()
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Counters:
 
 def _take_new_lock() -> None:
     global _lock  # noqa: PLW0603 - at a fork another thread may hold it
-    _lock = short_lock()
+    _lock = ShortLock()
 
 
 os.register_at_fork(after_in_child=_take_new_lock)

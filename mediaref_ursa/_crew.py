@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from mediaref_ursa._cache._forks import forget_after_fork
 from mediaref_ursa._counting import in_this_context
 from mediaref_ursa._errors import MediaRefError
-from mediaref_ursa._reentry import is_amid_change, short_lock
+from mediaref_ursa._reentry import ShortLock, is_amid_change
 from mediaref_ursa.store._retry import stopped_by
 
 T = TypeVar("T")
@@ -165,7 +165,7 @@ class _Threads:
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._lock = short_lock()
+        self._lock = ShortLock()
         self._pool: ThreadPoolExecutor | None = None
 
     def submit(self, function: Callable[[], None], times: int) -> list[Future[None]]:

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 
 from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, MediaRefError, UnsupportedMediaError
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 
 _MAX_REMEMBERED = 1024
 _MAX_SECONDS = 600.0
@@ -26,7 +26,7 @@ class FailedScans:
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._lock = short_lock()
+        self._lock = ShortLock()
         self._errors: OrderedDict[Hashable, tuple[float, MediaRefError]] = OrderedDict()
 
     def clear(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from mediaref_ursa._reentry import refuse_amid_change, short_lock
+from mediaref_ursa._reentry import ShortLock, refuse_amid_change
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class _Work:
 
     def clear(self) -> None:
         """Forget the threads, which a forked child does not have."""
-        self._changed = threading.Condition(short_lock())
+        self._changed = threading.Condition(ShortLock())  # type: ignore[arg-type] # it has what is asked of a lock
         self._inside: Counter[threading.Thread] = Counter()
         self._leaving: list[threading.Thread] = []
         self._is_ending = False

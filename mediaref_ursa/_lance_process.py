@@ -22,7 +22,7 @@ from mediaref_ursa._access import IndexLimits
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._lance_files import TableRefusedError
 from mediaref_ursa._process_limits import KEPT_ENVIRONMENT
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 from mediaref_ursa._uris import scheme_of
 
 with needs_extra("video"):
@@ -160,7 +160,7 @@ class GuardedHelpers:
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = short_lock()
+        self._lock = ShortLock()
         self._free = threading.BoundedSemaphore(max(1, math.ceil((os.cpu_count() or 1) / 2)))
 
     def ask(self, request: dict[str, Any], limits: IndexLimits, most_bytes: int) -> Answer:

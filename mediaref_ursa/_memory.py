@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._errors import memory_limits
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -39,7 +39,7 @@ class SpareMemory:
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._lock = short_lock()
+        self._lock = ShortLock()
         self._blocks: list[UInt8Array] = []
 
     def empty(self, shape: tuple[int, ...]) -> UInt8Array:

@@ -9,37 +9,72 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from mediaref_ursa._errors import ReentrantCallError
 from mediaref_ursa._forking import is_importing
 
-_short_locks: list[_LockReference] = []
+
+class _Held(threading.local):
+    """How many short locks this thread holds."""
+
+    count = 0
 
 
-class _LockReference(weakref.ref[Any]):
-    """Refers to a lock of one process: what a thread held at a fork may outlive it in the child."""
-
-    def __init__(self, lock: Any, forget: Callable[[_LockReference], None]) -> None:
-        super().__init__(lock, forget)  # type: ignore[call-arg] # typeshed knows __new__ only
-        self.pid = os.getpid()
+_held = _Held()
 
 
-def short_lock() -> Any:
-    """Return a re-entrant lock for a few steps that wait for nobody, known to :func:`is_amid_change`."""
-    lock = threading.RLock()
-    _short_locks.append(_LockReference(lock, _short_locks.remove))
-    return lock
+def _hold_nothing() -> None:
+    _held.count = 0
+
+
+os.register_at_fork(after_in_child=_hold_nothing)  # a child makes its locks anew
+
+
+class ShortLock:
+    """A re-entrant lock for a few steps that wait for nobody, known to :func:`is_amid_change`.
+
+    It counts as held from just before it is taken until just after it is given back: a handler may come
+    between.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def acquire(self) -> bool:
+        """Take the lock, and wait for it."""
+        _held.count += 1
+        return self._lock.acquire()
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
+        _held.count -= 1
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _is_owned(self) -> bool:  # this and what follows is what threading.Condition asks of a lock
+        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]
+
+    def _release_save(self) -> Any:
+        state = self._lock._release_save()  # type: ignore[attr-defined]
+        count, _held.count = _held.count, 0
+        return state, count
+
+    def _acquire_restore(self, saved: Any) -> None:
+        state, _held.count = saved
+        self._lock._acquire_restore(state)  # type: ignore[attr-defined]
 
 
 def is_amid_change() -> bool:
     """Return whether this thread holds a short lock: then it is in a handler, and may wait for no thread."""
-    pid = os.getpid()
-    locks = [reference() for reference in tuple(_short_locks) if reference.pid == pid]
-    return any(lock is not None and lock._is_owned() for lock in locks)
+    return _held.count > 0
 
 
 def refuse_amid_change() -> None:

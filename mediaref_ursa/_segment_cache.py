@@ -21,7 +21,7 @@ from mediaref_ursa._cache._entry import SegmentKey
 from mediaref_ursa._cache._forks import forget_after_fork
 from mediaref_ursa._cache._ledger import Swept
 from mediaref_ursa._errors import CacheDirectoryWarning, StoreError
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 from mediaref_ursa._warnings import warn_once
 
 __all__ = [
@@ -129,7 +129,7 @@ class _Current:
 
     def forget(self) -> None:
         """Take a lock that nobody holds; the cache forgets for itself."""
-        self.lock = short_lock()
+        self.lock = ShortLock()
 
 
 _current = _Current()

@@ -33,7 +33,7 @@ from mediaref_ursa._frame_index import LanceFrameIndex
 from mediaref_ursa._frame_table import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
 from mediaref_ursa._guarded_scan import scan_video
 from mediaref_ursa._open_store import open_store
-from mediaref_ursa._reentry import LongLock, refuse_amid_change, short_lock
+from mediaref_ursa._reentry import LongLock, ShortLock, refuse_amid_change
 from mediaref_ursa._uri_text import redact
 from mediaref_ursa._uris import absolute_place, is_local, is_remote, local_path, scheme_of
 from mediaref_ursa._warnings import warn_once
@@ -384,7 +384,7 @@ class _SourceCache:
         self._new_locks()
 
     def _new_locks(self) -> None:
-        self._lock = short_lock()
+        self._lock = ShortLock()
         self._building: dict[object, LongLock] = {}
 
     def survive_forks(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mediaref_ursa._extras import needs_extra
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class TransformDraws:
     """
 
     def __init__(self, transforms: Any) -> None:
-        self._lock = short_lock()
+        self._lock = ShortLock()
         self._drawn: dict[tuple[int, int], DrawnTransforms] = {}
         self._transforms: list[Any] = []
         if isinstance(transforms, TransformDraws):
@@ -70,7 +70,7 @@ class TransformDraws:
         return {"_transforms": self._transforms, "_drawn": dict(self._drawn)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=short_lock())
+        self.__dict__.update(state, _lock=ShortLock())
 
     def __bool__(self) -> bool:
         return bool(self._transforms)

@@ -8,14 +8,14 @@ import warnings
 from collections import OrderedDict
 
 from mediaref_ursa._errors import BitDepthWarning, MediaRefWarning
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 from mediaref_ursa._uri_text import redact
 
 _MAX_REMEMBERED = 4096
 _PACKAGE = __name__.partition(".")[0]
 
 _given: OrderedDict[tuple[type[MediaRefWarning], str], None] = OrderedDict()
-_lock = short_lock()
+_lock = ShortLock()
 
 
 def warn_once(category: type[MediaRefWarning], message: str, *, uri: str) -> None:
@@ -56,7 +56,7 @@ def warn_of_cut_bits(bits: str, uri: str | None) -> None:
 def forget_warnings() -> None:
     """Give each warning anew: another process, or a cache that was cleaned up."""
     global _lock  # noqa: PLW0603 - at a fork another thread may hold it
-    _lock = short_lock()
+    _lock = ShortLock()
     _given.clear()
 
 

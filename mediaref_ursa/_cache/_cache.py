@@ -20,7 +20,7 @@ from mediaref_ursa._cache._forks import forget_after_fork
 from mediaref_ursa._cache._ledger import Ledger, LedgerBusyError, Reservation, Swept
 from mediaref_ursa._cache._listing import Listings
 from mediaref_ursa._errors import StoreError
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 
 _TOUCH_SECONDS = 60.0
 _RETRY_SECONDS = 60.0
@@ -88,7 +88,7 @@ class SegmentCache:
 
     def forget(self) -> None:
         """Begin anew, as after a fork: no lock held, nothing known of the directory."""
-        self._starting = short_lock()
+        self._starting = ShortLock()
         self._is_started = False
         self._closed_until = self._read_only_until = 0.0
         for part in (self._ledger, self._listings, self._flights):

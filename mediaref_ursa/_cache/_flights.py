@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from mediaref_ursa._cache._entry import SegmentKey, Span
 from mediaref_ursa._errors import StoreError
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 
 Fetch = Callable[[Sequence[tuple[int, int]]], Sequence[bytes]]
 """Fetches ``(offset, length)`` pairs, each whole."""
@@ -38,7 +38,7 @@ class Flights:
 
     def forget(self) -> None:
         """Begin anew: the threads that fetched are not in a forked child."""
-        self._lock = short_lock()
+        self._lock = ShortLock()
         self._under_way: dict[tuple[SegmentKey, Span], Flight] = {}
 
     def fetch(self, key: SegmentKey, spans: Sequence[Span], fetch: Fetch, keep: Keep) -> dict[Span, bytes]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mediaref_ursa._cache._entry import Span, span_named
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 
 _MAX_LISTINGS = 64
 _SETTLED_NS = 100_000_000
@@ -61,7 +61,7 @@ class Listings:
 
     def forget(self) -> None:
         """Begin anew."""
-        self._lock = short_lock()
+        self._lock = ShortLock()
         self._kept: OrderedDict[Path, tuple[tuple[int, int], Listing]] = OrderedDict()
 
     def of(self, folder: Path) -> Listing:

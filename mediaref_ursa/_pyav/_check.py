@@ -19,7 +19,7 @@ from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._pyav._decoders import Decoder, NumberedFrame
 from mediaref_ursa._pyav._trial import numbered_packets, pixel_crc
 from mediaref_ursa._reader import RangeReader
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 
 _MAX_SEGMENTS = 1024
 _HELD_FRAMES = 24
@@ -185,7 +185,7 @@ class _KnownGood:
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._lock = short_lock()
+        self._lock = ShortLock()
         self._columns: OrderedDict[object, npt.NDArray[np.bool_]] = OrderedDict()
 
     def of(self, table: SegmentTable) -> npt.NDArray[np.bool_]:

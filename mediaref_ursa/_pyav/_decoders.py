@@ -22,7 +22,7 @@ from mediaref_ursa._forking import register_at_fork
 from mediaref_ursa._frame_table import AlphaSplit, EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._pyav._alpha import AlphaDecoder
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 from mediaref_ursa._time import Int64Array
 from mediaref_ursa._trail import Trail
 
@@ -241,7 +241,7 @@ class DecoderPool:
 
     def _forget(self) -> None:
         """Be empty, with a lock that nobody holds."""
-        self._lock = short_lock()
+        self._lock = ShortLock()
         self._idle: list[_Idle] = []
         self._kept: OrderedDict[tuple[DecoderKey, int], tuple[VideoFrame, int]] = OrderedDict()
         self._kept_bytes = 0

@@ -11,7 +11,7 @@ from mediaref_ursa._cache._flights import Fetch
 from mediaref_ursa._cache._forks import forget_after_fork
 from mediaref_ursa._counting import count
 from mediaref_ursa._errors import LimitExceededError, MediaChangedError, MediaNotFoundError, StoreError
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 from mediaref_ursa._segment_cache import SegmentCache, SegmentKey, segment_cache
 from mediaref_ursa._uri_text import without_credentials
 from mediaref_ursa._uris import is_local, without_query
@@ -53,7 +53,7 @@ class CachedStore:
 
     def forget(self) -> None:
         """Forget all entity tags, as a forked child and a pickled copy do."""
-        self._lock = short_lock()
+        self._lock = ShortLock()
         self._heads: OrderedDict[str, ObjectInfo] = OrderedDict()
 
     def head(self, uri: str) -> ObjectInfo:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from mediaref_ursa._errors import InvalidReferenceError
 from mediaref_ursa._extras import missing_package, needs_extra
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 
 with needs_extra("cloud"):
     import fsspec
@@ -60,7 +60,7 @@ class _Filesystems:
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = short_lock()
+        self._lock = ShortLock()
         self._known: OrderedDict[Any, Any] = OrderedDict()
 
     def get(self, protocol: str, options: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ import requests
 import urllib3
 
 from mediaref_ursa._errors import InvalidReferenceError, MediaRefError, StoreError
-from mediaref_ursa._reentry import short_lock
+from mediaref_ursa._reentry import ShortLock
 from mediaref_ursa.store._connections import TimedAdapter
 from mediaref_ursa.store._retry import TransientError
 
@@ -34,7 +34,7 @@ class _SessionPool:
 
     def forget(self) -> None:
         """Begin anew: in a forked child the connections, and a lock that was held, are the parent's."""
-        self._lock = short_lock()
+        self._lock = ShortLock()
         self._idle: dict[bool, list[requests.Session]] = {False: [], True: []}
 
     def take(self, *, is_guarded: bool) -> requests.Session:
