@@ -49,7 +49,7 @@ thread = threading.Thread(target=use)
 thread.start()
 children = []
 while thread.is_alive() and len(children) < 8:
-    time.sleep(0.01)
+    time.sleep(0.003 * len(children))
     child = os.fork()
     if child == 0:
         faulthandler.dump_traceback_later(20, exit=True)
