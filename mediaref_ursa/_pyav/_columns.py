@@ -56,6 +56,7 @@ class Columns:
     start_headers_bytes: int = 0
     uncertain: bool = False
     needs_trial: bool = False
+    needs_lookahead: bool = False
     lone_fields: bool = False
     lossy: bool = False
     restartable: bool = True
@@ -93,6 +94,7 @@ class Columns:
         self.discardable.append(needed)
         # What a decoder makes up for a lost picture depends on all that it was fed.
         self.needs_trial |= traits.uncertain or traits.lossy
+        self.needs_lookahead |= traits.uncertain or traits.lone_field
         self.uncertain |= self.needs_trial or traits.lone_field or (traits.shown and pts is None)
         self.lone_fields |= traits.lone_field
         self.lossy |= traits.lossy

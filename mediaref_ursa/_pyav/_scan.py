@@ -267,7 +267,7 @@ def _with_facts(info: SegmentInfo, columns: Columns) -> SegmentInfo:
         info,
         addressable=columns.addressable,
         palettes=columns.palettes,
-        lookahead_packets=_LOOKAHEAD_PACKETS if columns.lone_fields or columns.needs_trial else 0,
+        lookahead_packets=_LOOKAHEAD_PACKETS if columns.needs_lookahead else 0,
         restartable=columns.restartable and not (columns.lossy or columns.lone_fields or columns.needs_trial),
         start_headers=tuple(columns.start_headers),
     )
