@@ -20,7 +20,7 @@ _TOP_BOXES = _MP4_BOXES | {b"emsg", b"prft", b"mfra", b"ssix", b"meta", b"udta",
 """Boxes that stand at the top of a file, though none begins with them."""
 _ASF_GUID = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _SMALLEST_BOX = 8
-_MOST_BOXES = 1 << 20  # then nobody knows: a file of tiny boxes is not worth hours
+_MOST_BOXES = 1 << 20  # beyond that the answer is "not known": a file of tiny boxes is not worth hours
 _EBML_ID_BYTES = 4
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
 _MATROSKA_CLUSTER = b"\x1f\x43\xb6\x75"

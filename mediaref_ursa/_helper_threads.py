@@ -1,7 +1,7 @@
 """Threads that wait for far bytes: whoever does not want them any more goes on at once.
 
 Threads of the standard library's pool are waited for when the pool is left and when the interpreter ends, so
-that Ctrl-C would wait for servers that do not answer. These are daemon threads that nobody has to wait for.
+that Ctrl-C would wait for servers that do not answer. These daemon threads may be left running.
 """
 
 from __future__ import annotations

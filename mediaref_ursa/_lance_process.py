@@ -1,4 +1,4 @@
-"""Processes that are asked in place of Lance: by forked ones, and about tables that nobody vouches for.
+"""Processes that are asked in place of Lance: by forked ones, and about tables of untrusted sources.
 
 Requests and answers are JSON and Arrow IPC; nothing is unpickled.
 """
