@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+import ast
+import doctest
+import inspect
 import shutil
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+
+_is_from_module = doctest.DocTestFinder._from_module  # type: ignore[attr-defined]
+
+
+@cache
+def _classes_of(source: str) -> frozenset[str]:
+    """Return the names of the classes that a file defines."""
+    tree = ast.parse(Path(source).read_text(encoding="utf-8"))
+    return frozenset(node.name for node in tree.body if isinstance(node, ast.ClassDef))
+
+
+def _from_module(self: doctest.DocTestFinder, module: ModuleType | None, value: object) -> bool:
+    """Find the doctests of a public name where it is defined: it names the module that users import."""
+    if module is None or not str(getattr(value, "__module__", "")).startswith("mediaref_ursa"):
+        return bool(_is_from_module(self, module, value))
+    if inspect.isfunction(value):
+        return inspect.unwrap(value).__globals__ is vars(module)
+    if inspect.isclass(value):
+        return value.__name__ in _classes_of(str(module.__file__))
+    return bool(_is_from_module(self, module, value))
+
+
+doctest.DocTestFinder._from_module = _from_module  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._storage_options import FSSPEC_SCHEMES
@@ -26,6 +27,7 @@ DEFAULT_SCHEMES = frozenset({"file", "data", *REMOTE_SCHEMES, *FSSPEC_SCHEMES})
 _MIB = 2**20
 
 
+@set_module("mediaref_ursa")
 @dataclass(frozen=True)
 class IndexLimits:
     """What scanning a video without an index may take; it then runs in a process of its own.

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._batch_call import DECODERS, Backend, Batch, BatchOptions
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._counting import Counters, counting
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import MediaRefError
@@ -24,6 +25,7 @@ from mediaref_ursa._wording import counted
 UInt8Array = npt.NDArray[np.uint8]
 
 
+@set_module("mediaref_ursa")
 class DecodedBatch(list[Any]):
     """A list of frames in the order of the references, and the errors of those that have none.
 
@@ -58,6 +60,7 @@ class DecodedBatch(list[Any]):
         return found
 
 
+@set_module("mediaref_ursa")
 def batch_decode(
     refs: Any,
     strategy: BatchDecodingStrategy | str | None = None,
@@ -181,6 +184,7 @@ def batch_decode(
         return DecodedBatch(backend.moved(frames), batch.errors, counted)
 
 
+@set_module("mediaref_ursa")
 def plan_decode(
     refs: Any,
     strategy: BatchDecodingStrategy | str | None = None,
@@ -206,6 +210,7 @@ def plan_decode(
     return plan
 
 
+@set_module("mediaref_ursa")
 def cleanup_cache() -> None:
     """Drop everything that is held: indexes, idle decoders, memory, threads, connections, helper processes.
 

@@ -13,6 +13,7 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._reentry import ShortLock
 
 P = ParamSpec("P")
@@ -22,6 +23,7 @@ T = TypeVar("T")
 _lock = ShortLock()
 
 
+@set_module("mediaref_ursa")
 @dataclass
 class Counters:
     """What was done so far.
@@ -69,6 +71,7 @@ _total = Counters()
 _counting: ContextVar[tuple[Counters, ...]] = ContextVar("mediaref_ursa_counting", default=())
 
 
+@set_module("mediaref_ursa")
 def counters() -> Counters:
     """Return what this process has done so far.
 
@@ -80,6 +83,7 @@ def counters() -> Counters:
     return _total.copy()
 
 
+@set_module("mediaref_ursa")
 @contextmanager
 def counting() -> Iterator[Counters]:
     """Count what is done inside the block.

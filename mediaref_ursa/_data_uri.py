@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from typing_extensions import Self
 
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._errors import UnsupportedMediaError
 from mediaref_ursa._images import check_is_image, decode_image
 from mediaref_ursa._keywords import refuse_unknown
@@ -44,6 +45,7 @@ _UNKNOWN_ADVICE = "a URI is taken apart by DataURI.from_uri(uri), a row by DataU
 _PUT_TOGETHER: dict[str, bool] = {"put_together": True}
 
 
+@set_module("mediaref_ursa")
 class DataURI(BaseModel):
     """Media inside a URI: ``data:<mimetype>;<parameters>;base64,<data>``.
 

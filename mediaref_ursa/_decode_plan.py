@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mediaref_ursa._cached_property import cached_property
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._plan import BatchDecodingStrategy, Run
 from mediaref_ursa._reads import FetchOptions, Read, ReadPlan, plan_reads
@@ -14,6 +15,7 @@ from mediaref_ursa._uris import is_local
 from mediaref_ursa._wording import counted
 
 
+@set_module("mediaref_ursa")
 @dataclass(frozen=True)
 class DecodePlan:
     """All runs of a batch.

@@ -42,9 +42,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._uri_text import redact
 
 
+@set_module("mediaref_ursa")
 class MediaRefError(Exception):
     """The base of every error that this library raises on purpose.
 
@@ -82,90 +84,112 @@ def _rebuild(kind: type[MediaRefError], message: str, uri: str | None, pts_ns: i
     return kind(message, uri=uri, pts_ns=pts_ns)
 
 
+@set_module("mediaref_ursa")
 class MissingExtraError(MediaRefError, ImportError):
     """An optional dependency is not installed; the message names the command that installs it."""
 
 
+@set_module("mediaref_ursa")
 class InvalidReferenceError(MediaRefError, ValueError):
     """A reference whose URI no store or decoder can serve."""
 
 
+@set_module("mediaref_ursa")
 class FrameIndexError(MediaRefError):
     """Something is wrong with a frame index, not with the media."""
 
 
+@set_module("mediaref_ursa")
 class FrameIndexMissingError(FrameIndexError, FileNotFoundError):
     """There is no frame index at that place."""
 
 
+@set_module("mediaref_ursa")
 class FrameIndexExistsError(FrameIndexError, FileExistsError):
     """A frame index stands there already and the caller did not say that it may be replaced."""
 
 
+@set_module("mediaref_ursa")
 class FrameIndexStaleError(FrameIndexError, ValueError):
     """The frame index describes another file than the one that now stands at the URI."""
 
 
+@set_module("mediaref_ursa")
 class FrameIndexVersionError(FrameIndexError, ValueError):
     """The frame index was written by a newer major version of the format."""
 
 
+@set_module("mediaref_ursa")
 class FrameIndexInvalidError(FrameIndexError, ValueError):
     """The frame index holds columns, counts or offsets that cannot be true."""
 
 
+@set_module("mediaref_ursa")
 class FrameOutsideVideoError(MediaRefError, IndexError, ValueError):
     """The time lies before the first frame or past the end of the last one."""
 
 
+@set_module("mediaref_ursa")
 class StoreError(MediaRefError, OSError):
     """Bytes could not be read from where the URI points."""
 
 
+@set_module("mediaref_ursa")
 class MediaNotFoundError(StoreError, FileNotFoundError):
     """Nothing stands at that URI."""
 
 
+@set_module("mediaref_ursa")
 class MediaChangedError(StoreError):
     """The object was replaced while it was read, or is another one than was to be read."""
 
 
+@set_module("mediaref_ursa")
 class CorruptMediaError(MediaRefError, ValueError):
     """The bytes are not what a decoder, or the frame index, expects of them."""
 
 
+@set_module("mediaref_ursa")
 class LimitExceededError(MediaRefError, ValueError):
     """The media is larger than a limit that protects the caller's memory."""
 
 
+@set_module("mediaref_ursa")
 class UnsupportedMediaError(MediaRefError, ValueError):
     """A container, codec or image format that cannot be decoded here."""
 
 
+@set_module("mediaref_ursa")
 class ReentrantCallError(MediaRefError, RuntimeError):
     """A signal's handler called amid the call that it interrupted, and would have to wait for that one."""
 
 
+@set_module("mediaref_ursa")
 class MediaRefWarning(UserWarning):
     """The base of this library's warnings."""
 
 
+@set_module("mediaref_ursa")
 class FrameIndexWarning(MediaRefWarning):
     """A frame index is not used: it is stale, or cannot be read. The video is scanned instead."""
 
 
+@set_module("mediaref_ursa")
 class DamagedMediaWarning(MediaRefWarning):
     """Frames of a video are lost: its file is cut short or damaged, or other frames have their times."""
 
 
+@set_module("mediaref_ursa")
 class BitDepthWarning(MediaRefWarning):
     """Gray values of more than 8 bits, such as depth in millimetres, are given as 8 bits."""
 
 
+@set_module("mediaref_ursa")
 class CacheDirectoryWarning(MediaRefWarning):
     """The segment cache is in a temporary directory, because the user has no home directory."""
 
 
+@set_module("mediaref_ursa")
 class OutsideRecordingWarning(MediaRefWarning):
     """A slice of a video is empty because it lies wholly before or after the recording."""
 

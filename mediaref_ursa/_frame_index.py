@@ -14,6 +14,7 @@ from loguru import logger
 
 from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._cached_property import cached_property
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._damage import warn_of_problems
 from mediaref_ursa._errors import (
     FrameIndexInvalidError,
@@ -42,6 +43,7 @@ with needs_extra("video"):
 _SUFFIX = ".lance"
 
 
+@set_module("mediaref_ursa")
 class LanceFrameIndex:
     """Every frame of a video: which segment it is in, when it is shown, where its bytes are.
 
@@ -319,6 +321,7 @@ def scan_frame_index(
     return LanceFrameIndex(uri, file=None, tables=_with_timestamps(scanned, timestamps, uri))
 
 
+@set_module("mediaref_ursa")
 def write_frame_index(
     uri: str | os.PathLike[str],
     *,

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._access import Access
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._errors import FrameIndexMissingError
 from mediaref_ursa._extras import needs_extra
@@ -54,6 +55,7 @@ UInt8Array = npt.NDArray[np.uint8]
 _FRAMES_AT_ONCE = 32
 
 
+@set_module("mediaref_ursa")
 class LazyVideo(VideoSeries):
     """A video, or a window of one, whose frames are decoded when they are asked for.
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from typing_extensions import Self
 
 from mediaref_ursa._access import Access
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._errors import InvalidReferenceError, StoreError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._keywords import refuse_unknown
@@ -113,6 +114,7 @@ def _named(value: object) -> str:
     return f"the fraction {value}" if fraction else f"a value of type {kind}"
 
 
+@set_module("mediaref_ursa")
 class MediaRef(BaseModel):
     """A reference to an image, or with ``pts_ns`` to the frame of a video that is shown at that time.
 

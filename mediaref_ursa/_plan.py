@@ -11,10 +11,12 @@ from enum import Enum
 
 import numpy as np
 
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._time import Int64Array
 
 
+@set_module("mediaref_ursa.video_decoder")
 class BatchDecodingStrategy(str, Enum):
     """How much decoding frames of one video share. Strategies differ in work, never in frames."""
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._plan import Run
 from mediaref_ursa._ranges import merge_ranges
 from mediaref_ursa._time import Int64Array
 
 
+@set_module("mediaref_ursa")
 @dataclass(frozen=True)
 class FetchOptions:
     """How bytes are fetched from a store that is not on this machine.

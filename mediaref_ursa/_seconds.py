@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._time import NS_PER_SECOND, TOLERANCE_NS, Int64Array
 
 FRAME_RATE = 60
@@ -43,6 +44,7 @@ _SLACK_NS = 1
 """A time that was a float64 before it became a float32 was rounded twice."""
 
 
+@set_module("mediaref_ursa")
 def pts_ns_from_seconds(seconds: Any, *, frame_rate: float | Fraction = FRAME_RATE) -> Any:
     """Return seconds as the ``pts_ns`` of references, whole nanoseconds.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import pickle
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ MODULES = [
     "mediaref_ursa.store",
     "mediaref_ursa.video_decoder",
 ]
+MODULES_OF_PUBLIC_NAMES = ["mediaref_ursa", "mediaref_ursa.store", "mediaref_ursa.video_decoder"]
 MODULES_OF_MEDIAREF = {
     "batch": ["batch_decode", "cleanup_cache"],
     "core": ["MediaRef"],
@@ -80,6 +82,29 @@ def test_a_public_name_has_its_own_name_and_a_docstring(name: str) -> None:
 
     assert value.__name__ == name
     assert inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("module", MODULES_OF_PUBLIC_NAMES)
+def test_a_public_name_says_the_module_that_users_import_it_from(module: str) -> None:
+    """Else pickles and pages would depend on the layout of the package."""
+    loaded = importlib.import_module(module)
+    named = {name: getattr(loaded, name).__module__ for name in loaded.__all__}
+
+    assert {name: home for name, home in named.items() if not home.startswith(module)} == {}
+    assert {home for home in named.values() if any(part.startswith("_") for part in home.split("."))} == set()
+    if module != "mediaref_ursa.video_decoder":  # whose submodules are public as well
+        assert set(named.values()) == {module}
+
+
+@pytest.mark.parametrize("module", MODULES_OF_PUBLIC_NAMES)
+def test_pickles_of_public_names_do_not_name_private_modules(module: str) -> None:
+    loaded = importlib.import_module(module)
+    for name in loaded.__all__:
+        value = getattr(loaded, name)
+        pickled = pickle.dumps(value, protocol=0)
+
+        assert pickle.loads(pickled) is value
+        assert b"._" not in pickled, name
 
 
 def test_dir_shows_the_public_names_loaded_or_not() -> None:

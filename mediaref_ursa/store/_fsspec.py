@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._counting import count
 from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError, StoreError
 from mediaref_ursa._ranges import merge_ranges
@@ -39,6 +40,7 @@ _ETAG_KEYS = ("ETag", "etag", "e_tag", "blob_id")
 _MODIFIED_KEYS = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 
 
+@set_module("mediaref_ursa.store")
 @dataclass(frozen=True)
 class FsspecStore:
     """URIs of one kind of cloud store, such as ``s3://bucket/key``.

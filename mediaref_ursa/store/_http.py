@@ -22,6 +22,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests.utils import get_auth_from_url, get_environ_proxies
 
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._counting import count
 from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, StoreError
 from mediaref_ursa._uris import REMOTE_SCHEMES, scheme_of
@@ -49,6 +50,7 @@ class _RangeIgnoredError(Exception):
     """The server answered a request for a range with the whole object."""
 
 
+@set_module("mediaref_ursa.store")
 @dataclass(frozen=True)
 class HttpStore:
     """``http://`` and ``https://`` URLs.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mediaref_ursa._access import Access
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError, StoreError
 from mediaref_ursa._uris import in_working_directory, is_local, is_relative_path, local_path, why_not_found
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
@@ -26,6 +27,7 @@ _KINDS = (
 )
 
 
+@set_module("mediaref_ursa.store")
 @dataclass(frozen=True)
 class LocalStore:
     """Plain paths and ``file://`` URIs. Only regular files are read.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._errors import MediaNotFoundError
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
 
 
+@set_module("mediaref_ursa.store")
 class MemoryStore:
     """A dictionary of URI to bytes; any text is a URI here.
 

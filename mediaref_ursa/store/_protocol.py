@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from mediaref_ursa._core.public import set_module
 from mediaref_ursa._errors import LimitExceededError, StoreError
 
 
+@set_module("mediaref_ursa.store")
 @dataclass(frozen=True)
 class ObjectInfo:
     """What a store knows of an object without reading it.
@@ -24,6 +26,7 @@ class ObjectInfo:
     modified: float | None
 
 
+@set_module("mediaref_ursa.store")
 @runtime_checkable
 class ObjectStore(Protocol):
     """Bytes behind URIs.
