@@ -17,6 +17,7 @@ from mediaref_ursa._extras import has_extra as _has_extra
 if TYPE_CHECKING:
     from mediaref_ursa._access import IndexLimits
     from mediaref_ursa._batch import DecodedBatch, batch_decode, cleanup_cache, plan_decode
+    from mediaref_ursa._build_index import write_frame_index
     from mediaref_ursa._counting import Counters, counters, counting
     from mediaref_ursa._data_uri import DataURI
     from mediaref_ursa._decode_plan import DecodePlan
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
         StoreError,
         UnsupportedMediaError,
     )
-    from mediaref_ursa._frame_index import LanceFrameIndex, write_frame_index
+    from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._lazy_video import LazyVideo
     from mediaref_ursa._media_ref import MediaRef
     from mediaref_ursa._reads import FetchOptions
@@ -82,7 +83,8 @@ _HOMES = {
         "StoreError",
         "UnsupportedMediaError",
     ),
-    "_frame_index": ("LanceFrameIndex", "write_frame_index"),
+    "_frame_index": ("LanceFrameIndex",),
+    "_build_index": ("write_frame_index",),
     "_lazy_video": ("LazyVideo",),
     "_media_ref": ("MediaRef",),
     "_counting": ("Counters", "counters", "counting"),
@@ -91,7 +93,7 @@ _HOMES = {
     "_seconds": ("pts_ns_from_seconds",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_NEED_VIDEO = frozenset({"_frame_index", "_lazy_video"})
+_NEED_VIDEO = frozenset({"_build_index", "_frame_index", "_lazy_video"})
 
 __all__ = [
     "BitDepthWarning",

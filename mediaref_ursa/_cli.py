@@ -99,7 +99,7 @@ def inspect(ctx: click.Context, videos: tuple[str, ...], as_json: bool) -> None:
 
 
 def _report(video: str) -> VideoReport:
-    from mediaref_ursa._frame_index import scan_frame_index
+    from mediaref_ursa._build_index import scan_frame_index
     from mediaref_ursa._index_state import find_index
     from mediaref_ursa._inspect import report_on
 

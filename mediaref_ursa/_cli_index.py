@@ -146,7 +146,7 @@ def _index_all(
     listed: Sequence[Listed], wanted: _Wanted, jobs: int, failures: list[MediaRefError], lossy: list[str]
 ) -> None:
     """Index videos on threads; say of each, in their order, what was done, and note what is lost."""
-    import mediaref_ursa._frame_index  # noqa: F401 - what is not installed is told once, here
+    import mediaref_ursa._build_index  # noqa: F401 - what is not installed is told once, here
 
     progress = _Progress(listed)
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="mediaref-index")
@@ -205,7 +205,7 @@ class _Indexed:
 
 def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]) -> _Indexed:
     """Write the index of one video, unless one that is of use stands there; say what was done."""
-    from mediaref_ursa import _frame_index
+    from mediaref_ursa._build_index import write_frame_index
     from mediaref_ursa._found_index import BASE_COLUMNS, FRESH, NO_INDEX
     from mediaref_ursa._index_state import find_index
 
@@ -217,7 +217,7 @@ def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]
         return _indexed(video, f"{found.state}, kept", found.index)
     if not wanted.overwrite:
         found.check_replaceable(video)
-    written = _frame_index.write_frame_index(
+    written = write_frame_index(
         video,
         segments=found.segment_uris,
         overwrite=found.state != NO_INDEX,

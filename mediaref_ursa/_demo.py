@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._batch import batch_decode, plan_decode
+from mediaref_ursa._build_index import scan_frame_index, write_frame_index
 from mediaref_ursa._demo_check import Check, Wanted, WrongFrame, check_frames
 from mediaref_ursa._demo_pictures import Tile, write_contact_sheet, write_counter_clip
 from mediaref_ursa._errors import MediaRefError
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._found_index import FRESH, STALE
-from mediaref_ursa._frame_index import LanceFrameIndex, scan_frame_index, write_frame_index
+from mediaref_ursa._frame_index import LanceFrameIndex
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._index_state import find_index, require_index_place
 from mediaref_ursa._media_ref import MediaRef

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,17 +32,12 @@ from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, MediaRe
 from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._failed_scans import failed_scans
 from mediaref_ursa._frame_table import SegmentTable
-from mediaref_ursa._open_store import open_store
 from mediaref_ursa._process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._scan_child import bytes_of_packets, decode_table, receive, send
-from mediaref_ursa._segment_uris import names_first_segment
-from mediaref_ursa._time import running_offsets
-from mediaref_ursa._uris import absolute_place
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._protocol import ReadsOneVersion
 
 with needs_extra("video"):
-    from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._scan_uri import is_at_hand, scan_uri
 
 Ranges = Sequence[tuple[int, int]]
@@ -120,26 +115,6 @@ def _scanned(
     if table.info.length != info.size or len(table.packets) > limits.max_packets:
         raise CorruptMediaError("the process that scanned the video gave the index of another", uri=uri)
     return replace(table, info=replace(table.info, uri=uri, etag=info.etag, stream_index=stream_index))
-
-
-def scan_video_index(
-    uri: str | os.PathLike[str],
-    segment_uris: Sequence[str],
-    store: ObjectStore | None,
-    storage_options: Mapping[str, Any] | None,
-    access: Access,
-) -> LanceFrameIndex:
-    """Build the index of a video in memory, of all its segments: as ``scan_frame_index``, under limits."""
-    place = absolute_place if store is None else os.fspath
-    uri = place(uri)
-    tables = []
-    for part in map(place, segment_uris):
-        access.check_video_uri(part)
-        with names_first_segment(part == uri and len(segment_uris) > 1):
-            tables.append(scan_video(part, open_store(part, store, storage_options, access), access))
-    offsets = running_offsets(table.span_seconds for table in tables)
-    tables = [table.beginning_at(by) if by else table for table, by in zip(tables, offsets, strict=True)]
-    return LanceFrameIndex(uri, file=None, tables=tables)
 
 
 class _Scan:

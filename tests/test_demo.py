@@ -19,6 +19,7 @@ from av.video.frame import PictureType
 from PIL import Image
 
 from mediaref_ursa import CorruptMediaError, FrameIndexExistsError, MediaRef, write_frame_index
+from mediaref_ursa._build_index import scan_frame_index
 from mediaref_ursa._demo import (
     RANDOM_FRAMES,
     REFERENCES,
@@ -32,7 +33,6 @@ from mediaref_ursa._demo import (
 )
 from mediaref_ursa._demo_check import Wanted, check_frames, linear_frames_at
 from mediaref_ursa._demo_pictures import Tile, write_contact_sheet, write_counter_clip
-from mediaref_ursa._frame_index import scan_frame_index
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._lance import write_index
 

@@ -15,7 +15,7 @@ from _media import Clip
 from _oracle import linear_frames
 
 from mediaref_ursa import MediaRef, batch_decode
-from mediaref_ursa._frame_index import scan_frame_index
+from mediaref_ursa._build_index import scan_frame_index
 from mediaref_ursa._pyav import _decode, _demux, _exact_starts, _trial
 from mediaref_ursa._pyav._prefix_search import last_not_above
 from mediaref_ursa.video_decoder import BatchDecodingStrategy

@@ -38,6 +38,7 @@ from mediaref_ursa import _guarded_scan as guarded
 from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._failed_scans import failed_scans
 from mediaref_ursa._guarded_scan import scan_video
+from mediaref_ursa._open_store import open_store
 from mediaref_ursa._scan_child import decode_table, encode_table
 from mediaref_ursa._scan_uri import scan_uri
 from mediaref_ursa.store import LocalStore, MemoryStore
@@ -267,7 +268,7 @@ class TestChild:
             options = {"untrusted": True, "allow_private_hosts": True}
             frames = batch_decode([MediaRef(uri, 0)], **options)  # type: ignore[arg-type]
             assert np.array_equal(frames[0], linear_frames(Path(video))[0].rgb)
-            assert scan_video(uri, cached(guarded.open_store(uri)), UNTRUSTED).info.uri == uri
+            assert scan_video(uri, cached(open_store(uri)), UNTRUSTED).info.uri == uri
 
     def test_errors_are_those_of_a_scan_here(self, clip: GetClip, tmp_path: Path) -> None:
         (tmp_path / "text.mp4").write_text("no video")

@@ -17,8 +17,8 @@ from _tables import PATIENT, FakeStream, packet_table, segment_table, streams
 from hypothesis import given
 
 from mediaref_ursa import CorruptMediaError, plan_decode
+from mediaref_ursa._build_index import scan_frame_index
 from mediaref_ursa._found_index import FRESH, NO_INDEX
-from mediaref_ursa._frame_index import scan_frame_index
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._inspect import (
     VideoReport,

@@ -15,139 +15,164 @@ import mediaref_ursa
 
 PACKAGE = Path(mediaref_ursa.__file__).parent
 
-LAYERS: tuple[tuple[str, ...], ...] = (
-    (
-        "_wording",
-        "_uri_text",
-        "_errors",
-        "_failed_scans",
-        "_warnings",
-        "_time",
-        "_seconds",
-        "_ranges",
-        "_extras",
-        "_counting",
-        "_cached_property",
-        "_forking",
-        "_keywords",
-        "_interpreter_exit",
-        "_helper_threads",
-        "_reentry",
-        "_bitstream",
-    ),
-    (
-        "_uris",
-        "_storage_options",
-        "layout",
-        "_containers",
-        "_raw_streams",
-        "_image_kinds",
-        "_encryption",
-        "_broken_files",
-        "_reader",
-        "_pixels",
-        "_stream_header",
-        "_frame_table",
-        "_alpha",
-        "_feed",
-        "_index_metadata",
-        "_mp4_boxes",
-        "_access",
-        "_container_counts",
-        "_memory",
-        "_segment_uris",
-        "_lance_manifest",
-        "_process_limits",
-        "_folder_lock",
-    ),
-    (
-        "_damage",
-        "_plan",
-        "_reads",
-        "_decode_plan",
-        "_resolve",
-        "_timeline",
-        "_run_movie",
-        "_steps",
-        "_trail",
-        "_frame_rows",
-        "_lazy_frames",
-    ),
-    ("store", "_pillow", "_lance", "_arrow", "_pyav", "_torchcodec", "_series"),
-    (
-        "_images",
-        "_scan_uri",
-        "_open_store",
-        "_found_index",
-        "_frame_index",
-        "_guarded_scan",
-        "_index_place",
-        "_index_writing",
-        "_listing",
-        "_sources",
-        "_fetch",
-        "_crew",
-        "_execute",
-        "_references",
-        "_recording",
-    ),
-    (
-        "_batch",
-        "_media_ref",
-        "_data_uri",
-        "_lazy_video",
-        "batch",
-        "catalog",
-        "core",
-        "data_uri",
-        "_video_series",
-        "table",
-        "video_decoder",
-    ),
-    ("_cli", "_demo", "_index_state", "_inspect"),
+FOLDERS = (
+    "_core",
+    "layout",
+    "_bitstream",
+    "_model",
+    "_containers",
+    "_cache",
+    "store",
+    "_pyav",
+    "_plan",
+    "_scan",
+    "_images",
+    "_references",
+    "_index",
+    "_video",
+    "_decode",
+    "_batch",
+    "_lazy",
+    "table",
+    "catalog",
+    "video_decoder",
+    "batch",
+    "core",
+    "data_uri",
+    "_cli",
+    "__main__",
 )
-"""From the bottom up. A package stands for all of its modules."""
+"""From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
-PARTS = {
-    "_lance_calls": "_lance",
-    "_lance_rows": "_lance",
-    "_torchcodec_transforms": "_torchcodec",
-    "_torchcodec_library": "_torchcodec",
-    "_lance_files": "_lance",
-    "_lance_process": "_lance",
-    "_cache": "store",  # the cache on disk is read as a store
-    "_segment_cache": "store",
-    "_cli_cache": "_cli",
-    "_demo_check": "_demo",  # the demo makes videos, pictures and tables of its own
-    "_demo_pictures": "_demo",
+MOVING = {
+    "_wording": "_core",
+    "_uri_text": "_core",
+    "_uris": "_core",
+    "_errors": "_core",
+    "_warnings": "_core",
+    "_time": "_core",
+    "_seconds": "_core",
+    "_ranges": "_core",
+    "_extras": "_core",
+    "_counting": "_core",
+    "_cached_property": "_core",
+    "_forking": "_core",
+    "_cache._forks": "_core",
+    "_interpreter_exit": "_core",
+    "_helper_threads": "_core",
+    "_reentry": "_core",
+    "_process_limits": "_core",
+    "_frame_table": "_model",
+    "_index_metadata": "_model",
+    "_pixels": "_model",
+    "_access": "_model",
+    "_storage_options": "_model",
+    "_alpha": "_model",
+    "_damage": "_model",
+    "_stream_header": "_model",
+    "_segment_uris": "_model",
+    "_mp4_boxes": "_containers",
+    "_container_counts": "_containers",
+    "_reader": "_containers",
+    "_image_kinds": "_containers",
+    "_encryption": "_containers",
+    "_broken_files": "_containers",
+    "_raw_streams": "_containers",
+    "_segment_cache": "_cache",
+    "_open_store": "store",
+    "_listing": "store",
+    "_resolve": "_plan",
+    "_timeline": "_plan",
+    "_reads": "_plan",
+    "_decode_plan": "_plan",
+    "_steps": "_plan",
+    "_trail": "_plan",
+    "_pyav._scan": "_scan",
+    "_scan_uri": "_scan",
+    "_pyav._probe": "_scan",
+    "_pyav._columns": "_scan",
+    "_pyav._trial": "_scan",
+    "_pyav._sparse": "_scan",
+    "_pyav._claims": "_scan",
+    "_pyav._heads": "_scan",
+    "_pyav._exact_starts": "_scan",
+    "_pyav._prefix_search": "_scan",
+    "_pyav._ties": "_scan",
+    "_pyav._times": "_scan",
+    "_pyav._check": "_scan",
+    "_failed_scans": "_scan",
+    "_guarded_scan": "_scan",
+    "_scan_child": "_scan",
+    "_pillow": "_images",
+    "_media_ref": "_references",
+    "_data_uri": "_references",
+    "_arrow": "_references",
+    "_keywords": "_references",
+    "_frame_index": "_index",
+    "_build_index": "_index",
+    "_index_place": "_index",
+    "_index_writing": "_index",
+    "_lance": "_index",
+    "_lance_calls": "_index",
+    "_lance_process": "_index",
+    "_lance_files": "_index",
+    "_lance_manifest": "_index",
+    "_lance_rows": "_index",
+    "_found_index": "_index",
+    "_index_state": "_index",
+    "_inspect": "_index",
+    "_folder_lock": "_index",
+    "_sources": "_video",
+    "_recording": "_video",
+    "_execute": "_decode",
+    "_fetch": "_decode",
+    "_crew": "_decode",
+    "_feed": "_decode",
+    "_frame_rows": "_decode",
+    "_memory": "_decode",
+    "_pyav._decoders": "_decode",
+    "_pyav._engine": "_decode",
+    "_torchcodec": "_decode",
+    "_torchcodec_library": "_decode",
+    "_torchcodec_transforms": "_decode",
+    "_run_movie": "_decode",
     "_batch_call": "_batch",
-    "_scan_child": "_guarded_scan",
+    "_lazy_video": "_lazy",
+    "_lazy_concat": "_lazy",
+    "_lazy_frames": "_lazy",
+    "_video_series": "_lazy",
+    "_series": "_lazy",
     "_cli_bar": "_cli",
+    "_cli_cache": "_cli",
     "_cli_demo": "_cli",
-    "__main__": "_cli",
     "_cli_index": "_cli",
-    "_video_series": "_lazy_video",
-    "_lazy_concat": "_lazy_video",
+    "_demo": "_cli",
+    "_demo_check": "_cli",
+    "_demo_pictures": "_cli",
 }
-"""Modules that are one with another, as those of a package are."""
+"""Modules that are on their way to the folder that they belong to."""
 
-LAYER_OF = {name: number for number, names in enumerate(LAYERS, start=1) for name in names}
-LIBRARIES_LAYER = 4  # one group a heavy library; these do not import one another
+RANK_OF = {name: rank for rank, name in enumerate(FOLDERS)}
+UPWARDS = frozenset({("mediaref_ursa._media_ref", "_batch")})
+"""``MediaRef.to_ndarray`` decodes, which it imports when it is called."""
+
+PURE = frozenset({"_core", "layout", "_bitstream", "_model", "_containers", "_plan"})
+"""Need the standard library and numpy only."""
 
 HOMES = {
-    "av": {"_pyav", "_demo"},
-    "lance": {"_lance"},
-    "pyarrow": {"_lance", "_arrow", "catalog", "table", "_demo"},
-    "PIL": {"_pillow", "_demo"},
+    "av": {"_pyav", "_scan", "_decode", "_cli"},
+    "lance": {"_index"},
+    "pyarrow": {"_index", "_references", "catalog", "table", "_cli"},
+    "PIL": {"_images", "_cli"},
     "requests": {"store"},
     "urllib3": {"store"},
     "fsspec": {"store"},
-    "temporaldata": {"_series"},
-    "torch": {"_torchcodec"},
-    "torchcodec": {"_torchcodec"},
+    "temporaldata": {"_lazy"},
+    "torch": {"_decode"},
+    "torchcodec": {"_decode"},
     "pandas": set(),
 }
-"""Which groups may import a heavy library."""
+"""Which folders may import a heavy library."""
 
 
 @dataclass(frozen=True)
@@ -171,15 +196,20 @@ def module_name(path: Path) -> str:
 SOURCES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def group_of(module: str) -> str:
-    """Return the layer table's name for a module, ``""`` for the package itself."""
-    name = module.partition(".")[2].partition(".")[0]
-    return PARTS.get(name, name)
+def folder_of(module: str) -> str:
+    """Return the folder that a module belongs to, ``""`` for the package itself."""
+    name = module.partition(".")[2]
+    while name and name not in MOVING:
+        parent = name.rpartition(".")[0]
+        if not parent:
+            return name
+        name = parent
+    return MOVING.get(name, name)
 
 
-def layer(module: str) -> int:
-    """Return a module's layer; one that has none yet is above all others."""
-    return LAYER_OF.get(group_of(module), len(LAYERS) + 1)
+def rank(module: str) -> int:
+    """Return a module's place in the list of folders; one that has none yet is above all others."""
+    return RANK_OF.get(folder_of(module), len(FOLDERS))
 
 
 def imports_of(module: str) -> Iterator[Import]:
@@ -212,10 +242,10 @@ IMPORTS = [found for module in SOURCES for found in imports_of(module)]
 OURS = [found for found in IMPORTS if found.target.partition(".")[0] == "mediaref_ursa"]
 
 
-def test_every_module_has_a_layer() -> None:
-    groups = {group_of(module) for module in SOURCES} - {""}
+def test_every_module_is_in_a_folder_of_the_list() -> None:
+    found = {folder_of(module) for module in SOURCES} - {""}
 
-    assert groups - set(LAYER_OF) == set(), "add them to LAYERS, and to docs/architecture.md"
+    assert found - set(FOLDERS) == set(), "add it to FOLDERS, and to docs/architecture.md"
 
 
 @pytest.mark.parametrize("typing_only", [False, True], ids=["imports", "imports for the type checker"])
@@ -224,23 +254,13 @@ def test_imports_point_downwards(typing_only: bool) -> None:
         str(found)
         for found in OURS
         if found.typing_only == typing_only
-        and group_of(found.module)
-        and group_of(found.target)
-        and layer(found.target) > layer(found.module)
+        and folder_of(found.module)
+        and folder_of(found.target)
+        and rank(found.target) > rank(found.module)
+        and (found.module, folder_of(found.target)) not in UPWARDS
     ]
 
     assert upwards == []
-
-
-def test_modules_of_heavy_libraries_do_not_import_one_another() -> None:
-    sideways = [
-        str(found)
-        for found in OURS
-        if layer(found.module) == layer(found.target) == LIBRARIES_LAYER
-        and group_of(found.module) != group_of(found.target)
-    ]
-
-    assert sideways == []
 
 
 def test_only_programs_use_the_public_names() -> None:
@@ -248,7 +268,7 @@ def test_only_programs_use_the_public_names() -> None:
     strays = [
         str(found)
         for found in OURS
-        if group_of(found.module) and not group_of(found.target) and layer(found.module) < len(LAYERS)
+        if folder_of(found.module) and not folder_of(found.target) and rank(found.module) < RANK_OF["_cli"]
     ]
 
     assert strays == []
@@ -257,7 +277,7 @@ def test_only_programs_use_the_public_names() -> None:
 def test_imports_go_round_in_no_circle() -> None:
     graph: dict[str, set[str]] = {}
     for found in OURS:
-        if not found.typing_only and group_of(found.module) and group_of(found.target):
+        if not found.typing_only and folder_of(found.module) and folder_of(found.target):
             graph.setdefault(found.module, set()).add(found.target)
     try:
         order = list(TopologicalSorter(graph).static_order())
@@ -273,21 +293,22 @@ def test_a_heavy_library_is_imported_only_where_it_belongs(library: str) -> None
         for found in IMPORTS
         if found.target.partition(".")[0] == library
         and not found.typing_only
-        and group_of(found.module) not in HOMES[library]
+        and folder_of(found.module) not in HOMES[library]
     ]
 
     assert strays == []
 
 
-def test_the_lowest_layers_need_the_standard_library_and_numpy_only() -> None:
+def test_pure_folders_need_the_standard_library_and_numpy_only() -> None:
     """Errors, time, tables and plans can be read and tested without any media library."""
-    foreign = {
-        found.target.partition(".")[0]
+    foreign = [
+        str(found)
         for found in IMPORTS
-        if group_of(found.module) and layer(found.module) < LIBRARIES_LAYER
-    }
+        if folder_of(found.module) in PURE
+        and found.target.partition(".")[0] not in {*sys.stdlib_module_names, "numpy", "mediaref_ursa"}
+    ]
 
-    assert foreign - sys.stdlib_module_names == {"numpy", "mediaref_ursa"}
+    assert foreign == []
 
 
 def test_the_reader_of_imports_sees_what_it_should(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from mediaref_ursa import (
     cleanup_cache,
     write_frame_index,
 )
-from mediaref_ursa._frame_index import scan_frame_index
+from mediaref_ursa._build_index import scan_frame_index
 from mediaref_ursa._warnings import forget_warnings, warn_once
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 

@@ -16,7 +16,7 @@ from mediaref_ursa._damage import damage_before
 from mediaref_ursa._errors import CorruptMediaError, MediaRefError
 from mediaref_ursa._frame_table import DECODED, EncodedPacket, SegmentTable
 from mediaref_ursa._pixels import MAX_PIXELS
-from mediaref_ursa._pyav._decoders import Decoder, NumberedFrame
+from mediaref_ursa._pyav._decoder import Decoder, NumberedFrame
 from mediaref_ursa._pyav._trial import numbered_packets, pixel_crc
 from mediaref_ursa._reader import RangeReader
 from mediaref_ursa._reentry import ShortLock

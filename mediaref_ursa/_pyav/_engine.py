@@ -16,7 +16,8 @@ from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._plan import Run
 from mediaref_ursa._pyav._convert import FrameConverter, NewFrame, UInt8Array, quarter_turns
-from mediaref_ursa._pyav._decoders import Decoder, DecoderKey, NumberedFrame, decoders
+from mediaref_ursa._pyav._decoder import Decoder, NumberedFrame
+from mediaref_ursa._pyav._decoders import DecoderKey, decoders
 from mediaref_ursa._steps import Begun, Ready, Step
 
 _AHEAD_PACKETS = 3

@@ -1,0 +1,229 @@
+"""Building the frame index of a video: in memory, or to be written beside the video."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from loguru import logger
+
+from mediaref_ursa._access import Access
+from mediaref_ursa._core.public import set_module
+from mediaref_ursa._damage import warn_of_problems
+from mediaref_ursa._extras import check_packages_of, needs_extra
+from mediaref_ursa._found_index import checked_if_exists, find_index_with
+from mediaref_ursa._frame_index import LanceFrameIndex
+from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._open_store import open_store
+from mediaref_ursa._segment_uris import all_segments, given_segments, names_first_segment
+from mediaref_ursa._time import running_offsets
+from mediaref_ursa._uri_text import redact
+from mediaref_ursa._uris import absolute_place, is_cloud, scheme_of
+from mediaref_ursa.store import ObjectStore
+
+with needs_extra("video"):
+    from mediaref_ursa._guarded_scan import scan_video
+    from mediaref_ursa._index_writing import IndexTarget
+    from mediaref_ursa._scan_uri import Progress, scan_uri
+
+
+def scan_frame_index(
+    uri: str | os.PathLike[str],
+    *,
+    segment_uris: Sequence[str | os.PathLike[str]] = (),
+    segments: Sequence[str | os.PathLike[str]] | None = None,
+    timestamps: npt.ArrayLike | None = None,
+    store: ObjectStore | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    full: bool | None = None,
+    stream_index: int | None = None,
+    decode: bool = False,
+) -> LanceFrameIndex:
+    """Build the index of a video in memory: as :func:`write_frame_index`, without writing."""
+    absolute = absolute_place if store is None else os.fspath
+    uri = absolute(uri)
+    named = given_segments(uri, segment_uris, segments)
+    files = [absolute(file) for file in all_segments(uri, named, has_own_store=store is not None)]
+
+    def scan(file: str) -> SegmentTable:
+        found_in = open_store(file, store, storage_options)
+        return scan_uri(file, found_in, progress, full=full, stream_index=stream_index, decode=decode)
+
+    return _index_of(uri, files, scan, timestamps, is_list=len(named) > 0)
+
+
+def scan_video_index(
+    uri: str | os.PathLike[str],
+    segment_uris: Sequence[str],
+    store: ObjectStore | None,
+    storage_options: Mapping[str, Any] | None,
+    access: Access,
+) -> LanceFrameIndex:
+    """Build the index of a video in memory, of all its segments: as ``scan_frame_index``, under limits."""
+    absolute = absolute_place if store is None else os.fspath
+
+    def scan(file: str) -> SegmentTable:
+        access.check_video_uri(file)
+        return scan_video(file, open_store(file, store, storage_options, access), access)
+
+    files = [absolute(file) for file in segment_uris]
+    return _index_of(absolute(uri), files, scan, is_list=len(files) > 1)
+
+
+def _index_of(
+    uri: str,
+    files: Sequence[str],
+    scan: Callable[[str], SegmentTable],
+    timestamps: npt.ArrayLike | None = None,
+    *,
+    is_list: bool,
+) -> LanceFrameIndex:
+    """Scan the files of a video one after the other; return their index, in memory."""
+    tables = []
+    for file in files:
+        with names_first_segment(is_list and file == uri):
+            tables.append(scan(file))
+    return LanceFrameIndex(uri, file=None, tables=_with_timestamps(tables, timestamps, uri))
+
+
+@set_module("mediaref_ursa")
+def write_frame_index(
+    uri: str | os.PathLike[str],
+    *,
+    segment_uris: Sequence[str | os.PathLike[str]] = (),
+    segments: Sequence[str | os.PathLike[str]] | None = None,
+    timestamps: npt.ArrayLike | None = None,
+    store: ObjectStore | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    full: bool | None = None,
+    index_dir: str | os.PathLike[str] | None = None,
+    stream_index: int | None = None,
+    if_exists: Literal["error", "keep", "replace"] | None = None,
+    decode: bool = False,
+) -> LanceFrameIndex:
+    """Scan a video once and write its frame index to ``<uri>.lance``.
+
+    Where nothing can be written beside the video (an http server, a read-only bucket or directory), the index
+    goes to this user's cache directory, and :meth:`LanceFrameIndex.open` finds it there.
+
+    The write is one commit: a writer that is killed leaves the old index, or none.
+
+    Args:
+        uri: The video, the first segment of a recording of several files.
+        segment_uris: The additional files of the recording, in order. A list that contains ``uri`` is the
+            whole list in its order.
+        segments: All files of a recording whose name, ``uri``, is no file; instead of ``segment_uris``.
+        timestamps: float64 ``(n,)``, recording-relative seconds of every frame over all segments,
+            ascending, such as those of a camera's clock. Without them a frame's timestamp is
+            ``pts * time_base`` plus the lengths of the segments before.
+        store: Where the video's bytes are; chosen by each URI's scheme without it. The index is written by
+            Lance, to the place that the URI names.
+        storage_options: For cloud stores, of the video and of the index, as fsspec or as Lance spell them.
+        overwrite: Replace an index that stands there already: ``if_exists="replace"``.
+        progress: Called now and then with bytes done and bytes in all, of each segment in turn.
+        full: Whether every byte of the video is read. Without a word, of a remote MP4 or MOV file little more
+            is read than what describes its samples, if that is enough to find every frame. The checksums of
+            packets then stay unknown, and which frames others refer to: bytes that were changed without a
+            new length or entity tag are not found out, and a few packets more are read for each frame.
+        index_dir: Write the index to this directory, under a name made from the URI and the version of the
+            video, and not beside the video.
+        stream_index: The video stream of each file, counted across all kinds of streams as FFmpeg does;
+            FFmpeg's best without it.
+        if_exists: ``"error"`` (the default) raises where there is an index already. ``"keep"`` does what the
+            command line does: an index that describes what is asked for is kept, and one that is stale, or of
+            other segments, timestamps or another stream than are given, is written anew; what could not be
+            made again is an error. ``"replace"`` writes in any case.
+        decode: Decode every frame too, linearly and from its random access point, which takes as long as
+            two linear decodes. Damaged pictures, which no checksum tells, are then recorded. Without it
+            they are found when a frame is decoded that refers to one; it is an error either way.
+
+    Warns:
+        DamagedMediaWarning: Frames are lost: the file is cut short or damaged, or other frames have their
+            times.
+
+    Returns:
+        The index; ``place`` says where it stands.
+
+    Raises:
+        FrameIndexExistsError: There is an index, and ``if_exists`` is ``"error"``.
+        FrameIndexVersionError: With ``"keep"``: a newer version of this library wrote the one that is there.
+        FrameIndexInvalidError: With ``"keep"``: the one that is there is damaged.
+        FrameIndexStaleError: With ``"keep"``: the one that is there is stale, and holds timestamps that were
+            given by its writer.
+        ValueError: Timestamps of another number than there are frames, not finite, or descending; both
+            ``segments`` and ``segment_uris``.
+        UnsupportedMediaError: No video, or a codec that cannot be decoded here.
+        CorruptMediaError: A video that FFmpeg cannot read.
+        StoreError: The video cannot be read, or the index not be written, where they are.
+
+    Example:
+        >>> index = write_frame_index("clip.mp4")
+        >>> index.pts_table(0)[:3].tolist()
+        [0, 512, 1024]
+        >>> write_frame_index("clip.mp4", if_exists="keep").place == index.place
+        True
+    """
+    replace_or_keep = checked_if_exists(if_exists, overwrite)
+    video = absolute_place(uri) if store is None else os.fspath(uri)
+    if store is None and is_cloud(video):
+        check_packages_of(scheme_of(video), video)
+    target = IndexTarget(video, store, storage_options, index_dir)
+    if replace_or_keep == "error":
+        target.refuse_existing()
+    elif replace_or_keep == "keep":
+        named = given_segments(video, segment_uris, segments)
+        wanted = all_segments(video, named, has_own_store=store is not None) if named else []
+        if store is None:
+            wanted = [absolute_place(part) for part in wanted]
+        found = find_index_with(
+            LanceFrameIndex, video, index_dir, store, storage_options, is_name=bool(named)
+        )
+        if found.index is not None and found.describes(wanted, timestamps, full, stream_index, decode):
+            return found.index
+        found.check_replaceable(video, has_timestamps=timestamps is not None)
+        if not named:
+            segments = found.segment_uris
+    index = scan_frame_index(
+        uri,
+        segment_uris=segment_uris,
+        segments=segments,
+        timestamps=timestamps,
+        store=store,
+        storage_options=storage_options,
+        progress=progress,
+        full=full,
+        stream_index=stream_index,
+        decode=decode,
+    )
+    tables = [index.segment_table(i) for i in range(len(index.segments))]
+    index._place = target.write(tables, overwrite=replace_or_keep != "error")
+    warn_of_problems(video, tables)
+    logger.info("wrote the frame index of {} ({} frames)", redact(index.uri), len(index))
+    return index
+
+
+def _with_timestamps(
+    tables: list[SegmentTable], timestamps: npt.ArrayLike | None, uri: str
+) -> list[SegmentTable]:
+    if timestamps is None:
+        offsets = running_offsets(table.span_seconds for table in tables)
+        return [table.beginning_at(by) if by else table for table, by in zip(tables, offsets, strict=True)]
+    given = np.asarray(timestamps, dtype=np.float64)
+    counts = [len(table) for table in tables]
+    if given.shape != (sum(counts),):
+        raise ValueError(
+            f"expected {sum(counts)} timestamps, one for each frame of {redact(uri)}, "
+            f"found an array of shape {given.shape}"
+        )
+    if not np.isfinite(given).all() or (np.diff(given) < 0).any():
+        wrong = int(np.flatnonzero(~(np.diff(given) >= 0))[0]) + 1 if len(given) > 1 else 0
+        raise ValueError(f"expected finite, ascending timestamps, found {given[wrong]} at place {wrong}")
+    parts = np.split(given, np.cumsum(counts)[:-1])
+    return [replace(table, timestamp=part) for table, part in zip(tables, parts, strict=True)]
