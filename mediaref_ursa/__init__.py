@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from mediaref_ursa import _forking as _forking  # forks wait for the imports that are made on first use
-from mediaref_ursa._extras import has_extra as _has_extra
+from mediaref_ursa._core import (
+    process_state as process_state,  # forks wait for the imports that are made on first use
+)
+from mediaref_ursa._core.extras import has_extra as _has_extra
 
 if TYPE_CHECKING:
     from mediaref_ursa._access import IndexLimits
     from mediaref_ursa._batch import DecodedBatch, batch_decode, cleanup_cache, plan_decode
     from mediaref_ursa._build_index import write_frame_index
-    from mediaref_ursa._counting import Counters, counters, counting
-    from mediaref_ursa._data_uri import DataURI
-    from mediaref_ursa._decode_plan import DecodePlan
-    from mediaref_ursa._errors import (
+    from mediaref_ursa._core.counters import Counters, counters, counting
+    from mediaref_ursa._core.errors import (
         BitDepthWarning,
         CacheDirectoryWarning,
         CorruptMediaError,
@@ -46,11 +46,13 @@ if TYPE_CHECKING:
         StoreError,
         UnsupportedMediaError,
     )
+    from mediaref_ursa._core.seconds import pts_ns_from_seconds
+    from mediaref_ursa._data_uri import DataURI
+    from mediaref_ursa._decode_plan import DecodePlan
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._lazy_video import LazyVideo
     from mediaref_ursa._media_ref import MediaRef
     from mediaref_ursa._reads import FetchOptions
-    from mediaref_ursa._seconds import pts_ns_from_seconds
 
 __version__ = "0.1.0"
 
@@ -58,7 +60,7 @@ _HOMES = {
     "_access": ("IndexLimits",),
     "_batch": ("DecodedBatch", "batch_decode", "cleanup_cache", "plan_decode"),
     "_data_uri": ("DataURI",),
-    "_errors": (
+    "_core.errors": (
         "BitDepthWarning",
         "CacheDirectoryWarning",
         "CorruptMediaError",
@@ -87,10 +89,10 @@ _HOMES = {
     "_build_index": ("write_frame_index",),
     "_lazy_video": ("LazyVideo",),
     "_media_ref": ("MediaRef",),
-    "_counting": ("Counters", "counters", "counting"),
+    "_core.counters": ("Counters", "counters", "counting"),
     "_decode_plan": ("DecodePlan",),
     "_reads": ("FetchOptions",),
-    "_seconds": ("pts_ns_from_seconds",),
+    "_core.seconds": ("pts_ns_from_seconds",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 _NEED_VIDEO = frozenset({"_build_index", "_frame_index", "_lazy_video"})

@@ -15,11 +15,18 @@ from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from mediaref_ursa._core.errors import InvalidReferenceError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, UnsupportedMediaError
+from mediaref_ursa._core.uris import (
+    MAX_DATA_URI_BYTES,
+    REMOTE_SCHEMES,
+    is_data,
+    is_local,
+    local_path,
+    scheme_of,
+)
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._storage_options import FSSPEC_SCHEMES
-from mediaref_ursa._uris import MAX_DATA_URI_BYTES, REMOTE_SCHEMES, is_data, is_local, local_path, scheme_of
 
 DEFAULT_SCHEMES = frozenset({"file", "data", *REMOTE_SCHEMES, *FSSPEC_SCHEMES})
 """What a reference may name without ``allow_schemes``; a plain path counts as ``file``."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._errors import FrameIndexInvalidError, UnsupportedMediaError
+from mediaref_ursa._core.errors import FrameIndexInvalidError, UnsupportedMediaError
 from mediaref_ursa._frame_table import (
     ALPHA_BESIDE_PACKETS,
     ALPHA_UNREADABLE,
@@ -24,7 +24,7 @@ from mediaref_ursa._frame_table import (
 )
 
 if TYPE_CHECKING:
-    from mediaref_ursa._time import Int64Array
+    from mediaref_ursa._core.ticks import Int64Array
 
 _ROW = np.dtype([("start", "<u4"), ("size", "<u4"), ("crc32", "<u4"), ("random_access", "u1")])
 """A packet's alpha: where it begins after the packet's first byte, its bytes, the CRC-32 of all from the

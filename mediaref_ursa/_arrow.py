@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, MediaRefError
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._core.errors import InvalidReferenceError, LimitExceededError, MediaRefError
+from mediaref_ursa._core.extras import needs_extra
 
 with needs_extra("video"):
     import pyarrow as pa

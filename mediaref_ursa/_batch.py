@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._batch_call import DECODERS, Backend, Batch, BatchOptions
+from mediaref_ursa._core.counters import Counters, counting
+from mediaref_ursa._core.errors import MediaRefError
+from mediaref_ursa._core.interpreter_exit import working
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._counting import Counters, counting
+from mediaref_ursa._core.reentrancy import refuse_amid_change
+from mediaref_ursa._core.ticks import TOLERANCE_NS
+from mediaref_ursa._core.wording import counted
 from mediaref_ursa._decode_plan import DecodePlan
-from mediaref_ursa._errors import MediaRefError
-from mediaref_ursa._interpreter_exit import working
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy
-from mediaref_ursa._reentry import refuse_amid_change
-from mediaref_ursa._time import TOLERANCE_NS
-from mediaref_ursa._wording import counted
 
 UInt8Array = npt.NDArray[np.uint8]
 

@@ -15,20 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._access import OPTION_NAMES, TRUSTED, Access
-from mediaref_ursa._counting import in_this_context
+from mediaref_ursa._core.counters import in_this_context
+from mediaref_ursa._core.daemon_threads import HelperThreads
+from mediaref_ursa._core.errors import MediaChangedError, MediaRefError, memory_limits
+from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.ticks import Int64Array
+from mediaref_ursa._core.uris import is_local
 from mediaref_ursa._decode_plan import DecodePlan
-from mediaref_ursa._errors import MediaChangedError, MediaRefError, memory_limits
 from mediaref_ursa._frame_rows import DecodedFrame, FrameRows, new_array
-from mediaref_ursa._helper_threads import HelperThreads
 from mediaref_ursa._images import load_image
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._reads import FetchOptions
 from mediaref_ursa._references import ReferenceColumns, reference_columns
 from mediaref_ursa._resolve import outside_error, resolve
-from mediaref_ursa._time import Int64Array
-from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import is_local
 from mediaref_ursa.store._local import place_of
 from mediaref_ursa.store._retry import stopped_by
 

@@ -16,7 +16,7 @@ from mediaref_ursa._cli_bar import say, say_error, tell_failures
 from mediaref_ursa._cli_cache import cache
 from mediaref_ursa._cli_demo import demo
 from mediaref_ursa._cli_index import index
-from mediaref_ursa._errors import MediaRefError, MissingExtraError
+from mediaref_ursa._core.errors import MediaRefError, MissingExtraError
 
 if TYPE_CHECKING:
     from mediaref_ursa._inspect import VideoReport

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from mediaref_ursa._cli_bar import BAR_STEPS, progress_bar, say, say_error, tell_failures
-from mediaref_ursa._errors import MediaRefError, MissingExtraError
+from mediaref_ursa._core.errors import MediaRefError, MissingExtraError
 
 _NAME_CHARACTERS = 60
 
@@ -93,7 +93,7 @@ def _folder_name(number: int, video: str | None) -> str:
     >>> _folder_name(3, "s3://bucket/takes/a b.mp4?signature=1")
     '3-a_b.mp4'
     """
-    from mediaref_ursa._uris import without_query
+    from mediaref_ursa._core.uris import without_query
 
     name = without_query(video or "").rstrip("/").rpartition("/")[2]
     return f"{number}-{re.sub(r'[^A-Za-z0-9._-]+', '_', name)[-_NAME_CHARACTERS:]}"

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import click
 
 from mediaref_ursa._cli_bar import Bar, progress_bar, say_error, size_text
-from mediaref_ursa._errors import DamagedMediaWarning, MediaRefError, MissingExtraError
-from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import absolute_place, is_local
-from mediaref_ursa._wording import counted
+from mediaref_ursa._core.errors import DamagedMediaWarning, MediaRefError, MissingExtraError
+from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.uris import absolute_place, is_local
+from mediaref_ursa._core.wording import counted
 from mediaref_ursa.layout import lance_frame_index_uri
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._errors import LimitExceededError
+from mediaref_ursa._core.errors import LimitExceededError
 from mediaref_ursa._reader import RangeReader
 
 _CONTAINERS = frozenset(

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
-from mediaref_ursa._cache._forks import forget_after_fork
-from mediaref_ursa._counting import in_this_context
-from mediaref_ursa._errors import MediaRefError
-from mediaref_ursa._reentry import ShortLock, is_amid_change
+from mediaref_ursa._core.counters import in_this_context
+from mediaref_ursa._core.errors import MediaRefError
+from mediaref_ursa._core.locked_files import forget_after_fork
+from mediaref_ursa._core.reentrancy import ShortLock, is_amid_change
 from mediaref_ursa.store._retry import stopped_by
 
 T = TypeVar("T")

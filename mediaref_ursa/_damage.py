@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._errors import CorruptMediaError, DamagedMediaWarning
+from mediaref_ursa._core.errors import CorruptMediaError, DamagedMediaWarning
+from mediaref_ursa._core.media_warnings import warn_once
 from mediaref_ursa._frame_table import SegmentTable
-from mediaref_ursa._warnings import warn_once
 
 
 def damage_before(table: SegmentTable, packet: int, damaged: Mapping[int, Collection[int]]) -> int | None:

@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from typing_extensions import Self
 
+from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._core.uris import (
+    MAX_DATA_URI_BYTES,
+    check_mimetype,
+    check_parameters,
+    check_quoted,
+    decode_data_payload,
+    parse_data_uri,
+)
 from mediaref_ursa._images import check_is_image, decode_image
 from mediaref_ursa._keywords import refuse_unknown
 from mediaref_ursa._pillow import (
@@ -27,14 +35,6 @@ from mediaref_ursa._pillow import (
     to_pil,
 )
 from mediaref_ursa._pixels import MAX_PIXELS
-from mediaref_ursa._uris import (
-    MAX_DATA_URI_BYTES,
-    check_mimetype,
-    check_parameters,
-    check_quoted,
-    decode_data_payload,
-    parse_data_uri,
-)
 from mediaref_ursa.store import LocalStore
 
 if TYPE_CHECKING:

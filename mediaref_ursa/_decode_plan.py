@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mediaref_ursa._cached_property import cached_property
+from mediaref_ursa._core.cached_property import cached_property
 from mediaref_ursa._core.public import set_module
+from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.uris import is_local
+from mediaref_ursa._core.wording import counted
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._plan import BatchDecodingStrategy, Run
 from mediaref_ursa._reads import FetchOptions, Read, ReadPlan, plan_reads
-from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import is_local
-from mediaref_ursa._wording import counted
 
 
 @set_module("mediaref_ursa")

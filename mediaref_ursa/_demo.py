@@ -13,20 +13,20 @@ import numpy.typing as npt
 
 from mediaref_ursa._batch import batch_decode, plan_decode
 from mediaref_ursa._build_index import scan_frame_index, write_frame_index
+from mediaref_ursa._core.errors import MediaRefError
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.ticks import NS_PER_SECOND, Int64Array
+from mediaref_ursa._core.uris import is_local, local_path
+from mediaref_ursa._core.wording import counted
 from mediaref_ursa._demo_check import Check, Wanted, WrongFrame, check_frames
 from mediaref_ursa._demo_pictures import Tile, write_contact_sheet, write_counter_clip
-from mediaref_ursa._errors import MediaRefError
-from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._found_index import FRESH, STALE
 from mediaref_ursa._frame_index import LanceFrameIndex
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._index_state import find_index, require_index_place
 from mediaref_ursa._media_ref import MediaRef
 from mediaref_ursa._resolve import segment_offsets_ns
-from mediaref_ursa._time import NS_PER_SECOND, Int64Array
-from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import is_local, local_path
-from mediaref_ursa._wording import counted
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.table import from_arrow, to_arrow
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._core.extras import needs_extra
 
 with needs_extra("video"):
     import av

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._reader import ReadRange
 
 _MAX_BOXES = 4096

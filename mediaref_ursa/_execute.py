@@ -13,23 +13,23 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mediaref_ursa._counting import count
+from mediaref_ursa._core.counters import count
+from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError, memory_limits, out_of_memory
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.interpreter_exit import stops_at_exit, working
+from mediaref_ursa._core.media_warnings import warn_of_cut_bits
+from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._crew import Crew
 from mediaref_ursa._decode_plan import DecodePlan
-from mediaref_ursa._errors import CorruptMediaError, MediaRefError, memory_limits, out_of_memory
-from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._fetch import Fetcher, is_near, packets_of
 from mediaref_ursa._frame_rows import DecodedFrame, NewFrame, UInt8Array, new_array
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
-from mediaref_ursa._interpreter_exit import stops_at_exit, working
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import Run
 from mediaref_ursa._sources import VideoSource
 from mediaref_ursa._steps import Begun, Ready, Step, join_steps
-from mediaref_ursa._time import Int64Array
-from mediaref_ursa._uri_text import redact
-from mediaref_ursa._warnings import warn_of_cut_bits
 
 with needs_extra("video"):
     from mediaref_ursa._pyav._check import RunCheck

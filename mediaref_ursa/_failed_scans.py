@@ -7,8 +7,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, MediaRefError, UnsupportedMediaError
-from mediaref_ursa._reentry import ShortLock
+from mediaref_ursa._core.errors import (
+    CorruptMediaError,
+    LimitExceededError,
+    MediaRefError,
+    UnsupportedMediaError,
+)
+from mediaref_ursa._core.reentrancy import ShortLock
 
 _MAX_REMEMBERED = 1024
 _MAX_SECONDS = 600.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
-from mediaref_ursa._errors import MediaRefError
+from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._frame_table import EncodedPacket
 
 

@@ -9,18 +9,18 @@ from concurrent.futures import Future, wait
 
 import numpy as np
 
-from mediaref_ursa._cache._forks import forget_after_fork
-from mediaref_ursa._counting import in_this_context
+from mediaref_ursa._core.byte_ranges import MergedRanges, merge_ranges
+from mediaref_ursa._core.counters import in_this_context
+from mediaref_ursa._core.daemon_threads import HelperThreads
+from mediaref_ursa._core.errors import CorruptMediaError, StoreError
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.locked_files import forget_after_fork
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._decode_plan import DecodePlan
-from mediaref_ursa._errors import CorruptMediaError, StoreError
-from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._frame_table import UNKNOWN, EncodedPacket, SegmentTable
-from mediaref_ursa._helper_threads import HelperThreads
-from mediaref_ursa._ranges import MergedRanges, merge_ranges
 from mediaref_ursa._reads import FetchOptions, ReadPlan, RunReads
 from mediaref_ursa._scan_uri import reader_of
 from mediaref_ursa._sources import VideoSource, is_guarded
-from mediaref_ursa._time import Int64Array
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._retry import stopped_by

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._errors import (
+from mediaref_ursa._core.errors import (
     FrameIndexInvalidError,
     FrameIndexMissingError,
     FrameIndexStaleError,
     FrameIndexVersionError,
     MediaNotFoundError,
 )
+from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.ticks import running_offsets
+from mediaref_ursa._core.uris import absolute_place
 from mediaref_ursa._frame_table import DECODED, SPARSE, SegmentTable
 from mediaref_ursa._index_metadata import recorded_uri
 from mediaref_ursa._open_store import open_store
-from mediaref_ursa._time import running_offsets
-from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import absolute_place
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 
 if TYPE_CHECKING:

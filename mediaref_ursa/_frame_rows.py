@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._errors import MediaRefError, UnsupportedMediaError
+from mediaref_ursa._core.errors import MediaRefError, UnsupportedMediaError
+from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._memory import spare_memory
-from mediaref_ursa._time import Int64Array
-from mediaref_ursa._uri_text import redact
 
 UInt8Array = npt.NDArray[np.uint8]
 NewFrame = Callable[[int, tuple[int, ...]], UInt8Array]

@@ -24,15 +24,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mediaref_ursa import _errors
 from mediaref_ursa._access import Access, IndexLimits
-from mediaref_ursa._counting import in_this_context
+from mediaref_ursa._core import errors
+from mediaref_ursa._core.counters import in_this_context
+from mediaref_ursa._core.errors import CorruptMediaError, LimitExceededError, MediaRefError, StoreError
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._damage import warn_of_problems
-from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, MediaRefError, StoreError
-from mediaref_ursa._extras import needs_extra
 from mediaref_ursa._failed_scans import failed_scans
 from mediaref_ursa._frame_table import SegmentTable
-from mediaref_ursa._process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._scan_child import bytes_of_packets, decode_table, receive, send
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._protocol import ReadsOneVersion
@@ -141,7 +141,7 @@ class _Scan:
                     else:
                         return decode_table(header, payload)
             except MediaRefError as error:
-                if isinstance(error, _errors.FrameIndexError):
+                if isinstance(error, errors.FrameIndexError):
                     raise self._misbehaved(error) from error
                 raise
             except (OSError, EOFError) as error:
@@ -248,7 +248,7 @@ class _Scan:
         return found
 
     def _error_of(self, header: dict[str, Any]) -> MediaRefError:
-        kind = getattr(_errors, str(header["error"]), None)
+        kind = getattr(errors, str(header["error"]), None)
         message = str(header["message"])[:_MOST_SHOWN]
         if not (isinstance(kind, type) and issubclass(kind, MediaRefError)):
             return CorruptMediaError(message, uri=self._uri)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._reader import ReadRange
 
 _HEIF_BRANDS = frozenset(

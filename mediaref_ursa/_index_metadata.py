@@ -11,7 +11,9 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from mediaref_ursa._errors import FrameIndexInvalidError, FrameIndexVersionError
+from mediaref_ursa._core.errors import FrameIndexInvalidError, FrameIndexVersionError
+from mediaref_ursa._core.redaction import without_credentials
+from mediaref_ursa._core.uris import scheme_of, without_query
 from mediaref_ursa._frame_table import (
     ALPHA_UNKNOWN,
     DECODED,
@@ -24,8 +26,6 @@ from mediaref_ursa._frame_table import (
     SegmentTable,
 )
 from mediaref_ursa._stream_header import StreamHeader
-from mediaref_ursa._uri_text import without_credentials
-from mediaref_ursa._uris import scheme_of, without_query
 
 METADATA_KEY = "mediaref_ursa"
 VERSION = (1, 0)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from mediaref_ursa._errors import InvalidReferenceError
+from mediaref_ursa._core.errors import InvalidReferenceError
+from mediaref_ursa._core.uris import is_data, is_remote
 from mediaref_ursa._found_index import FoundIndex, find_index_with
 from mediaref_ursa._frame_index import LanceFrameIndex
-from mediaref_ursa._uris import is_data, is_remote
 
 
 def find_index(uri: str, index_dir: str | os.PathLike[str] | None = None) -> FoundIndex:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._access import TRUSTED, Access
-from mediaref_ursa._errors import (
+from mediaref_ursa._core.errors import (
     FrameIndexError,
     FrameIndexInvalidError,
     FrameIndexMissingError,
@@ -23,7 +23,9 @@ from mediaref_ursa._errors import (
     LimitExceededError,
     StoreError,
 )
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.ticks import Int64Array
+from mediaref_ursa._core.uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
 from mediaref_ursa._folder_lock import FolderLock
 from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentTable
 from mediaref_ursa._index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
@@ -31,8 +33,6 @@ from mediaref_ursa._lance_calls import LanceCallError, LanceProcessError, Rules,
 from mediaref_ursa._lance_files import TableRefusedError, check_local_table
 from mediaref_ursa._lance_rows import PACKET_FIELDS, SegmentRows, floats, ints
 from mediaref_ursa._storage_options import StorageOptions, lance_options, lance_uri
-from mediaref_ursa._time import Int64Array
-from mediaref_ursa._uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
 
 with needs_extra("video"):
     import pyarrow as pa

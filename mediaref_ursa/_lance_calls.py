@@ -21,13 +21,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._core.extras import needs_extra
 
 with needs_extra("video"):
     import lance
     import pyarrow as pa
 
 from mediaref_ursa._access import IndexLimits
+from mediaref_ursa._core.process_limits import limit_next_memory, lower_limit
+from mediaref_ursa._core.reentrancy import LongLock
 from mediaref_ursa._lance_files import TableRefusedError, check_manifest
 from mediaref_ursa._lance_manifest import parse_manifest
 from mediaref_ursa._lance_process import (
@@ -39,8 +41,6 @@ from mediaref_ursa._lance_process import (
     receive,
     send,
 )
-from mediaref_ursa._process_limits import limit_next_memory, lower_limit
-from mediaref_ursa._reentry import LongLock
 
 __all__ = [
     "LanceCallError",

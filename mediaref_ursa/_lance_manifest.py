@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from mediaref_ursa._uri_text import redact
+from mediaref_ursa._core.redaction import redact
 
 MAX_MANIFEST_BYTES = 64 << 20
 """The largest manifest that is read: the metadata of thousands of segments stand in it."""

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mediaref_ursa._access import IndexLimits
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
+from mediaref_ursa._core.reentrancy import ShortLock
+from mediaref_ursa._core.uris import scheme_of
 from mediaref_ursa._lance_files import TableRefusedError
-from mediaref_ursa._process_limits import KEPT_ENVIRONMENT
-from mediaref_ursa._reentry import ShortLock
-from mediaref_ursa._uris import scheme_of
 
 with needs_extra("video"):
     import pyarrow as pa

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.ticks import running_offsets
 from mediaref_ursa._frame_table import SegmentTable
-from mediaref_ursa._time import running_offsets
-from mediaref_ursa._uri_text import redact
 
 if TYPE_CHECKING:
     from mediaref_ursa._lazy_video import LazyVideo

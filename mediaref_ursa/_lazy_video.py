@@ -14,11 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._access import Access
+from mediaref_ursa._core.errors import FrameIndexMissingError
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.interpreter_exit import working
 from mediaref_ursa._core.public import set_module
+from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.seconds import window_bounds
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._decode_plan import DecodePlan
-from mediaref_ursa._errors import FrameIndexMissingError
-from mediaref_ursa._extras import needs_extra
-from mediaref_ursa._interpreter_exit import working
 from mediaref_ursa._lazy_concat import joined_video
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
@@ -31,11 +34,8 @@ from mediaref_ursa._recording import (
     video_place,
 )
 from mediaref_ursa._references import reference_columns
-from mediaref_ursa._seconds import window_bounds
 from mediaref_ursa._segment_uris import AllSegments, uri_list
-from mediaref_ursa._time import Int64Array
 from mediaref_ursa._timeline import Float64Array
-from mediaref_ursa._uri_text import redact
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):

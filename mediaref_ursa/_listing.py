@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mediaref_ursa._errors import MediaNotFoundError, MediaRefError, MissingExtraError
-from mediaref_ursa._uris import is_data, is_local, is_remote, local_path, scheme_of
+from mediaref_ursa._core.errors import MediaNotFoundError, MediaRefError, MissingExtraError
+from mediaref_ursa._core.uris import is_data, is_local, is_remote, local_path, scheme_of
 from mediaref_ursa.store import store_for
 
 VIDEO_SUFFIXES = (

@@ -18,13 +18,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from typing_extensions import Self
 
 from mediaref_ursa._access import Access
+from mediaref_ursa._core.errors import InvalidReferenceError, StoreError
+from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._errors import InvalidReferenceError, StoreError
-from mediaref_ursa._extras import needs_extra
-from mediaref_ursa._keywords import refuse_unknown
-from mediaref_ursa._seconds import FRAME_RATE, pts_ns_from_seconds
-from mediaref_ursa._uri_text import redact, without_credentials
-from mediaref_ursa._uris import (
+from mediaref_ursa._core.redaction import redact, without_credentials
+from mediaref_ursa._core.seconds import FRAME_RATE, pts_ns_from_seconds
+from mediaref_ursa._core.uris import (
     is_cloud,
     is_data,
     is_local,
@@ -34,6 +33,7 @@ from mediaref_ursa._uris import (
     local_path,
     scheme_of,
 )
+from mediaref_ursa._keywords import refuse_unknown
 from mediaref_ursa.store import store_for
 from mediaref_ursa.store._local import place_of
 
@@ -247,7 +247,7 @@ class MediaRef(BaseModel):
         Raises:
             ValueError: An unknown format.
             MissingExtraError: A frame of a video without the ``video`` extra.
-            MediaRefError: The media cannot be found, read or decoded; see :mod:`mediaref_ursa._errors`.
+            MediaRefError: The media cannot be found, read or decoded; see :mod:`mediaref_ursa._core.errors`.
         """
         options.pop("keep_av_open", None)
         for name in ("channel_format", "colorspace"):

@@ -12,8 +12,8 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._errors import memory_limits
-from mediaref_ursa._reentry import ShortLock
+from mediaref_ursa._core.errors import memory_limits
+from mediaref_ursa._core.reentrancy import ShortLock
 
 UInt8Array = npt.NDArray[np.uint8]
 

@@ -20,16 +20,16 @@ from PIL import __version__ as pillow_version
 
 from mediaref_ursa._broken_files import describe_no_media
 from mediaref_ursa._containers import SNIFF_BYTES, known_container
-from mediaref_ursa._errors import (
+from mediaref_ursa._core.errors import (
     CorruptMediaError,
     LimitExceededError,
     MediaRefError,
     MissingExtraError,
     UnsupportedMediaError,
 )
+from mediaref_ursa._core.media_warnings import warn_of_cut_bits
 from mediaref_ursa._image_kinds import image_format
 from mediaref_ursa._pixels import MAX_PIXELS
-from mediaref_ursa._warnings import warn_of_cut_bits
 
 PixelFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra", "gray"]
 InputFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra"]

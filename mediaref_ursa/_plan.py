@@ -12,8 +12,8 @@ from enum import Enum
 import numpy as np
 
 from mediaref_ursa._core.public import set_module
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._frame_table import SegmentTable
-from mediaref_ursa._time import Int64Array
 
 
 @set_module("mediaref_ursa.video_decoder")

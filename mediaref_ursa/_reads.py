@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mediaref_ursa._core.byte_ranges import merge_ranges
 from mediaref_ursa._core.public import set_module
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._plan import Run
-from mediaref_ursa._ranges import merge_ranges
-from mediaref_ursa._time import Int64Array
 
 
 @set_module("mediaref_ursa")

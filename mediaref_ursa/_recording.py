@@ -12,18 +12,18 @@ import numpy as np
 from loguru import logger
 
 from mediaref_ursa._access import DEFAULT_SCHEMES, TRUSTED, Access
-from mediaref_ursa._cached_property import cached_property
-from mediaref_ursa._errors import FrameIndexInvalidError, OutsideRecordingWarning
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._core.cached_property import cached_property
+from mediaref_ursa._core.errors import FrameIndexInvalidError, OutsideRecordingWarning
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.media_warnings import warn_once
+from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.ticks import BEFORE_FIRST, TOLERANCE_NS, Int64Array
+from mediaref_ursa._core.uris import absolute_place, is_local, is_relative_path, local_path, scheme_of
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._resolve import outside_error, resolve
 from mediaref_ursa._segment_uris import ADDITIONAL, AllSegments, all_segments, uri_list
-from mediaref_ursa._time import BEFORE_FIRST, TOLERANCE_NS, Int64Array
 from mediaref_ursa._timeline import Float64Array, Timeline
-from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import absolute_place, is_local, is_relative_path, local_path, scheme_of
-from mediaref_ursa._warnings import warn_once
 from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._local import place_of
 

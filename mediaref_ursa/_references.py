@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._errors import InvalidReferenceError
-from mediaref_ursa._time import Int64Array
+from mediaref_ursa._core.errors import InvalidReferenceError
+from mediaref_ursa._core.ticks import Int64Array
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mediaref_ursa._errors import FrameOutsideVideoError
+from mediaref_ursa._core.errors import FrameOutsideVideoError
+from mediaref_ursa._core.ticks import AFTER_LAST, UNTIMED, Int64Array, frames_at, running_offsets
 from mediaref_ursa._frame_table import SegmentTable
-from mediaref_ursa._time import AFTER_LAST, UNTIMED, Int64Array, frames_at, running_offsets
 
 _SECONDS_SHOWN = 9
 _INT64_MIN, _INT64_MAX = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max)
@@ -25,7 +25,7 @@ def resolve(
     Args:
         segments: The segments of one video, in order.
         t_ns: int64 ``(n,)``.
-        tolerance_ns: See :func:`mediaref_ursa._time.frames_at`.
+        tolerance_ns: See :func:`mediaref_ursa._core.ticks.frames_at`.
 
     Returns:
         Two int64 ``(n,)``: the segment, and the frame within it in presentation order. A time outside

@@ -20,10 +20,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._errors import LimitExceededError, MediaRefError
+from mediaref_ursa._core.errors import LimitExceededError, MediaRefError
+from mediaref_ursa._core.process_limits import address_space_bytes, lower_limit
 from mediaref_ursa._frame_table import PacketTable, SegmentTable
 from mediaref_ursa._index_metadata import decode_metadata, encode_metadata
-from mediaref_ursa._process_limits import address_space_bytes, lower_limit
 from mediaref_ursa._reader import RangeReader
 
 VIDEO = "video"

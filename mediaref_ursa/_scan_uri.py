@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mediaref_ursa._errors import memory_limits
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._core.errors import memory_limits
+from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._reader import RangeReader

@@ -18,11 +18,11 @@ import platformdirs
 
 from mediaref_ursa._cache._cache import CacheInfo, SegmentCache, forget_warning
 from mediaref_ursa._cache._entry import SegmentKey
-from mediaref_ursa._cache._forks import forget_after_fork
 from mediaref_ursa._cache._ledger import Swept
-from mediaref_ursa._errors import CacheDirectoryWarning, StoreError
-from mediaref_ursa._reentry import ShortLock
-from mediaref_ursa._warnings import warn_once
+from mediaref_ursa._core.errors import CacheDirectoryWarning, StoreError
+from mediaref_ursa._core.locked_files import forget_after_fork
+from mediaref_ursa._core.media_warnings import warn_once
+from mediaref_ursa._core.reentrancy import ShortLock
 
 __all__ = [
     "CacheInfo",

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from mediaref_ursa._errors import MediaNotFoundError
-from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import absolute_place, is_local, scheme_of, without_query
+from mediaref_ursa._core.errors import MediaNotFoundError
+from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.uris import absolute_place, is_local, scheme_of, without_query
 
 ADDITIONAL = (
     "segment_uris= are the additional files of a recording whose first is uri=; of one with a name that is "

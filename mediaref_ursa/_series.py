@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._lazy_frames import LazyFrames
-from mediaref_ursa._time import Int64Array
 
 PACKAGES = {"temporaldata": "temporaldata", "torch_brain": "torch_brain.data"}
 """The modules that hold the classes of each package."""

@@ -19,7 +19,7 @@ from loguru import logger
 
 from mediaref_ursa._access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._alpha import table_with_alpha
-from mediaref_ursa._errors import (
+from mediaref_ursa._core.errors import (
     FrameIndexError,
     FrameIndexInvalidError,
     FrameIndexMissingError,
@@ -27,16 +27,16 @@ from mediaref_ursa._errors import (
     FrameIndexWarning,
     MediaNotFoundError,
 )
+from mediaref_ursa._core.media_warnings import warn_once
+from mediaref_ursa._core.process_state import register_at_fork
+from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.reentrancy import LongLock, ShortLock, refuse_amid_change
+from mediaref_ursa._core.uris import absolute_place, is_local, is_remote, local_path, scheme_of
 from mediaref_ursa._failed_scans import failed_scans
-from mediaref_ursa._forking import register_at_fork
 from mediaref_ursa._frame_index import LanceFrameIndex
 from mediaref_ursa._frame_table import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
 from mediaref_ursa._guarded_scan import scan_video
 from mediaref_ursa._open_store import open_store
-from mediaref_ursa._reentry import LongLock, ShortLock, refuse_amid_change
-from mediaref_ursa._uri_text import redact
-from mediaref_ursa._uris import absolute_place, is_local, is_remote, local_path, scheme_of
-from mediaref_ursa._warnings import warn_once
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._plan import Run, join_runs
-from mediaref_ursa._time import Int64Array
 
 
 @dataclass(frozen=True)

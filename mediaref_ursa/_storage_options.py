@@ -15,8 +15,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from mediaref_ursa._errors import InvalidReferenceError
-from mediaref_ursa._uris import CLOUD_SCHEMES, scheme_of
+from mediaref_ursa._core.errors import InvalidReferenceError
+from mediaref_ursa._core.uris import CLOUD_SCHEMES, scheme_of
 
 StorageOptions = Mapping[str, Any]
 Environment = Mapping[str, str]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._errors import FrameIndexInvalidError
-from mediaref_ursa._time import Int64Array
+from mediaref_ursa._core.errors import FrameIndexInvalidError
+from mediaref_ursa._core.ticks import Int64Array
 
 _ANEW = "write the frame index anew with: mediaref-ursa index --overwrite"
 

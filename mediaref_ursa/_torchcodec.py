@@ -18,21 +18,21 @@ from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
-from mediaref_ursa._errors import (
+from mediaref_ursa._core.errors import (
     CorruptMediaError,
     LimitExceededError,
     MediaRefError,
     StoreError,
     UnsupportedMediaError,
 )
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._plan import Run
 from mediaref_ursa._run_movie import TICKS_PER_SECOND, RunMovie, presentation_places
 from mediaref_ursa._steps import Begun, Step
-from mediaref_ursa._time import Int64Array
 from mediaref_ursa._torchcodec_library import load_torchcodec
 from mediaref_ursa._torchcodec_transforms import TransformDraws, whole_frame
 

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-from mediaref_ursa._errors import MissingExtraError
+from mediaref_ursa._core.errors import MissingExtraError
 from mediaref_ursa._torchcodec_transforms import accept_drawn_transforms
 
 TESTED_PAIRS = (("2.13.0", "0.13.0"),)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mediaref_ursa._extras import needs_extra
-from mediaref_ursa._reentry import ShortLock
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.reentrancy import ShortLock
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
-from mediaref_ursa._extras import needs_extra
-from mediaref_ursa._seconds import earliest_seconds
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.seconds import earliest_seconds
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,8 +7,8 @@ import json
 import posixpath
 import re
 
-from mediaref_ursa._uri_text import without_credentials
-from mediaref_ursa._uris import is_data, is_local, without_query
+from mediaref_ursa._core.redaction import without_credentials
+from mediaref_ursa._core.uris import is_data, is_local, without_query
 
 __all__ = ["frame_index_name", "lance_frame_index_uri"]
 

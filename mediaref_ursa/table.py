@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from mediaref_ursa._errors import InvalidReferenceError
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._core.errors import InvalidReferenceError
+from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._media_ref import MediaRef, trusted_refs
 from mediaref_ursa._references import column_of_table, is_table_of_arrow
 

@@ -13,8 +13,8 @@ from _media import Clip, describe_clip, make_clip
 @pytest.fixture(autouse=True)
 def _warnings_anew() -> None:
     """Let each test be warned, whatever the others were warned of."""
-    if "mediaref_ursa._warnings" in sys.modules:
-        sys.modules["mediaref_ursa._warnings"].forget_warnings()
+    if "mediaref_ursa._core.media_warnings" in sys.modules:
+        sys.modules["mediaref_ursa._core.media_warnings"].forget_warnings()
 
 
 @pytest.fixture(scope="session")

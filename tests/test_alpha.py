@@ -16,7 +16,7 @@ from _encoding import Encoding, RGBArray, encode, make_picture
 from _http_server import ObjectServer
 
 from mediaref_ursa import FrameIndexStaleError, LazyVideo, MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
+from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._frame_table import ALPHA_UNKNOWN
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._pyav._convert import FrameConverter
@@ -305,7 +305,7 @@ def test_an_index_whose_alpha_cannot_be_true_is_refused(clip: Path) -> None:
     index = write_frame_index(clip, overwrite=True)
     table = index.segment_table(0)
     from mediaref_ursa._alpha import table_with_alpha
-    from mediaref_ursa._errors import FrameIndexInvalidError
+    from mediaref_ursa._core.errors import FrameIndexInvalidError
 
     for wrong in (table.info.alpha_packets[:-1], b"", b"\xff" * len(table.info.alpha_packets)):
         with pytest.raises(FrameIndexInvalidError):

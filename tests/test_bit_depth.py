@@ -13,7 +13,7 @@ from _media import Clip
 from PIL import Image
 
 from mediaref_ursa import BitDepthWarning, DataURI, LazyVideo, MediaRef, batch_decode
-from mediaref_ursa._warnings import forget_warnings
+from mediaref_ursa._core.media_warnings import forget_warnings
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 DEPTH = (np.arange(64 * 96) % 5600 + 400).astype(np.uint16).reshape(64, 96)

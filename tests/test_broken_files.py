@@ -9,7 +9,7 @@ import pytest
 from _media import Clip
 
 from mediaref_ursa import LazyVideo, MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._errors import CorruptMediaError, MediaRefError, UnsupportedMediaError
+from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError, UnsupportedMediaError
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"

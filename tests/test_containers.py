@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mediaref_ursa._container_counts import CheckedReader
 from mediaref_ursa._containers import SNIFF_BYTES, is_cut_short, sniff_container
-from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, UnsupportedMediaError
+from mediaref_ursa._core.errors import CorruptMediaError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._reader import RangeReader
 
 URI = "https://host/a.mp4?sig=secret"

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from mediaref_ursa._counting import count, counting
+from mediaref_ursa._core.counters import count, counting
 from mediaref_ursa._crew import Crew, let_threads_go
 
 

@@ -14,7 +14,7 @@ from _media import Clip
 from _oracle import linear_frames
 
 from mediaref_ursa import LazyVideo, MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 

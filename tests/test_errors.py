@@ -20,8 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mediaref_ursa
-from mediaref_ursa import _errors, _lance_calls
-from mediaref_ursa._errors import (
+from mediaref_ursa import _lance_calls
+from mediaref_ursa._core import errors
+from mediaref_ursa._core.errors import (
     CorruptMediaError,
     FrameIndexInvalidError,
     FrameIndexMissingError,
@@ -30,10 +31,10 @@ from mediaref_ursa._errors import (
     MediaRefError,
     UnsupportedMediaError,
 )
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._lance import _lance_errors
 from mediaref_ursa._pyav._foreign import foreign_errors
-from mediaref_ursa._uri_text import redact
 
 BUILTINS = {
     "MediaRefError": (Exception,),
@@ -56,8 +57,8 @@ BUILTINS = {
 }
 TREE = {
     name: kind
-    for name, kind in vars(_errors).items()
-    if inspect.isclass(kind) and issubclass(kind, MediaRefError) and kind.__module__ == _errors.__name__
+    for name, kind in vars(errors).items()
+    if inspect.isclass(kind) and issubclass(kind, MediaRefError) and kind.__module__ == "mediaref_ursa"
 }
 SIGNED = "https://user:pass@host/a.mp4?X-Amz-Signature=secret#secret"
 kinds = pytest.mark.parametrize("kind", TREE.values(), ids=TREE)
@@ -83,7 +84,7 @@ def test_each_class_is_exported_and_is_the_builtin_that_callers_catch(kind: type
 
 @kinds
 def test_the_drawn_tree_names_each_class_and_what_it_is(kind: type[MediaRefError]) -> None:
-    line = re.search(rf"^[ │├└─]*{kind.__name__}\b(.*)$", _errors.__doc__ or "", re.MULTILINE)
+    line = re.search(rf"^[ │├└─]*{kind.__name__}\b(.*)$", errors.__doc__ or "", re.MULTILINE)
 
     assert line, "not in the docstring"
     for builtin in BUILTINS[kind.__name__]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import mediaref_ursa
-from mediaref_ursa._extras import has_extra
+from mediaref_ursa._core.extras import has_extra
 
 VIDEO = ("av", "lance", "pyarrow")
 LIBRARIES = (*VIDEO, "temporaldata", "pandas", "h5py", "fsspec", "s3fs", "torch", "torchcodec", "matplotlib")

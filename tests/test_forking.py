@@ -19,7 +19,7 @@ import pytest
 from _tables import segment_table
 
 import mediaref_ursa
-from mediaref_ursa import _forking
+from mediaref_ursa._core import process_state
 
 FIRST_USES = {
     "a reference": "from mediaref_ursa import MediaRef; MediaRef('a.mp4', 5)",
@@ -39,8 +39,8 @@ import faulthandler, os, sys, threading, time
 import numpy
 sys.setswitchinterval(1e-5)
 import mediaref_ursa
-from mediaref_ursa import _forking
-_forking.WAIT_SECONDS = float(sys.argv[2])
+from mediaref_ursa._core import process_state
+process_state.WAIT_SECONDS = float(sys.argv[2])
 
 def use():
     exec(sys.argv[1], {})
@@ -102,18 +102,18 @@ def test_a_fork_waits_for_the_import_of_another_thread(
         encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(_forking, "_PACKAGES", {"slow_module_of_a_test"})
+    monkeypatch.setattr(process_state, "_PACKAGES", {"slow_module_of_a_test"})
     monkeypatch.setattr(mediaref_ursa, "begun_by_a_test", False, raising=False)
     thread = threading.Thread(target=__import__, args=["slow_module_of_a_test"])
     thread.start()
     while "slow_module_of_a_test" not in sys.modules:
         time.sleep(0.001)
 
-    assert _forking.imports_in_other_threads() == ["slow_module_of_a_test"]
+    assert process_state.imports_in_other_threads() == ["slow_module_of_a_test"]
     assert exit_code_of_a_child(lambda: __import__("slow_module_of_a_test").answer == 42) == 0
 
     thread.join()
-    assert _forking.imports_in_other_threads() == []
+    assert process_state.imports_in_other_threads() == []
 
 
 def test_a_fork_within_an_import_does_not_wait_for_itself(
@@ -124,8 +124,8 @@ def test_a_fork_within_an_import_does_not_wait_for_itself(
         encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(_forking, "_PACKAGES", {"forking_module_of_a_test"})
-    monkeypatch.setattr(_forking, "WAIT_SECONDS", 100.0)
+    monkeypatch.setattr(process_state, "_PACKAGES", {"forking_module_of_a_test"})
+    monkeypatch.setattr(process_state, "WAIT_SECONDS", 100.0)
 
     begun = time.monotonic()
     module = __import__("forking_module_of_a_test")
@@ -162,15 +162,15 @@ def test_hooks_registered_while_a_fork_waits_release_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     called: list[str] = []
-    monkeypatch.setattr(_forking, "_registered", [])
+    monkeypatch.setattr(process_state, "_registered", [])
 
     def note(name: str) -> dict[str, Callable[[], object]]:
         steps = ("before", "after_in_parent", "after_in_child")
         return {step: partial(called.append, f"{name} {step}") for step in steps}
 
     first = note("first")
-    first["before"] = lambda: (called.append("first before"), _forking.register_at_fork(**note("late")))
-    _forking.register_at_fork(**first)
+    first["before"] = lambda: (called.append("first before"), process_state.register_at_fork(**note("late")))
+    process_state.register_at_fork(**first)
 
     assert (
         exit_code_of_a_child(

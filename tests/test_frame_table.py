@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from _tables import INFO, PACKET_BYTES, packet_table, segment_table
 
-from mediaref_ursa._errors import FrameIndexInvalidError
+from mediaref_ursa._core.errors import FrameIndexInvalidError
 from mediaref_ursa._frame_table import SegmentTable
 
 

@@ -14,7 +14,7 @@ from _oracle import linear_frames
 from PIL import Image, features
 
 from mediaref_ursa import LazyVideo, MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._errors import MissingExtraError, UnsupportedMediaError
+from mediaref_ursa._core.errors import MissingExtraError, UnsupportedMediaError
 from mediaref_ursa._image_kinds import image_format
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
@@ -256,7 +256,7 @@ def test_a_heic_image_is_turned_once(tmp_path: Path) -> None:
 
 
 def test_a_damaged_or_huge_heic_image_is_a_typed_error(tmp_path: Path) -> None:
-    from mediaref_ursa._errors import CorruptMediaError, LimitExceededError
+    from mediaref_ursa._core.errors import CorruptMediaError, LimitExceededError
 
     data = heic_bytes(picture(), quality=90)
     path = tmp_path / "photo.heic"

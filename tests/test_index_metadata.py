@@ -15,7 +15,7 @@ from _tables import INFO, PATIENT, packet_table, segment_table, time_bases
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediaref_ursa._errors import FrameIndexInvalidError, FrameIndexVersionError
+from mediaref_ursa._core.errors import FrameIndexInvalidError, FrameIndexVersionError
 from mediaref_ursa._frame_table import SegmentInfo
 from mediaref_ursa._index_metadata import VERSION, decode_metadata, encode_metadata
 from mediaref_ursa._stream_header import StreamHeader

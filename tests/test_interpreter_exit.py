@@ -13,7 +13,7 @@ import pytest
 from _media import Clip
 
 import mediaref_ursa
-from mediaref_ursa._interpreter_exit import _Work
+from mediaref_ursa._core.interpreter_exit import _Work
 
 PROGRAM = """
 import atexit, sys, threading, time

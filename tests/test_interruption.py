@@ -23,8 +23,8 @@ from _oracle import linear_frames
 
 import mediaref_ursa
 from mediaref_ursa import FetchOptions, LazyVideo, MediaRefError, StoreError
+from mediaref_ursa._core.daemon_threads import HelperThreads
 from mediaref_ursa._crew import Crew
-from mediaref_ursa._helper_threads import HelperThreads
 from mediaref_ursa.store import HttpStore, _addresses, _connections
 from mediaref_ursa.store._sessions import close_idle_sessions
 from mediaref_ursa.video_decoder import PyAVVideoDecoder

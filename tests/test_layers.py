@@ -45,23 +45,6 @@ FOLDERS = (
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
 MOVING = {
-    "_wording": "_core",
-    "_uri_text": "_core",
-    "_uris": "_core",
-    "_errors": "_core",
-    "_warnings": "_core",
-    "_time": "_core",
-    "_seconds": "_core",
-    "_ranges": "_core",
-    "_extras": "_core",
-    "_counting": "_core",
-    "_cached_property": "_core",
-    "_forking": "_core",
-    "_cache._forks": "_core",
-    "_interpreter_exit": "_core",
-    "_helper_threads": "_core",
-    "_reentry": "_core",
-    "_process_limits": "_core",
     "_frame_table": "_model",
     "_index_metadata": "_model",
     "_pixels": "_model",

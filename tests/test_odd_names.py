@@ -13,7 +13,7 @@ import pytest
 from _media import Clip
 
 from mediaref_ursa import LanceFrameIndex, LazyVideo, MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._errors import FrameIndexExistsError, InvalidReferenceError, MediaRefError, StoreError
+from mediaref_ursa._core.errors import FrameIndexExistsError, InvalidReferenceError, MediaRefError, StoreError
 from mediaref_ursa._sources import forget_sources
 
 ORDINARY = ["a?b.mp4", "a#b.mp4", "a%20b.mp4", "a%b.mp4", "a\"'b.mp4", "a\\b.mp4", "a\N{GRINNING FACE}b.mp4"]

@@ -10,7 +10,7 @@ import pytest
 from _oracle import linear_frames
 
 from mediaref_ursa import LazyVideo, MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._sources import forget_sources
 
 COUNT = 24

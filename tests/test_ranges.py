@@ -10,7 +10,7 @@ from _tables import PATIENT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediaref_ursa._ranges import MergedRanges, merge_ranges
+from mediaref_ursa._core.byte_ranges import MergedRanges, merge_ranges
 
 FILE = bytes(range(256)) * 8
 pieces = st.lists(st.tuples(st.integers(0, 1900), st.integers(0, 140)), max_size=12)

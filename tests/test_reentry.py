@@ -25,8 +25,8 @@ from mediaref_ursa import (
 )
 from mediaref_ursa._cache._entry import SegmentKey, Span
 from mediaref_ursa._cache._flights import Flights
-from mediaref_ursa._counting import in_this_context
-from mediaref_ursa._helper_threads import HelperThreads
+from mediaref_ursa._core.counters import in_this_context
+from mediaref_ursa._core.daemon_threads import HelperThreads
 from mediaref_ursa._segment_cache import SegmentCache
 from mediaref_ursa.store._file_object import FileObjectStore
 
@@ -181,8 +181,8 @@ def test_the_account_of_the_cache_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_counts_go_on_within_a_count() -> None:
-    from mediaref_ursa import _counting
+    from mediaref_ursa._core import counters
 
-    with counting() as counted, _counting._lock:
-        _counting.count(frames=2)
+    with counting() as counted, counters._lock:
+        counters.count(frames=2)
     assert counted.frames == 2

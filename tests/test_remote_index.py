@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mediaref_ursa import MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._errors import FrameIndexInvalidError, UnsupportedMediaError
+from mediaref_ursa._core.errors import FrameIndexInvalidError, UnsupportedMediaError
 from mediaref_ursa._frame_table import FULL, SPARSE, UNKNOWN, SegmentTable
 from mediaref_ursa._index_metadata import decode_metadata, encode_metadata
 from mediaref_ursa._mp4_boxes import media_extents

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from _tables import segment_table
 
-from mediaref_ursa._errors import FrameOutsideVideoError
+from mediaref_ursa._core.errors import FrameOutsideVideoError
+from mediaref_ursa._core.ticks import AFTER_LAST, BEFORE_FIRST
 from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._resolve import outside_error, resolve, segment_offsets_ns
-from mediaref_ursa._time import AFTER_LAST, BEFORE_FIRST
 
 MS = 1_000_000
 

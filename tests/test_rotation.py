@@ -17,7 +17,7 @@ from _oracle import linear_frames
 from PIL import Image
 
 from mediaref_ursa import LazyVideo, MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._sources import forget_sources
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from mediaref_ursa._time import (
+from mediaref_ursa._core.ticks import (
     AFTER_LAST,
     BEFORE_FIRST,
     NS_PER_SECOND,

@@ -16,7 +16,7 @@ from mediaref_ursa import (
     _uris,
     batch_decode,
 )
-from mediaref_ursa._uris import (
+from mediaref_ursa._core.uris import (
     data_uri_bytes,
     decode_data_payload,
     is_remote,

@@ -16,11 +16,11 @@ from loguru import logger
 from mediaref_ursa._cache._entry import DamagedEntryError, SegmentKey, Span, read_entry, write_entry
 from mediaref_ursa._cache._flights import Fetch, Flights
 from mediaref_ursa._cache._folder import CacheFolder
-from mediaref_ursa._cache._forks import forget_after_fork
 from mediaref_ursa._cache._ledger import Ledger, LedgerBusyError, Reservation, Swept
 from mediaref_ursa._cache._listing import Listings
-from mediaref_ursa._errors import StoreError
-from mediaref_ursa._reentry import ShortLock
+from mediaref_ursa._core.errors import StoreError
+from mediaref_ursa._core.locked_files import forget_after_fork
+from mediaref_ursa._core.reentrancy import ShortLock
 
 _TOUCH_SECONDS = 60.0
 _RETRY_SECONDS = 60.0

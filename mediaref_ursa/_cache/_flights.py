@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 from mediaref_ursa._cache._entry import SegmentKey, Span
-from mediaref_ursa._errors import StoreError
-from mediaref_ursa._reentry import ShortLock
+from mediaref_ursa._core.errors import StoreError
+from mediaref_ursa._core.reentrancy import ShortLock
 
 Fetch = Callable[[Sequence[tuple[int, int]]], Sequence[bytes]]
 """Fetches ``(offset, length)`` pairs, each whole."""

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from mediaref_ursa._errors import StoreError
+from mediaref_ursa._core.errors import StoreError
 
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 

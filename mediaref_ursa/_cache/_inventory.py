@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mediaref_ursa._cache._entry import charge, disk_bytes, is_key_name, span_named
 from mediaref_ursa._cache._folder import CacheFolder
-from mediaref_ursa._cache._forks import close_lockable, open_lockable, try_lock
+from mediaref_ursa._core.locked_files import close_lockable, open_lockable, try_lock
 
 META_NAME = "meta.json"
 OBJECT_BYTES = 8192  # an object's directory and its meta.json

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from mediaref_ursa._cache._entry import SegmentKey, Span, charge, disk_bytes
 from mediaref_ursa._cache._folder import CacheFolder
-from mediaref_ursa._cache._forks import close_lockable, lock, open_lockable, try_lock
 from mediaref_ursa._cache._inventory import (
     META_NAME,
     OBJECT_BYTES,
@@ -31,7 +30,8 @@ from mediaref_ursa._cache._inventory import (
     remove_litter,
     take_inventory,
 )
-from mediaref_ursa._uri_text import redact
+from mediaref_ursa._core.locked_files import close_lockable, lock, open_lockable, try_lock
+from mediaref_ursa._core.redaction import redact
 
 LOCK_TIMEOUT_SECONDS = 10.0
 _COUNT_AGAIN_SECONDS = 3600.0

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mediaref_ursa._cache._entry import Span, span_named
-from mediaref_ursa._reentry import ShortLock
+from mediaref_ursa._core.reentrancy import ShortLock
 
 _MAX_LISTINGS = 64
 _SETTLED_NS = 100_000_000

@@ -1,6 +1,6 @@
 """Scanning and decoding with PyAV: demuxer, codec contexts, conversion."""
 
-from mediaref_ursa._extras import needs_extra
+from mediaref_ursa._core.extras import needs_extra
 
 with needs_extra("video"):
     import av  # noqa: F401 - what is not installed is told here, for all modules

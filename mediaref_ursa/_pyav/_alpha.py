@@ -15,8 +15,8 @@ from av.video.stream import VideoStream
 
 from mediaref_ursa._alpha import AlphaPackets
 from mediaref_ursa._bitstream import Inspector, inspector_for
+from mediaref_ursa._core.errors import CorruptMediaError
 from mediaref_ursa._encryption import ebml_elements
-from mediaref_ursa._errors import CorruptMediaError
 from mediaref_ursa._frame_table import (
     ALPHA_BESIDE_PACKETS,
     ALPHA_IN_FRAMES,

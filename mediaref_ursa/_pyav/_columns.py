@@ -14,12 +14,12 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from mediaref_ursa._bitstream import Inspector, Traits
-from mediaref_ursa._errors import CorruptMediaError
+from mediaref_ursa._core.errors import CorruptMediaError
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentInfo, SegmentTable
 from mediaref_ursa._pyav._exact_starts import ExactStarts
 from mediaref_ursa._pyav._prefix_search import last_not_above
 from mediaref_ursa._pyav._times import NO_PTS
-from mediaref_ursa._time import Int64Array
 
 _INT64_MAX = int(np.iinfo(np.int64).max)
 _LARGEST_REORDER_DEPTH = 16

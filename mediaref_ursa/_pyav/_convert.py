@@ -12,7 +12,7 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from mediaref_ursa._errors import LimitExceededError
+from mediaref_ursa._core.errors import LimitExceededError
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._pyav._foreign import FOREIGN_ERRORS, known_error
 

@@ -11,7 +11,7 @@ from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
+from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._pyav._foreign import FOREIGN_ERRORS, foreign_errors, known_error

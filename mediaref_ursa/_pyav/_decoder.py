@@ -10,12 +10,12 @@ from typing import TypeVar
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from mediaref_ursa._core.errors import MediaRefError
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._damage import damage_before, damage_error, is_spoilt
-from mediaref_ursa._errors import MediaRefError
 from mediaref_ursa._frame_table import AlphaSplit, EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._pyav._alpha import AlphaDecoder
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
-from mediaref_ursa._time import Int64Array
 
 _PICTURES_HELD = 6  # by a decoder, besides those that it holds back to put them in order
 _MAX_OVERTAKING = 16

@@ -14,8 +14,8 @@ from av.video.stream import VideoStream
 
 from mediaref_ursa._container_counts import CheckedReader
 from mediaref_ursa._containers import find_container
+from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._encryption import encryption_error, refuse_encrypted
-from mediaref_ursa._errors import UnsupportedMediaError
 from mediaref_ursa._frame_table import SegmentInfo
 from mediaref_ursa._image_kinds import is_image_file, refuse_still_image, still_image_error
 from mediaref_ursa._pixels import MAX_PIXELS

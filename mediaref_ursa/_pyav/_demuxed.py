@@ -5,12 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from mediaref_ursa._errors import CorruptMediaError
+from mediaref_ursa._core.errors import CorruptMediaError
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._frame_table import EncodedPacket, SegmentTable
 from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
 from mediaref_ursa._reader import RangeReader
-from mediaref_ursa._time import Int64Array
 
 _SEARCH_PACKETS = 2000
 

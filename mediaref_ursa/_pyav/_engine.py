@@ -9,8 +9,8 @@ from itertools import groupby
 import numpy as np
 from av.video.frame import VideoFrame
 
+from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._damage import is_spoilt
-from mediaref_ursa._errors import MediaRefError
 from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
 from mediaref_ursa._pixels import MAX_PIXELS, PixelSpec

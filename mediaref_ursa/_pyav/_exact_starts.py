@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from av.video.frame import VideoFrame
 
-from mediaref_ursa._errors import CorruptMediaError
+from mediaref_ursa._core.errors import CorruptMediaError
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
 from mediaref_ursa._pyav._trial import PixelCrc, Trial
-from mediaref_ursa._time import Int64Array
 
 _MOST_OVERLAP_PACKETS = 32
 """After so many packets beside its successor, a decoder has given all that it ever will."""

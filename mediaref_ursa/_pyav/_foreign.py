@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import av.error
 from av.codec.codec import UnknownCodecError
 
-from mediaref_ursa._errors import (
+from mediaref_ursa._core.errors import (
     CorruptMediaError,
     LimitExceededError,
     MediaRefError,

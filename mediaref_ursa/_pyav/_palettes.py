@@ -14,7 +14,7 @@ import av
 import numpy as np
 from av.packet import Packet
 
-from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._frame_table import MAX_PALETTES, PALETTE_BYTES
 
 SHOWS_SIDE_DATA = hasattr(Packet, "has_sidedata")  # PyAV 16 and later

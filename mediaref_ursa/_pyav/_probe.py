@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mediaref_ursa._containers import find_container, is_cut_short
-from mediaref_ursa._errors import CorruptMediaError, LimitExceededError, UnsupportedMediaError
+from mediaref_ursa._core.errors import CorruptMediaError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._pyav._convert import FrameConverter, quarter_turns

@@ -12,7 +12,8 @@ from mediaref_ursa._bitstream import Inspector, inspector_for
 from mediaref_ursa._bitstream._checksums import ffv1_checksums_hold
 from mediaref_ursa._broken_files import missing_part
 from mediaref_ursa._containers import SNIFF_BYTES, known_container
-from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
+from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
+from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._frame_table import (
     ALPHA_IN_FRAMES,
     ALPHA_UNREADABLE,
@@ -43,7 +44,6 @@ from mediaref_ursa._pyav._ties import output_rank, tied_packets
 from mediaref_ursa._pyav._times import NO_PTS, frame_times
 from mediaref_ursa._pyav._trial import decode_order_trial, numbered_packets
 from mediaref_ursa._reader import RangeReader
-from mediaref_ursa._uri_text import redact
 
 Progress = Callable[[int, int], None]
 

@@ -17,6 +17,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from mediaref_ursa._bitstream import STATELESS_CODECS, Traits
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._frame_table import SegmentInfo
 from mediaref_ursa._mp4_boxes import Extents, media_extents
 from mediaref_ursa._pyav._claims import Claims, DeclinedError
@@ -25,7 +26,6 @@ from mediaref_ursa._pyav._demux import open_video, packets, refuse_changes
 from mediaref_ursa._pyav._heads import PacketHeads, read_pieces
 from mediaref_ursa._pyav._palettes import palette_of
 from mediaref_ursa._reader import RangeReader
-from mediaref_ursa._time import Int64Array
 
 Progress = Callable[[int, int], None]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mediaref_ursa._errors import CorruptMediaError
+from mediaref_ursa._core.errors import CorruptMediaError
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
-from mediaref_ursa._time import Int64Array
 
 _MOST_REORDERED_PACKETS = 64
 """Packets further apart in decode order come out in that order: a decoder holds back 16 frames at most."""

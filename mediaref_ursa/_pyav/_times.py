@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mediaref_ursa._errors import UnsupportedMediaError
+from mediaref_ursa._core.errors import UnsupportedMediaError
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._frame_table import SegmentInfo
-from mediaref_ursa._time import Int64Array
 
 NO_PTS = int(np.iinfo(np.int64).min)
 """Stands for "no presentation time" where a packet's or a frame's is expected."""

@@ -11,7 +11,8 @@ from itertools import chain, islice
 import numpy as np
 from av.video.frame import PictureType, VideoFrame
 
-from mediaref_ursa._errors import CorruptMediaError, UnsupportedMediaError
+from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
+from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
 from mediaref_ursa._pixels import PixelSpec
 from mediaref_ursa._pyav._convert import FrameConverter
@@ -21,7 +22,6 @@ from mediaref_ursa._pyav._foreign import foreign_errors
 from mediaref_ursa._pyav._palettes import palette_of
 from mediaref_ursa._pyav._times import NO_PTS
 from mediaref_ursa._reader import RangeReader
-from mediaref_ursa._time import Int64Array
 
 _PREDICTED = (int(PictureType.P), int(PictureType.B))
 

@@ -11,7 +11,7 @@ import ipaddress
 import socket
 from typing import Any
 
-from mediaref_ursa._errors import InvalidReferenceError
+from mediaref_ursa._core.errors import InvalidReferenceError
 
 # What the ipaddress module does not refuse in every version of Python.
 _REFUSED_V4 = tuple(

@@ -27,7 +27,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import create_connection
 
-from mediaref_ursa._helper_threads import HelperThreads
+from mediaref_ursa._core.daemon_threads import HelperThreads
 from mediaref_ursa.store import _addresses
 from mediaref_ursa.store._retry import Clock, Pace
 

@@ -7,9 +7,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from mediaref_ursa._cache._forks import forget_after_fork
-from mediaref_ursa._errors import StoreError
-from mediaref_ursa._reentry import LongLock
+from mediaref_ursa._core.errors import StoreError
+from mediaref_ursa._core.locked_files import forget_after_fork
+from mediaref_ursa._core.reentrancy import LongLock
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
 
 

@@ -8,9 +8,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from mediaref_ursa._errors import InvalidReferenceError
-from mediaref_ursa._extras import missing_package, needs_extra
-from mediaref_ursa._reentry import ShortLock
+from mediaref_ursa._core.errors import InvalidReferenceError
+from mediaref_ursa._core.extras import missing_package, needs_extra
+from mediaref_ursa._core.reentrancy import ShortLock
 
 with needs_extra("cloud"):
     import fsspec

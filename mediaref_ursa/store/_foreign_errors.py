@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from mediaref_ursa._errors import MediaNotFoundError, MediaRefError, StoreError
-from mediaref_ursa._uris import why_not_found
+from mediaref_ursa._core.errors import MediaNotFoundError, MediaRefError, StoreError
+from mediaref_ursa._core.uris import why_not_found
 from mediaref_ursa.store._parts import changed
 from mediaref_ursa.store._retry import TransientError, retry_after_seconds
 

@@ -22,10 +22,10 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests.utils import get_auth_from_url, get_environ_proxies
 
+from mediaref_ursa._core.counters import count
+from mediaref_ursa._core.errors import InvalidReferenceError, LimitExceededError, StoreError
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._counting import count
-from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, StoreError
-from mediaref_ursa._uris import REMOTE_SCHEMES, scheme_of
+from mediaref_ursa._core.uris import REMOTE_SCHEMES, scheme_of
 from mediaref_ursa.store._connections import within
 from mediaref_ursa.store._parts import ObjectEndsError, ObjectVersion, Part, in_one_version, total_of
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, check_within, past_the_end, too_large

@@ -11,9 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mediaref_ursa._access import Access
+from mediaref_ursa._core.errors import InvalidReferenceError, MediaNotFoundError, StoreError
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._errors import InvalidReferenceError, MediaNotFoundError, StoreError
-from mediaref_ursa._uris import in_working_directory, is_local, is_relative_path, local_path, why_not_found
+from mediaref_ursa._core.uris import (
+    in_working_directory,
+    is_local,
+    is_relative_path,
+    local_path,
+    why_not_found,
+)
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
 
 # Opening a FIFO without O_NONBLOCK waits for a writer that may never come.

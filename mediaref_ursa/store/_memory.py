@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
+from mediaref_ursa._core.errors import MediaNotFoundError
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._errors import MediaNotFoundError
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
 
 

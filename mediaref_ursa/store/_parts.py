@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mediaref_ursa._errors import MediaChangedError
+from mediaref_ursa._core.errors import MediaChangedError
 from mediaref_ursa.store._protocol import ObjectInfo
 from mediaref_ursa.store._retry import TransientError
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from mediaref_ursa._core.errors import LimitExceededError, StoreError
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._errors import LimitExceededError, StoreError
 
 
 @set_module("mediaref_ursa.store")

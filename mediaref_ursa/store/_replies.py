@@ -7,9 +7,9 @@ from http import HTTPStatus
 
 import requests
 
-from mediaref_ursa._counting import count
-from mediaref_ursa._errors import MediaNotFoundError, StoreError
-from mediaref_ursa._uris import why_not_found
+from mediaref_ursa._core.counters import count
+from mediaref_ursa._core.errors import MediaNotFoundError, StoreError
+from mediaref_ursa._core.uris import why_not_found
 from mediaref_ursa.store._parts import CHUNK_BYTES, Marks, changed, total_of
 from mediaref_ursa.store._retry import Clock, TransientError, retry_after_seconds, timestamp
 

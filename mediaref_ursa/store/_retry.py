@@ -18,10 +18,10 @@ from typing import TypeVar
 
 from loguru import logger
 
-from mediaref_ursa._counting import in_this_context
-from mediaref_ursa._errors import StoreError
-from mediaref_ursa._helper_threads import HelperThreads
-from mediaref_ursa._uri_text import redact
+from mediaref_ursa._core.counters import in_this_context
+from mediaref_ursa._core.daemon_threads import HelperThreads
+from mediaref_ursa._core.errors import StoreError
+from mediaref_ursa._core.redaction import redact
 
 T = TypeVar("T")
 Item = TypeVar("Item")

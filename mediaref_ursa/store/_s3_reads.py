@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mediaref_ursa._errors import StoreError
+from mediaref_ursa._core.errors import StoreError
 from mediaref_ursa.store._parts import CHUNK_BYTES, Marks, ObjectVersion, Part, total_of
 from mediaref_ursa.store._retry import Pace, TransientError
 

@@ -11,8 +11,8 @@ from http.cookiejar import DefaultCookiePolicy
 import requests
 import urllib3
 
-from mediaref_ursa._errors import InvalidReferenceError, MediaRefError, StoreError
-from mediaref_ursa._reentry import ShortLock
+from mediaref_ursa._core.errors import InvalidReferenceError, MediaRefError, StoreError
+from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa.store._connections import TimedAdapter
 from mediaref_ursa.store._retry import TransientError
 

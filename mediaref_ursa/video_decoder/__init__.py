@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from mediaref_ursa._extras import has_extra as _has_extra
+from mediaref_ursa._core.extras import has_extra as _has_extra
 from mediaref_ursa.video_decoder.base import BaseVideoDecoder
 from mediaref_ursa.video_decoder.frame_batch import Frame, FrameBatch
 from mediaref_ursa.video_decoder.types import BatchDecodingStrategy, VideoStreamMetadata

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mediaref_ursa import MediaRef, batch_decode, cleanup_cache
-from mediaref_ursa._counting import counting
+from mediaref_ursa._core.counters import counting
 from mediaref_ursa.video_decoder import BatchDecodingStrategy
 
 GetClip = Callable[[str], Clip]

@@ -9,9 +9,9 @@ from _tables import PACKET_BYTES, PATIENT, FakeStream, requests, streams
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from mediaref_ursa._core.wording import counted
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._plan import BatchDecodingStrategy, Run, plan_runs
-from mediaref_ursa._wording import counted
 
 BLOCKS = BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK
 strategies = st.sampled_from(BatchDecodingStrategy)

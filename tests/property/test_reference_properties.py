@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as npst
 from pydantic import ValidationError
 
 from mediaref_ursa import DataURI, MediaRef
-from mediaref_ursa._uris import data_uri_bytes, local_path, parse_data_uri, scheme_of
+from mediaref_ursa._core.uris import data_uri_bytes, local_path, parse_data_uri, scheme_of
 from mediaref_ursa.store import MemoryStore
 from mediaref_ursa.table import from_arrow, to_arrow
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mediaref_ursa import pts_ns_from_seconds
-from mediaref_ursa._seconds import earliest_seconds, range_of_times
-from mediaref_ursa._time import frames_at, ticks_to_ns_ceil
+from mediaref_ursa._core.seconds import earliest_seconds, range_of_times
+from mediaref_ursa._core.ticks import frames_at, ticks_to_ns_ceil
 
 RATES = {
     "24": Fraction(24),

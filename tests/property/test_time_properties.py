@@ -9,8 +9,7 @@ from _tables import PATIENT, ascending_pts, segment_table, time_bases
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mediaref_ursa._resolve import resolve
-from mediaref_ursa._time import (
+from mediaref_ursa._core.ticks import (
     AFTER_LAST,
     BEFORE_FIRST,
     NS_PER_SECOND,
@@ -18,6 +17,7 @@ from mediaref_ursa._time import (
     ticks_to_ns_ceil,
     ticks_to_ns_round,
 )
+from mediaref_ursa._resolve import resolve
 
 INT64_MAX = 2**63 - 1
 

@@ -10,8 +10,8 @@ import pytest
 from _oracle import linear_frames
 
 from mediaref_ursa import BitDepthWarning, MediaRef, batch_decode
-from mediaref_ursa._errors import UnsupportedMediaError
-from mediaref_ursa._warnings import forget_warnings
+from mediaref_ursa._core.errors import UnsupportedMediaError
+from mediaref_ursa._core.media_warnings import forget_warnings
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
 """Seconds become nanoseconds, with regard to the precision in which they were stored.
 
 A time of a frame that was stored as a float was rounded to the nearest one. The tolerance of the playback
-rule (:func:`mediaref_ursa._time.frames_at`) makes up for that in float64, and in float32 for half a minute.
-Beyond that a time that was rounded down names the frame before its own. So it is taken as the latest time
-that rounds to the same float: at most half the distance to the next float later, less the tolerance.
+rule (:func:`mediaref_ursa._core.ticks.frames_at`) makes up for that in float64, and in float32 for half a
+minute. Beyond that a time that was rounded down names the frame before its own. So it is taken as the latest
+time that rounds to the same float: at most half the distance to the next float later, less the tolerance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._time import NS_PER_SECOND, TOLERANCE_NS, Int64Array
+from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS, Int64Array
 
 FRAME_RATE = 60
 """Frames a second that seconds must be able to tell apart, where the caller names no rate."""

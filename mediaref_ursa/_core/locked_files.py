@@ -14,7 +14,7 @@ import weakref
 from pathlib import Path
 from typing import Protocol
 
-from mediaref_ursa._forking import register_at_fork
+from mediaref_ursa._core.process_state import register_at_fork
 
 
 class Forgetful(Protocol):

@@ -7,9 +7,9 @@ import sys
 import warnings
 from collections import OrderedDict
 
-from mediaref_ursa._errors import BitDepthWarning, MediaRefWarning
-from mediaref_ursa._reentry import ShortLock
-from mediaref_ursa._uri_text import redact
+from mediaref_ursa._core.errors import BitDepthWarning, MediaRefWarning
+from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.reentrancy import ShortLock
 
 _MAX_REMEMBERED = 4096
 _PACKAGE = __name__.partition(".")[0]
@@ -22,7 +22,7 @@ def warn_once(category: type[MediaRefWarning], message: str, *, uri: str) -> Non
     """Give a warning about a video, unless this process has given one of that category about it.
 
     Args:
-        category: Of the tree in ``_errors``.
+        category: Of the tree in ``_core/errors``.
         message: What was found, what follows from it, and what to do.
         uri: The video; shown without query and credentials.
     """

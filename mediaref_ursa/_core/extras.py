@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mediaref_ursa._errors import MissingExtraError
+from mediaref_ursa._core.errors import MissingExtraError
 
 _MODULES = {"video": ("av", "lance", "pyarrow"), "cloud": ("fsspec",)}
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._reentry import ShortLock
+from mediaref_ursa._core.reentrancy import ShortLock
 
 P = ParamSpec("P")
 T = TypeVar("T")

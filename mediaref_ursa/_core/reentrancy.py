@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mediaref_ursa._errors import ReentrantCallError
-from mediaref_ursa._forking import is_importing
+from mediaref_ursa._core.errors import ReentrantCallError
+from mediaref_ursa._core.process_state import is_importing
 
 
 class _Held(threading.local):

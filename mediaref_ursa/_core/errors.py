@@ -43,7 +43,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._uri_text import redact
+from mediaref_ursa._core.redaction import redact
 
 
 @set_module("mediaref_ursa")

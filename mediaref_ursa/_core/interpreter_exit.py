@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from mediaref_ursa._reentry import ShortLock, refuse_amid_change
+from mediaref_ursa._core.reentrancy import ShortLock, refuse_amid_change
 
 T = TypeVar("T")
 

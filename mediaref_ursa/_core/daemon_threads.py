@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from mediaref_ursa._reentry import is_amid_change
+from mediaref_ursa._core.reentrancy import is_amid_change
 
 P = ParamSpec("P")
 T = TypeVar("T")

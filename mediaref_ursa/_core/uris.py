@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from mediaref_ursa._errors import InvalidReferenceError, LimitExceededError, MediaNotFoundError
+from mediaref_ursa._core.errors import InvalidReferenceError, LimitExceededError, MediaNotFoundError
 
 REMOTE_SCHEMES = frozenset({"http", "https"})
 CLOUD_SCHEMES = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "hf", "oss", "r2", "s3", "s3a"})
