@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mediaref_ursa._bitstream._av1 import Av1Inspector
-from mediaref_ursa._bitstream._h264 import H264Inspector
-from mediaref_ursa._bitstream._hevc import HevcInspector
-from mediaref_ursa._bitstream._intra import STATELESS_CODECS, JpegInspector, StatelessInspector
-from mediaref_ursa._bitstream._mpeg import Mpeg2Inspector
-from mediaref_ursa._bitstream._mpeg4 import Mpeg4Inspector
-from mediaref_ursa._bitstream._traits import Inspector, Traits
-from mediaref_ursa._bitstream._vpx import Ffv1Inspector, Vp8Inspector, Vp9Inspector
+from mediaref_ursa._bitstream.av1 import Av1Inspector
+from mediaref_ursa._bitstream.h264 import H264Inspector
+from mediaref_ursa._bitstream.hevc import HevcInspector
+from mediaref_ursa._bitstream.intra import STATELESS_CODECS, JpegInspector, StatelessInspector
+from mediaref_ursa._bitstream.mpeg import Mpeg2Inspector
+from mediaref_ursa._bitstream.mpeg4 import Mpeg4Inspector
+from mediaref_ursa._bitstream.traits import Inspector, Traits
+from mediaref_ursa._bitstream.vpx import Ffv1Inspector, Vp8Inspector, Vp9Inspector
 
 _INSPECTORS: dict[str, Callable[[bytes], Inspector]] = {
     "h264": H264Inspector,

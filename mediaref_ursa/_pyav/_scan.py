@@ -9,7 +9,7 @@ import numpy as np
 from loguru import logger
 
 from mediaref_ursa._bitstream import Inspector, inspector_for
-from mediaref_ursa._bitstream._checksums import ffv1_checksums_hold
+from mediaref_ursa._bitstream.checksums import ffv1_checksums_hold
 from mediaref_ursa._broken_files import missing_part
 from mediaref_ursa._containers import SNIFF_BYTES, known_container
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError

@@ -29,9 +29,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mediaref_ursa._bitstream import Traits, inspector_for
-from mediaref_ursa._bitstream._av1 import _obus
-from mediaref_ursa._bitstream._bits import BitReader, annex_b_nals, length_prefixed_nals, unescape
-from mediaref_ursa._bitstream._vpx import _superframe
+from mediaref_ursa._bitstream.av1 import _obus
+from mediaref_ursa._bitstream.bits import BitReader, annex_b_nals, length_prefixed_nals, unescape
+from mediaref_ursa._bitstream.vpx import _superframe
 
 CODECS = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4", "ffv1")
 VALID = {

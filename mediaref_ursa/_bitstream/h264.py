@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mediaref_ursa._bitstream._bits import (
+from mediaref_ursa._bitstream.bits import (
     BitReader,
     annex_b_nals,
     length_prefixed_nals,
     unescape,
 )
-from mediaref_ursa._bitstream._carried import CarriedHeaders
-from mediaref_ursa._bitstream._parameter_sets import Key, ParameterSets
-from mediaref_ursa._bitstream._sei import RECOVERY_POINT, Carried, carried_message, sei_messages, sei_units
-from mediaref_ursa._bitstream._traits import Traits
+from mediaref_ursa._bitstream.carried import CarriedHeaders
+from mediaref_ursa._bitstream.parameter_sets import Key, ParameterSets
+from mediaref_ursa._bitstream.sei import RECOVERY_POINT, Carried, carried_message, sei_messages, sei_units
+from mediaref_ursa._bitstream.traits import Traits
 
 _IDR, _SEI, _SPS, _PPS = 5, 6, 7, 8
 _SLICES = (1, 2, _IDR)  # those of data partitions B and C have no header of their own

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mediaref_ursa._bitstream._carried import CarriedHeaders
-from mediaref_ursa._bitstream._traits import Traits
+from mediaref_ursa._bitstream.carried import CarriedHeaders
+from mediaref_ursa._bitstream.traits import Traits
 
 _SEQUENCE, _PICTURE, _EXTENSION, _USER_DATA = 0xB3, 0x00, 0xB5, 0xB2
 _SLICE_FIRST, _SLICE_LAST = 0x01, 0xAF

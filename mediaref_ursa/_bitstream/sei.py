@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from enum import Enum
 
-from mediaref_ursa._bitstream._bits import BitReader, escape
+from mediaref_ursa._bitstream.bits import BitReader, escape
 
 RECOVERY_POINT = 6
 _USER_DATA_UNREGISTERED = 5

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mediaref_ursa._bitstream._bits import BitReader
-from mediaref_ursa._bitstream._carried import CarriedHeaders
-from mediaref_ursa._bitstream._traits import Traits
+from mediaref_ursa._bitstream.bits import BitReader
+from mediaref_ursa._bitstream.carried import CarriedHeaders
+from mediaref_ursa._bitstream.traits import Traits
 
 _START_CODE = b"\0\0\1"
 _VOL_FIRST, _VOL_LAST = 0x20, 0x2F

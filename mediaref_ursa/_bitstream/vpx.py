@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mediaref_ursa._bitstream._bits import BitReader
-from mediaref_ursa._bitstream._traits import Traits
+from mediaref_ursa._bitstream.bits import BitReader
+from mediaref_ursa._bitstream.traits import Traits
 
 _VP8_START_CODE = b"\x9d\x01\x2a"
 _VP8_KEY_HEADER_BYTES = 10

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mediaref_ursa._bitstream._bits import (
+from mediaref_ursa._bitstream.bits import (
     BitReader,
     annex_b_nals,
     length_prefixed_nals,
     unescape,
 )
-from mediaref_ursa._bitstream._carried import CarriedHeaders
-from mediaref_ursa._bitstream._parameter_sets import Key, ParameterSets
-from mediaref_ursa._bitstream._sei import Carried, carried_message, sei_messages, sei_units
-from mediaref_ursa._bitstream._traits import Traits
+from mediaref_ursa._bitstream.carried import CarriedHeaders
+from mediaref_ursa._bitstream.parameter_sets import Key, ParameterSets
+from mediaref_ursa._bitstream.sei import Carried, carried_message, sei_messages, sei_units
+from mediaref_ursa._bitstream.traits import Traits
 
 _RASL = (8, 9)
 _BLA = (16, 17, 18)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mediaref_ursa._bitstream._bits import BitReader
-from mediaref_ursa._bitstream._traits import Traits
+from mediaref_ursa._bitstream.bits import BitReader
+from mediaref_ursa._bitstream.traits import Traits
 
 _SEQUENCE_HEADER, _FRAME_HEADER, _TILE_GROUP, _FRAME = 1, 3, 4, 6
 _KEY_FRAME, _INTRA_ONLY_FRAME, _SWITCH_FRAME = 0, 2, 3

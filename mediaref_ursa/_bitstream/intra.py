@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mediaref_ursa._bitstream._carried import CarriedHeaders
-from mediaref_ursa._bitstream._traits import Traits
+from mediaref_ursa._bitstream.carried import CarriedHeaders
+from mediaref_ursa._bitstream.traits import Traits
 
 STATELESS_CODECS = frozenset(
     {
