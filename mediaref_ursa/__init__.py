@@ -17,7 +17,6 @@ from mediaref_ursa._core import (
 from mediaref_ursa._core.extras import has_extra as _has_extra
 
 if TYPE_CHECKING:
-    from mediaref_ursa._access import IndexLimits
     from mediaref_ursa._batch import DecodedBatch, batch_decode, cleanup_cache, plan_decode
     from mediaref_ursa._build_index import write_frame_index
     from mediaref_ursa._core.counters import Counters, counters, counting
@@ -52,12 +51,13 @@ if TYPE_CHECKING:
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._lazy_video import LazyVideo
     from mediaref_ursa._media_ref import MediaRef
+    from mediaref_ursa._model.access import IndexLimits
     from mediaref_ursa._reads import FetchOptions
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "_access": ("IndexLimits",),
+    "_model.access": ("IndexLimits",),
     "_batch": ("DecodedBatch", "batch_decode", "cleanup_cache", "plan_decode"),
     "_data_uri": ("DataURI",),
     "_core.errors": (

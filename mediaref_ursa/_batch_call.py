@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._access import OPTION_NAMES, TRUSTED, Access
 from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.daemon_threads import HelperThreads
 from mediaref_ursa._core.errors import MediaChangedError, MediaRefError, memory_limits
@@ -24,7 +23,8 @@ from mediaref_ursa._core.uris import is_local
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._frame_rows import DecodedFrame, FrameRows, new_array
 from mediaref_ursa._images import load_image
-from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._model.access import OPTION_NAMES, TRUSTED, Access
+from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._reads import FetchOptions
 from mediaref_ursa._references import ReferenceColumns, reference_columns
@@ -35,7 +35,7 @@ from mediaref_ursa.store._retry import stopped_by
 if TYPE_CHECKING:
     from mediaref_ursa._execute import Engine
     from mediaref_ursa._frame_index import LanceFrameIndex
-    from mediaref_ursa._frame_table import SegmentTable
+    from mediaref_ursa._model.segment import SegmentTable
     from mediaref_ursa._pillow import PixelFormat
     from mediaref_ursa._sources import VideoSource
     from mediaref_ursa.store import ObjectStore

@@ -11,18 +11,18 @@ import numpy as np
 import numpy.typing as npt
 from loguru import logger
 
-from mediaref_ursa._access import Access
 from mediaref_ursa._core.extras import check_packages_of, needs_extra
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import running_offsets
 from mediaref_ursa._core.uris import absolute_place, is_cloud, scheme_of
-from mediaref_ursa._damage import warn_of_problems
 from mediaref_ursa._found_index import checked_if_exists, find_index_with
 from mediaref_ursa._frame_index import LanceFrameIndex
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._model.access import Access
+from mediaref_ursa._model.damage import warn_of_problems
+from mediaref_ursa._model.segment import SegmentTable
+from mediaref_ursa._model.segment_uris import all_segments, given_segments, names_first_segment
 from mediaref_ursa._open_store import open_store
-from mediaref_ursa._segment_uris import all_segments, given_segments, names_first_segment
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):

@@ -232,7 +232,7 @@ def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]
 
 
 def _indexed(video: str, what: str, found: LanceFrameIndex, end: str = "") -> _Indexed:
-    from mediaref_ursa._damage import problems_of
+    from mediaref_ursa._model.damage import problems_of
 
     tables = [found.segment_table(number) for number in range(len(found.segments))]
     return _Indexed(video, _index_line(video, what, found) + end, problems_of(tables).texts())

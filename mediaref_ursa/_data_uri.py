@@ -23,6 +23,7 @@ from mediaref_ursa._core.uris import (
 )
 from mediaref_ursa._images import check_is_image, decode_image
 from mediaref_ursa._keywords import refuse_unknown
+from mediaref_ursa._model.pixels import MAX_PIXELS
 from mediaref_ursa._pillow import (
     Array,
     FileFormat,
@@ -34,7 +35,6 @@ from mediaref_ursa._pillow import (
     open_image,
     to_pil,
 )
-from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa.store import LocalStore
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.uris import is_local
 from mediaref_ursa._core.wording import counted
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan import BatchDecodingStrategy, Run
 from mediaref_ursa._reads import FetchOptions, Read, ReadPlan, plan_reads
 

@@ -25,8 +25,8 @@ from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._fetch import Fetcher, is_near, packets_of
 from mediaref_ursa._frame_rows import DecodedFrame, NewFrame, UInt8Array, new_array
-from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
-from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 from mediaref_ursa._plan import Run
 from mediaref_ursa._sources import VideoSource
 from mediaref_ursa._steps import Begun, Ready, Step, join_steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 
 from mediaref_ursa._core.errors import MediaRefError
-from mediaref_ursa._frame_table import EncodedPacket
+from mediaref_ursa._model.segment import EncodedPacket
 
 
 class PacketFeed:

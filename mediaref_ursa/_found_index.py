@@ -20,8 +20,8 @@ from mediaref_ursa._core.errors import (
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import running_offsets
 from mediaref_ursa._core.uris import absolute_place
-from mediaref_ursa._frame_table import DECODED, SPARSE, SegmentTable
-from mediaref_ursa._index_metadata import recorded_uri
+from mediaref_ursa._model.index_metadata import recorded_uri
+from mediaref_ursa._model.segment import DECODED, SPARSE, SegmentTable
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._core.cached_property import cached_property
 from mediaref_ursa._core.errors import (
     FrameIndexInvalidError,
@@ -24,9 +23,10 @@ from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._core.uris import absolute_place, is_cloud, is_remote, scheme_of
-from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
-from mediaref_ursa._index_metadata import recorded_uri
 from mediaref_ursa._index_place import check_index_folder, index_elsewhere, info_of
+from mediaref_ursa._model.access import TRUSTED, Access
+from mediaref_ursa._model.index_metadata import recorded_uri
+from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 

@@ -24,15 +24,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mediaref_ursa._access import Access, IndexLimits
 from mediaref_ursa._core import errors
 from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.errors import CorruptMediaError, LimitExceededError, MediaRefError, StoreError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
-from mediaref_ursa._damage import warn_of_problems
 from mediaref_ursa._failed_scans import failed_scans
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._model.access import Access, IndexLimits
+from mediaref_ursa._model.damage import warn_of_problems
+from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._scan_child import bytes_of_packets, decode_table, receive, send
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._protocol import ReadsOneVersion

@@ -13,9 +13,9 @@ from mediaref_ursa._core.errors import CorruptMediaError
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._core.wording import counted
-from mediaref_ursa._damage import problems_of
 from mediaref_ursa._found_index import FRESH
-from mediaref_ursa._frame_table import DECODED, FULL, SPARSE, UNKNOWN, SegmentTable
+from mediaref_ursa._model.damage import problems_of
+from mediaref_ursa._model.segment import DECODED, FULL, SPARSE, UNKNOWN, SegmentTable
 
 _COLORSPACES = {
     0: "RGB",

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._core.errors import (
     FrameIndexError,
     FrameIndexInvalidError,
@@ -27,12 +26,13 @@ from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._core.uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
 from mediaref_ursa._folder_lock import FolderLock
-from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentTable
-from mediaref_ursa._index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
 from mediaref_ursa._lance_calls import LanceCallError, LanceProcessError, Rules, describe, read, write
 from mediaref_ursa._lance_files import TableRefusedError, check_local_table
 from mediaref_ursa._lance_rows import PACKET_FIELDS, SegmentRows, floats, ints
-from mediaref_ursa._storage_options import StorageOptions, lance_options, lance_uri
+from mediaref_ursa._model.access import TRUSTED, Access
+from mediaref_ursa._model.index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
+from mediaref_ursa._model.segment import UNKNOWN, PacketTable, SegmentTable
+from mediaref_ursa._model.storage_options import StorageOptions, lance_options, lance_uri
 
 with needs_extra("video"):
     import pyarrow as pa
@@ -78,7 +78,7 @@ class LanceIndexFile:
 
     Args:
         uri: Where the table is.
-        storage_options: In any spelling that :mod:`mediaref_ursa._storage_options` knows.
+        storage_options: In any spelling that :mod:`mediaref_ursa._model.storage_options` knows.
         access: What may be read of it, and how much.
         confine_to: A folder that no symbolic link among its files may lead out of; None for any.
 

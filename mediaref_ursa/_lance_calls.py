@@ -27,7 +27,6 @@ with needs_extra("video"):
     import lance
     import pyarrow as pa
 
-from mediaref_ursa._access import IndexLimits
 from mediaref_ursa._core.process_limits import limit_next_memory, lower_limit
 from mediaref_ursa._core.reentrancy import LongLock
 from mediaref_ursa._lance_files import TableRefusedError, check_manifest
@@ -41,6 +40,7 @@ from mediaref_ursa._lance_process import (
     receive,
     send,
 )
+from mediaref_ursa._model.access import IndexLimits
 
 __all__ = [
     "LanceCallError",

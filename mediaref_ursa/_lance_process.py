@@ -18,12 +18,12 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mediaref_ursa._access import IndexLimits
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._core.uris import scheme_of
 from mediaref_ursa._lance_files import TableRefusedError
+from mediaref_ursa._model.access import IndexLimits
 
 with needs_extra("video"):
     import pyarrow as pa

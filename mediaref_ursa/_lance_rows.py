@@ -11,8 +11,8 @@ import numpy.typing as npt
 from mediaref_ursa._core.errors import FrameIndexInvalidError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentTable
-from mediaref_ursa._index_metadata import SegmentEntry
+from mediaref_ursa._model.index_metadata import SegmentEntry
+from mediaref_ursa._model.segment import UNKNOWN, PacketTable, SegmentTable
 
 with needs_extra("video"):
     import pyarrow as pa

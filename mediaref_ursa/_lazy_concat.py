@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import running_offsets
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._model.segment import SegmentTable
 
 if TYPE_CHECKING:
     from mediaref_ursa._lazy_video import LazyVideo

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._access import Access
 from mediaref_ursa._core.errors import FrameIndexMissingError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.interpreter_exit import working
@@ -23,7 +22,9 @@ from mediaref_ursa._core.seconds import window_bounds
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._lazy_concat import joined_video
-from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._model.access import Access
+from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._model.segment_uris import AllSegments, uri_list
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._reads import FetchOptions
 from mediaref_ursa._recording import (
@@ -34,7 +35,6 @@ from mediaref_ursa._recording import (
     video_place,
 )
 from mediaref_ursa._references import reference_columns
-from mediaref_ursa._segment_uris import AllSegments, uri_list
 from mediaref_ursa._timeline import Float64Array
 from mediaref_ursa.store import ObjectStore
 

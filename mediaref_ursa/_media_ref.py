@@ -17,7 +17,6 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from typing_extensions import Self
 
-from mediaref_ursa._access import Access
 from mediaref_ursa._core.errors import InvalidReferenceError, StoreError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.public import set_module
@@ -34,6 +33,7 @@ from mediaref_ursa._core.uris import (
     scheme_of,
 )
 from mediaref_ursa._keywords import refuse_unknown
+from mediaref_ursa._model.access import Access
 from mediaref_ursa.store import store_for
 from mediaref_ursa.store._local import place_of
 

@@ -29,7 +29,7 @@ from mediaref_ursa._core.errors import (
 )
 from mediaref_ursa._core.media_warnings import warn_of_cut_bits
 from mediaref_ursa._image_kinds import image_format
-from mediaref_ursa._pixels import MAX_PIXELS
+from mediaref_ursa._model.pixels import MAX_PIXELS
 
 PixelFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra", "gray"]
 InputFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra"]

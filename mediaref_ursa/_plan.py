@@ -13,7 +13,7 @@ import numpy as np
 
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._model.segment import SegmentTable
 
 
 @set_module("mediaref_ursa.video_decoder")

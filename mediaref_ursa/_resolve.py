@@ -8,7 +8,7 @@ import numpy as np
 
 from mediaref_ursa._core.errors import FrameOutsideVideoError
 from mediaref_ursa._core.ticks import AFTER_LAST, UNTIMED, Int64Array, frames_at, running_offsets
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._model.segment import SegmentTable
 
 _SECONDS_SHOWN = 9
 _INT64_MIN, _INT64_MAX = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max)

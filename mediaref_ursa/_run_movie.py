@@ -17,7 +17,7 @@ import numpy as np
 
 from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
+from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 
 TICKS_PER_SECOND = 1000
 """Sample times are whole milliseconds, which a float64 of seconds keeps apart."""

@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from mediaref_ursa._core.errors import LimitExceededError, MediaRefError
 from mediaref_ursa._core.process_limits import address_space_bytes, lower_limit
-from mediaref_ursa._frame_table import PacketTable, SegmentTable
-from mediaref_ursa._index_metadata import decode_metadata, encode_metadata
+from mediaref_ursa._model.index_metadata import decode_metadata, encode_metadata
+from mediaref_ursa._model.segment import PacketTable, SegmentTable
 from mediaref_ursa._reader import RangeReader
 
 VIDEO = "video"

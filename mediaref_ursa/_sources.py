@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 from loguru import logger
 
-from mediaref_ursa._access import DEFAULT_SCHEMES, TRUSTED, Access
-from mediaref_ursa._alpha import table_with_alpha
 from mediaref_ursa._core.errors import (
     FrameIndexError,
     FrameIndexInvalidError,
@@ -34,8 +32,10 @@ from mediaref_ursa._core.reentrancy import LongLock, ShortLock, refuse_amid_chan
 from mediaref_ursa._core.uris import absolute_place, is_local, is_remote, local_path, scheme_of
 from mediaref_ursa._failed_scans import failed_scans
 from mediaref_ursa._frame_index import LanceFrameIndex
-from mediaref_ursa._frame_table import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
 from mediaref_ursa._guarded_scan import scan_video
+from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
+from mediaref_ursa._model.alpha import table_with_alpha
+from mediaref_ursa._model.segment import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
@@ -330,7 +330,7 @@ def complete_base_index(
 
 
 def source_with_alpha(source: VideoSource, access: Access = TRUSTED) -> VideoSource:
-    """Return a video for decoding with alpha: see :func:`mediaref_ursa._alpha.table_with_alpha`.
+    """Return a video for decoding with alpha: see :func:`mediaref_ursa._model.alpha.table_with_alpha`.
 
     An index of an older version does not say whether there is alpha beside the packets. Such a segment is
     scanned anew, once as long as its index is in memory.

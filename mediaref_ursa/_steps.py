@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan import Run, join_runs
 
 

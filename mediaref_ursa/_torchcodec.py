@@ -28,8 +28,8 @@ from mediaref_ursa._core.errors import (
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._feed import PacketFeed
-from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo, SegmentTable
-from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._plan import Run
 from mediaref_ursa._run_movie import TICKS_PER_SECOND, RunMovie, presentation_places
 from mediaref_ursa._steps import Begun, Step

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._access import Access
 from mediaref_ursa._core.errors import FrameIndexMissingError, UnsupportedMediaError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.interpreter_exit import working
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._frame_rows import FrameRows, UInt8Array
-from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._lazy_frames import LazyFrames
-from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._model.access import Access
+from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._model.segment import SegmentTable
+from mediaref_ursa._model.segment_uris import AllSegments
 from mediaref_ursa._plan import BatchDecodingStrategy
 from mediaref_ursa._recording import Recording, open_index_of
-from mediaref_ursa._segment_uris import AllSegments
 from mediaref_ursa._timeline import Float64Array
 from mediaref_ursa.store import ObjectStore
 

@@ -102,8 +102,8 @@ def open_modality(
         FrameIndexMissingError: The format says that there is an index, and there is none.
         MediaRefError: As :class:`LazyVideo` raises.
     """
-    from mediaref_ursa._access import Access
     from mediaref_ursa._lazy_video import LazyVideo
+    from mediaref_ursa._model.access import Access
     from mediaref_ursa._recording import open_index_of
 
     index = None

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from mediaref_ursa._frame_table import PacketTable, SegmentInfo, SegmentTable
+from mediaref_ursa._model.segment import PacketTable, SegmentInfo, SegmentTable
 
 PATIENT = settings(deadline=None)
 """For every property: a busy machine is slow, not wrong."""

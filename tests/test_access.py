@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mediaref_ursa import IndexLimits, InvalidReferenceError, LimitExceededError, UnsupportedMediaError
-from mediaref_ursa._access import DEFAULT_SCHEMES, OPTION_NAMES, TRUSTED, Access
+from mediaref_ursa._model.access import DEFAULT_SCHEMES, OPTION_NAMES, TRUSTED, Access
 
 
 def test_untrusted_moves_the_defaults() -> None:

@@ -17,8 +17,8 @@ from _http_server import ObjectServer
 
 from mediaref_ursa import FrameIndexStaleError, LazyVideo, MediaRef, batch_decode, write_frame_index
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
-from mediaref_ursa._frame_table import ALPHA_UNKNOWN
-from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._model.segment import ALPHA_UNKNOWN
 from mediaref_ursa._pyav._convert import FrameConverter
 from mediaref_ursa._sources import forget_sources
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
@@ -304,8 +304,8 @@ def test_alpha_that_the_codec_itself_has(
 def test_an_index_whose_alpha_cannot_be_true_is_refused(clip: Path) -> None:
     index = write_frame_index(clip, overwrite=True)
     table = index.segment_table(0)
-    from mediaref_ursa._alpha import table_with_alpha
     from mediaref_ursa._core.errors import FrameIndexInvalidError
+    from mediaref_ursa._model.alpha import table_with_alpha
 
     for wrong in (table.info.alpha_packets[:-1], b"", b"\xff" * len(table.info.alpha_packets)):
         with pytest.raises(FrameIndexInvalidError):

@@ -23,8 +23,8 @@ from _tables import packet_table
 import mediaref_ursa
 from mediaref_ursa import LanceFrameIndex, batch_decode, write_frame_index
 from mediaref_ursa._build_index import scan_frame_index
-from mediaref_ursa._index_metadata import METADATA_KEY, encode_metadata
 from mediaref_ursa._lance import BASE_COLUMNS, SCHEMA, write_index
+from mediaref_ursa._model.index_metadata import METADATA_KEY, encode_metadata
 
 GetClip = Callable[[str], Clip]
 

@@ -124,7 +124,7 @@ def test_an_index_of_a_newer_version_is_replaced_only_when_asked(
     video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("mediaref_ursa._index_metadata.VERSION", (99, 0))
+        patch.setattr("mediaref_ursa._model.index_metadata.VERSION", (99, 0))
         write_frame_index(str(video))
     result = run("index", video)
     assert result.exit_code == 1

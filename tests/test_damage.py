@@ -32,7 +32,7 @@ from mediaref_ursa import (
 )
 from mediaref_ursa._bitstream import Traits, inspector_for
 from mediaref_ursa._build_index import scan_frame_index
-from mediaref_ursa._damage import damaged_frames
+from mediaref_ursa._model.damage import damaged_frames
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 GetClip = Callable[[str], Clip]

@@ -327,13 +327,13 @@ def test_comments_that_jpeg_decoders_heed(number: int, tmp_path: Path) -> None:
 def test_an_index_of_an_earlier_version_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mediaref_ursa import _index_metadata
+    from mediaref_ursa._model import index_metadata
 
     path = of_old_x264(
         encode(tmp_path / "new.mp4", "libx264", LOSSLESS, pixel_format="yuv444p"), tmp_path / "old.mp4"
     )
     with monkeypatch.context() as patch:  # as an earlier version wrote it
-        encode_metadata = _index_metadata.encode_metadata
+        encode_metadata = index_metadata.encode_metadata
         patch.setattr(
             "mediaref_ursa._lance.encode_metadata",
             lambda tables, uri: (

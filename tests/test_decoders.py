@@ -16,7 +16,7 @@ from _media import Clip
 from _oracle import OracleFrame, linear_frames
 
 from mediaref_ursa import LazyVideo, MediaRef, batch_decode, cleanup_cache, counting, plan_decode
-from mediaref_ursa._frame_table import EncodedPacket, SegmentTable
+from mediaref_ursa._model.segment import EncodedPacket, SegmentTable
 from mediaref_ursa._pyav import _decoders
 from mediaref_ursa._pyav._decoder import Decoder
 from mediaref_ursa._pyav._decoders import DecoderKey, decoders

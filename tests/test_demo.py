@@ -33,8 +33,8 @@ from mediaref_ursa._demo import (
 )
 from mediaref_ursa._demo_check import Wanted, check_frames, linear_frames_at
 from mediaref_ursa._demo_pictures import Tile, write_contact_sheet, write_counter_clip
-from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._lance import write_index
+from mediaref_ursa._model.segment import SegmentTable
 
 GetClip = Callable[[str], Clip]
 

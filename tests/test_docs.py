@@ -13,9 +13,9 @@ import pytest
 from _pages import ExampleError, blocks_of, run_block
 
 from mediaref_ursa._demo import run_demo
-from mediaref_ursa._frame_table import PacketTable, SegmentInfo
-from mediaref_ursa._index_metadata import encode_metadata
 from mediaref_ursa._lance import BASE_COLUMNS, SCHEMA
+from mediaref_ursa._model.index_metadata import encode_metadata
+from mediaref_ursa._model.segment import PacketTable, SegmentInfo
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -309,7 +309,7 @@ def test_an_early_end_does_not_wait_for_a_store_that_stalls(
     path: Path, data: bytes, index: LanceFrameIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mediaref_ursa._execute import execute, make_engine
-    from mediaref_ursa._pixels import PixelSpec
+    from mediaref_ursa._model.pixels import PixelSpec
     from mediaref_ursa._sources import VideoSource
 
     refs, _ = references(path, range(48))

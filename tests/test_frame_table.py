@@ -12,7 +12,7 @@ import pytest
 from _tables import INFO, PACKET_BYTES, packet_table, segment_table
 
 from mediaref_ursa._core.errors import FrameIndexInvalidError
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._model.segment import SegmentTable
 
 
 def ints(*values: int) -> np.ndarray:

@@ -46,7 +46,7 @@ from mediaref_ursa import (
     batch_decode,
     write_frame_index,
 )
-from mediaref_ursa._access import Access
+from mediaref_ursa._model.access import Access
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 GetClip = Callable[[str], Clip]

@@ -92,7 +92,7 @@ def test_keep_loses_neither_a_newer_nor_a_damaged_index(
     video: Path, number: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("mediaref_ursa._index_metadata.VERSION", number)
+        patch.setattr("mediaref_ursa._model.index_metadata.VERSION", number)
         write_frame_index(video)
     if number == (1, 0):
         for path in Path(f"{video}.lance", "data").iterdir():

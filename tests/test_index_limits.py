@@ -35,9 +35,9 @@ from mediaref_ursa import (
     write_frame_index,
 )
 from mediaref_ursa import _guarded_scan as guarded
-from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._failed_scans import failed_scans
 from mediaref_ursa._guarded_scan import scan_video
+from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._open_store import open_store
 from mediaref_ursa._scan_child import decode_table, encode_table
 from mediaref_ursa._scan_uri import scan_uri

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mediaref_ursa._core.errors import FrameIndexInvalidError, FrameIndexVersionError
-from mediaref_ursa._frame_table import SegmentInfo
-from mediaref_ursa._index_metadata import VERSION, decode_metadata, encode_metadata
-from mediaref_ursa._stream_header import StreamHeader
+from mediaref_ursa._model.index_metadata import VERSION, decode_metadata, encode_metadata
+from mediaref_ursa._model.segment import SegmentInfo
+from mediaref_ursa._model.stream_header import StreamHeader
 
 INDEX = "/videos/a.mp4.lance"
 

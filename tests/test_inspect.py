@@ -19,7 +19,6 @@ from hypothesis import given
 from mediaref_ursa import CorruptMediaError, plan_decode
 from mediaref_ursa._build_index import scan_frame_index
 from mediaref_ursa._found_index import FRESH, NO_INDEX
-from mediaref_ursa._frame_table import SegmentTable
 from mediaref_ursa._inspect import (
     VideoReport,
     gop_lengths,
@@ -27,6 +26,7 @@ from mediaref_ursa._inspect import (
     report_on,
     two_columns,
 )
+from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._resolve import segment_offsets_ns
 

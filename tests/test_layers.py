@@ -45,15 +45,6 @@ FOLDERS = (
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
 MOVING = {
-    "_frame_table": "_model",
-    "_index_metadata": "_model",
-    "_pixels": "_model",
-    "_access": "_model",
-    "_storage_options": "_model",
-    "_alpha": "_model",
-    "_damage": "_model",
-    "_stream_header": "_model",
-    "_segment_uris": "_model",
     "_mp4_boxes": "_containers",
     "_container_counts": "_containers",
     "_reader": "_containers",

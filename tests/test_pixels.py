@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mediaref_ursa._pixels import MAX_PIXELS, PixelSpec
+from mediaref_ursa._model.pixels import MAX_PIXELS, PixelSpec
 
 
 @pytest.mark.parametrize(

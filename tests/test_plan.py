@@ -10,7 +10,7 @@ import pytest
 from _tables import PACKET_BYTES, packet_table, segment_table
 
 from mediaref_ursa._decode_plan import DecodePlan
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan import BatchDecodingStrategy, Run, plan_runs
 
 BLOCKS = BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 from mediaref_ursa import MediaRef, batch_decode, write_frame_index
 from mediaref_ursa._core.errors import FrameIndexInvalidError, UnsupportedMediaError
-from mediaref_ursa._frame_table import FULL, SPARSE, UNKNOWN, SegmentTable
-from mediaref_ursa._index_metadata import decode_metadata, encode_metadata
+from mediaref_ursa._model.index_metadata import decode_metadata, encode_metadata
+from mediaref_ursa._model.segment import FULL, SPARSE, UNKNOWN, SegmentTable
 from mediaref_ursa._mp4_boxes import media_extents
 from mediaref_ursa._pyav import _demux
 from mediaref_ursa._pyav._demuxed import demuxed_packets
@@ -302,8 +302,8 @@ def assert_exact(path: Path, table: SegmentTable) -> None:
     truth = linear_frames(path)
     assert table.pts.tolist() == [frame.pts for frame in truth]
     text = path.read_bytes()
-    from mediaref_ursa._frame_table import EncodedPacket
-    from mediaref_ursa._pixels import PixelSpec
+    from mediaref_ursa._model.pixels import PixelSpec
+    from mediaref_ursa._model.segment import EncodedPacket
     from mediaref_ursa._pyav._convert import FrameConverter
     from mediaref_ursa._pyav._decode import decode_packets, open_context
 

@@ -8,7 +8,7 @@ from _tables import PATIENT, packet_table, requests, segment_table, streams
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan import BatchDecodingStrategy, Run, plan_runs
 from mediaref_ursa._steps import Step, join_steps
 

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from mediaref_ursa import InvalidReferenceError
-from mediaref_ursa._storage_options import fsspec_options, fsspec_uri, lance_options, lance_uri, secrets_of
+from mediaref_ursa._model.storage_options import (
+    fsspec_options,
+    fsspec_uri,
+    lance_options,
+    lance_uri,
+    secrets_of,
+)
 
 ACCOUNT = {"type": "service_account", "private_key": "pem"}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mediaref_ursa import InvalidReferenceError, LimitExceededError, MediaNotFoundError, StoreError
-from mediaref_ursa._access import Access
+from mediaref_ursa._model.access import Access
 from mediaref_ursa.store import LocalStore, store_for
 from mediaref_ursa.store._local import place_of
 

@@ -158,7 +158,7 @@ class TestSchemes:
         way(place, allow_schemes={"attic"})
 
     def test_only_the_named_one_is_opened(self) -> None:
-        from mediaref_ursa._access import Access
+        from mediaref_ursa._model.access import Access
 
         access = Access(allow_schemes={"sftp"})  # type: ignore[arg-type]
         assert store_for("sftp://host/a", access=access) == FsspecStore("sftp")

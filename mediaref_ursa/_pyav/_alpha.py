@@ -13,11 +13,12 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from mediaref_ursa._alpha import AlphaPackets
 from mediaref_ursa._bitstream import Inspector, inspector_for
 from mediaref_ursa._core.errors import CorruptMediaError
 from mediaref_ursa._encryption import ebml_elements
-from mediaref_ursa._frame_table import (
+from mediaref_ursa._image_kinds import has_alpha_track
+from mediaref_ursa._model.alpha import AlphaPackets
+from mediaref_ursa._model.segment import (
     ALPHA_BESIDE_PACKETS,
     ALPHA_IN_FRAMES,
     ALPHA_UNREADABLE,
@@ -25,7 +26,6 @@ from mediaref_ursa._frame_table import (
     EncodedPacket,
     SegmentInfo,
 )
-from mediaref_ursa._image_kinds import has_alpha_track
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
 from mediaref_ursa._pyav._palettes import SHOWS_SIDE_DATA
 from mediaref_ursa._reader import RangeReader

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError
 from mediaref_ursa._core.reentrancy import ShortLock
-from mediaref_ursa._damage import damage_before
-from mediaref_ursa._frame_table import DECODED, EncodedPacket, SegmentTable
-from mediaref_ursa._pixels import MAX_PIXELS
+from mediaref_ursa._model.damage import damage_before
+from mediaref_ursa._model.pixels import MAX_PIXELS
+from mediaref_ursa._model.segment import DECODED, EncodedPacket, SegmentTable
 from mediaref_ursa._pyav._decoder import Decoder, NumberedFrame
 from mediaref_ursa._pyav._trial import numbered_packets, pixel_crc
 from mediaref_ursa._reader import RangeReader

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from mediaref_ursa._bitstream import Inspector, Traits, inspector_for
 from mediaref_ursa._bitstream.h264 import H264Inspector
 from mediaref_ursa._bitstream.intra import holds_all_tables
-from mediaref_ursa._frame_table import SegmentInfo
+from mediaref_ursa._model.segment import SegmentInfo
 
 _IDR, _LAST_H264_PICTURE = 5, 5
 _SLICE_HEADER_BYTES = 64

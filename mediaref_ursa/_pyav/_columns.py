@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from mediaref_ursa._bitstream import Inspector, Traits
 from mediaref_ursa._core.errors import CorruptMediaError
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._frame_table import UNKNOWN, PacketTable, SegmentInfo, SegmentTable
+from mediaref_ursa._model.segment import UNKNOWN, PacketTable, SegmentInfo, SegmentTable
 from mediaref_ursa._pyav._exact_starts import ExactStarts
 from mediaref_ursa._pyav._prefix_search import last_not_above
 from mediaref_ursa._pyav._times import NO_PTS

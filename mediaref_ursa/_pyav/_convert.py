@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from mediaref_ursa._core.errors import LimitExceededError
-from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._pyav._foreign import FOREIGN_ERRORS, known_error
 
 UInt8Array = npt.NDArray[np.uint8]

@@ -12,8 +12,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
-from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
-from mediaref_ursa._pixels import MAX_PIXELS
+from mediaref_ursa._model.pixels import MAX_PIXELS
+from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
 from mediaref_ursa._pyav._foreign import FOREIGN_ERRORS, foreign_errors, known_error
 from mediaref_ursa._pyav._palettes import give_palette
 

@@ -12,8 +12,8 @@ from av.video.frame import VideoFrame
 
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._damage import damage_before, damage_error, is_spoilt
-from mediaref_ursa._frame_table import AlphaSplit, EncodedPacket, SegmentInfo, SegmentTable
+from mediaref_ursa._model.damage import damage_before, damage_error, is_spoilt
+from mediaref_ursa._model.segment import AlphaSplit, EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._pyav._alpha import AlphaDecoder
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
 

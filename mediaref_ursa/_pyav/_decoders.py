@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from mediaref_ursa._core.process_state import register_at_fork
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._frame_table import AlphaSplit, SegmentInfo, SegmentTable
+from mediaref_ursa._model.segment import AlphaSplit, SegmentInfo, SegmentTable
 from mediaref_ursa._pyav._decoder import Decoder
 from mediaref_ursa._trail import Trail
 

@@ -10,10 +10,10 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from mediaref_ursa._core.errors import MediaRefError
-from mediaref_ursa._damage import is_spoilt
 from mediaref_ursa._feed import PacketFeed
-from mediaref_ursa._frame_table import SegmentInfo, SegmentTable
-from mediaref_ursa._pixels import MAX_PIXELS, PixelSpec
+from mediaref_ursa._model.damage import is_spoilt
+from mediaref_ursa._model.pixels import MAX_PIXELS, PixelSpec
+from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 from mediaref_ursa._plan import Run
 from mediaref_ursa._pyav._convert import FrameConverter, NewFrame, UInt8Array, quarter_turns
 from mediaref_ursa._pyav._decoder import Decoder, NumberedFrame

@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 
 from mediaref_ursa._core.errors import CorruptMediaError
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
+from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
 from mediaref_ursa._pyav._trial import PixelCrc, Trial
 

@@ -15,7 +15,7 @@ import numpy as np
 from av.packet import Packet
 
 from mediaref_ursa._core.errors import UnsupportedMediaError
-from mediaref_ursa._frame_table import MAX_PALETTES, PALETTE_BYTES
+from mediaref_ursa._model.segment import MAX_PALETTES, PALETTE_BYTES
 
 SHOWS_SIDE_DATA = hasattr(Packet, "has_sidedata")  # PyAV 16 and later
 _PALETTE: Literal["palette"] = "palette"

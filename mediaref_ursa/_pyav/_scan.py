@@ -14,7 +14,9 @@ from mediaref_ursa._broken_files import missing_part
 from mediaref_ursa._containers import SNIFF_BYTES, known_container
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._frame_table import (
+from mediaref_ursa._image_kinds import is_image_file
+from mediaref_ursa._model.pixels import MAX_PIXELS
+from mediaref_ursa._model.segment import (
     ALPHA_IN_FRAMES,
     ALPHA_UNREADABLE,
     SPARSE,
@@ -22,8 +24,6 @@ from mediaref_ursa._frame_table import (
     SegmentInfo,
     SegmentTable,
 )
-from mediaref_ursa._image_kinds import is_image_file
-from mediaref_ursa._pixels import MAX_PIXELS
 from mediaref_ursa._pyav._alpha import AlphaCollector, has_unreadable_alpha
 from mediaref_ursa._pyav._check import checked_by_decoding
 from mediaref_ursa._pyav._claims import DeclinedError

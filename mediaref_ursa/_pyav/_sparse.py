@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from mediaref_ursa._bitstream import STATELESS_CODECS, Traits
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._frame_table import SegmentInfo
+from mediaref_ursa._model.segment import SegmentInfo
 from mediaref_ursa._mp4_boxes import Extents, media_extents
 from mediaref_ursa._pyav._claims import Claims, DeclinedError
 from mediaref_ursa._pyav._columns import Columns

@@ -8,7 +8,7 @@ import numpy as np
 
 from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._frame_table import SegmentInfo
+from mediaref_ursa._model.segment import SegmentInfo
 
 NO_PTS = int(np.iinfo(np.int64).min)
 """Stands for "no presentation time" where a packet's or a frame's is expected."""

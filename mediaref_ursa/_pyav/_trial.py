@@ -13,8 +13,8 @@ from av.video.frame import PictureType, VideoFrame
 
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._frame_table import EncodedPacket, SegmentInfo
-from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
 from mediaref_ursa._pyav._convert import FrameConverter
 from mediaref_ursa._pyav._decode import decode_packets, open_context, use_one_thread
 from mediaref_ursa._pyav._demux import open_video, packets

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mediaref_ursa._access import TRUSTED, Access
 from mediaref_ursa._core.errors import InvalidReferenceError, MissingExtraError
 from mediaref_ursa._core.extras import has_extra as _has_extra
 from mediaref_ursa._core.uris import REMOTE_SCHEMES, is_data, scheme_of
-from mediaref_ursa._storage_options import StorageOptions, fsspec_options
+from mediaref_ursa._model.access import TRUSTED, Access
+from mediaref_ursa._model.storage_options import StorageOptions, fsspec_options
 from mediaref_ursa.store._local import LocalStore
 from mediaref_ursa.store._memory import MemoryStore
 from mediaref_ursa.store._protocol import ObjectInfo, ObjectStore

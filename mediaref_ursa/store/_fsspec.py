@@ -18,7 +18,13 @@ from mediaref_ursa._core.counters import count
 from mediaref_ursa._core.errors import InvalidReferenceError, MediaNotFoundError, StoreError
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.uris import scheme_of
-from mediaref_ursa._storage_options import StorageOptions, family_of, fsspec_options, fsspec_uri, secrets_of
+from mediaref_ursa._model.storage_options import (
+    StorageOptions,
+    family_of,
+    fsspec_options,
+    fsspec_uri,
+    secrets_of,
+)
 from mediaref_ursa.store._filesystems import (
     call,
     filesystem_class,

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mediaref_ursa._access import Access
 from mediaref_ursa._core.errors import InvalidReferenceError, MediaNotFoundError, StoreError
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.uris import (
@@ -20,6 +19,7 @@ from mediaref_ursa._core.uris import (
     local_path,
     why_not_found,
 )
+from mediaref_ursa._model.access import Access
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
 
 # Opening a FIFO without O_NONBLOCK waits for a writer that may never come.
@@ -134,7 +134,7 @@ def place_of(uri: str, access: Access, *, has_own_store: bool = False) -> str:
     Raises:
         InvalidReferenceError: It leads elsewhere, its scheme is not served, or the base is no local folder.
 
-    >>> from mediaref_ursa._access import TRUSTED
+    >>> from mediaref_ursa._model.access import TRUSTED
     >>> place_of("clips/a.mp4", TRUSTED), place_of("https://host/a.mp4", TRUSTED)
     ('clips/a.mp4', 'https://host/a.mp4')
     """

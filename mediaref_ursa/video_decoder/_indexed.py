@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._access import Access
 from mediaref_ursa._core.cached_property import cached_property
 from mediaref_ursa._core.errors import FrameOutsideVideoError
 from mediaref_ursa._core.extras import needs_extra
@@ -25,7 +24,8 @@ from mediaref_ursa._core.uris import absolute_place
 from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._frame_rows import FrameRows
 from mediaref_ursa._memory import spare_memory
-from mediaref_ursa._pixels import PixelSpec
+from mediaref_ursa._model.access import Access
+from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._resolve import outside_error, resolve
 from mediaref_ursa.store import MemoryStore, ObjectStore

@@ -10,7 +10,7 @@ from _oracle import linear_frames
 
 from mediaref_ursa import MediaRef, batch_decode, cleanup_cache
 from mediaref_ursa._build_index import scan_frame_index
-from mediaref_ursa._damage import problems_of
+from mediaref_ursa._model.damage import problems_of
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
 NAMES = ("xvid_g12.avi", "hevc_film_grain_first_packet.mp4", "mixed_some.mp4")

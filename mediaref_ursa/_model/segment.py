@@ -20,7 +20,7 @@ import numpy.typing as npt
 from mediaref_ursa._core.cached_property import cached_property
 from mediaref_ursa._core.errors import FrameIndexInvalidError
 from mediaref_ursa._core.ticks import Int64Array, ticks_to_ns_ceil, ticks_to_ns_round
-from mediaref_ursa._stream_header import StreamHeader
+from mediaref_ursa._model.stream_header import StreamHeader
 
 _TOO_LONG = 2**62
 DECODED, FULL, SPARSE = "decoded", "full", "sparse"

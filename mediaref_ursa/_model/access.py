@@ -25,8 +25,8 @@ from mediaref_ursa._core.uris import (
     local_path,
     scheme_of,
 )
-from mediaref_ursa._pixels import MAX_PIXELS
-from mediaref_ursa._storage_options import FSSPEC_SCHEMES
+from mediaref_ursa._model.pixels import MAX_PIXELS
+from mediaref_ursa._model.storage_options import FSSPEC_SCHEMES
 
 DEFAULT_SCHEMES = frozenset({"file", "data", *REMOTE_SCHEMES, *FSSPEC_SCHEMES})
 """What a reference may name without ``allow_schemes``; a plain path counts as ``file``."""

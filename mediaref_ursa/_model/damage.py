@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mediaref_ursa._core.errors import CorruptMediaError, DamagedMediaWarning
 from mediaref_ursa._core.media_warnings import warn_once
-from mediaref_ursa._frame_table import SegmentTable
+from mediaref_ursa._model.segment import SegmentTable
 
 
 def damage_before(table: SegmentTable, packet: int, damaged: Mapping[int, Collection[int]]) -> int | None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._core.errors import FrameIndexInvalidError, UnsupportedMediaError
-from mediaref_ursa._frame_table import (
+from mediaref_ursa._model.segment import (
     ALPHA_BESIDE_PACKETS,
     ALPHA_UNREADABLE,
     UNKNOWN,

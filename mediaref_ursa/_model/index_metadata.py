@@ -14,7 +14,7 @@ from typing import Any
 from mediaref_ursa._core.errors import FrameIndexInvalidError, FrameIndexVersionError
 from mediaref_ursa._core.redaction import without_credentials
 from mediaref_ursa._core.uris import scheme_of, without_query
-from mediaref_ursa._frame_table import (
+from mediaref_ursa._model.segment import (
     ALPHA_UNKNOWN,
     DECODED,
     FULL,
@@ -25,7 +25,7 @@ from mediaref_ursa._frame_table import (
     SegmentInfo,
     SegmentTable,
 )
-from mediaref_ursa._stream_header import StreamHeader
+from mediaref_ursa._model.stream_header import StreamHeader
 
 METADATA_KEY = "mediaref_ursa"
 VERSION = (1, 0)
