@@ -18,8 +18,9 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from PIL import __version__ as pillow_version
 
-from mediaref_ursa._broken_files import describe_no_media
-from mediaref_ursa._containers import SNIFF_BYTES, known_container
+from mediaref_ursa._containers.broken_files import describe_no_media
+from mediaref_ursa._containers.image_kinds import image_format
+from mediaref_ursa._containers.sniff import SNIFF_BYTES, known_container
 from mediaref_ursa._core.errors import (
     CorruptMediaError,
     LimitExceededError,
@@ -28,7 +29,6 @@ from mediaref_ursa._core.errors import (
     UnsupportedMediaError,
 )
 from mediaref_ursa._core.media_warnings import warn_of_cut_bits
-from mediaref_ursa._image_kinds import image_format
 from mediaref_ursa._model.pixels import MAX_PIXELS
 
 PixelFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra", "gray"]

@@ -20,11 +20,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import LimitExceededError, MediaRefError
 from mediaref_ursa._core.process_limits import address_space_bytes, lower_limit
 from mediaref_ursa._model.index_metadata import decode_metadata, encode_metadata
 from mediaref_ursa._model.segment import PacketTable, SegmentTable
-from mediaref_ursa._reader import RangeReader
 
 VIDEO = "video"
 """What the child calls the video; its URI is the parent's."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import memory_limits
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._model.pixels import MAX_PIXELS
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa._reader import RangeReader
 from mediaref_ursa.store import LocalStore, MemoryStore, ObjectInfo, ObjectStore
 from mediaref_ursa.store._protocol import ReadsOneVersion
 

@@ -14,8 +14,8 @@ from _oracle import linear_frames
 from PIL import Image, features
 
 from mediaref_ursa import LazyVideo, MediaRef, batch_decode, write_frame_index
+from mediaref_ursa._containers.image_kinds import image_format
 from mediaref_ursa._core.errors import MissingExtraError, UnsupportedMediaError
-from mediaref_ursa._image_kinds import image_format
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")

@@ -45,13 +45,6 @@ FOLDERS = (
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
 MOVING = {
-    "_mp4_boxes": "_containers",
-    "_container_counts": "_containers",
-    "_reader": "_containers",
-    "_image_kinds": "_containers",
-    "_encryption": "_containers",
-    "_broken_files": "_containers",
-    "_raw_streams": "_containers",
     "_segment_cache": "_cache",
     "_open_store": "store",
     "_listing": "store",

@@ -10,8 +10,8 @@ from _tables import PATIENT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediaref_ursa import _reader
-from mediaref_ursa._reader import RangeReader
+from mediaref_ursa._containers.range_file import RangeReader
+from mediaref_ursa._containers.sniff import range_file
 
 BLOCK = 64
 FILE = random.Random(1).randbytes(BLOCK * 20 + 7)
@@ -21,8 +21,8 @@ FILE = random.Random(1).randbytes(BLOCK * 20 + 7)
 def small_blocks() -> None:
     """Files of a few blocks stand for files of many megabytes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_reader, "_BLOCK_BYTES", BLOCK)
-        patch.setattr(_reader, "_BLOCKS_KEPT", 3)
+        patch.setattr(range_file, "_BLOCK_BYTES", BLOCK)
+        patch.setattr(range_file, "_BLOCKS_KEPT", 3)
         yield
 
 

@@ -22,14 +22,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mediaref_ursa import MediaRef, batch_decode, write_frame_index
+from mediaref_ursa._containers.mp4 import media_extents
+from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import FrameIndexInvalidError, UnsupportedMediaError
 from mediaref_ursa._model.index_metadata import decode_metadata, encode_metadata
 from mediaref_ursa._model.segment import FULL, SPARSE, UNKNOWN, SegmentTable
-from mediaref_ursa._mp4_boxes import media_extents
 from mediaref_ursa._pyav import _demux
 from mediaref_ursa._pyav._demuxed import demuxed_packets
 from mediaref_ursa._pyav._scan import scan_segment
-from mediaref_ursa._reader import RangeReader
 from mediaref_ursa._scan_uri import scan_uri
 from mediaref_ursa.store import store_for
 
@@ -247,7 +247,7 @@ def test_what_was_not_read_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The bytes of the media that a sparse scan leaves out may be any."""
-    monkeypatch.setattr("mediaref_ursa._reader._BLOCK_BYTES", 4096)
+    monkeypatch.setattr("mediaref_ursa._containers.range_file._BLOCK_BYTES", 4096)
     monkeypatch.setattr("mediaref_ursa._pyav._heads.GAP_BYTES", 0)
     monkeypatch.setattr("mediaref_ursa._pyav._heads.HEAD_BYTES", 512)
     path = long_video(name)

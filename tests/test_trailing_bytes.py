@@ -11,7 +11,7 @@ from _media import Clip
 from _oracle import linear_frames
 
 from mediaref_ursa import MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._containers import is_cut_short
+from mediaref_ursa._containers.sniff import is_cut_short
 
 CLIPS = [
     *("gif", "flv1_flv", "h264_ts", "h264_avi", "h264_mkv", "vp9_odd_webm"),

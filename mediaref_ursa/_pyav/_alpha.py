@@ -14,9 +14,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mediaref_ursa._bitstream import Inspector, inspector_for
+from mediaref_ursa._containers.encryption import ebml_elements
+from mediaref_ursa._containers.image_kinds import has_alpha_track
+from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import CorruptMediaError
-from mediaref_ursa._encryption import ebml_elements
-from mediaref_ursa._image_kinds import has_alpha_track
 from mediaref_ursa._model.alpha import AlphaPackets
 from mediaref_ursa._model.segment import (
     ALPHA_BESIDE_PACKETS,
@@ -28,7 +29,6 @@ from mediaref_ursa._model.segment import (
 )
 from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
 from mediaref_ursa._pyav._palettes import SHOWS_SIDE_DATA
-from mediaref_ursa._reader import RangeReader
 
 _ADDITION: Literal["matroska_block_additional"] = "matroska_block_additional"
 _ADDITION_ID_BYTES = 8

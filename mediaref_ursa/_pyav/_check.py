@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._model.damage import damage_before
@@ -19,7 +20,6 @@ from mediaref_ursa._model.pixels import MAX_PIXELS
 from mediaref_ursa._model.segment import DECODED, EncodedPacket, SegmentTable
 from mediaref_ursa._pyav._decoder import Decoder, NumberedFrame
 from mediaref_ursa._pyav._trial import numbered_packets, pixel_crc
-from mediaref_ursa._reader import RangeReader
 
 _MAX_SEGMENTS = 1024
 _HELD_FRAMES = 24

@@ -12,15 +12,15 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from mediaref_ursa._container_counts import CheckedReader
-from mediaref_ursa._containers import find_container
+from mediaref_ursa._containers.claimed_counts import CheckedReader
+from mediaref_ursa._containers.encryption import encryption_error, refuse_encrypted
+from mediaref_ursa._containers.image_kinds import is_image_file, refuse_still_image, still_image_error
+from mediaref_ursa._containers.range_file import RangeReader
+from mediaref_ursa._containers.sniff import find_container
 from mediaref_ursa._core.errors import UnsupportedMediaError
-from mediaref_ursa._encryption import encryption_error, refuse_encrypted
-from mediaref_ursa._image_kinds import is_image_file, refuse_still_image, still_image_error
 from mediaref_ursa._model.pixels import MAX_PIXELS
 from mediaref_ursa._model.segment import SegmentInfo
 from mediaref_ursa._pyav._foreign import foreign_errors
-from mediaref_ursa._reader import RangeReader
 
 _BUFFER_BYTES = 1 << 18
 _LENIENT_METADATA: dict[str, Any] = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
+from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import CorruptMediaError
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import EncodedPacket, SegmentTable
 from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
-from mediaref_ursa._reader import RangeReader
 
 _SEARCH_PACKETS = 2000
 

@@ -6,9 +6,9 @@ from collections import OrderedDict
 
 import numpy as np
 
+from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.byte_ranges import merge_ranges
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._reader import RangeReader
 
 HEAD_BYTES = 2048
 GAP_BYTES = 32 << 10

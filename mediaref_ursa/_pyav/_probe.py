@@ -12,7 +12,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from mediaref_ursa._containers import find_container, is_cut_short
+from mediaref_ursa._containers.range_file import RangeReader
+from mediaref_ursa._containers.sniff import find_container, is_cut_short
 from mediaref_ursa._core.errors import CorruptMediaError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._model.pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
@@ -22,7 +23,6 @@ from mediaref_ursa._pyav._decode import largest_decoded, numbered_packet, open_c
 from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
 from mediaref_ursa._pyav._palettes import SHOWS_SIDE_DATA, palette_of
-from mediaref_ursa._reader import RangeReader
 
 _CANONICAL_NAMES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}
 

@@ -10,11 +10,12 @@ from loguru import logger
 
 from mediaref_ursa._bitstream import Inspector, inspector_for
 from mediaref_ursa._bitstream.checksums import ffv1_checksums_hold
-from mediaref_ursa._broken_files import missing_part
-from mediaref_ursa._containers import SNIFF_BYTES, known_container
+from mediaref_ursa._containers.broken_files import missing_part
+from mediaref_ursa._containers.image_kinds import is_image_file
+from mediaref_ursa._containers.range_file import RangeReader
+from mediaref_ursa._containers.sniff import SNIFF_BYTES, known_container
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._image_kinds import is_image_file
 from mediaref_ursa._model.pixels import MAX_PIXELS
 from mediaref_ursa._model.segment import (
     ALPHA_IN_FRAMES,
@@ -43,7 +44,6 @@ from mediaref_ursa._pyav._sparse import sparse_columns
 from mediaref_ursa._pyav._ties import output_rank, tied_packets
 from mediaref_ursa._pyav._times import NO_PTS, frame_times
 from mediaref_ursa._pyav._trial import decode_order_trial, numbered_packets
-from mediaref_ursa._reader import RangeReader
 
 Progress = Callable[[int, int], None]
 

@@ -17,15 +17,15 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from mediaref_ursa._bitstream import STATELESS_CODECS, Traits
+from mediaref_ursa._containers.mp4 import Extents, media_extents
+from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import SegmentInfo
-from mediaref_ursa._mp4_boxes import Extents, media_extents
 from mediaref_ursa._pyav._claims import Claims, DeclinedError
 from mediaref_ursa._pyav._columns import Columns
 from mediaref_ursa._pyav._demux import open_video, packets, refuse_changes
 from mediaref_ursa._pyav._heads import PacketHeads, read_pieces
 from mediaref_ursa._pyav._palettes import palette_of
-from mediaref_ursa._reader import RangeReader
 
 Progress = Callable[[int, int], None]
 

@@ -11,6 +11,7 @@ from itertools import chain, islice
 import numpy as np
 from av.video.frame import PictureType, VideoFrame
 
+from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.pixels import PixelSpec
@@ -21,7 +22,6 @@ from mediaref_ursa._pyav._demux import open_video, packets
 from mediaref_ursa._pyav._foreign import foreign_errors
 from mediaref_ursa._pyav._palettes import palette_of
 from mediaref_ursa._pyav._times import NO_PTS
-from mediaref_ursa._reader import RangeReader
 
 _PREDICTED = (int(PictureType.P), int(PictureType.B))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from mediaref_ursa._reader import ReadRange
+from mediaref_ursa._containers.range_file import ReadRange
 
 _MAX_BOXES = 4096
 _SAMPLE_BYTES = 1 << 16

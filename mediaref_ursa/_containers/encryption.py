@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from mediaref_ursa._containers.range_file import ReadRange
 from mediaref_ursa._core.errors import UnsupportedMediaError
-from mediaref_ursa._reader import ReadRange
 
 _MAX_BOXES = 4096
 _ENCRYPTED_ENTRIES = {b"encv": "Common Encryption, encv", b"drmi": "FairPlay, drmi", b"enct": "enct"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mediaref_ursa._reader import ReadRange
+from mediaref_ursa._containers.range_file import ReadRange
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MXF_PARTITION = bytes.fromhex("060e2b34020501010d0102010102")
@@ -158,4 +158,4 @@ LENGTH_CHECKS: dict[str, Callable[[int, ReadRange], bool]] = {
     "mxf": _mxf_is_cut_short,
     "flic": _flic_is_cut_short,
 }
-"""Whether a file is shorter than its container says: :func:`mediaref_ursa._containers.is_cut_short`."""
+"""Whether a file is shorter than its container says: :func:`mediaref_ursa._containers.sniff.is_cut_short`."""

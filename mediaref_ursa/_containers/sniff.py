@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mediaref_ursa._broken_files import describe_no_media
+from mediaref_ursa._containers.broken_files import describe_no_media
+from mediaref_ursa._containers.image_kinds import image_format, still_image_error
+from mediaref_ursa._containers.range_file import ReadRange
+from mediaref_ursa._containers.raw_streams import (
+    LENGTH_CHECKS,
+    is_jpeg_stream,
+    raw_stream,
+    stream_without_times,
+)
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
-from mediaref_ursa._image_kinds import image_format, still_image_error
-from mediaref_ursa._raw_streams import LENGTH_CHECKS, is_jpeg_stream, raw_stream, stream_without_times
-from mediaref_ursa._reader import ReadRange
 
 SNIFF_BYTES = 600
 """How many bytes :func:`sniff_container` wants to see."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
+from mediaref_ursa._containers.range_file import ReadRange
 from mediaref_ursa._core.errors import UnsupportedMediaError
-from mediaref_ursa._reader import ReadRange
 
 _HEIF_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}

@@ -17,8 +17,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import LimitExceededError
-from mediaref_ursa._reader import RangeReader
 
 _CONTAINERS = frozenset(
     {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex", b"udta", b"edts", b"dinf"}

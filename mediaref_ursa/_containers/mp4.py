@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mediaref_ursa._reader import ReadRange
+from mediaref_ursa._containers.range_file import ReadRange
 
 Extents = tuple[tuple[int, int], ...]
 
