@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from mediaref_ursa._segment_cache import SegmentCache, SegmentKey
+from mediaref_ursa._cache.settings import SegmentCache, SegmentKey
 
 CONTEXT = multiprocessing.get_context("fork")
 OBJECTS = 6

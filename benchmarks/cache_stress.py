@@ -29,7 +29,7 @@ from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from mediaref_ursa._segment_cache import SegmentCache, SegmentKey
+from mediaref_ursa._cache.settings import SegmentCache, SegmentKey
 from mediaref_ursa.store import HttpStore, ObjectInfo
 from mediaref_ursa.store._cached import CachedStore
 

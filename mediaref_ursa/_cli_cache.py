@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from mediaref_ursa._segment_cache import Swept
+    from mediaref_ursa._cache.settings import Swept
 
 
 @click.group()
@@ -25,7 +25,7 @@ def cache() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info(as_json: bool) -> None:
     """Print where the cache is, its quota, and what it holds."""
-    from mediaref_ursa._segment_cache import segment_cache
+    from mediaref_ursa._cache.settings import segment_cache
 
     found = segment_cache().info()
     if as_json:
@@ -41,7 +41,7 @@ def info(as_json: bool) -> None:
 @cache.command()
 def clear() -> None:
     """Remove everything that is cached."""
-    from mediaref_ursa._segment_cache import segment_cache
+    from mediaref_ursa._cache.settings import segment_cache
 
     click.echo(_swept(segment_cache().clear()))
 
@@ -49,7 +49,7 @@ def clear() -> None:
 @cache.command()
 def prune() -> None:
     """Remove what dead processes left, and the least recently used ranges above the quota."""
-    from mediaref_ursa._segment_cache import segment_cache
+    from mediaref_ursa._cache.settings import segment_cache
 
     click.echo(_swept(segment_cache().prune()))
 

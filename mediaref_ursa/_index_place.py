@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mediaref_ursa._cache._folder import CacheFolder
+from mediaref_ursa._cache.folder import CacheFolder
+from mediaref_ursa._cache.settings import cache_directory
 from mediaref_ursa._core.errors import MediaNotFoundError, StoreError
 from mediaref_ursa._core.uris import absolute_place, is_local
 from mediaref_ursa._open_store import open_store
-from mediaref_ursa._segment_cache import cache_directory
 from mediaref_ursa.layout import frame_index_name
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 

@@ -6,10 +6,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+from mediaref_ursa._cache.settings import SegmentCache, segment_cache
 from mediaref_ursa._core.extras import check_packages_of
 from mediaref_ursa._core.uris import is_local, is_remote, scheme_of
 from mediaref_ursa._model.access import TRUSTED, Access
-from mediaref_ursa._segment_cache import SegmentCache, segment_cache
 from mediaref_ursa.store import ObjectStore, store_for
 from mediaref_ursa.store._cached import cached
 

@@ -15,14 +15,9 @@ from _http_server import Fault, ObjectServer
 from test_store_contract import Place, TestContract
 from test_store_contract import TestOneVersion as TestOneVersionContract
 
-from mediaref_ursa import (
-    LimitExceededError,
-    MediaChangedError,
-    MediaNotFoundError,
-    StoreError,
-    _segment_cache,
-)
-from mediaref_ursa._segment_cache import SegmentCache
+from mediaref_ursa import LimitExceededError, MediaChangedError, MediaNotFoundError, StoreError
+from mediaref_ursa._cache import settings
+from mediaref_ursa._cache.settings import SegmentCache
 from mediaref_ursa.store import HttpStore, LocalStore, MemoryStore, ObjectInfo, ObjectStore, _cached
 from mediaref_ursa.store._cached import CachedStore, cached, segment_key
 
@@ -74,10 +69,10 @@ class OneVersionStore(RecordingStore):
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(_segment_cache, "_DEFAULT_CACHE_DIR", tmp_path / "segments")
-    _segment_cache._reset_cache_for_tests()
+    monkeypatch.setattr(settings, "_DEFAULT_CACHE_DIR", tmp_path / "segments")
+    settings._reset_cache_for_tests()
     yield tmp_path / "segments"
-    _segment_cache._reset_cache_for_tests()
+    settings._reset_cache_for_tests()
 
 
 @pytest.fixture
@@ -324,7 +319,7 @@ class TestOneVersion:
     def test_without_a_cache(
         self, store: CachedStore, inner: RecordingStore, info: ObjectInfo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(_segment_cache, "_DEFAULT_CACHE_QUOTA_GB", 0)
+        monkeypatch.setattr(settings, "_DEFAULT_CACHE_QUOTA_GB", 0)
         assert store.get_ranges_of(URI, info, [(0, 10)]) == [DATA[:10]]
         inner.put(DATA[::-1])
         with pytest.raises(MediaChangedError):
@@ -386,7 +381,7 @@ def test_other_stores_are_wrapped(inner: RecordingStore) -> None:
 def test_a_quota_of_nothing_leaves_the_store_alone(
     store: CachedStore, inner: RecordingStore, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_segment_cache, "_DEFAULT_CACHE_QUOTA_GB", 0)
+    monkeypatch.setattr(settings, "_DEFAULT_CACHE_QUOTA_GB", 0)
 
     assert store.get_range(URI, 0, 10) == DATA[:10]
     assert store.get(URI) == DATA

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from _cli_runner import run
 
-from mediaref_ursa import _segment_cache
-from mediaref_ursa._segment_cache import SegmentCache, SegmentKey
+from mediaref_ursa._cache import settings
+from mediaref_ursa._cache.settings import SegmentCache, SegmentKey
 
 KEY = SegmentKey("https://host/a.mp4", '"1"')
 
@@ -19,9 +19,9 @@ KEY = SegmentKey("https://host/a.mp4", '"1"')
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("MEDIAREF_URSA_CACHE", str(tmp_path / "segments"))
     monkeypatch.setenv("MEDIAREF_URSA_CACHE_LIMIT", "1MB")
-    _segment_cache._reset_cache_for_tests()
+    settings._reset_cache_for_tests()
     yield tmp_path / "segments"
-    _segment_cache._reset_cache_for_tests()
+    settings._reset_cache_for_tests()
 
 
 def fill(directory: Path, count: int, quota_bytes: int = 10**7) -> None:

@@ -23,10 +23,10 @@ from mediaref_ursa import (
     MediaRef,
     MediaRefError,
     StoreError,
-    _segment_cache,
     batch_decode,
     write_frame_index,
 )
+from mediaref_ursa._cache import settings
 from mediaref_ursa.store import HttpStore, ObjectInfo
 from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._retry import Pace, retry_after_seconds
@@ -131,7 +131,7 @@ class TestEveryFault:
         self, server: FaultServer, url: str, info: ObjectInfo, fault: str, tmp_path: Path
     ) -> None:
         """What is kept after a fault is what should be kept."""
-        store = CachedStore(store_for(fault), _segment_cache.SegmentCache(tmp_path / "cache", 10**8))
+        store = CachedStore(store_for(fault), settings.SegmentCache(tmp_path / "cache", 10**8))
         server.fail(fault, nth=2)
         outcome(lambda: store.get_ranges_of(url, info, RANGES))
         server.behave()
@@ -331,9 +331,9 @@ class TestFrames:
     @pytest.fixture(autouse=True)
     def own_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv("MEDIAREF_URSA_CACHE", str(tmp_path / "cache"))
-        _segment_cache._reset_cache_for_tests()
+        settings._reset_cache_for_tests()
         yield
-        _segment_cache._reset_cache_for_tests()
+        settings._reset_cache_for_tests()
 
     @pytest.mark.parametrize("always", [False, True], ids=["once", "always"])
     @pytest.mark.parametrize("fault", [*FAULTS, "flipped byte"])

@@ -21,10 +21,10 @@ from mediaref_ursa import (
     MediaRef,
     MediaRefError,
     StoreError,
-    _segment_cache,
     batch_decode,
     write_frame_index,
 )
+from mediaref_ursa._cache import settings
 from mediaref_ursa.store import FsspecStore, ObjectInfo
 from mediaref_ursa.store._cached import CachedStore
 
@@ -141,7 +141,7 @@ class TestEveryFault:
         self, proxy: FaultServer, store: FsspecStore, uri: str, info: ObjectInfo, fault: str, tmp_path: Path
     ) -> None:
         """What is kept after a fault is what should be kept."""
-        cached = CachedStore(store, _segment_cache.SegmentCache(tmp_path / "cache", 10**8))
+        cached = CachedStore(store, settings.SegmentCache(tmp_path / "cache", 10**8))
         proxy.fail(fault, nth=2)
         outcome(lambda: cached.get_ranges_of(uri, info, RANGES))
         proxy.behave()
@@ -240,7 +240,7 @@ def test_the_exact_frame_or_one_error(
     always: bool,
 ) -> None:
     monkeypatch.setenv("MEDIAREF_URSA_CACHE", str(tmp_path / "cache"))
-    _segment_cache._reset_cache_for_tests()
+    settings._reset_cache_for_tests()
     path = tmp_path / "video.mp4"
     path.write_bytes(clip("h264_29_97_mp4").path.read_bytes())
     frames, index = linear_frames(path), write_frame_index(path)
@@ -256,4 +256,4 @@ def test_the_exact_frame_or_one_error(
         )
         if fault == "flipped byte" and isinstance(found, MediaRefError):
             assert isinstance(found, CorruptMediaError)
-    _segment_cache._reset_cache_for_tests()
+    settings._reset_cache_for_tests()

@@ -28,11 +28,11 @@ from mediaref_ursa import (
     plan_decode,
     write_frame_index,
 )
+from mediaref_ursa._cache.settings import SegmentCache
 from mediaref_ursa._core.byte_ranges import merge_ranges
 from mediaref_ursa._core.wording import counted
 from mediaref_ursa._frame_index import LanceFrameIndex
 from mediaref_ursa._plan import Run
-from mediaref_ursa._segment_cache import SegmentCache
 from mediaref_ursa._steps import Begun, Step
 from mediaref_ursa.store import MemoryStore, ObjectInfo
 from mediaref_ursa.store._cached import CachedStore

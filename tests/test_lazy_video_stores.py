@@ -13,7 +13,7 @@ from _media import Clip
 from _oracle import linear_frames
 
 from mediaref_ursa import LazyVideo, MediaRef, batch_decode, cleanup_cache, write_frame_index
-from mediaref_ursa._segment_cache import _reset_cache_for_tests
+from mediaref_ursa._cache.settings import _reset_cache_for_tests
 
 GetClip = Callable[[str], Clip]
 

@@ -23,11 +23,11 @@ from mediaref_ursa import (
     cleanup_cache,
     counting,
 )
-from mediaref_ursa._cache._entry import SegmentKey, Span
-from mediaref_ursa._cache._flights import Flights
+from mediaref_ursa._cache.entry import SegmentKey, Span
+from mediaref_ursa._cache.settings import SegmentCache
+from mediaref_ursa._cache.single_flight import Flights
 from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.daemon_threads import HelperThreads
-from mediaref_ursa._segment_cache import SegmentCache
 from mediaref_ursa.store._file_object import FileObjectStore
 
 GetClip = Callable[[str], Clip]

@@ -22,11 +22,11 @@ import pytest
 from loguru import logger
 
 import mediaref_ursa
-from mediaref_ursa import StoreError, _segment_cache
-from mediaref_ursa._cache import _cache, _entry, _ledger
-from mediaref_ursa._cache._entry import BLOCK_BYTES, Span, disk_bytes
-from mediaref_ursa._cache._listing import Listing
-from mediaref_ursa._segment_cache import SegmentCache, SegmentKey, parse_size, segment_cache
+from mediaref_ursa import StoreError
+from mediaref_ursa._cache import disk_usage, entry, range_cache, settings
+from mediaref_ursa._cache.cached_ranges import Listing
+from mediaref_ursa._cache.entry import BLOCK_BYTES, Span, disk_bytes
+from mediaref_ursa._cache.settings import SegmentCache, SegmentKey, parse_size, segment_cache
 
 DATA = random.Random(7).randbytes(5 * BLOCK_BYTES + 321)
 KEY = SegmentKey("https://host/a.mp4", '"1"')
@@ -66,9 +66,9 @@ def source() -> Source:
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
-    _segment_cache._reset_cache_for_tests()
+    settings._reset_cache_for_tests()
     yield
-    _segment_cache._reset_cache_for_tests()
+    settings._reset_cache_for_tests()
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_a_second_process_reads_what_the_first_one_fetched(cache: SegmentCache, 
     cache.get_ranges(KEY, [(0, 100)], source)
     code = (
         "import sys\n"
-        "from mediaref_ursa._segment_cache import SegmentCache, SegmentKey\n"
+        "from mediaref_ursa._cache.settings import SegmentCache, SegmentKey\n"
         "cache = SegmentCache(sys.argv[1], 10**7)\n"
         "key = SegmentKey('https://host/a.mp4', '\"1\"')\n"
         "sys.stdout.write(cache.get_ranges(key, [(10, 20)], None)[0].hex())\n"
@@ -293,7 +293,7 @@ def test_an_account_that_cannot_be_read_is_made_anew(cache: SegmentCache, source
 
 
 def _taken(cache: SegmentCache) -> int:
-    return _ledger.Account.from_line((cache.directory / "account").read_bytes()).taken_bytes
+    return disk_usage.Account.from_line((cache.directory / "account").read_bytes()).taken_bytes
 
 
 # --- the quota --------------------------------------------------------------------------------------
@@ -366,13 +366,13 @@ def test_a_reader_of_an_evicted_range_finishes(
     cache: SegmentCache, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.get_ranges(KEY, [(0, len(DATA))], source)
-    check_header = _entry._check_header
+    check_header = entry._check_header
 
     def check_then_evict(*arguments: object) -> None:
         check_header(*arguments)  # type: ignore[arg-type]
         cache.clear()
 
-    monkeypatch.setattr(_entry, "_check_header", check_then_evict)
+    monkeypatch.setattr(entry, "_check_header", check_then_evict)
 
     assert cache.get_ranges(KEY, [(0, len(DATA))], source.nothing) == [DATA]
     assert entries(cache.directory) == []
@@ -384,13 +384,13 @@ def test_a_range_evicted_between_look_and_read_is_fetched(
     cache.get_ranges(KEY, [(0, 100)], source)
     time.sleep(0.15)
     cache.get_ranges(KEY, [(0, 100)], source.nothing)  # the listing is kept now
-    read_entry = _cache.read_entry
+    read_entry = range_cache.read_entry
 
     def evict_then_read(*arguments: object) -> tuple[bytes, float]:
         cache.clear()
         return read_entry(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_cache, "read_entry", evict_then_read)
+    monkeypatch.setattr(range_cache, "read_entry", evict_then_read)
 
     assert cache.get_ranges(KEY, [(0, 100)], source) == [DATA[:100]]
 
@@ -400,13 +400,13 @@ def test_writers_reserve_before_they_write(
 ) -> None:
     cache = SegmentCache(directory, disk_bytes(100_000) + 8192)
     both = threading.Barrier(2, timeout=30)
-    write_entry = _cache.write_entry
+    write_entry = range_cache.write_entry
 
     def write_together(*arguments: object) -> None:
         write_entry(*arguments)  # type: ignore[arg-type]
         both.wait()
 
-    monkeypatch.setattr(_cache, "write_entry", write_together)
+    monkeypatch.setattr(range_cache, "write_entry", write_together)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(cache.get_ranges, KEY, [(0, 100_000)], source)
         while not list(directory.glob("writing/*")):
@@ -432,16 +432,16 @@ def _die_while_writing(directory: Path, where: str) -> None:
             os.write(descriptor, b"mruseg1\n" + bytes(500))
             die()
 
-        _cache.write_entry = write_half
+        range_cache.write_entry = write_half
     elif where == "before the rename":
-        _ledger.Ledger.commit = die
+        disk_usage.Ledger.commit = die
     elif where == "account held":
-        _ledger._make_home = die
+        disk_usage._make_home = die
     elif where == "object made":
-        make_home = _ledger._make_home
-        _ledger._make_home = lambda *arguments: die(make_home(*arguments))
+        make_home = disk_usage._make_home
+        disk_usage._make_home = lambda *arguments: die(make_home(*arguments))
     elif where == "evicting":
-        _ledger.remove_home = die
+        disk_usage.remove_home = die
         SegmentCache(directory, 10**8).clear()
     SegmentCache(directory, 10**8).get_ranges(OTHER, [(0, 1000)], Source())
 
@@ -470,13 +470,13 @@ def test_a_killed_process_leaves_no_litter_after_the_next_start(
 def test_files_that_are_being_written_are_no_litter(
     cache: SegmentCache, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_entry = _cache.write_entry
+    write_entry = range_cache.write_entry
 
     def write_then_look(*arguments: object) -> None:
         write_entry(*arguments)  # type: ignore[arg-type]
         assert SegmentCache(cache.directory, 50 * MB).prune().litter == 0
 
-    monkeypatch.setattr(_cache, "write_entry", write_then_look)
+    monkeypatch.setattr(range_cache, "write_entry", write_then_look)
     cache.get_ranges(KEY, [(0, 1000)], source)
 
     assert cache.get_ranges(KEY, [(0, 1000)], source.nothing) == [DATA[:1000]]
@@ -621,7 +621,7 @@ def test_a_reservation_that_cannot_be_noted_is_given_up(
     cache: SegmentCache, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.get_ranges(KEY, [(0, 100)], source)
-    make_home = _ledger._make_home
+    make_home = disk_usage._make_home
 
     def fail(*arguments: object) -> int:
         raise OSError(errno.ENOSPC, "full")
@@ -630,7 +630,7 @@ def test_a_reservation_that_cannot_be_noted_is_given_up(
         monkeypatch.setattr(os, "pwrite", fail)
         return make_home(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_ledger, "_make_home", fill_the_disk)
+    monkeypatch.setattr(disk_usage, "_make_home", fill_the_disk)
     assert cache.get_ranges(OTHER, [(0, 100)], source) == [DATA[:100]]
     monkeypatch.undo()
 
@@ -644,7 +644,7 @@ def test_an_account_that_is_held_for_long_is_not_waited_for_again(
     cache: SegmentCache, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.get_ranges(KEY, [(0, 100)], source)
-    monkeypatch.setattr(_ledger, "LOCK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(disk_usage, "LOCK_TIMEOUT_SECONDS", 0.05)
     twin = SegmentCache(cache.directory, MB)
     with cache._ledger.changing():
         for offset in range(0, 1000, 100):
@@ -748,7 +748,7 @@ def test_a_child_forked_while_locks_are_held_goes_on(
     cache: SegmentCache, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.get_ranges(KEY, [(0, 100)], source)
-    monkeypatch.setattr(_ledger, "LOCK_TIMEOUT_SECONDS", 0.05)  # this process does hold the account
+    monkeypatch.setattr(disk_usage, "LOCK_TIMEOUT_SECONDS", 0.05)  # this process does hold the account
     with cache._ledger.changing(), cache._flights._lock, cache._listings._lock, cache._starting:
         child = os.fork()
         if child == 0:
@@ -772,7 +772,7 @@ def test_a_child_keeps_no_lock_of_a_parent_that_dies(cache: SegmentCache, source
                 os._exit(0)
             os.kill(os.getpid(), signal.SIGKILL)
 
-        _cache.write_entry = fork_then_die
+        range_cache.write_entry = fork_then_die
         cache.get_ranges(KEY, [(0, 1000)], source)
         os._exit(1)
     os.waitpid(writer, 0)
@@ -810,14 +810,14 @@ def test_the_module_s_constants_are_read_at_use(tmp_path: Path, monkeypatch: pyt
     assert segment_cache().directory == tmp_path / "environment"
     assert segment_cache().quota_bytes == 500 * 10**6
 
-    monkeypatch.setattr(_segment_cache, "_DEFAULT_CACHE_DIR", str(tmp_path / "patched"))
-    monkeypatch.setattr(_segment_cache, "_DEFAULT_CACHE_QUOTA_GB", 0.25)
+    monkeypatch.setattr(settings, "_DEFAULT_CACHE_DIR", str(tmp_path / "patched"))
+    monkeypatch.setattr(settings, "_DEFAULT_CACHE_QUOTA_GB", 0.25)
     assert segment_cache().directory == tmp_path / "patched"
     assert segment_cache().quota_bytes == 250 * 10**6
 
 
 def test_a_user_without_a_home_has_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_segment_cache, "_DEFAULT_CACHE_DIR", "~nobody-of-that-name/segments")
+    monkeypatch.setattr(settings, "_DEFAULT_CACHE_DIR", "~nobody-of-that-name/segments")
 
     assert segment_cache().directory.name == f"mediaref-ursa-segments-{os.geteuid()}"
 
@@ -857,7 +857,7 @@ warnings.simplefilter("always")
 from mediaref_ursa import CacheDirectoryWarning, MediaRefWarning
 with warnings.catch_warnings(record=True) as given:
     warnings.simplefilter("always")
-    from mediaref_ursa._segment_cache import cache_directory, segment_cache
+    from mediaref_ursa._cache.settings import cache_directory, segment_cache
     assert cache_directory() == cache_directory() == segment_cache().directory
 assert [warning.category for warning in given] == [CacheDirectoryWarning], given
 assert issubclass(CacheDirectoryWarning, MediaRefWarning)

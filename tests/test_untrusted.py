@@ -570,7 +570,7 @@ class TestCacheDirectory:
         monkeypatch.setenv("MEDIAREF_URSA_CACHE", str(tmp_path / "cache"))
         with ObjectServer({"/a.bin": files[by_image]}) as server:
             by_image(server.url("/a.bin"))
-            mediaref_ursa._segment_cache._reset_cache_for_tests()  # type: ignore[attr-defined]
+            mediaref_ursa._cache.settings._reset_cache_for_tests()  # type: ignore[attr-defined]
             mediaref_ursa.cleanup_cache()
             monkeypatch.setattr(os, "geteuid", lambda: 12_345)
             with pytest.raises(StoreError, match=r"of your own \(user 12345\).*allow_shared_cache_dir=True"):

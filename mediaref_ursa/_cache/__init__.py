@@ -1,6 +1,6 @@
 """The segment cache on disk: fetched byte ranges, shared by all processes of a user.
 
-``_cache`` puts the parts together; ``mediaref_ursa._segment_cache`` says where the cache is and how
+``_cache`` puts the parts together; ``mediaref_ursa._cache.settings`` says where the cache is and how
 large it may grow. On disk::
 
     account                        how many bytes are taken; the lock of whoever changes that

@@ -1,1 +1,1 @@
-"""Containers as bytes, without FFmpeg: which one a file is, its boxes and chunks, what it claims, whether it was cut short."""
+"""Containers as bytes, without FFmpeg: their kind, boxes and chunks, what they claim, where they end."""

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
-from mediaref_ursa._cache._flights import Fetch
+from mediaref_ursa._cache.settings import SegmentCache, SegmentKey, segment_cache
+from mediaref_ursa._cache.single_flight import Fetch
 from mediaref_ursa._core.counters import count
 from mediaref_ursa._core.errors import LimitExceededError, MediaChangedError, MediaNotFoundError, StoreError
 from mediaref_ursa._core.locked_files import forget_after_fork
 from mediaref_ursa._core.redaction import without_credentials
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._core.uris import is_local, without_query
-from mediaref_ursa._segment_cache import SegmentCache, SegmentKey, segment_cache
 from mediaref_ursa.store._local import LocalStore
 from mediaref_ursa.store._memory import MemoryStore
 from mediaref_ursa.store._parts import ObjectVersion, marks_of

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mediaref_ursa._cache._cache import _union
-from mediaref_ursa._cache._entry import BLOCK_BYTES, Span
-from mediaref_ursa._cache._listing import Listing
-from mediaref_ursa._segment_cache import SegmentCache
+from mediaref_ursa._cache.cached_ranges import Listing
+from mediaref_ursa._cache.entry import BLOCK_BYTES, Span
+from mediaref_ursa._cache.range_cache import _union
+from mediaref_ursa._cache.settings import SegmentCache
 from mediaref_ursa.store import ObjectInfo
 from mediaref_ursa.store._cached import CachedStore
 

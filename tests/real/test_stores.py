@@ -14,7 +14,7 @@ from _s3 import new_bucket
 from test_shared_media import FILES
 
 from mediaref_ursa import LazyVideo, cleanup_cache, write_frame_index
-from mediaref_ursa._segment_cache import _reset_cache_for_tests
+from mediaref_ursa._cache.settings import _reset_cache_for_tests
 from mediaref_ursa.store import MemoryStore
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from mediaref_ursa._cache._entry import SegmentKey, Span
+from mediaref_ursa._cache.entry import SegmentKey, Span
 from mediaref_ursa._core.errors import StoreError
 from mediaref_ursa._core.reentrancy import ShortLock
 

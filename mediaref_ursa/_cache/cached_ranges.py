@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mediaref_ursa._cache._entry import Span, span_named
+from mediaref_ursa._cache.entry import Span, span_named
 from mediaref_ursa._core.reentrancy import ShortLock
 
 _MAX_LISTINGS = 64

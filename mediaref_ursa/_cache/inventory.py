@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mediaref_ursa._cache._entry import charge, disk_bytes, is_key_name, span_named
-from mediaref_ursa._cache._folder import CacheFolder
+from mediaref_ursa._cache.entry import charge, disk_bytes, is_key_name, span_named
+from mediaref_ursa._cache.folder import CacheFolder
 from mediaref_ursa._core.locked_files import close_lockable, open_lockable, try_lock
 
 META_NAME = "meta.json"

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import platformdirs
 
-from mediaref_ursa._cache._cache import CacheInfo, SegmentCache, forget_warning
-from mediaref_ursa._cache._entry import SegmentKey
-from mediaref_ursa._cache._ledger import Swept
+from mediaref_ursa._cache.disk_usage import Swept
+from mediaref_ursa._cache.entry import SegmentKey
+from mediaref_ursa._cache.range_cache import CacheInfo, SegmentCache, forget_warning
 from mediaref_ursa._core.errors import CacheDirectoryWarning, StoreError
 from mediaref_ursa._core.locked_files import forget_after_fork
 from mediaref_ursa._core.media_warnings import warn_once

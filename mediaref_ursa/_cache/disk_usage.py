@@ -18,9 +18,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mediaref_ursa._cache._entry import SegmentKey, Span, charge, disk_bytes
-from mediaref_ursa._cache._folder import CacheFolder
-from mediaref_ursa._cache._inventory import (
+from mediaref_ursa._cache.entry import SegmentKey, Span, charge, disk_bytes
+from mediaref_ursa._cache.folder import CacheFolder
+from mediaref_ursa._cache.inventory import (
     META_NAME,
     OBJECT_BYTES,
     Inventory,

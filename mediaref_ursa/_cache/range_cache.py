@@ -13,11 +13,11 @@ from pathlib import Path
 
 from loguru import logger
 
-from mediaref_ursa._cache._entry import DamagedEntryError, SegmentKey, Span, read_entry, write_entry
-from mediaref_ursa._cache._flights import Fetch, Flights
-from mediaref_ursa._cache._folder import CacheFolder
-from mediaref_ursa._cache._ledger import Ledger, LedgerBusyError, Reservation, Swept
-from mediaref_ursa._cache._listing import Listings
+from mediaref_ursa._cache.cached_ranges import Listings
+from mediaref_ursa._cache.disk_usage import Ledger, LedgerBusyError, Reservation, Swept
+from mediaref_ursa._cache.entry import DamagedEntryError, SegmentKey, Span, read_entry, write_entry
+from mediaref_ursa._cache.folder import CacheFolder
+from mediaref_ursa._cache.single_flight import Fetch, Flights
 from mediaref_ursa._core.errors import StoreError
 from mediaref_ursa._core.locked_files import forget_after_fork
 from mediaref_ursa._core.reentrancy import ShortLock
