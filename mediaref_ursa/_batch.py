@@ -227,8 +227,8 @@ def cleanup_cache() -> None:
         ("mediaref_ursa._crew", "let_threads_go"),
         ("mediaref_ursa._memory", "let_memory_go"),
         ("mediaref_ursa._sources", "forget_sources"),
-        ("mediaref_ursa._open_store", "forget_stores"),
-        ("mediaref_ursa.store._sessions", "close_idle_sessions"),
+        ("mediaref_ursa.store._open", "forget_stores"),
+        ("mediaref_ursa.store._http.sessions", "close_idle_sessions"),
         ("mediaref_ursa._lance_calls", "stop_helper"),
     ):
         if module in sys.modules:  # what was never loaded holds nothing

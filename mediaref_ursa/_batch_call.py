@@ -29,8 +29,8 @@ from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._reads import FetchOptions
 from mediaref_ursa._references import ReferenceColumns, reference_columns
 from mediaref_ursa._resolve import outside_error, resolve
+from mediaref_ursa.store._download.retry import stopped_by
 from mediaref_ursa.store._local import place_of
-from mediaref_ursa.store._retry import stopped_by
 
 if TYPE_CHECKING:
     from mediaref_ursa._execute import Engine

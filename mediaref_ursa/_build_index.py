@@ -22,8 +22,8 @@ from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.damage import warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import all_segments, given_segments, names_first_segment
-from mediaref_ursa._open_store import open_store
 from mediaref_ursa.store import ObjectStore
+from mediaref_ursa.store._open import open_store
 
 with needs_extra("video"):
     from mediaref_ursa._guarded_scan import scan_video

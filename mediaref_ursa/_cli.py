@@ -73,7 +73,7 @@ def inspect(ctx: click.Context, videos: tuple[str, ...], as_json: bool) -> None:
     A VIDEO is what it is for index: a path, a URL, a folder, a pattern, or the name of a recording of several
     files that has an index.
     """
-    from mediaref_ursa._listing import all_videos_named, names_one_video
+    from mediaref_ursa.store._glob import all_videos_named, names_one_video
 
     listed, failures = all_videos_named(videos)
     total = len(listed) + len(failures)

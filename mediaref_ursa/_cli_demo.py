@@ -43,7 +43,7 @@ def demo(
     path, a URL, a folder, a pattern, or the name of a recording of several files that has an index. A frame
     that differs from a linear decode of the file is an error. The last line is the path of a contact sheet.
     """
-    from mediaref_ursa._listing import all_videos_named
+    from mediaref_ursa.store._glob import all_videos_named
 
     listed, failures = all_videos_named(videos)
     names: list[str | None] = [video.uri for video in listed] if videos else [None]

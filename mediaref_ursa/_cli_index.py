@@ -23,7 +23,7 @@ from mediaref_ursa.layout import lance_frame_index_uri
 
 if TYPE_CHECKING:
     from mediaref_ursa._frame_index import LanceFrameIndex
-    from mediaref_ursa._listing import Listed
+    from mediaref_ursa.store._glob import Listed
 
 _JOBS = min(4, os.cpu_count() or 1)
 _DRAW_SECONDS = 0.1
@@ -80,7 +80,7 @@ def index(
     A video of which frames are lost is indexed, with a warning: one that is cut short, has damaged
     pictures (--decode finds them all), or several frames of one time.
     """
-    from mediaref_ursa._listing import all_videos_named
+    from mediaref_ursa.store._glob import all_videos_named
 
     listed, failures = all_videos_named(videos)
     wanted = _Wanted(overwrite, full, decode, index_dir)

@@ -14,7 +14,7 @@ from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.locked_files import forget_after_fork
 from mediaref_ursa._core.reentrancy import ShortLock, is_amid_change
-from mediaref_ursa.store._retry import stopped_by
+from mediaref_ursa.store._download.retry import stopped_by
 
 T = TypeVar("T")
 

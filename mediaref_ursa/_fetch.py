@@ -23,7 +23,7 @@ from mediaref_ursa._scan_uri import reader_of
 from mediaref_ursa._sources import VideoSource, is_guarded
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
-from mediaref_ursa.store._retry import stopped_by
+from mediaref_ursa.store._download.retry import stopped_by
 
 with needs_extra("video"):
     from mediaref_ursa._pyav._demuxed import demuxed_packets

@@ -22,8 +22,8 @@ from mediaref_ursa._core.ticks import running_offsets
 from mediaref_ursa._core.uris import absolute_place
 from mediaref_ursa._model.index_metadata import recorded_uri
 from mediaref_ursa._model.segment import DECODED, SPARSE, SegmentTable
-from mediaref_ursa._open_store import open_store
 from mediaref_ursa.store import ObjectInfo, ObjectStore
+from mediaref_ursa.store._open import open_store
 
 if TYPE_CHECKING:
     from mediaref_ursa._frame_index import LanceFrameIndex

@@ -12,9 +12,9 @@ from mediaref_ursa._cache.folder import CacheFolder
 from mediaref_ursa._cache.settings import cache_directory
 from mediaref_ursa._core.errors import MediaNotFoundError, StoreError
 from mediaref_ursa._core.uris import absolute_place, is_local
-from mediaref_ursa._open_store import open_store
 from mediaref_ursa.layout import frame_index_name
 from mediaref_ursa.store import ObjectInfo, ObjectStore
+from mediaref_ursa.store._open import open_store
 
 _FOLDER_NAME = "frame_indexes"
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH

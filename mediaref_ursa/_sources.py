@@ -36,11 +36,11 @@ from mediaref_ursa._guarded_scan import scan_video
 from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._model.alpha import table_with_alpha
 from mediaref_ursa._model.segment import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
-from mediaref_ursa._open_store import open_store
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._local import check_under_base
+from mediaref_ursa.store._open import open_store
 
 _CACHE_BYTES = 512 << 20
 # Measured (tracemalloc): a video of one segment takes about 5 KB besides its frames and packets.

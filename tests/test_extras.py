@@ -76,7 +76,10 @@ def test_modules_of_the_documented_install_need_neither_cloud_nor_torch() -> Non
     """What ``pip install "mediaref-ursa[video]"`` brings is enough for all but these."""
     failed = json.loads(without(("fsspec", "s3fs", "torch", "torchcodec", "matplotlib"), IMPORT_ALL))
 
-    assert set(failed) == {"mediaref_ursa.store._filesystems", "mediaref_ursa.store._fsspec"}
+    assert set(failed) == {
+        "mediaref_ursa.store._fsspec.filesystems",
+        "mediaref_ursa.store._fsspec.fsspec_store",
+    }
 
 
 @pytest.mark.parametrize("module", ["mediaref_ursa", "mediaref_ursa.store", "mediaref_ursa.video_decoder"])

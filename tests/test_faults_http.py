@@ -29,7 +29,7 @@ from mediaref_ursa import (
 from mediaref_ursa._cache import settings
 from mediaref_ursa.store import HttpStore, ObjectInfo
 from mediaref_ursa.store._cached import CachedStore
-from mediaref_ursa.store._retry import Pace, retry_after_seconds
+from mediaref_ursa.store._download.retry import Pace, retry_after_seconds
 
 DATA = bytes(range(256)) * 800
 OTHER = bytes(byte ^ 0x55 for byte in DATA)

@@ -38,11 +38,11 @@ from mediaref_ursa import _guarded_scan as guarded
 from mediaref_ursa._failed_scans import failed_scans
 from mediaref_ursa._guarded_scan import scan_video
 from mediaref_ursa._model.access import TRUSTED, Access
-from mediaref_ursa._open_store import open_store
 from mediaref_ursa._scan_child import decode_table, encode_table
 from mediaref_ursa._scan_uri import scan_uri
 from mediaref_ursa.store import LocalStore, MemoryStore
 from mediaref_ursa.store._cached import cached
+from mediaref_ursa.store._open import open_store
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 GetClip = Callable[[str], Clip]

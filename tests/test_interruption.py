@@ -25,8 +25,10 @@ import mediaref_ursa
 from mediaref_ursa import FetchOptions, LazyVideo, MediaRefError, StoreError
 from mediaref_ursa._core.daemon_threads import HelperThreads
 from mediaref_ursa._crew import Crew
-from mediaref_ursa.store import HttpStore, _addresses, _connections
-from mediaref_ursa.store._sessions import close_idle_sessions
+from mediaref_ursa.store import HttpStore
+from mediaref_ursa.store._http import addresses as addresses_module
+from mediaref_ursa.store._http import connections
+from mediaref_ursa.store._http.sessions import close_idle_sessions
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 GetClip = Callable[[str], Clip]
@@ -162,9 +164,9 @@ class TestDeadlines:
 
         addresses = [f"93.184.0.{number}" for number in range(1, 201)]
         for name in ("resolve", "system_addresses"):
-            monkeypatch.setattr(_addresses, name, lambda host, port: addresses)
+            monkeypatch.setattr(addresses_module, name, lambda host, port: addresses)
         for name in ("open_socket", "_open_socket"):
-            monkeypatch.setattr(_connections, name, hang)
+            monkeypatch.setattr(connections, name, hang)
         close_idle_sessions()
         store = HttpStore(**{**vars(self.STORE), "allow_private_hosts": not is_guarded})
         with pytest.raises(StoreError, match="deadline_seconds"):
@@ -197,9 +199,11 @@ class TestDeadlines:
             return socket.create_connection(("127.0.0.1", server.port), 5)
 
         for name in ("resolve", "system_addresses"):
-            monkeypatch.setattr(_addresses, name, lambda host, port: [f"93.184.0.{n}" for n in (1, 2, 3)])
+            monkeypatch.setattr(
+                addresses_module, name, lambda host, port: [f"93.184.0.{n}" for n in (1, 2, 3)]
+            )
         for name in ("open_socket", "_open_socket"):
-            monkeypatch.setattr(_connections, name, open_one)
+            monkeypatch.setattr(connections, name, open_one)
         close_idle_sessions()
         with ObjectServer({"/a.bin": b"abc"}) as server:
             store = HttpStore(allow_private_hosts=not is_guarded)

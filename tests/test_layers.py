@@ -45,8 +45,6 @@ FOLDERS = (
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
 MOVING = {
-    "_open_store": "store",
-    "_listing": "store",
     "_resolve": "_plan",
     "_timeline": "_plan",
     "_reads": "_plan",

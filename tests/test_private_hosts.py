@@ -16,9 +16,10 @@ import pytest
 from _http_server import Fault, ObjectServer
 
 from mediaref_ursa import InvalidReferenceError, StoreError
-from mediaref_ursa.store import HttpStore, _addresses, _connections
-from mediaref_ursa.store._addresses import checked_addresses, is_public, resolve
-from mediaref_ursa.store._sessions import close_idle_sessions
+from mediaref_ursa.store import HttpStore
+from mediaref_ursa.store._http import addresses, connections
+from mediaref_ursa.store._http.addresses import checked_addresses, is_public, resolve
+from mediaref_ursa.store._http.sessions import close_idle_sessions
 
 DATA = b"0123456789"
 GUARDED = HttpStore(allow_private_hosts=False, attempts=1, connect_timeout_seconds=2, read_timeout_seconds=2)
@@ -67,8 +68,8 @@ class Names:
         return socket.create_connection(("127.0.0.1", self.port), 2)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> Names:
-        monkeypatch.setattr(_addresses, "resolve", self.resolve)
-        monkeypatch.setattr(_connections, "open_socket", self.open_socket)
+        monkeypatch.setattr(addresses, "resolve", self.resolve)
+        monkeypatch.setattr(connections, "open_socket", self.open_socket)
         return self
 
 
@@ -92,12 +93,12 @@ class TestAddresses:
         assert not is_public(f"::{address}")  # the compatible form, long given up
 
     def test_one_private_address_is_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_addresses, "resolve", lambda host, port: [PUBLIC, "10.0.0.1"])
+        monkeypatch.setattr(addresses, "resolve", lambda host, port: [PUBLIC, "10.0.0.1"])
         with pytest.raises(InvalidReferenceError):
             checked_addresses("media.example", 80)
 
     def test_no_address_at_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_addresses, "resolve", lambda host, port: [])
+        monkeypatch.setattr(addresses, "resolve", lambda host, port: [])
         with pytest.raises(OSError, match="no address"):
             checked_addresses("media.example", 80)
 
@@ -126,7 +127,7 @@ class TestRefused:
         self, server: ObjectServer, host: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         connected: list[str] = []
-        monkeypatch.setattr(_connections, "open_socket", lambda address, *_, **__: connected.append(address))
+        monkeypatch.setattr(connections, "open_socket", lambda address, *_, **__: connected.append(address))
         for call in (GUARDED.head, GUARDED.get, lambda url: GUARDED.get_ranges(url, [(0, 1), (5, 1)])):
             url = f"http://{host}:{server.port}/a.bin?X-Signature=secret"
             with pytest.raises((InvalidReferenceError, StoreError)) as caught:
@@ -194,7 +195,7 @@ class TestTheCheckedAddressIsTheOneConnectedTo:
             looked_up.append(host)
             return ask("127.0.0.1", server.port, *args, **options)
 
-        monkeypatch.setattr(_addresses, "resolve", lambda host, port: [PUBLIC])
+        monkeypatch.setattr(addresses, "resolve", lambda host, port: [PUBLIC])
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
         assert GUARDED.get("http://media.example/a.bin") == DATA
         assert looked_up == [PUBLIC]
@@ -210,7 +211,7 @@ class TestTheCheckedAddressIsTheOneConnectedTo:
                 raise ConnectionRefusedError(111, "Connection refused")
             return connect(address, port, **options)
 
-        monkeypatch.setattr(_connections, "open_socket", only_one)
+        monkeypatch.setattr(connections, "open_socket", only_one)
         assert GUARDED.get("http://media.example/a.bin") == DATA
 
     def test_nobody_answers(self, server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +221,7 @@ class TestTheCheckedAddressIsTheOneConnectedTo:
             def refuse(*_: Any, error: OSError = error, **__: Any) -> socket.socket:
                 raise error
 
-            monkeypatch.setattr(_connections, "open_socket", refuse)
+            monkeypatch.setattr(connections, "open_socket", refuse)
             with pytest.raises(StoreError, match=r"Connect\w+: (Connection refused|no bytes came)"):
                 GUARDED.get("http://media.example/a.bin")
 

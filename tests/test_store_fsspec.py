@@ -26,7 +26,7 @@ from _http_server import Fault, ObjectServer
 from _s3 import SECRET_KEY, Bucket, checked_credentials, leave_aws_alone, new_bucket
 from s3fs.errors import ERROR_CODE_TO_EXCEPTION, translate_boto_error
 
-import mediaref_ursa.store._filesystems as filesystems
+import mediaref_ursa.store._fsspec.filesystems as filesystems
 from mediaref_ursa import (
     InvalidReferenceError,
     LanceFrameIndex,
@@ -41,8 +41,8 @@ from mediaref_ursa import (
     write_frame_index,
 )
 from mediaref_ursa.store import FsspecStore, store_for
-from mediaref_ursa.store._foreign_errors import mapped_errors
-from mediaref_ursa.store._retry import TransientError
+from mediaref_ursa.store._download.retry import TransientError
+from mediaref_ursa.store._fsspec.errors import mapped_errors
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 DATA = bytes(range(256)) * 400
@@ -89,7 +89,7 @@ def _answering(body: bytes) -> Any:
 @pytest.fixture
 def recorder(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> _Recorder:
     found = _Recorder(fsspec.filesystem("s3", **bucket.options, skip_instance_cache=True))
-    monkeypatch.setattr("mediaref_ursa.store._fsspec.shared_filesystem", lambda *_: found)
+    monkeypatch.setattr("mediaref_ursa.store._fsspec.fsspec_store.shared_filesystem", lambda *_: found)
     return found
 
 
@@ -451,14 +451,14 @@ def test_what_other_stores_tell_of_an_object(
     monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], etag: str | None, modified: float | None
 ) -> None:
     fake = SimpleNamespace(invalidate_cache=lambda _: None, info=lambda _: {"size": 3, **found})
-    monkeypatch.setattr("mediaref_ursa.store._fsspec.shared_filesystem", lambda *_: fake)
+    monkeypatch.setattr("mediaref_ursa.store._fsspec.fsspec_store.shared_filesystem", lambda *_: fake)
     info = FsspecStore("memory").head("memory://a")
     assert (info.size, info.etag, info.modified) == (3, etag, modified)
 
 
 def test_an_object_without_a_length(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = SimpleNamespace(invalidate_cache=lambda _: None, info=lambda _: {"size": None})
-    monkeypatch.setattr("mediaref_ursa.store._fsspec.shared_filesystem", lambda *_: fake)
+    monkeypatch.setattr("mediaref_ursa.store._fsspec.fsspec_store.shared_filesystem", lambda *_: fake)
     with pytest.raises(StoreError, match="expected the object's length, found none"):
         FsspecStore("memory").head("memory://a")
 
@@ -530,14 +530,18 @@ class TestWithoutPackages:
             batch_decode([MediaRef("lakefs://host/a.mp4", 0)], allow_schemes={"lakefs"})
 
     def test_fsspec_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("mediaref_ursa.store._fsspec", "mediaref_ursa.store._filesystems", "fsspec.asyn"):
+        for name in (
+            "mediaref_ursa.store._fsspec.fsspec_store",
+            "mediaref_ursa.store._fsspec.filesystems",
+            "fsspec.asyn",
+        ):
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, "fsspec", None)
         with pytest.raises(MissingExtraError, match=r"pip install 'mediaref-ursa\[cloud\]'") as caught:
             store_for("s3://b/a")
         assert caught.value.uri == "s3://b/a"
         with pytest.raises(MissingExtraError):
-            importlib.import_module("mediaref_ursa.store._fsspec")
+            importlib.import_module("mediaref_ursa.store._fsspec.fsspec_store")
 
 
 FORKED = """

@@ -17,8 +17,8 @@ import urllib3
 from _http_server import LAST_MODIFIED_SECONDS, Fault, ObjectServer
 from loguru import logger
 
-import mediaref_ursa.store._http as http
-import mediaref_ursa.store._sessions as sessions
+import mediaref_ursa.store._http.http_store as http
+import mediaref_ursa.store._http.sessions as sessions
 from mediaref_ursa import (
     InvalidReferenceError,
     LimitExceededError,
@@ -27,8 +27,8 @@ from mediaref_ursa import (
     StoreError,
 )
 from mediaref_ursa.store import HttpStore, store_for
-from mediaref_ursa.store._retry import Clock, TransientError
-from mediaref_ursa.store._sessions import mapped_errors
+from mediaref_ursa.store._download.retry import Clock, TransientError
+from mediaref_ursa.store._http.sessions import mapped_errors
 
 DATA = bytes(range(256)) * 400
 STORE = HttpStore(backoff_seconds=0.001, read_timeout_seconds=5, attempts=3)
@@ -432,7 +432,7 @@ def test_a_forked_child_has_connections_of_its_own(server: ObjectServer) -> None
     script = """
 import os, sys
 from mediaref_ursa.store import HttpStore
-from mediaref_ursa.store._sessions import _POOL
+from mediaref_ursa.store._http.sessions import _POOL
 store, url = HttpStore(), sys.argv[1]
 expected = store.get(url)
 with _POOL._lock:  # a fork in the middle of another thread's work

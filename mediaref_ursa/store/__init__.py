@@ -18,8 +18,8 @@ from mediaref_ursa.store._memory import MemoryStore
 from mediaref_ursa.store._protocol import ObjectInfo, ObjectStore
 
 if TYPE_CHECKING:
-    from mediaref_ursa.store._fsspec import FsspecStore
-    from mediaref_ursa.store._http import HttpStore
+    from mediaref_ursa.store._fsspec.fsspec_store import FsspecStore
+    from mediaref_ursa.store._http.http_store import HttpStore
 
 __all__ = [
     "FsspecStore",
@@ -64,7 +64,7 @@ def store_for(
     if scheme in ("", "file"):
         return LocalStore()
     if scheme in REMOTE_SCHEMES:
-        from mediaref_ursa.store._http import HttpStore
+        from mediaref_ursa.store._http.http_store import HttpStore
 
         allowed = REMOTE_SCHEMES if access.allow_schemes is None else access.allow_schemes
         return HttpStore(
@@ -76,7 +76,7 @@ def store_for(
         raise access.no_store(uri)
     try:
         fsspec_options(scheme, storage_options)  # what is missing is told now, not at the first read
-        from mediaref_ursa.store._fsspec import FsspecStore
+        from mediaref_ursa.store._fsspec.fsspec_store import FsspecStore
 
         return FsspecStore(scheme, storage_options or {})
     except (InvalidReferenceError, MissingExtraError) as error:
@@ -87,11 +87,11 @@ def store_for(
 def __getattr__(name: str) -> object:
     """Load the stores of requests and fsspec when they are first used."""
     if name == "HttpStore":
-        from mediaref_ursa.store._http import HttpStore
+        from mediaref_ursa.store._http.http_store import HttpStore
 
         return HttpStore
     if name == "FsspecStore":
-        from mediaref_ursa.store._fsspec import FsspecStore
+        from mediaref_ursa.store._fsspec.fsspec_store import FsspecStore
 
         return FsspecStore
     raise AttributeError(f"module 'mediaref_ursa.store' has no attribute {name!r}")

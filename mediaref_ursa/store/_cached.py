@@ -15,9 +15,9 @@ from mediaref_ursa._core.locked_files import forget_after_fork
 from mediaref_ursa._core.redaction import without_credentials
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._core.uris import is_local, without_query
+from mediaref_ursa.store._download.range_download import ObjectVersion, marks_of
 from mediaref_ursa.store._local import LocalStore
 from mediaref_ursa.store._memory import MemoryStore
-from mediaref_ursa.store._parts import ObjectVersion, marks_of
 from mediaref_ursa.store._protocol import ObjectInfo, ObjectStore, ReadsOneVersion, check_range, check_within
 
 _MAX_REMEMBERED = 4096

@@ -25,7 +25,16 @@ from mediaref_ursa._model.storage_options import (
     fsspec_uri,
     secrets_of,
 )
-from mediaref_ursa.store._filesystems import (
+from mediaref_ursa.store._download.range_download import (
+    ObjectEndsError,
+    ObjectVersion,
+    Part,
+    in_one_version,
+    marks_of,
+)
+from mediaref_ursa.store._download.retry import Clock, Pace, RetryPolicy, each_at_once, retried
+from mediaref_ursa.store._fsspec.errors import is_past_the_end, mapped_errors
+from mediaref_ursa.store._fsspec.filesystems import (
     call,
     filesystem_class,
     freeze,
@@ -34,11 +43,8 @@ from mediaref_ursa.store._filesystems import (
     timed,
     with_limits,
 )
-from mediaref_ursa.store._foreign_errors import is_past_the_end, mapped_errors
-from mediaref_ursa.store._parts import ObjectEndsError, ObjectVersion, Part, in_one_version, marks_of
+from mediaref_ursa.store._fsspec.s3_reads import ReadLimits, read_part
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, check_within, past_the_end, too_large
-from mediaref_ursa.store._retry import Clock, Pace, RetryPolicy, each_at_once, retried
-from mediaref_ursa.store._s3_reads import ReadLimits, read_part
 
 T = TypeVar("T")
 

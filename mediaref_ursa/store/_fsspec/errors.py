@@ -12,8 +12,8 @@ from typing import Any
 
 from mediaref_ursa._core.errors import MediaNotFoundError, MediaRefError, StoreError
 from mediaref_ursa._core.uris import why_not_found
-from mediaref_ursa.store._parts import changed
-from mediaref_ursa.store._retry import TransientError, retry_after_seconds
+from mediaref_ursa.store._download.range_download import changed
+from mediaref_ursa.store._download.retry import TransientError, retry_after_seconds
 
 _SHOWN_CHARACTERS = 300
 # Whose exceptions are errors of a store, though many are no OSError.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mediaref_ursa._core.errors import MediaChangedError
+from mediaref_ursa.store._download.retry import TransientError
 from mediaref_ursa.store._protocol import ObjectInfo
-from mediaref_ursa.store._retry import TransientError
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ import urllib3
 
 from mediaref_ursa._core.errors import InvalidReferenceError, MediaRefError, StoreError
 from mediaref_ursa._core.reentrancy import ShortLock
-from mediaref_ursa.store._connections import TimedAdapter
-from mediaref_ursa.store._retry import TransientError
+from mediaref_ursa.store._download.retry import TransientError
+from mediaref_ursa.store._http.connections import TimedAdapter
 
 _MAX_IDLE_SESSIONS = 16
 

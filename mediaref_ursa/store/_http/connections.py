@@ -28,8 +28,8 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import create_connection
 
 from mediaref_ursa._core.daemon_threads import HelperThreads
-from mediaref_ursa.store import _addresses
-from mediaref_ursa.store._retry import Clock, Pace
+from mediaref_ursa.store._download.retry import Clock, Pace
+from mediaref_ursa.store._http import addresses as addresses_module
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -130,24 +130,24 @@ class _TimedConnection(HTTPConnection):
     response_class = _TimedResponse
 
     def _new_conn(self) -> socket.socket:
-        return _connect(self, _addresses.system_addresses, _open_socket)
+        return _connect(self, addresses_module.system_addresses, _open_socket)
 
 
 class _TimedSecureConnection(HTTPSConnection):
     response_class = _TimedResponse
 
     def _new_conn(self) -> socket.socket:
-        return _connect(self, _addresses.system_addresses, _open_socket)
+        return _connect(self, addresses_module.system_addresses, _open_socket)
 
 
 class _GuardedConnection(_TimedConnection):
     def _new_conn(self) -> socket.socket:
-        return _connect(self, _addresses.checked_addresses, open_socket)
+        return _connect(self, addresses_module.checked_addresses, open_socket)
 
 
 class _GuardedSecureConnection(_TimedSecureConnection):
     def _new_conn(self) -> socket.socket:
-        return _connect(self, _addresses.checked_addresses, open_socket)
+        return _connect(self, addresses_module.checked_addresses, open_socket)
 
 
 def _connect(

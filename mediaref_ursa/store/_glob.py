@@ -194,7 +194,9 @@ def _in_cloud(pattern: str) -> list[Listed]:
     if base == f"{pattern[: len(scheme_of(pattern))]}://":
         raise MediaNotFoundError("expected the name of a bucket before the pattern, found none", uri=pattern)
     store = store_for(base)
-    from mediaref_ursa.store._fsspec import FsspecStore  # the store above has told what is not installed
+    from mediaref_ursa.store._fsspec.fsspec_store import (
+        FsspecStore,  # the store above has told what is not installed
+    )
 
     assert isinstance(store, FsspecStore)
     with store._opened(base) as (filesystem, path):

@@ -26,10 +26,16 @@ from mediaref_ursa._core.counters import count
 from mediaref_ursa._core.errors import InvalidReferenceError, LimitExceededError, StoreError
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.uris import REMOTE_SCHEMES, scheme_of
-from mediaref_ursa.store._connections import within
-from mediaref_ursa.store._parts import ObjectEndsError, ObjectVersion, Part, in_one_version, total_of
-from mediaref_ursa.store._protocol import ObjectInfo, check_range, check_within, past_the_end, too_large
-from mediaref_ursa.store._replies import (
+from mediaref_ursa.store._download.range_download import (
+    ObjectEndsError,
+    ObjectVersion,
+    Part,
+    in_one_version,
+    total_of,
+)
+from mediaref_ursa.store._download.retry import Clock, RetryPolicy, TransientError, each_at_once, retried
+from mediaref_ursa.store._http.connections import within
+from mediaref_ursa.store._http.replies import (
     check_status,
     chunks_of,
     content_length,
@@ -37,8 +43,8 @@ from mediaref_ursa.store._replies import (
     has_no_end,
     marks_of_reply,
 )
-from mediaref_ursa.store._retry import Clock, RetryPolicy, TransientError, each_at_once, retried
-from mediaref_ursa.store._sessions import borrowed_session, mapped_errors
+from mediaref_ursa.store._http.sessions import borrowed_session, mapped_errors
+from mediaref_ursa.store._protocol import ObjectInfo, check_range, check_within, past_the_end, too_large
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from mediaref_ursa._core.errors import StoreError
-from mediaref_ursa.store._parts import CHUNK_BYTES, Marks, ObjectVersion, Part, total_of
-from mediaref_ursa.store._retry import Pace, TransientError
+from mediaref_ursa.store._download.range_download import CHUNK_BYTES, Marks, ObjectVersion, Part, total_of
+from mediaref_ursa.store._download.retry import Pace, TransientError
 
 _AS_THEY_ARE = ("", "identity", "aws-chunked")
 

@@ -10,8 +10,8 @@ import requests
 from mediaref_ursa._core.counters import count
 from mediaref_ursa._core.errors import MediaNotFoundError, StoreError
 from mediaref_ursa._core.uris import why_not_found
-from mediaref_ursa.store._parts import CHUNK_BYTES, Marks, changed, total_of
-from mediaref_ursa.store._retry import Clock, TransientError, retry_after_seconds, timestamp
+from mediaref_ursa.store._download.range_download import CHUNK_BYTES, Marks, changed, total_of
+from mediaref_ursa.store._download.retry import Clock, TransientError, retry_after_seconds, timestamp
 
 _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 _EXPECTED = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)

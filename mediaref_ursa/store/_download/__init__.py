@@ -1,0 +1,1 @@
+"""Downloads of ranges: retried, resumed, and checked."""

@@ -1,0 +1,1 @@
+"""The store of ``http://`` and ``https://`` URIs, on requests."""
