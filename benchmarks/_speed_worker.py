@@ -68,7 +68,7 @@ def limit(option: str) -> Opener:
     import av
 
     from mediaref_ursa import MediaRef, plan_decode
-    from mediaref_ursa._pyav._decode import open_context
+    from mediaref_ursa._pyav.codec import open_context
 
     local = threading.local()
     cores = len(os.sched_getaffinity(0))

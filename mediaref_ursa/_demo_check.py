@@ -25,10 +25,10 @@ from mediaref_ursa._scan_uri import reader_of
 from mediaref_ursa.store import store_for
 
 with needs_extra("video"):
-    from mediaref_ursa._pyav._convert import FrameConverter
-    from mediaref_ursa._pyav._decode import use_one_thread
-    from mediaref_ursa._pyav._demux import open_video
-    from mediaref_ursa._pyav._foreign import foreign_errors
+    from mediaref_ursa._pyav.codec import use_one_thread
+    from mediaref_ursa._pyav.convert import FrameConverter
+    from mediaref_ursa._pyav.demux import open_video
+    from mediaref_ursa._pyav.errors import foreign_errors
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame

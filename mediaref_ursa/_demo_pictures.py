@@ -17,7 +17,7 @@ with needs_extra("video"):
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    from mediaref_ursa._pyav._foreign import foreign_errors
+    from mediaref_ursa._pyav.errors import foreign_errors
 
 UInt8Array = npt.NDArray[np.uint8]
 

@@ -26,7 +26,7 @@ from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._download.retry import stopped_by
 
 with needs_extra("video"):
-    from mediaref_ursa._pyav._demuxed import demuxed_packets
+    from mediaref_ursa._pyav.demuxed_packets import demuxed_packets
 
 _LOOK_SECONDS = 0.2
 _NEAR_GAP_BYTES = 4096

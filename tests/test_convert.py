@@ -14,7 +14,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from mediaref_ursa._model.pixels import PixelSpec
-from mediaref_ursa._pyav._convert import FrameConverter
+from mediaref_ursa._pyav.convert import FrameConverter
 from mediaref_ursa._torchcodec_library import load_torchcodec
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 

@@ -18,8 +18,8 @@ from _oracle import OracleFrame, linear_frames
 from mediaref_ursa import LazyVideo, MediaRef, batch_decode, cleanup_cache, counting, plan_decode
 from mediaref_ursa._model.segment import EncodedPacket, SegmentTable
 from mediaref_ursa._pyav import _decoders
-from mediaref_ursa._pyav._decoder import Decoder
 from mediaref_ursa._pyav._decoders import DecoderKey, decoders
+from mediaref_ursa._pyav.decoder import Decoder
 from mediaref_ursa.store import MemoryStore
 
 GetClip = Callable[[str], Clip]

@@ -34,7 +34,7 @@ from mediaref_ursa._core.errors import (
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._lance import _lance_errors
-from mediaref_ursa._pyav._foreign import foreign_errors
+from mediaref_ursa._pyav.errors import foreign_errors
 
 BUILTINS = {
     "MediaRefError": (Exception,),

@@ -16,7 +16,7 @@ from _oracle import linear_frames
 
 from mediaref_ursa import MediaRef, batch_decode
 from mediaref_ursa._build_index import scan_frame_index
-from mediaref_ursa._pyav import _decode, _demux, _exact_starts, _trial
+from mediaref_ursa._pyav import _exact_starts, _trial, codec, demux
 from mediaref_ursa._pyav._prefix_search import last_not_above
 from mediaref_ursa.video_decoder import BatchDecodingStrategy
 
@@ -29,7 +29,7 @@ SPARE = Fraction(1, 4)
 def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Count packets that are demuxed, and packets that our decoders and the container's own are fed."""
     done = {"demuxed": 0, "decoded": 0, "opened": 0}
-    feed, packets, opened = _decode.feed_context, _demux.packets, _demux.open_video
+    feed, packets, opened = codec.feed_context, demux.packets, demux.open_video
 
     def counted_feed(context: Any, encoded: Any, *, uri: str) -> Any:
         done["decoded"] += 1
@@ -44,7 +44,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         done["opened"] += 1
         return opened(*args, **kwargs)
 
-    monkeypatch.setattr(_decode, "feed_context", counted_feed)
+    monkeypatch.setattr(codec, "feed_context", counted_feed)
     monkeypatch.setattr(_exact_starts, "feed_context", counted_feed)
     monkeypatch.setattr(_trial, "packets", counted_packets)
     monkeypatch.setattr(_trial, "open_video", counted_open)

@@ -82,9 +82,9 @@ def test_colours_are_those_of_a_linear_decode(clip: Path) -> None:
 def test_more_palettes_than_an_index_holds_are_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mediaref_ursa._pyav import _palettes
+    from mediaref_ursa._pyav import palettes
 
-    monkeypatch.setattr(_palettes, "MAX_PALETTES", 2)
+    monkeypatch.setattr(palettes, "MAX_PALETTES", 2)
     clip = write_pal8(tmp_path / "clip.avi", "rawvideo", "avi", changes=(5, 6, 17))
     with pytest.raises(UnsupportedMediaError, match="palettes"):
         write_frame_index(clip)

@@ -27,9 +27,9 @@ from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import FrameIndexInvalidError, UnsupportedMediaError
 from mediaref_ursa._model.index_metadata import decode_metadata, encode_metadata
 from mediaref_ursa._model.segment import FULL, SPARSE, UNKNOWN, SegmentTable
-from mediaref_ursa._pyav import _demux
-from mediaref_ursa._pyav._demuxed import demuxed_packets
+from mediaref_ursa._pyav import demux
 from mediaref_ursa._pyav._scan import scan_segment
+from mediaref_ursa._pyav.demuxed_packets import demuxed_packets
 from mediaref_ursa._scan_uri import scan_uri
 from mediaref_ursa.store import store_for
 
@@ -188,7 +188,7 @@ def assert_same_frames(sparse: SegmentTable, full: SegmentTable) -> None:
 @pytest.fixture
 def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep FFmpeg from reading a whole small file ahead while it opens it."""
-    monkeypatch.setattr(_demux, "_BUFFER_BYTES", 4096)
+    monkeypatch.setattr(demux, "_BUFFER_BYTES", 4096)
 
 
 @pytest.mark.parametrize("name", MP4_NAMES)
@@ -304,8 +304,8 @@ def assert_exact(path: Path, table: SegmentTable) -> None:
     text = path.read_bytes()
     from mediaref_ursa._model.pixels import PixelSpec
     from mediaref_ursa._model.segment import EncodedPacket
-    from mediaref_ursa._pyav._convert import FrameConverter
-    from mediaref_ursa._pyav._decode import decode_packets, open_context
+    from mediaref_ursa._pyav.codec import decode_packets, open_context
+    from mediaref_ursa._pyav.convert import FrameConverter
 
     for number in range(0, len(truth), 37):
         first, last = int(table.start[number]), int(table.packet[number])

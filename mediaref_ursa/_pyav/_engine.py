@@ -15,9 +15,9 @@ from mediaref_ursa._model.damage import is_spoilt
 from mediaref_ursa._model.pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 from mediaref_ursa._plan import Run
-from mediaref_ursa._pyav._convert import FrameConverter, NewFrame, UInt8Array, quarter_turns
-from mediaref_ursa._pyav._decoder import Decoder, NumberedFrame
 from mediaref_ursa._pyav._decoders import DecoderKey, decoders
+from mediaref_ursa._pyav.convert import FrameConverter, NewFrame, UInt8Array, quarter_turns
+from mediaref_ursa._pyav.decoder import Decoder, NumberedFrame
 from mediaref_ursa._steps import Begun, Ready, Step
 
 _AHEAD_PACKETS = 3

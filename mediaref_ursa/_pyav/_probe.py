@@ -18,11 +18,11 @@ from mediaref_ursa._core.errors import CorruptMediaError, LimitExceededError, Un
 from mediaref_ursa._model.pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
 from mediaref_ursa._model.stream_header import StreamHeader
-from mediaref_ursa._pyav._convert import FrameConverter, quarter_turns
-from mediaref_ursa._pyav._decode import largest_decoded, numbered_packet, open_context, use_one_thread
-from mediaref_ursa._pyav._demux import open_video, packets
-from mediaref_ursa._pyav._foreign import foreign_errors
-from mediaref_ursa._pyav._palettes import SHOWS_SIDE_DATA, palette_of
+from mediaref_ursa._pyav.codec import largest_decoded, numbered_packet, open_context, use_one_thread
+from mediaref_ursa._pyav.convert import FrameConverter, quarter_turns
+from mediaref_ursa._pyav.demux import open_video, packets
+from mediaref_ursa._pyav.errors import foreign_errors
+from mediaref_ursa._pyav.palettes import SHOWS_SIDE_DATA, palette_of
 
 _CANONICAL_NAMES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}
 

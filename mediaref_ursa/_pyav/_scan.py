@@ -25,7 +25,6 @@ from mediaref_ursa._model.segment import (
     SegmentInfo,
     SegmentTable,
 )
-from mediaref_ursa._pyav._alpha import AlphaCollector, has_unreadable_alpha
 from mediaref_ursa._pyav._check import checked_by_decoding
 from mediaref_ursa._pyav._claims import DeclinedError
 from mediaref_ursa._pyav._columns import (
@@ -36,14 +35,15 @@ from mediaref_ursa._pyav._columns import (
     times_contradict_order,
     uncertain_head,
 )
-from mediaref_ursa._pyav._demux import open_video, packets, refuse_changes
 from mediaref_ursa._pyav._exact_starts import exact_starts
-from mediaref_ursa._pyav._palettes import PaletteCollector
 from mediaref_ursa._pyav._probe import probe_segment
 from mediaref_ursa._pyav._sparse import sparse_columns
 from mediaref_ursa._pyav._ties import output_rank, tied_packets
 from mediaref_ursa._pyav._times import NO_PTS, frame_times
 from mediaref_ursa._pyav._trial import decode_order_trial, numbered_packets
+from mediaref_ursa._pyav.alpha import AlphaCollector, has_unreadable_alpha
+from mediaref_ursa._pyav.demux import open_video, packets, refuse_changes
+from mediaref_ursa._pyav.palettes import PaletteCollector
 
 Progress = Callable[[int, int], None]
 

@@ -23,9 +23,9 @@ from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import SegmentInfo
 from mediaref_ursa._pyav._claims import Claims, DeclinedError
 from mediaref_ursa._pyav._columns import Columns
-from mediaref_ursa._pyav._demux import open_video, packets, refuse_changes
 from mediaref_ursa._pyav._heads import PacketHeads, read_pieces
-from mediaref_ursa._pyav._palettes import palette_of
+from mediaref_ursa._pyav.demux import open_video, packets, refuse_changes
+from mediaref_ursa._pyav.palettes import palette_of
 
 Progress = Callable[[int, int], None]
 

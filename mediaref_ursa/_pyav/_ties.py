@@ -9,7 +9,7 @@ import numpy as np
 from mediaref_ursa._core.errors import CorruptMediaError
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
-from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
+from mediaref_ursa._pyav.codec import drain_context, feed_context, open_context
 
 _MOST_REORDERED_PACKETS = 64
 """Packets further apart in decode order come out in that order: a decoder holds back 16 frames at most."""

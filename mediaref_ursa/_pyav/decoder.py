@@ -14,8 +14,8 @@ from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.damage import damage_before, damage_error, is_spoilt
 from mediaref_ursa._model.segment import AlphaSplit, EncodedPacket, SegmentInfo, SegmentTable
-from mediaref_ursa._pyav._alpha import AlphaDecoder
-from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
+from mediaref_ursa._pyav.alpha import AlphaDecoder
+from mediaref_ursa._pyav.codec import drain_context, feed_context, open_context
 
 _PICTURES_HELD = 6  # by a decoder, besides those that it holds back to put them in order
 _MAX_OVERTAKING = 16

@@ -9,8 +9,8 @@ from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import CorruptMediaError
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import EncodedPacket, SegmentTable
-from mediaref_ursa._pyav._demux import open_video, packets
-from mediaref_ursa._pyav._foreign import foreign_errors
+from mediaref_ursa._pyav.demux import open_video, packets
+from mediaref_ursa._pyav.errors import foreign_errors
 
 _SEARCH_PACKETS = 2000
 

@@ -27,8 +27,8 @@ from mediaref_ursa._model.segment import (
     EncodedPacket,
     SegmentInfo,
 )
-from mediaref_ursa._pyav._decode import drain_context, feed_context, open_context
-from mediaref_ursa._pyav._palettes import SHOWS_SIDE_DATA
+from mediaref_ursa._pyav.codec import drain_context, feed_context, open_context
+from mediaref_ursa._pyav.palettes import SHOWS_SIDE_DATA
 
 _ADDITION: Literal["matroska_block_additional"] = "matroska_block_additional"
 _ADDITION_ID_BYTES = 8

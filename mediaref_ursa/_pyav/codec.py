@@ -14,8 +14,8 @@ from av.video.frame import VideoFrame
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._model.pixels import MAX_PIXELS
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
-from mediaref_ursa._pyav._foreign import FOREIGN_ERRORS, foreign_errors, known_error
-from mediaref_ursa._pyav._palettes import give_palette
+from mediaref_ursa._pyav.errors import FOREIGN_ERRORS, foreign_errors, known_error
+from mediaref_ursa._pyav.palettes import give_palette
 
 _DECODERS = {"av1": "libdav1d"}
 """Decoders to use where FFmpeg's own of that name needs hardware."""

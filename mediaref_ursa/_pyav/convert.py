@@ -14,7 +14,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from mediaref_ursa._core.errors import LimitExceededError
 from mediaref_ursa._model.pixels import PixelSpec
-from mediaref_ursa._pyav._foreign import FOREIGN_ERRORS, known_error
+from mediaref_ursa._pyav.errors import FOREIGN_ERRORS, known_error
 
 UInt8Array = npt.NDArray[np.uint8]
 NewFrame = Callable[[tuple[int, ...]], UInt8Array]

@@ -20,7 +20,7 @@ from mediaref_ursa._containers.sniff import find_container
 from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._model.pixels import MAX_PIXELS
 from mediaref_ursa._model.segment import SegmentInfo
-from mediaref_ursa._pyav._foreign import foreign_errors
+from mediaref_ursa._pyav.errors import foreign_errors
 
 _BUFFER_BYTES = 1 << 18
 _LENIENT_METADATA: dict[str, Any] = (
