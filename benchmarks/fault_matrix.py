@@ -127,7 +127,7 @@ def read_bytes(case: Case) -> Callable[[], bool]:
 
 def read_frames(case: Case, video: Video) -> Callable[[], bool]:
     """Return what reads a frame of every second group of pictures and says whether all are exact."""
-    from mediaref_ursa._reads import FetchOptions
+    from mediaref_ursa._plan.reads import FetchOptions
 
     wanted = [2 * GOP_FRAMES * number + 1 for number in range(RUNS)]
     refs = [MediaRef(case.uri, round(video.frames[number].time * 10**9)) for number in wanted]

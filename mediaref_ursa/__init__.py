@@ -47,12 +47,12 @@ if TYPE_CHECKING:
     )
     from mediaref_ursa._core.seconds import pts_ns_from_seconds
     from mediaref_ursa._data_uri import DataURI
-    from mediaref_ursa._decode_plan import DecodePlan
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._lazy_video import LazyVideo
     from mediaref_ursa._media_ref import MediaRef
     from mediaref_ursa._model.access import IndexLimits
-    from mediaref_ursa._reads import FetchOptions
+    from mediaref_ursa._plan.decode_plan import DecodePlan
+    from mediaref_ursa._plan.reads import FetchOptions
 
 __version__ = "0.1.0"
 
@@ -90,8 +90,8 @@ _HOMES = {
     "_lazy_video": ("LazyVideo",),
     "_media_ref": ("MediaRef",),
     "_core.counters": ("Counters", "counters", "counting"),
-    "_decode_plan": ("DecodePlan",),
-    "_reads": ("FetchOptions",),
+    "_plan.decode_plan": ("DecodePlan",),
+    "_plan.reads": ("FetchOptions",),
     "_core.seconds": ("pts_ns_from_seconds",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

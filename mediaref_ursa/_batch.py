@@ -18,9 +18,9 @@ from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.reentrancy import refuse_amid_change
 from mediaref_ursa._core.ticks import TOLERANCE_NS
 from mediaref_ursa._core.wording import counted
-from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._model.pixels import PixelSpec
-from mediaref_ursa._plan import BatchDecodingStrategy
+from mediaref_ursa._plan.decode_plan import DecodePlan
+from mediaref_ursa._plan.runs import BatchDecodingStrategy
 
 UInt8Array = npt.NDArray[np.uint8]
 

@@ -20,15 +20,15 @@ from mediaref_ursa._core.errors import MediaChangedError, MediaRefError, memory_
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._core.uris import is_local
-from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._frame_rows import DecodedFrame, FrameRows, new_array
 from mediaref_ursa._images import load_image
 from mediaref_ursa._model.access import OPTION_NAMES, TRUSTED, Access
 from mediaref_ursa._model.pixels import PixelSpec
-from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
-from mediaref_ursa._reads import FetchOptions
+from mediaref_ursa._plan.decode_plan import DecodePlan
+from mediaref_ursa._plan.reads import FetchOptions
+from mediaref_ursa._plan.resolve import outside_error, resolve
+from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._references import ReferenceColumns, reference_columns
-from mediaref_ursa._resolve import outside_error, resolve
 from mediaref_ursa.store._download.retry import stopped_by
 from mediaref_ursa.store._local import place_of
 

@@ -21,15 +21,15 @@ from mediaref_ursa._core.media_warnings import warn_of_cut_bits
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._crew import Crew
-from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._fetch import Fetcher, is_near, packets_of
 from mediaref_ursa._frame_rows import DecodedFrame, NewFrame, UInt8Array, new_array
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
-from mediaref_ursa._plan import Run
+from mediaref_ursa._plan.decode_plan import DecodePlan
+from mediaref_ursa._plan.runs import Run
+from mediaref_ursa._plan.tasks import Begun, Ready, Step, join_steps
 from mediaref_ursa._sources import VideoSource
-from mediaref_ursa._steps import Begun, Ready, Step, join_steps
 
 with needs_extra("video"):
     from mediaref_ursa._pyav._check import RunCheck

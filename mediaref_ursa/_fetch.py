@@ -16,9 +16,9 @@ from mediaref_ursa._core.errors import CorruptMediaError, StoreError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.locked_files import forget_after_fork
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._model.segment import UNKNOWN, EncodedPacket, SegmentTable
-from mediaref_ursa._reads import FetchOptions, ReadPlan, RunReads
+from mediaref_ursa._plan.decode_plan import DecodePlan
+from mediaref_ursa._plan.reads import FetchOptions, ReadPlan, RunReads
 from mediaref_ursa._scan_uri import reader_of
 from mediaref_ursa._sources import VideoSource, is_guarded
 from mediaref_ursa.store import ObjectInfo, ObjectStore

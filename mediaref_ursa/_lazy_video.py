@@ -20,13 +20,14 @@ from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.seconds import window_bounds
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._lazy_concat import joined_video
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment_uris import AllSegments, uri_list
-from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
-from mediaref_ursa._reads import FetchOptions
+from mediaref_ursa._plan.decode_plan import DecodePlan
+from mediaref_ursa._plan.reads import FetchOptions
+from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
+from mediaref_ursa._plan.timeline import Float64Array
 from mediaref_ursa._recording import (
     Recording,
     describes_first_only,
@@ -35,7 +36,6 @@ from mediaref_ursa._recording import (
     video_place,
 )
 from mediaref_ursa._references import reference_columns
-from mediaref_ursa._timeline import Float64Array
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):

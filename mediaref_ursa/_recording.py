@@ -21,8 +21,8 @@ from mediaref_ursa._core.uris import absolute_place, is_local, is_relative_path,
 from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import ADDITIONAL, AllSegments, all_segments, uri_list
-from mediaref_ursa._resolve import outside_error, resolve
-from mediaref_ursa._timeline import Float64Array, Timeline
+from mediaref_ursa._plan.resolve import outside_error, resolve
+from mediaref_ursa._plan.timeline import Float64Array, Timeline
 from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._local import place_of
 from mediaref_ursa.store._open import open_store

@@ -30,9 +30,9 @@ from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo, SegmentTable
-from mediaref_ursa._plan import Run
+from mediaref_ursa._plan.runs import Run
+from mediaref_ursa._plan.tasks import Begun, Step
 from mediaref_ursa._run_movie import TICKS_PER_SECOND, RunMovie, presentation_places
-from mediaref_ursa._steps import Begun, Step
 from mediaref_ursa._torchcodec_library import load_torchcodec
 from mediaref_ursa._torchcodec_transforms import TransformDraws, whole_frame
 

@@ -17,16 +17,16 @@ from mediaref_ursa._core.errors import FrameIndexMissingError, UnsupportedMediaE
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.interpreter_exit import working
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._frame_rows import FrameRows, UInt8Array
 from mediaref_ursa._lazy_frames import LazyFrames
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import AllSegments
-from mediaref_ursa._plan import BatchDecodingStrategy
+from mediaref_ursa._plan.decode_plan import DecodePlan
+from mediaref_ursa._plan.runs import BatchDecodingStrategy
+from mediaref_ursa._plan.timeline import Float64Array
 from mediaref_ursa._recording import Recording, open_index_of
-from mediaref_ursa._timeline import Float64Array
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):

@@ -32,8 +32,8 @@ from mediaref_ursa._cache.settings import SegmentCache
 from mediaref_ursa._core.byte_ranges import merge_ranges
 from mediaref_ursa._core.wording import counted
 from mediaref_ursa._frame_index import LanceFrameIndex
-from mediaref_ursa._plan import Run
-from mediaref_ursa._steps import Begun, Step
+from mediaref_ursa._plan.runs import Run
+from mediaref_ursa._plan.tasks import Begun, Step
 from mediaref_ursa.store import MemoryStore, ObjectInfo
 from mediaref_ursa.store._cached import CachedStore
 

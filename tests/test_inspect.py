@@ -27,8 +27,8 @@ from mediaref_ursa._inspect import (
     two_columns,
 )
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
-from mediaref_ursa._resolve import segment_offsets_ns
+from mediaref_ursa._plan.resolve import segment_offsets_ns
+from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
 
 GetClip = Callable[[str], Clip]
 

@@ -45,12 +45,6 @@ FOLDERS = (
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
 MOVING = {
-    "_resolve": "_plan",
-    "_timeline": "_plan",
-    "_reads": "_plan",
-    "_decode_plan": "_plan",
-    "_steps": "_plan",
-    "_trail": "_plan",
     "_pyav._scan": "_scan",
     "_scan_uri": "_scan",
     "_pyav._probe": "_scan",

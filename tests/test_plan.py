@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from _tables import PACKET_BYTES, packet_table, segment_table
 
-from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa._plan import BatchDecodingStrategy, Run, plan_runs
+from mediaref_ursa._plan.decode_plan import DecodePlan
+from mediaref_ursa._plan.runs import BatchDecodingStrategy, Run, plan_runs
 
 BLOCKS = BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK
 SEPARATE = BatchDecodingStrategy.SEPARATE

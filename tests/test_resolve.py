@@ -12,7 +12,7 @@ from _tables import segment_table
 from mediaref_ursa._core.errors import FrameOutsideVideoError
 from mediaref_ursa._core.ticks import AFTER_LAST, BEFORE_FIRST
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa._resolve import outside_error, resolve, segment_offsets_ns
+from mediaref_ursa._plan.resolve import outside_error, resolve, segment_offsets_ns
 
 MS = 1_000_000
 

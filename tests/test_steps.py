@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa._plan import BatchDecodingStrategy, Run, plan_runs
-from mediaref_ursa._steps import Step, join_steps
+from mediaref_ursa._plan.runs import BatchDecodingStrategy, Run, plan_runs
+from mediaref_ursa._plan.tasks import Step, join_steps
 
 EVERYTHING = 10**9
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediaref_ursa._trail import Trail
+from mediaref_ursa._plan.access_pattern import Trail
 
 
 def trail(*windows: list[int]) -> Trail:

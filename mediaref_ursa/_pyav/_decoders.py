@@ -19,8 +19,8 @@ from mediaref_ursa._core.process_state import register_at_fork
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import AlphaSplit, SegmentInfo, SegmentTable
+from mediaref_ursa._plan.access_pattern import Trail
 from mediaref_ursa._pyav.decoder import Decoder
-from mediaref_ursa._trail import Trail
 
 MOST_IDLE = 16
 MOST_IDLE_BYTES = 64 << 20

@@ -14,11 +14,11 @@ from mediaref_ursa._feed import PacketFeed
 from mediaref_ursa._model.damage import is_spoilt
 from mediaref_ursa._model.pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
-from mediaref_ursa._plan import Run
+from mediaref_ursa._plan.runs import Run
+from mediaref_ursa._plan.tasks import Begun, Ready, Step
 from mediaref_ursa._pyav._decoders import DecoderKey, decoders
 from mediaref_ursa._pyav.convert import FrameConverter, NewFrame, UInt8Array, quarter_turns
 from mediaref_ursa._pyav.decoder import Decoder, NumberedFrame
-from mediaref_ursa._steps import Begun, Ready, Step
 
 _AHEAD_PACKETS = 3
 """Packets past those that a decoder holds back to put frames in order, until the last frame is sure."""

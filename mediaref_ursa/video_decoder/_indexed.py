@@ -21,13 +21,13 @@ from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.seconds import NotFiniteError, latest_times, range_of_times
 from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS, Int64Array, running_offsets
 from mediaref_ursa._core.uris import absolute_place
-from mediaref_ursa._decode_plan import DecodePlan
 from mediaref_ursa._frame_rows import FrameRows
 from mediaref_ursa._memory import spare_memory
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.pixels import PixelSpec
-from mediaref_ursa._plan import BatchDecodingStrategy, plan_runs
-from mediaref_ursa._resolve import outside_error, resolve
+from mediaref_ursa._plan.decode_plan import DecodePlan
+from mediaref_ursa._plan.resolve import outside_error, resolve
+from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
 from mediaref_ursa.store import MemoryStore, ObjectStore
 from mediaref_ursa.store._file_object import FileObjectStore
 from mediaref_ursa.store._local import place_of

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mediaref_ursa._plan import BatchDecodingStrategy
+from mediaref_ursa._plan.runs import BatchDecodingStrategy
 from mediaref_ursa.video_decoder.frame_batch import Frame, FrameBatch
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 

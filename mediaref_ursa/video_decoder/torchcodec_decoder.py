@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mediaref_ursa._execute import make_engine
 from mediaref_ursa._model.access import Access
-from mediaref_ursa._plan import BatchDecodingStrategy
+from mediaref_ursa._plan.runs import BatchDecodingStrategy
 from mediaref_ursa._torchcodec import checked_seek_mode
 from mediaref_ursa._torchcodec_library import load_torchcodec
 from mediaref_ursa._torchcodec_transforms import TransformDraws

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from mediaref_ursa._plan import BatchDecodingStrategy
+from mediaref_ursa._plan.runs import BatchDecodingStrategy
 
 __all__ = ["BatchDecodingStrategy", "VideoStreamMetadata"]
 

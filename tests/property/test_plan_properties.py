@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mediaref_ursa._core.wording import counted
-from mediaref_ursa._decode_plan import DecodePlan
-from mediaref_ursa._plan import BatchDecodingStrategy, Run, plan_runs
+from mediaref_ursa._plan.decode_plan import DecodePlan
+from mediaref_ursa._plan.runs import BatchDecodingStrategy, Run, plan_runs
 
 BLOCKS = BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK
 strategies = st.sampled_from(BatchDecodingStrategy)

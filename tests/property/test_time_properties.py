@@ -17,7 +17,7 @@ from mediaref_ursa._core.ticks import (
     ticks_to_ns_ceil,
     ticks_to_ns_round,
 )
-from mediaref_ursa._resolve import resolve
+from mediaref_ursa._plan.resolve import resolve
 
 INT64_MAX = 2**63 - 1
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mediaref_ursa._timeline import Timeline
+from mediaref_ursa._plan.timeline import Timeline
 
 counts_lists = st.lists(st.integers(0, 6), min_size=1, max_size=6).filter(sum)
 seconds = st.floats(-100, 100, allow_nan=False).map(lambda value: round(value, 2))

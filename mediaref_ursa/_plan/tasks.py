@@ -8,7 +8,7 @@ from typing import Any
 
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa._plan import Run, join_runs
+from mediaref_ursa._plan.runs import Run, join_runs
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from mediaref_ursa._core.byte_ranges import merge_ranges
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa._plan import Run
+from mediaref_ursa._plan.runs import Run
 
 
 @set_module("mediaref_ursa")

@@ -11,8 +11,8 @@ from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.uris import is_local
 from mediaref_ursa._core.wording import counted
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa._plan import BatchDecodingStrategy, Run
-from mediaref_ursa._reads import FetchOptions, Read, ReadPlan, plan_reads
+from mediaref_ursa._plan.reads import FetchOptions, Read, ReadPlan, plan_reads
+from mediaref_ursa._plan.runs import BatchDecodingStrategy, Run
 
 
 @set_module("mediaref_ursa")
