@@ -26,9 +26,9 @@ from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._open import open_store
 
 with needs_extra("video"):
-    from mediaref_ursa._guarded_scan import scan_video
     from mediaref_ursa._index_writing import IndexTarget
-    from mediaref_ursa._scan_uri import Progress, scan_uri
+    from mediaref_ursa._scan.sandbox.parent import scan_video
+    from mediaref_ursa._scan.scan_uri import Progress, scan_uri
 
 
 def scan_frame_index(

@@ -32,8 +32,8 @@ from mediaref_ursa._plan.tasks import Begun, Ready, Step, join_steps
 from mediaref_ursa._sources import VideoSource
 
 with needs_extra("video"):
-    from mediaref_ursa._pyav._check import RunCheck
     from mediaref_ursa._pyav._engine import PyAVEngine
+    from mediaref_ursa._scan.decode_check import RunCheck
 
 ENGINES = ("pyav", "torchcodec")
 """What ``make_engine`` knows."""

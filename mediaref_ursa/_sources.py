@@ -30,12 +30,12 @@ from mediaref_ursa._core.process_state import register_at_fork
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.reentrancy import LongLock, ShortLock, refuse_amid_change
 from mediaref_ursa._core.uris import absolute_place, is_local, is_remote, local_path, scheme_of
-from mediaref_ursa._failed_scans import failed_scans
 from mediaref_ursa._frame_index import LanceFrameIndex
-from mediaref_ursa._guarded_scan import scan_video
 from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._model.alpha import table_with_alpha
 from mediaref_ursa._model.segment import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
+from mediaref_ursa._scan.failed_scans import failed_scans
+from mediaref_ursa._scan.sandbox.parent import scan_video
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore

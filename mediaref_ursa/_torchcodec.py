@@ -51,7 +51,7 @@ _LUMA = (19595, 38470, 7471)  # BT.601 in 65536ths, as Pillow's L
 
 
 class RunCheck(Protocol):
-    """What finds the damage on the way to the frames of a run; see ``_pyav/_check``."""
+    """What finds the damage on the way to the frames of a run; see ``_scan/decode_check``."""
 
     def watched(self, packets: Iterable[EncodedPacket]) -> Iterator[EncodedPacket]:
         """Yield the packets as they are."""

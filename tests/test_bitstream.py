@@ -411,7 +411,7 @@ def test_vp9_what_a_frame_inherits_from_is_kept() -> None:
     import numpy as np
     from _tables import INFO
 
-    from mediaref_ursa._pyav._columns import Columns
+    from mediaref_ursa._scan.packet_collector import Columns
 
     class Packet:
         pts = dts = duration = 0

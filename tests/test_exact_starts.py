@@ -16,8 +16,9 @@ from _oracle import linear_frames
 
 from mediaref_ursa import MediaRef, batch_decode
 from mediaref_ursa._build_index import scan_frame_index
-from mediaref_ursa._pyav import _exact_starts, _trial, codec, demux
-from mediaref_ursa._pyav._prefix_search import last_not_above
+from mediaref_ursa._pyav import codec, demux
+from mediaref_ursa._scan import exact_starts, trial_decode
+from mediaref_ursa._scan.prefix_search import last_not_above
 from mediaref_ursa.video_decoder import BatchDecodingStrategy
 
 GetClip = Callable[[str], Clip]
@@ -45,9 +46,9 @@ def work(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return opened(*args, **kwargs)
 
     monkeypatch.setattr(codec, "feed_context", counted_feed)
-    monkeypatch.setattr(_exact_starts, "feed_context", counted_feed)
-    monkeypatch.setattr(_trial, "packets", counted_packets)
-    monkeypatch.setattr(_trial, "open_video", counted_open)
+    monkeypatch.setattr(exact_starts, "feed_context", counted_feed)
+    monkeypatch.setattr(trial_decode, "packets", counted_packets)
+    monkeypatch.setattr(trial_decode, "open_video", counted_open)
     return done
 
 

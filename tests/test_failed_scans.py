@@ -20,8 +20,8 @@ from mediaref_ursa import (
     batch_decode,
     cleanup_cache,
 )
-from mediaref_ursa import _guarded_scan as scans
-from mediaref_ursa._failed_scans import _MAX_REMEMBERED, FailedScans
+from mediaref_ursa._scan.failed_scans import _MAX_REMEMBERED, FailedScans
+from mediaref_ursa._scan.sandbox import parent as scans
 
 GetClip = Callable[[str], Clip]
 
@@ -107,5 +107,5 @@ def test_what_is_remembered_is_bounded_in_number_and_time(monkeypatch: pytest.Mo
         failed.check(99)
     assert caught.value.uri == "a.mp4"
     now = scans.time.monotonic()
-    monkeypatch.setattr("mediaref_ursa._failed_scans.time.monotonic", lambda: now + 3600)
+    monkeypatch.setattr("mediaref_ursa._scan.failed_scans.time.monotonic", lambda: now + 3600)
     failed.check(99)

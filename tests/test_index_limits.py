@@ -34,12 +34,12 @@ from mediaref_ursa import (
     batch_decode,
     write_frame_index,
 )
-from mediaref_ursa import _guarded_scan as guarded
-from mediaref_ursa._failed_scans import failed_scans
-from mediaref_ursa._guarded_scan import scan_video
 from mediaref_ursa._model.access import TRUSTED, Access
-from mediaref_ursa._scan_child import decode_table, encode_table
-from mediaref_ursa._scan_uri import scan_uri
+from mediaref_ursa._scan.failed_scans import failed_scans
+from mediaref_ursa._scan.sandbox import parent as guarded
+from mediaref_ursa._scan.sandbox.child import decode_table, encode_table
+from mediaref_ursa._scan.sandbox.parent import scan_video
+from mediaref_ursa._scan.scan_uri import scan_uri
 from mediaref_ursa.store import LocalStore, MemoryStore
 from mediaref_ursa.store._cached import cached
 from mediaref_ursa.store._open import open_store
@@ -399,7 +399,7 @@ class TestWhatTheChildIsGiven:
         import sys
 
         code = (
-            "import resource; from mediaref_ursa._scan_child import _limit_this_process\n"
+            "import resource; from mediaref_ursa._scan.sandbox.child import _limit_this_process\n"
             "_limit_this_process(1.5, 100 << 20)\n"
             "print(*(resource.getrlimit(r)[0] for r in (resource.RLIMIT_CPU, resource.RLIMIT_FSIZE)))\n"
             "try:\n    bytearray(200 << 20)\nexcept MemoryError:\n    print('refused')\n"

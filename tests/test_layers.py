@@ -45,22 +45,6 @@ FOLDERS = (
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
 MOVING = {
-    "_pyav._scan": "_scan",
-    "_scan_uri": "_scan",
-    "_pyav._probe": "_scan",
-    "_pyav._columns": "_scan",
-    "_pyav._trial": "_scan",
-    "_pyav._sparse": "_scan",
-    "_pyav._claims": "_scan",
-    "_pyav._heads": "_scan",
-    "_pyav._exact_starts": "_scan",
-    "_pyav._prefix_search": "_scan",
-    "_pyav._ties": "_scan",
-    "_pyav._times": "_scan",
-    "_pyav._check": "_scan",
-    "_failed_scans": "_scan",
-    "_guarded_scan": "_scan",
-    "_scan_child": "_scan",
     "_pillow": "_images",
     "_media_ref": "_references",
     "_data_uri": "_references",

@@ -76,7 +76,7 @@ class TestNoMemory:
                 LazyVideo.from_uri(path)[0]
         assert batch_decode([MediaRef(path, 0)])[0].shape
 
-    @pytest.mark.parametrize("place", ["_pyav._engine.PyAVEngine.decode", "_scan_uri.scan_segment"])
+    @pytest.mark.parametrize("place", ["_pyav._engine.PyAVEngine.decode", "_scan.scan_uri.scan_segment"])
     def test_elsewhere(self, place: str, clip: GetClip, monkeypatch: pytest.MonkeyPatch) -> None:
         def none(*_: object, **__: object) -> None:
             raise MemoryError
@@ -97,7 +97,7 @@ class TestNoMemory:
 import json, resource
 from pathlib import Path
 from mediaref_ursa import LazyVideo, MediaRef, MediaRefError, batch_decode
-from mediaref_ursa._guarded_scan import scan_video
+from mediaref_ursa._scan.sandbox.parent import scan_video
 import mediaref_ursa._pyav._engine
 refs = [MediaRef({path!r}, t * 10**8) for t in range(8)]
 batch_decode(refs[:1])

@@ -28,9 +28,9 @@ from mediaref_ursa._core.errors import FrameIndexInvalidError, UnsupportedMediaE
 from mediaref_ursa._model.index_metadata import decode_metadata, encode_metadata
 from mediaref_ursa._model.segment import FULL, SPARSE, UNKNOWN, SegmentTable
 from mediaref_ursa._pyav import demux
-from mediaref_ursa._pyav._scan import scan_segment
 from mediaref_ursa._pyav.demuxed_packets import demuxed_packets
-from mediaref_ursa._scan_uri import scan_uri
+from mediaref_ursa._scan.scan_segment import scan_segment
+from mediaref_ursa._scan.scan_uri import scan_uri
 from mediaref_ursa.store import store_for
 
 pytestmark = pytest.mark.skipif(
@@ -248,8 +248,8 @@ def test_what_was_not_read_does_not_count(
 ) -> None:
     """The bytes of the media that a sparse scan leaves out may be any."""
     monkeypatch.setattr("mediaref_ursa._containers.range_file._BLOCK_BYTES", 4096)
-    monkeypatch.setattr("mediaref_ursa._pyav._heads.GAP_BYTES", 0)
-    monkeypatch.setattr("mediaref_ursa._pyav._heads.HEAD_BYTES", 512)
+    monkeypatch.setattr("mediaref_ursa._scan.packet_prefixes.GAP_BYTES", 0)
+    monkeypatch.setattr("mediaref_ursa._scan.packet_prefixes.HEAD_BYTES", 512)
     path = long_video(name)
     file = CountedFile(path.read_bytes())
     sparse = scan_segment(file.reader(), uri=str(path), full=False)
@@ -390,7 +390,7 @@ def test_parameter_sets_that_come_between(
 ) -> None:
     """Against ISO/IEC 14496-15; where one lies in a stretch that is read, all of the file is."""
     extra = b"\x68\x58\xf2\x3c\xb2\x2c"
-    monkeypatch.setattr("mediaref_ursa._pyav._sparse._STRETCHES_SHARE", 1)
+    monkeypatch.setattr("mediaref_ursa._scan.sparse._STRETCHES_SHARE", 1)
 
     def change(sample: Sample) -> tuple[bytes, bool]:
         return (length_prefixed(extra) if sample.number == 3 else b"") + sample.data, sample.is_keyframe

@@ -16,12 +16,12 @@ from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
-from mediaref_ursa._pyav._times import NO_PTS
 from mediaref_ursa._pyav.codec import decode_packets, open_context, use_one_thread
 from mediaref_ursa._pyav.convert import FrameConverter
 from mediaref_ursa._pyav.demux import open_video, packets
 from mediaref_ursa._pyav.errors import foreign_errors
 from mediaref_ursa._pyav.palettes import palette_of
+from mediaref_ursa._scan.missing_times import NO_PTS
 
 _PREDICTED = (int(PictureType.P), int(PictureType.B))
 

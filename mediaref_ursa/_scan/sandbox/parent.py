@@ -29,16 +29,16 @@ from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.errors import CorruptMediaError, LimitExceededError, MediaRefError, StoreError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
-from mediaref_ursa._failed_scans import failed_scans
 from mediaref_ursa._model.access import Access, IndexLimits
 from mediaref_ursa._model.damage import warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa._scan_child import bytes_of_packets, decode_table, receive, send
+from mediaref_ursa._scan.failed_scans import failed_scans
+from mediaref_ursa._scan.sandbox.child import bytes_of_packets, decode_table, receive, send
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._protocol import ReadsOneVersion
 
 with needs_extra("video"):
-    from mediaref_ursa._scan_uri import is_at_hand, scan_uri
+    from mediaref_ursa._scan.scan_uri import is_at_hand, scan_uri
 
 Ranges = Sequence[tuple[int, int]]
 
@@ -48,7 +48,7 @@ _MOST_SHOWN = 2000
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
-    "from mediaref_ursa._scan_child import serve; serve()"
+    "from mediaref_ursa._scan.sandbox.child import serve; serve()"
 )
 
 
@@ -318,7 +318,7 @@ class _Slots:
 
 def _import_path() -> list[str]:
     """Return where the child finds the very modules that this process has."""
-    own = str(Path(__file__).resolve().parents[1])
+    own = str(Path(__file__).resolve().parents[3])
     # Not from the working directory, which may be where strangers' files are.
     found = []
     for path in sys.path:

@@ -13,7 +13,7 @@ from mediaref_ursa.store import LocalStore, MemoryStore, ObjectInfo, ObjectStore
 from mediaref_ursa.store._protocol import ReadsOneVersion
 
 with needs_extra("video"):
-    from mediaref_ursa._pyav._scan import Progress, scan_segment
+    from mediaref_ursa._scan.scan_segment import Progress, scan_segment
 
 _REMOTE_BLOCKS_KEPT = 32  # of 1 MiB: what probing read, and a window that streams through the file
 _REMOTE_BLOCKS_AHEAD = 8
@@ -73,7 +73,7 @@ def scan_uri(
         max_pixels: The largest picture, width times height.
 
     Raises:
-        MediaRefError: As :func:`mediaref_ursa._pyav._scan.scan_segment`, and the store's errors.
+        MediaRefError: As :func:`mediaref_ursa._scan.scan_segment.scan_segment`, and the store's errors.
     """
     info = info or store.head(uri)
     with memory_limits(uri):

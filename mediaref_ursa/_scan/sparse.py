@@ -2,7 +2,7 @@
 
 The demuxer runs over a reader that answers zeros for the media: pts, durations, offsets and sizes come from
 the container alone. What a full scan reads from the packets is taken from the heads of those that the
-container flags (:mod:`mediaref_ursa._pyav._claims`), and held against a few stretches that are read whole.
+container flags (``_scan/sync_samples``), and held against a few stretches that are read whole.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from mediaref_ursa._containers.mp4 import Extents, media_extents
 from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import SegmentInfo
-from mediaref_ursa._pyav._claims import Claims, DeclinedError
-from mediaref_ursa._pyav._columns import Columns
-from mediaref_ursa._pyav._heads import PacketHeads, read_pieces
 from mediaref_ursa._pyav.demux import open_video, packets, refuse_changes
 from mediaref_ursa._pyav.palettes import palette_of
+from mediaref_ursa._scan.packet_collector import Columns
+from mediaref_ursa._scan.packet_prefixes import PacketHeads, read_pieces
+from mediaref_ursa._scan.sync_samples import Claims, DeclinedError
 
 Progress = Callable[[int, int], None]
 

@@ -143,7 +143,7 @@ def serve() -> None:
 def _answer(
     request: dict[str, Any], requests: BinaryIO, answers: BinaryIO
 ) -> tuple[dict[str, Any], list[bytes]]:
-    from mediaref_ursa._pyav._scan import scan_segment
+    from mediaref_ursa._scan.scan_segment import scan_segment
 
     _limit_this_process(float(request["max_seconds"]), int(request["max_memory_bytes"]))
 
@@ -180,7 +180,7 @@ class _PacketCount:
     """Counts packets by how often a scan tells of its progress."""
 
     def __init__(self, most: int) -> None:
-        from mediaref_ursa._pyav._scan import PROGRESS_EVERY_PACKETS
+        from mediaref_ursa._scan.scan_segment import PROGRESS_EVERY_PACKETS
 
         self._every, self._most = PROGRESS_EVERY_PACKETS, most
         self._calls, self._done_bytes = 0, 0

@@ -25,9 +25,13 @@ from mediaref_ursa._model.segment import (
     SegmentInfo,
     SegmentTable,
 )
-from mediaref_ursa._pyav._check import checked_by_decoding
-from mediaref_ursa._pyav._claims import DeclinedError
-from mediaref_ursa._pyav._columns import (
+from mediaref_ursa._pyav.alpha import AlphaCollector, has_unreadable_alpha
+from mediaref_ursa._pyav.demux import open_video, packets, refuse_changes
+from mediaref_ursa._pyav.palettes import PaletteCollector
+from mediaref_ursa._scan.decode_check import checked_by_decoding
+from mediaref_ursa._scan.exact_starts import exact_starts
+from mediaref_ursa._scan.missing_times import NO_PTS, frame_times
+from mediaref_ursa._scan.packet_collector import (
     Columns,
     segment_table,
     starts_of,
@@ -35,15 +39,11 @@ from mediaref_ursa._pyav._columns import (
     times_contradict_order,
     uncertain_head,
 )
-from mediaref_ursa._pyav._exact_starts import exact_starts
-from mediaref_ursa._pyav._probe import probe_segment
-from mediaref_ursa._pyav._sparse import sparse_columns
-from mediaref_ursa._pyav._ties import output_rank, tied_packets
-from mediaref_ursa._pyav._times import NO_PTS, frame_times
-from mediaref_ursa._pyav._trial import decode_order_trial, numbered_packets
-from mediaref_ursa._pyav.alpha import AlphaCollector, has_unreadable_alpha
-from mediaref_ursa._pyav.demux import open_video, packets, refuse_changes
-from mediaref_ursa._pyav.palettes import PaletteCollector
+from mediaref_ursa._scan.probe import probe_segment
+from mediaref_ursa._scan.sparse import sparse_columns
+from mediaref_ursa._scan.sync_samples import DeclinedError
+from mediaref_ursa._scan.ties import output_rank, tied_packets
+from mediaref_ursa._scan.trial_decode import decode_order_trial, numbered_packets
 
 Progress = Callable[[int, int], None]
 

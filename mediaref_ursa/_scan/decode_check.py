@@ -18,8 +18,8 @@ from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._model.damage import damage_before
 from mediaref_ursa._model.pixels import MAX_PIXELS
 from mediaref_ursa._model.segment import DECODED, EncodedPacket, SegmentTable
-from mediaref_ursa._pyav._trial import numbered_packets, pixel_crc
 from mediaref_ursa._pyav.decoder import Decoder, NumberedFrame
+from mediaref_ursa._scan.trial_decode import numbered_packets, pixel_crc
 
 _MAX_SEGMENTS = 1024
 _HELD_FRAMES = 24

@@ -12,8 +12,8 @@ from av.video.frame import VideoFrame
 from mediaref_ursa._core.errors import CorruptMediaError
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
-from mediaref_ursa._pyav._trial import PixelCrc, Trial
 from mediaref_ursa._pyav.codec import drain_context, feed_context, open_context
+from mediaref_ursa._scan.trial_decode import PixelCrc, Trial
 
 _MOST_OVERLAP_PACKETS = 32
 """After so many packets beside its successor, a decoder has given all that it ever will."""

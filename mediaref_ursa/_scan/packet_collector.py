@@ -17,9 +17,9 @@ from mediaref_ursa._bitstream import Inspector, Traits
 from mediaref_ursa._core.errors import CorruptMediaError
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import UNKNOWN, PacketTable, SegmentInfo, SegmentTable
-from mediaref_ursa._pyav._exact_starts import ExactStarts
-from mediaref_ursa._pyav._prefix_search import last_not_above
-from mediaref_ursa._pyav._times import NO_PTS
+from mediaref_ursa._scan.exact_starts import ExactStarts
+from mediaref_ursa._scan.missing_times import NO_PTS
+from mediaref_ursa._scan.prefix_search import last_not_above
 
 _INT64_MAX = int(np.iinfo(np.int64).max)
 _LARGEST_REORDER_DEPTH = 16

@@ -1,0 +1,6 @@
+"""Scanning: from the bytes of a video to its segment table."""
+
+from mediaref_ursa._core.extras import needs_extra
+
+with needs_extra("video"):
+    import av  # noqa: F401 - what is not installed is told here, for all modules
