@@ -21,7 +21,7 @@ from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._core.uris import is_local
 from mediaref_ursa._frame_rows import DecodedFrame, FrameRows, new_array
-from mediaref_ursa._images import load_image
+from mediaref_ursa._images.load import load_image
 from mediaref_ursa._model.access import OPTION_NAMES, TRUSTED, Access
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._plan.decode_plan import DecodePlan
@@ -35,8 +35,8 @@ from mediaref_ursa.store._local import place_of
 if TYPE_CHECKING:
     from mediaref_ursa._execute import Engine
     from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._images.pillow import PixelFormat
     from mediaref_ursa._model.segment import SegmentTable
-    from mediaref_ursa._pillow import PixelFormat
     from mediaref_ursa._sources import VideoSource
     from mediaref_ursa.store import ObjectStore
 

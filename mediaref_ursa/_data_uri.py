@@ -21,10 +21,8 @@ from mediaref_ursa._core.uris import (
     decode_data_payload,
     parse_data_uri,
 )
-from mediaref_ursa._images import check_is_image, decode_image
-from mediaref_ursa._keywords import refuse_unknown
-from mediaref_ursa._model.pixels import MAX_PIXELS
-from mediaref_ursa._pillow import (
+from mediaref_ursa._images.load import check_is_image, decode_image
+from mediaref_ursa._images.pillow import (
     Array,
     FileFormat,
     InputFormat,
@@ -35,6 +33,8 @@ from mediaref_ursa._pillow import (
     open_image,
     to_pil,
 )
+from mediaref_ursa._keywords import refuse_unknown
+from mediaref_ursa._model.pixels import MAX_PIXELS
 from mediaref_ursa.store import LocalStore
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from mediaref_ursa._data_uri import DataURI
-    from mediaref_ursa._pillow import Array, PixelFormat
+    from mediaref_ursa._images.pillow import Array, PixelFormat
 
 _INT64 = np.iinfo(np.int64)
 _SHOWN_CHARACTERS = 200
@@ -257,14 +257,14 @@ class MediaRef(BaseModel):
             raise TypeError("to_ndarray gives an array; for a tensor on a device, use batch_decode")
         if self.is_video:
             return self._frame(format, options)
-        from mediaref_ursa._images import load_image
+        from mediaref_ursa._images.load import load_image
 
         ours = {name: value for name, value in options.items() if name not in _VIDEO_OPTIONS}
         access = Access.taken_from(ours)
         return load_image(self.uri, format, access=access, **ours)
 
     def _frame(self, format: PixelFormat, options: dict[str, Any]) -> Array:
-        from mediaref_ursa._pillow import check_pixel_format
+        from mediaref_ursa._images.pillow import check_pixel_format
 
         colorspace = _COLORSPACES[check_pixel_format(format)]
         with needs_extra("video"):
@@ -278,7 +278,7 @@ class MediaRef(BaseModel):
 
         Takes the options of :meth:`to_ndarray` and raises what it raises.
         """
-        from mediaref_ursa._pillow import check_pil_format, to_pil
+        from mediaref_ursa._images.pillow import check_pil_format, to_pil
 
         return to_pil(self.to_ndarray(check_pil_format(format), **options))
 

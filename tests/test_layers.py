@@ -45,7 +45,6 @@ FOLDERS = (
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
 MOVING = {
-    "_pillow": "_images",
     "_media_ref": "_references",
     "_data_uri": "_references",
     "_arrow": "_references",

@@ -33,7 +33,7 @@ from mediaref_ursa import (
     StoreError,
     UnsupportedMediaError,
 )
-from mediaref_ursa._images import load_image
+from mediaref_ursa._images.load import load_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 EMBEDDED = DataURI.from_image(RGB).uri

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from mediaref_ursa import CorruptMediaError, LimitExceededError, MediaRefError, UnsupportedMediaError
-from mediaref_ursa import _pillow as pillow
+from mediaref_ursa._images import pillow
 
 pytestmark = pytest.mark.filterwarnings("ignore::mediaref_ursa.BitDepthWarning")
 

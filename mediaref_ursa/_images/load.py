@@ -7,9 +7,16 @@ from typing import Any
 
 from mediaref_ursa._core.errors import InvalidReferenceError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._core.uris import decode_data_payload, is_data, parse_data_uri
+from mediaref_ursa._images.pillow import (
+    Array,
+    PixelFormat,
+    check_pixel_format,
+    open_image,
+    resize_array,
+    to_array,
+)
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._model.pixels import MAX_PIXELS, whole_pixels
-from mediaref_ursa._pillow import Array, PixelFormat, check_pixel_format, open_image, resize_array, to_array
 from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._local import place_of
 from mediaref_ursa.store._open import open_store

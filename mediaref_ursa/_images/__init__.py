@@ -1,0 +1,1 @@
+"""Images: read, checked and decoded with Pillow."""
