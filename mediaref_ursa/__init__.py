@@ -46,20 +46,20 @@ if TYPE_CHECKING:
         UnsupportedMediaError,
     )
     from mediaref_ursa._core.seconds import pts_ns_from_seconds
-    from mediaref_ursa._data_uri import DataURI
     from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._lazy_video import LazyVideo
-    from mediaref_ursa._media_ref import MediaRef
     from mediaref_ursa._model.access import IndexLimits
     from mediaref_ursa._plan.decode_plan import DecodePlan
     from mediaref_ursa._plan.reads import FetchOptions
+    from mediaref_ursa._references.data_uri import DataURI
+    from mediaref_ursa._references.media_ref import MediaRef
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "_model.access": ("IndexLimits",),
     "_batch": ("DecodedBatch", "batch_decode", "cleanup_cache", "plan_decode"),
-    "_data_uri": ("DataURI",),
+    "_references.data_uri": ("DataURI",),
     "_core.errors": (
         "BitDepthWarning",
         "CacheDirectoryWarning",
@@ -88,7 +88,7 @@ _HOMES = {
     "_frame_index": ("LanceFrameIndex",),
     "_build_index": ("write_frame_index",),
     "_lazy_video": ("LazyVideo",),
-    "_media_ref": ("MediaRef",),
+    "_references.media_ref": ("MediaRef",),
     "_core.counters": ("Counters", "counters", "counting"),
     "_plan.decode_plan": ("DecodePlan",),
     "_plan.reads": ("FetchOptions",),

@@ -28,7 +28,7 @@ from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.reads import FetchOptions
 from mediaref_ursa._plan.resolve import outside_error, resolve
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
-from mediaref_ursa._references import ReferenceColumns, reference_columns
+from mediaref_ursa._references.columns import ReferenceColumns, reference_columns
 from mediaref_ursa.store._download.retry import stopped_by
 from mediaref_ursa.store._local import place_of
 

@@ -24,9 +24,9 @@ from mediaref_ursa._demo_pictures import Tile, write_contact_sheet, write_counte
 from mediaref_ursa._found_index import FRESH, STALE
 from mediaref_ursa._frame_index import LanceFrameIndex
 from mediaref_ursa._index_state import find_index, require_index_place
-from mediaref_ursa._media_ref import MediaRef
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan.resolve import segment_offsets_ns
+from mediaref_ursa._references.media_ref import MediaRef
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.table import from_arrow, to_arrow
 

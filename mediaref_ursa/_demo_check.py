@@ -19,8 +19,8 @@ import numpy.typing as npt
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS, Int64Array
-from mediaref_ursa._media_ref import MediaRef
 from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._references.media_ref import MediaRef
 from mediaref_ursa._scan.scan_uri import reader_of
 from mediaref_ursa.store import store_for
 

@@ -35,7 +35,7 @@ from mediaref_ursa._recording import (
     segment_places,
     video_place,
 )
-from mediaref_ursa._references import reference_columns
+from mediaref_ursa._references.columns import reference_columns
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
@@ -48,7 +48,7 @@ with needs_extra("video"):
 if TYPE_CHECKING:
     from temporaldata import IrregularTimeSeries
 
-    from mediaref_ursa._media_ref import MediaRef
+    from mediaref_ursa._references.media_ref import MediaRef
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -365,7 +365,7 @@ class LazyVideo(VideoSeries):
 
         References name the files that hold the frames: those of the segments.
         """
-        from mediaref_ursa._media_ref import trusted_refs
+        from mediaref_ursa._references.media_ref import trusted_refs
 
         uris, pts_ns = self._recording.references(self.frame_indices)
         return trusted_refs(uris, pts_ns.tolist())

@@ -141,7 +141,7 @@ def to_arrow(rows: Sequence[ModalityRow]) -> pa.Table:
     with needs_extra("video"):
         import pyarrow as pa
 
-        import mediaref_ursa._arrow  # noqa: F401 - makes pyarrow's first conversion
+        import mediaref_ursa._references.arrow  # noqa: F401 - makes pyarrow's first conversion
     schema = pa.schema(
         [
             pa.field("name", pa.string(), nullable=False),

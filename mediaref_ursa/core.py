@@ -1,5 +1,5 @@
 """References, in the module where MediaRef has them: the same names as those of the package."""
 
-from mediaref_ursa._media_ref import MediaRef
+from mediaref_ursa._references.media_ref import MediaRef
 
 __all__ = ["MediaRef"]

@@ -1,5 +1,5 @@
 """Data URIs, in the module where MediaRef has them: the same names as those of the package."""
 
-from mediaref_ursa._data_uri import DataURI
+from mediaref_ursa._references.data_uri import DataURI
 
 __all__ = ["DataURI"]

@@ -13,8 +13,8 @@ from pydantic_core import from_json
 
 from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.extras import needs_extra
-from mediaref_ursa._media_ref import MediaRef, trusted_refs
-from mediaref_ursa._references import column_of_table, is_table_of_arrow
+from mediaref_ursa._references.columns import column_of_table, is_table_of_arrow
+from mediaref_ursa._references.media_ref import MediaRef, trusted_refs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,7 @@ def to_arrow(refs: Iterable[MediaRef]) -> pa.StructArray:
     [{'uri': 'a.mp4', 'pts_ns': 5}, {'uri': 'b.png', 'pts_ns': None}]
     """
     with needs_extra("video"):
-        from mediaref_ursa._arrow import refs_to_struct_array
+        from mediaref_ursa._references.arrow import refs_to_struct_array
     refs = refs if isinstance(refs, list | tuple) else list(refs)
     strangers = {type(ref).__name__ for ref in refs if not isinstance(ref, MediaRef)}
     if strangers:
@@ -66,7 +66,7 @@ def from_arrow(array: pa.Array | pa.ChunkedArray | pa.Table) -> list[MediaRef]:
     [MediaRef(uri='a.mp4', pts_ns=5)]
     """
     with needs_extra("video"):
-        from mediaref_ursa._arrow import is_string_array, strings_of, struct_array_to_columns
+        from mediaref_ursa._references.arrow import is_string_array, strings_of, struct_array_to_columns
     if is_table_of_arrow(array):
         array = column_of_table(array)
     if is_string_array(array):

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from mediaref_ursa import InvalidReferenceError, LimitExceededError, MediaRef, _arrow
-from mediaref_ursa._arrow import STRUCT_TYPE, refs_to_struct_array, struct_array_to_columns
+from mediaref_ursa import InvalidReferenceError, LimitExceededError, MediaRef
+from mediaref_ursa._references import arrow
+from mediaref_ursa._references.arrow import STRUCT_TYPE, refs_to_struct_array, struct_array_to_columns
 from mediaref_ursa.table import from_arrow, to_arrow
 
 REFS = [
@@ -223,7 +224,7 @@ class TestBadReferences:
 
     def test_more_text_than_one_array_holds(self, monkeypatch: pytest.MonkeyPatch) -> None:
         real = pa.array
-        monkeypatch.setattr(_arrow.pa, "array", lambda values, type: pa.chunked_array([real(values, type)]))
+        monkeypatch.setattr(arrow.pa, "array", lambda values, type: pa.chunked_array([real(values, type)]))
         with pytest.raises(LimitExceededError, match="2 GiB"):
             refs_to_struct_array(["a"], [1])
 

@@ -45,10 +45,6 @@ FOLDERS = (
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
 MOVING = {
-    "_media_ref": "_references",
-    "_data_uri": "_references",
-    "_arrow": "_references",
-    "_keywords": "_references",
     "_frame_index": "_index",
     "_build_index": "_index",
     "_index_place": "_index",
@@ -94,7 +90,7 @@ MOVING = {
 """Modules that are on their way to the folder that they belong to."""
 
 RANK_OF = {name: rank for rank, name in enumerate(FOLDERS)}
-UPWARDS = frozenset({("mediaref_ursa._media_ref", "_batch")})
+UPWARDS = frozenset({("mediaref_ursa._references.media_ref", "_batch")})
 """``MediaRef.to_ndarray`` decodes, which it imports when it is called."""
 
 PURE = frozenset({"_core", "layout", "_bitstream", "_model", "_containers", "_plan"})

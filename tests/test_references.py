@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mediaref_ursa import DataURI, InvalidReferenceError, MediaRef
-from mediaref_ursa._references import ReferenceColumns, reference_columns
+from mediaref_ursa._references.columns import ReferenceColumns, reference_columns
 from mediaref_ursa.table import from_arrow
 
 PAIRS = [("a.mp4", 5), ("b.png", None), ("a.mp4", -7), ("c.mp4", 0), ("b.png", None), ("a.mp4", 5)]

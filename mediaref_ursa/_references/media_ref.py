@@ -32,16 +32,16 @@ from mediaref_ursa._core.uris import (
     local_path,
     scheme_of,
 )
-from mediaref_ursa._keywords import refuse_unknown
 from mediaref_ursa._model.access import Access
+from mediaref_ursa._references.keywords import refuse_unknown
 from mediaref_ursa.store import store_for
 from mediaref_ursa.store._local import place_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mediaref_ursa._data_uri import DataURI
     from mediaref_ursa._images.pillow import Array, PixelFormat
+    from mediaref_ursa._references.data_uri import DataURI
 
 _INT64 = np.iinfo(np.int64)
 _SHOWN_CHARACTERS = 200
@@ -77,7 +77,7 @@ def _uri_text(value: object) -> str:
 
 def _text_of(value: object) -> object:
     module = sys.modules.get(
-        "mediaref_ursa._data_uri"
+        "mediaref_ursa._references.data_uri"
     )  # where it was never loaded, this is none of its values
     if module is not None and isinstance(value, module.DataURI):
         return value.uri

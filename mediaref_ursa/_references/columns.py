@@ -59,7 +59,7 @@ def reference_columns(refs: Any) -> ReferenceColumns:
     if is_table_of_arrow(refs):
         refs = column_of_table(refs)
     if _is_arrow(refs) and hasattr(refs, "type") and not hasattr(refs, "as_py"):
-        from mediaref_ursa._arrow import struct_array_to_columns
+        from mediaref_ursa._references.arrow import struct_array_to_columns
 
         return ReferenceColumns(*struct_array_to_columns(refs))
     if hasattr(refs, "itertuples") and hasattr(refs, "columns"):
@@ -105,7 +105,7 @@ def column_of_table(table: Any) -> Any:
     Raises:
         InvalidReferenceError: No column of it holds references, or several do.
     """
-    from mediaref_ursa._arrow import reference_columns_in, rows_as_structs, table_of
+    from mediaref_ursa._references.arrow import reference_columns_in, rows_as_structs, table_of
 
     table = table_of(table)
     found = reference_columns_in(table)

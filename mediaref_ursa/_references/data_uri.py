@@ -33,8 +33,8 @@ from mediaref_ursa._images.pillow import (
     open_image,
     to_pil,
 )
-from mediaref_ursa._keywords import refuse_unknown
 from mediaref_ursa._model.pixels import MAX_PIXELS
+from mediaref_ursa._references.keywords import refuse_unknown
 from mediaref_ursa.store import LocalStore
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""References and data URIs, and how tables hold them."""
