@@ -18,7 +18,6 @@ from mediaref_ursa._core.extras import has_extra as _has_extra
 
 if TYPE_CHECKING:
     from mediaref_ursa._batch import DecodedBatch, batch_decode, cleanup_cache, plan_decode
-    from mediaref_ursa._build_index import write_frame_index
     from mediaref_ursa._core.counters import Counters, counters, counting
     from mediaref_ursa._core.errors import (
         BitDepthWarning,
@@ -46,7 +45,8 @@ if TYPE_CHECKING:
         UnsupportedMediaError,
     )
     from mediaref_ursa._core.seconds import pts_ns_from_seconds
-    from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._index.build import write_frame_index
+    from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._lazy_video import LazyVideo
     from mediaref_ursa._model.access import IndexLimits
     from mediaref_ursa._plan.decode_plan import DecodePlan
@@ -85,8 +85,8 @@ _HOMES = {
         "StoreError",
         "UnsupportedMediaError",
     ),
-    "_frame_index": ("LanceFrameIndex",),
-    "_build_index": ("write_frame_index",),
+    "_index.frame_index": ("LanceFrameIndex",),
+    "_index.build": ("write_frame_index",),
     "_lazy_video": ("LazyVideo",),
     "_references.media_ref": ("MediaRef",),
     "_core.counters": ("Counters", "counters", "counting"),
@@ -95,7 +95,7 @@ _HOMES = {
     "_core.seconds": ("pts_ns_from_seconds",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_NEED_VIDEO = frozenset({"_build_index", "_frame_index", "_lazy_video"})
+_NEED_VIDEO = frozenset({"_index.build", "_index.frame_index", "_lazy_video"})
 
 __all__ = [
     "BitDepthWarning",

@@ -229,7 +229,7 @@ def cleanup_cache() -> None:
         ("mediaref_ursa._sources", "forget_sources"),
         ("mediaref_ursa.store._open", "forget_stores"),
         ("mediaref_ursa.store._http.sessions", "close_idle_sessions"),
-        ("mediaref_ursa._lance_calls", "stop_helper"),
+        ("mediaref_ursa._index.lance_calls", "stop_helper"),
     ):
         if module in sys.modules:  # what was never loaded holds nothing
             getattr(sys.modules[module], forget)()

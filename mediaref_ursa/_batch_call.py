@@ -34,8 +34,8 @@ from mediaref_ursa.store._local import place_of
 
 if TYPE_CHECKING:
     from mediaref_ursa._execute import Engine
-    from mediaref_ursa._frame_index import LanceFrameIndex
     from mediaref_ursa._images.pillow import PixelFormat
+    from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._model.segment import SegmentTable
     from mediaref_ursa._sources import VideoSource
     from mediaref_ursa.store import ObjectStore
@@ -401,7 +401,7 @@ class Batch:
         if isinstance(given, Mapping):
             given = given.get(uri, given.get(place))
         if isinstance(given, (str, os.PathLike)):
-            from mediaref_ursa._frame_index import LanceFrameIndex
+            from mediaref_ursa._index.frame_index import LanceFrameIndex
 
             return LanceFrameIndex.open(
                 given, storage_options=self.options.storage_options, access=self.options.access

@@ -19,7 +19,7 @@ from mediaref_ursa._cli_index import index
 from mediaref_ursa._core.errors import MediaRefError, MissingExtraError
 
 if TYPE_CHECKING:
-    from mediaref_ursa._inspect import VideoReport
+    from mediaref_ursa._index.report import VideoReport
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -99,9 +99,9 @@ def inspect(ctx: click.Context, videos: tuple[str, ...], as_json: bool) -> None:
 
 
 def _report(video: str) -> VideoReport:
-    from mediaref_ursa._build_index import scan_frame_index
-    from mediaref_ursa._index_state import find_index
-    from mediaref_ursa._inspect import report_on
+    from mediaref_ursa._index.build import scan_frame_index
+    from mediaref_ursa._index.report import report_on
+    from mediaref_ursa._index.state import find_index
 
     found = find_index(video)
     tables = found.tables

@@ -22,7 +22,7 @@ from mediaref_ursa._core.wording import counted
 from mediaref_ursa.layout import lance_frame_index_uri
 
 if TYPE_CHECKING:
-    from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa.store._glob import Listed
 
 _JOBS = min(4, os.cpu_count() or 1)
@@ -146,7 +146,7 @@ def _index_all(
     listed: Sequence[Listed], wanted: _Wanted, jobs: int, failures: list[MediaRefError], lossy: list[str]
 ) -> None:
     """Index videos on threads; say of each, in their order, what was done, and note what is lost."""
-    import mediaref_ursa._build_index  # noqa: F401 - what is not installed is told once, here
+    import mediaref_ursa._index.build  # noqa: F401 - what is not installed is told once, here
 
     progress = _Progress(listed)
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="mediaref-index")
@@ -205,9 +205,9 @@ class _Indexed:
 
 def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]) -> _Indexed:
     """Write the index of one video, unless one that is of use stands there; say what was done."""
-    from mediaref_ursa._build_index import write_frame_index
-    from mediaref_ursa._found_index import BASE_COLUMNS, FRESH, NO_INDEX
-    from mediaref_ursa._index_state import find_index
+    from mediaref_ursa._index.build import write_frame_index
+    from mediaref_ursa._index.found import BASE_COLUMNS, FRESH, NO_INDEX
+    from mediaref_ursa._index.state import find_index
 
     found = find_index(video, wanted.index_dir)
     began = time.perf_counter()

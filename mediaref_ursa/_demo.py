@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._batch import batch_decode, plan_decode
-from mediaref_ursa._build_index import scan_frame_index, write_frame_index
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
@@ -21,9 +20,10 @@ from mediaref_ursa._core.uris import is_local, local_path
 from mediaref_ursa._core.wording import counted
 from mediaref_ursa._demo_check import Check, Wanted, WrongFrame, check_frames
 from mediaref_ursa._demo_pictures import Tile, write_contact_sheet, write_counter_clip
-from mediaref_ursa._found_index import FRESH, STALE
-from mediaref_ursa._frame_index import LanceFrameIndex
-from mediaref_ursa._index_state import find_index, require_index_place
+from mediaref_ursa._index.build import scan_frame_index, write_frame_index
+from mediaref_ursa._index.found import FRESH, STALE
+from mediaref_ursa._index.frame_index import LanceFrameIndex
+from mediaref_ursa._index.state import find_index, require_index_place
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan.resolve import segment_offsets_ns
 from mediaref_ursa._references.media_ref import MediaRef

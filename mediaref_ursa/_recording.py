@@ -28,7 +28,7 @@ from mediaref_ursa.store._local import place_of
 from mediaref_ursa.store._open import open_store
 
 with needs_extra("video"):
-    from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._sources import (
         VideoSource,
         check_segment,

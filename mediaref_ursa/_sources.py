@@ -30,7 +30,7 @@ from mediaref_ursa._core.process_state import register_at_fork
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.reentrancy import LongLock, ShortLock, refuse_amid_change
 from mediaref_ursa._core.uris import absolute_place, is_local, is_remote, local_path, scheme_of
-from mediaref_ursa._frame_index import LanceFrameIndex
+from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._model.alpha import table_with_alpha
 from mediaref_ursa._model.segment import ALPHA_UNKNOWN, SegmentInfo, SegmentTable

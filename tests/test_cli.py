@@ -22,8 +22,8 @@ from _tables import packet_table
 
 import mediaref_ursa
 from mediaref_ursa import LanceFrameIndex, batch_decode, write_frame_index
-from mediaref_ursa._build_index import scan_frame_index
-from mediaref_ursa._lance import BASE_COLUMNS, SCHEMA, write_index
+from mediaref_ursa._index.build import scan_frame_index
+from mediaref_ursa._index.lance_table import BASE_COLUMNS, SCHEMA, write_index
 from mediaref_ursa._model.index_metadata import METADATA_KEY, encode_metadata
 
 GetClip = Callable[[str], Clip]
@@ -120,7 +120,7 @@ def test_ctrl_c_ends_without_a_traceback(
             raise KeyboardInterrupt
         return write_frame_index(uri, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("mediaref_ursa._build_index.write_frame_index", interrupted)
+    monkeypatch.setattr("mediaref_ursa._index.build.write_frame_index", interrupted)
     result = run("index", video, text, other)
     assert result.exit_code == 130
     assert result.stdout.startswith(f"{video}: written")

@@ -23,8 +23,8 @@ from _media import Clip
 from _s3 import ACCESS_KEY, SECRET_KEY, Bucket, new_bucket
 
 from mediaref_ursa import LanceFrameIndex, write_frame_index
-from mediaref_ursa._build_index import scan_frame_index
-from mediaref_ursa._lance import BASE_COLUMNS
+from mediaref_ursa._index.build import scan_frame_index
+from mediaref_ursa._index.lance_table import BASE_COLUMNS
 
 GetClip = Callable[[str], Clip]
 

@@ -18,8 +18,8 @@ from _oracle import linear_frames
 from _special_clips import VP8, x264
 
 from mediaref_ursa import DamagedMediaWarning, MediaRef, batch_decode, cleanup_cache, write_frame_index
-from mediaref_ursa._build_index import scan_frame_index
 from mediaref_ursa._core.media_warnings import forget_warnings
+from mediaref_ursa._index.build import scan_frame_index
 
 GetClip = Callable[[str], Clip]
 

@@ -31,7 +31,7 @@ from mediaref_ursa import (
     write_frame_index,
 )
 from mediaref_ursa._bitstream import Traits, inspector_for
-from mediaref_ursa._build_index import scan_frame_index
+from mediaref_ursa._index.build import scan_frame_index
 from mediaref_ursa._model.damage import damaged_frames
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 

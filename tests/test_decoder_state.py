@@ -335,7 +335,7 @@ def test_an_index_of_an_earlier_version_is_not_believed(
     with monkeypatch.context() as patch:  # as an earlier version wrote it
         encode_metadata = index_metadata.encode_metadata
         patch.setattr(
-            "mediaref_ursa._lance.encode_metadata",
+            "mediaref_ursa._index.lance_table.encode_metadata",
             lambda tables, uri: (
                 encode_metadata(tables, uri)
                 .replace('"reader_version": 2', '"reader_version": 1')

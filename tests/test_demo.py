@@ -19,7 +19,6 @@ from av.video.frame import PictureType
 from PIL import Image
 
 from mediaref_ursa import CorruptMediaError, FrameIndexExistsError, MediaRef, write_frame_index
-from mediaref_ursa._build_index import scan_frame_index
 from mediaref_ursa._demo import (
     RANDOM_FRAMES,
     REFERENCES,
@@ -33,7 +32,8 @@ from mediaref_ursa._demo import (
 )
 from mediaref_ursa._demo_check import Wanted, check_frames, linear_frames_at
 from mediaref_ursa._demo_pictures import Tile, write_contact_sheet, write_counter_clip
-from mediaref_ursa._lance import write_index
+from mediaref_ursa._index.build import scan_frame_index
+from mediaref_ursa._index.lance_table import write_index
 from mediaref_ursa._model.segment import SegmentTable
 
 GetClip = Callable[[str], Clip]

@@ -20,7 +20,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mediaref_ursa
-from mediaref_ursa import _lance_calls
 from mediaref_ursa._core import errors
 from mediaref_ursa._core.errors import (
     CorruptMediaError,
@@ -33,7 +32,8 @@ from mediaref_ursa._core.errors import (
 )
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._lance import _lance_errors
+from mediaref_ursa._index import lance_calls
+from mediaref_ursa._index.lance_table import _lance_errors
 from mediaref_ursa._pyav.errors import foreign_errors
 
 BUILTINS = {
@@ -229,8 +229,8 @@ def lance_call(doing: str, *, uri: str) -> Iterator[None]:
         raise raised[0]
 
     with pytest.MonkeyPatch.context() as patch, _lance_errors(doing, uri):
-        patch.setitem(_lance_calls._PERFORM, "raise", perform)
-        _lance_calls._perform({"do": "raise", "options": {}}, None)
+        patch.setitem(lance_calls._PERFORM, "raise", perform)
+        lance_calls._perform({"do": "raise", "options": {}}, None)
 
 
 @pytest.mark.parametrize("library", [foreign_errors, lance_call])
@@ -281,7 +281,7 @@ def test_what_comes_of_strange_columns_arrives_in_the_tree(error: Exception) -> 
 
 def test_what_lance_really_raises_for_a_missing_table_means_missing(tmp_path: Path) -> None:
     with pytest.raises(FrameIndexMissingError), _lance_errors("open it", "a.lance"):
-        _lance_calls.describe(str(tmp_path / "none.lance"), {})
+        lance_calls.describe(str(tmp_path / "none.lance"), {})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from _media import Clip
 from _oracle import linear_frames
 
 from mediaref_ursa import MediaRef, batch_decode
-from mediaref_ursa._build_index import scan_frame_index
+from mediaref_ursa._index.build import scan_frame_index
 from mediaref_ursa._pyav import codec, demux
 from mediaref_ursa._scan import exact_starts, trial_decode
 from mediaref_ursa._scan.prefix_search import last_not_above

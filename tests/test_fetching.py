@@ -31,7 +31,7 @@ from mediaref_ursa import (
 from mediaref_ursa._cache.settings import SegmentCache
 from mediaref_ursa._core.byte_ranges import merge_ranges
 from mediaref_ursa._core.wording import counted
-from mediaref_ursa._frame_index import LanceFrameIndex
+from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._plan.runs import Run
 from mediaref_ursa._plan.tasks import Begun, Step
 from mediaref_ursa.store import MemoryStore, ObjectInfo
@@ -96,7 +96,7 @@ def data(path: Path) -> bytes:
 @pytest.fixture
 def index(data: bytes, tmp_path: Path) -> LanceFrameIndex:
     """The index of the object, with its entity tag."""
-    from mediaref_ursa._build_index import scan_frame_index
+    from mediaref_ursa._index.build import scan_frame_index
 
     return scan_frame_index(URI, store=FarStore(data))
 
@@ -227,7 +227,7 @@ class ExchangedStore(FarStore):
 def test_one_call_never_gives_frames_of_two_versions(
     after: int, quota_bytes: int, path: Path, data: bytes, clip: GetClip, tmp_path: Path
 ) -> None:
-    from mediaref_ursa._build_index import scan_frame_index
+    from mediaref_ursa._index.build import scan_frame_index
 
     other = clip("h264_idr_mp4").path
     refs, expected = references(other, range(0, 48, 4))

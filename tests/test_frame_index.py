@@ -32,7 +32,7 @@ from mediaref_ursa import (
     batch_decode,
     write_frame_index,
 )
-from mediaref_ursa._lance import SCHEMA
+from mediaref_ursa._index.lance_table import SCHEMA
 
 GetClip = Callable[[str], Clip]
 

@@ -287,7 +287,7 @@ class TestFilesThatAreNone:
             refused(video, "damaged")
 
     def test_very_many_versions(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("mediaref_ursa._lance_files._MAX_NAMES", 20)
+        monkeypatch.setattr("mediaref_ursa._index.lance_files._MAX_NAMES", 20)
         for number in range(30):
             (table_of(video) / "_versions" / f"{number}.junk").touch()
         refused(video, "damaged.*more than 20 versions")
@@ -355,7 +355,7 @@ class TestDamagedManifests:
         refused(video, "fragments")
 
     def test_parts_without_number(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("mediaref_ursa._lance_manifest._MAX_PARTS", 1000)
+        monkeypatch.setattr("mediaref_ursa._index.lance_manifest._MAX_PARTS", 1000)
         change_manifest(table_of(video), lambda fields: [*fields, *[(19, b"")] * 1000])
         refused(video, "more than 1000 parts")
 
@@ -421,7 +421,7 @@ class TestMoreRowsThanTheFileHolds:
     def test_base_columns(self, untrusted: bool, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         rewritten(video, lambda _: base_rows(4_000_000))
         monkeypatch.setattr(
-            "mediaref_ursa._lance.read",
+            "mediaref_ursa._index.lance_table.read",
             lambda *_, **__: pytest.fail("rows were read before they were counted"),
         )
         with pytest.raises(LimitExceededError, match="4000000"):
@@ -449,7 +449,7 @@ class TestMoreRowsThanTheFileHolds:
             video, lambda rows: with_hidden(rows, 3_000_000), packets=frames + 3_000_000, columns_crc32=None
         )
         monkeypatch.setattr(
-            "mediaref_ursa._lance.read",
+            "mediaref_ursa._index.lance_table.read",
             lambda *_, **__: pytest.fail("rows were read before they were counted"),
         )
         with pytest.raises(LimitExceededError, match=str(frames + 3_000_000)):
@@ -475,7 +475,7 @@ class TestMoreRowsThanTheFileHolds:
         )
         read: list[object] = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("mediaref_ursa._lance.read", lambda *_, **__: read.append(1))
+            patch.setattr("mediaref_ursa._index.lance_table.read", lambda *_, **__: read.append(1))
             assert batch_decode([MediaRef(str(video), 0)])[0].shape  # stale, so that it is scanned
         assert read == []
 
@@ -568,7 +568,7 @@ class TestTheProcessThatReads:
             LanceFrameIndex.open(str(video), access=access)
 
     def test_is_asked_again_where_it_was_killed(self, video: Path) -> None:
-        from mediaref_ursa._lance_process import guarded_helpers
+        from mediaref_ursa._index.lance_process import guarded_helpers
 
         LanceFrameIndex.open(str(video), access=UNTRUSTED).timestamps()
         for _, helper in guarded_helpers._idle:
@@ -577,7 +577,7 @@ class TestTheProcessThatReads:
         LanceFrameIndex.open(str(video), access=UNTRUSTED).timestamps()
 
     def test_knows_no_credentials(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from mediaref_ursa._lance_process import guarded_helpers
+        from mediaref_ursa._index.lance_process import guarded_helpers
 
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
         LanceFrameIndex.open(str(video), access=UNTRUSTED)

@@ -30,8 +30,8 @@ from mediaref_ursa import (
     cleanup_cache,
     write_frame_index,
 )
-from mediaref_ursa._index_place import index_folder
-from mediaref_ursa._lance_calls import LanceCallError
+from mediaref_ursa._index.lance_calls import LanceCallError
+from mediaref_ursa._index.location import index_folder
 from mediaref_ursa.layout import frame_index_name
 from mediaref_ursa.store import MemoryStore
 
@@ -247,7 +247,7 @@ def test_emptying_the_segment_cache_keeps_indexes(server: ObjectServer, cache: P
 
 def test_beside_a_read_only_file(video: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("mediaref_ursa._lance.os.access", lambda path, mode: path != video.parent)
+        patch.setattr("mediaref_ursa._index.lance_table.os.access", lambda path, mode: path != video.parent)
         written = write_frame_index(video)
     assert written.place is not None
     assert Path(written.place).parent == cache / "frame_indexes"
@@ -264,16 +264,16 @@ def test_beside_a_read_only_file(video: Path, cache: Path, monkeypatch: pytest.M
 def test_what_lance_says_of_a_read_only_place(
     reason: str, video: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mediaref_ursa import _lance
+    from mediaref_ursa._index import lance_table
 
-    write = _lance.write
+    write = lance_table.write
 
     def refuse(place: str, *arguments: object, **options: object) -> None:
         if place.startswith(str(video)):
             raise LanceCallError(f"LanceError(IO): {reason}")
         write(place, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_lance, "write", refuse)
+    monkeypatch.setattr(lance_table, "write", refuse)
     assert write_frame_index(video).place != f"{video}.lance"
     assert len(LanceFrameIndex.open(video)) == 48
 
@@ -282,7 +282,7 @@ def test_one_beside_the_video_is_found_first(
     video: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("mediaref_ursa._lance.os.access", lambda path, mode: path != video.parent)
+        patch.setattr("mediaref_ursa._index.lance_table.os.access", lambda path, mode: path != video.parent)
         elsewhere = write_frame_index(video).place
     beside = write_frame_index(video).place
     assert LanceFrameIndex.open(video).place == beside == f"{video}.lance"

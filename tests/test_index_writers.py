@@ -12,7 +12,7 @@ import pytest
 from _media import Clip
 
 from mediaref_ursa import LanceFrameIndex, StoreError, write_frame_index
-from mediaref_ursa._folder_lock import FolderLock
+from mediaref_ursa._index.folder_lock import FolderLock
 
 GetClip = Callable[[str], Clip]
 
@@ -98,7 +98,7 @@ def test_a_damaged_one_that_cannot_be_set_aside(video: Path, monkeypatch: pytest
 
 
 def write_aside(video: Path) -> Path:
-    from mediaref_ursa._lance import _room_for
+    from mediaref_ursa._index.lance_table import _room_for
 
     with _room_for(f"{video}.lance"):
         return video
@@ -122,7 +122,7 @@ class TestFolderLock:
         assert order == ["alone"] * 4
 
     def test_it_is_waited_for_only_so_long(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("mediaref_ursa._folder_lock._WAIT_SECONDS", 0.05)
+        monkeypatch.setattr("mediaref_ursa._index.folder_lock._WAIT_SECONDS", 0.05)
         order: list[str] = []
         with FolderLock(tmp_path):
             alone(tmp_path, order)

@@ -17,9 +17,9 @@ from _tables import PATIENT, FakeStream, packet_table, segment_table, streams
 from hypothesis import given
 
 from mediaref_ursa import CorruptMediaError, plan_decode
-from mediaref_ursa._build_index import scan_frame_index
-from mediaref_ursa._found_index import FRESH, NO_INDEX
-from mediaref_ursa._inspect import (
+from mediaref_ursa._index.build import scan_frame_index
+from mediaref_ursa._index.found import FRESH, NO_INDEX
+from mediaref_ursa._index.report import (
     VideoReport,
     gop_lengths,
     packets_for_each_frame,

@@ -45,20 +45,6 @@ FOLDERS = (
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
 MOVING = {
-    "_frame_index": "_index",
-    "_build_index": "_index",
-    "_index_place": "_index",
-    "_index_writing": "_index",
-    "_lance": "_index",
-    "_lance_calls": "_index",
-    "_lance_process": "_index",
-    "_lance_files": "_index",
-    "_lance_manifest": "_index",
-    "_lance_rows": "_index",
-    "_found_index": "_index",
-    "_index_state": "_index",
-    "_inspect": "_index",
-    "_folder_lock": "_index",
     "_sources": "_video",
     "_recording": "_video",
     "_execute": "_decode",
@@ -254,7 +240,7 @@ def test_the_reader_of_imports_sees_what_it_should(tmp_path: Path, monkeypatch: 
         "import av\n"
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    from PIL import Image\nelse:\n    import requests\n"
-        "def function():\n    with open('x'):\n        from mediaref_ursa._lance import write_index\n",
+        "def function():\n    with open('x'):\n        from mediaref_ursa._index.lance_table import write_index\n",
         encoding="utf-8",
     )
     monkeypatch.setitem(SOURCES, "mediaref_ursa.module", source)
@@ -266,5 +252,5 @@ def test_the_reader_of_imports_sees_what_it_should(tmp_path: Path, monkeypatch: 
         ("typing", False),
         ("PIL", True),
         ("requests", False),
-        ("mediaref_ursa._lance", False),
+        ("mediaref_ursa._index.lance_table", False),
     }

@@ -16,8 +16,8 @@ from _media import Clip
 from _s3 import ACCESS_KEY, SECRET_KEY, Bucket, new_bucket
 
 from mediaref_ursa import LanceFrameIndex, MediaNotFoundError
-from mediaref_ursa._build_index import scan_frame_index
-from mediaref_ursa._lance import write_index
+from mediaref_ursa._index.build import scan_frame_index
+from mediaref_ursa._index.lance_table import write_index
 from mediaref_ursa.store._glob import names_one_video, videos_named
 
 GetClip = Callable[[str], Clip]

@@ -26,7 +26,7 @@ from mediaref_ursa import (
     cleanup_cache,
     write_frame_index,
 )
-from mediaref_ursa._lance import LanceIndexFile
+from mediaref_ursa._index.lance_table import LanceIndexFile
 
 GetClip = Callable[[str], Clip]
 SEGMENTS, MORE_SEGMENTS = 80, 320
@@ -111,9 +111,9 @@ def test_every_segment_is_what_it_is_when_read_alone(
     videos: dict[int, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = LanceFrameIndex.open(videos[SEGMENTS])
-    monkeypatch.setattr("mediaref_ursa._lance._BLOCK_ROWS", 1)
+    monkeypatch.setattr("mediaref_ursa._index.lance_table._BLOCK_ROWS", 1)
     alone = LanceFrameIndex.open(videos[SEGMENTS])
-    monkeypatch.setattr("mediaref_ursa._lance._BLOCK_ROWS", 7)
+    monkeypatch.setattr("mediaref_ursa._index.lance_table._BLOCK_ROWS", 7)
     by_seven = LanceFrameIndex.open(videos[SEGMENTS])
     for number in range(SEGMENTS):
         crcs = {index.segment_table(number).columns_crc32 for index in (together, alone, by_seven)}
@@ -125,7 +125,7 @@ def test_every_segment_is_what_it_is_when_read_alone(
 def test_segments_of_several_lengths_and_with_hidden_packets(
     name: str, block_rows: int, clip: GetClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mediaref_ursa._lance._BLOCK_ROWS", block_rows)
+    monkeypatch.setattr("mediaref_ursa._index.lance_table._BLOCK_ROWS", block_rows)
     parts = [clip(part).path for part in (name, "h264_one_frame_mp4", "h264_29_97_mp4", name, "mpeg4_avi")]
     written = write_frame_index(tmp_path / "all.mp4", segments=parts)
     index = LanceFrameIndex.open(tmp_path / "all.mp4")

@@ -23,7 +23,7 @@ from mediaref_ursa import (
     batch_decode,
     write_frame_index,
 )
-from mediaref_ursa._build_index import scan_frame_index
+from mediaref_ursa._index.build import scan_frame_index
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 NS = 10**9

@@ -13,7 +13,7 @@ from _media import Clip
 from _oracle import linear_frames
 
 from mediaref_ursa import LimitExceededError, MediaRef, batch_decode
-from mediaref_ursa._build_index import scan_frame_index
+from mediaref_ursa._index.build import scan_frame_index
 
 GetClip = Callable[[str], Clip]
 _HEAD = struct.Struct("<HBBI4sQI")

@@ -27,7 +27,7 @@ from mediaref_ursa import (
     plan_decode,
     write_frame_index,
 )
-from mediaref_ursa._frame_index import LanceFrameIndex
+from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa.store import FsspecStore, HttpStore, LocalStore, MemoryStore
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 

@@ -21,9 +21,9 @@ from mediaref_ursa import (
     batch_decode,
     write_frame_index,
 )
-from mediaref_ursa._build_index import scan_frame_index
 from mediaref_ursa._containers.raw_streams import raw_stream, stream_without_times
 from mediaref_ursa._containers.sniff import SNIFF_BYTES, find_container, is_cut_short, sniff_container
+from mediaref_ursa._index.build import scan_frame_index
 from mediaref_ursa.video_decoder import BatchDecodingStrategy
 
 FINE = {"qmin": "2", "qmax": "6"}

@@ -14,7 +14,7 @@ from loguru import logger
 
 from mediaref_ursa import LanceFrameIndex, MediaRef, MediaRefError, batch_decode
 from mediaref_ursa._core.redaction import redact, without_credentials
-from mediaref_ursa._index_writing import IndexTarget
+from mediaref_ursa._index.writer import IndexTarget
 from mediaref_ursa._model.index_metadata import recorded_uri
 from mediaref_ursa._model.segment import SegmentInfo
 from mediaref_ursa._sources import VideoSource

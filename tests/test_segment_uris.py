@@ -20,7 +20,7 @@ from mediaref_ursa import (
     batch_decode,
     write_frame_index,
 )
-from mediaref_ursa._index_state import find_index
+from mediaref_ursa._index.state import find_index
 from mediaref_ursa.catalog import ModalityRow, open_modality
 from mediaref_ursa.store import MemoryStore
 

@@ -502,7 +502,7 @@ class TestWithoutPackages:
         monkeypatch.setitem(sys.modules, module, None)
         for name in ("describe", "write"):
             monkeypatch.setattr(
-                f"mediaref_ursa._lance.{name}", lambda *_, **__: pytest.fail("Lance was asked")
+                f"mediaref_ursa._index.lance_table.{name}", lambda *_, **__: pytest.fail("Lance was asked")
             )
         uri = f"{scheme}://bucket/video.mp4"
         uses: list[Callable[[], object]] = [

@@ -516,7 +516,7 @@ def test_a_gpu_that_is_not_there(clip: GetClip) -> None:
 
 
 def test_a_packet_that_decoders_refuse_is_an_error(clip: GetClip, tmp_path: Path) -> None:
-    from mediaref_ursa._build_index import scan_frame_index
+    from mediaref_ursa._index.build import scan_frame_index
 
     path = tmp_path / "refused.mp4"
     data = bytearray(clip("h264_one_gop_mp4").path.read_bytes())

@@ -28,7 +28,7 @@ from mediaref_ursa import (
     cleanup_cache,
     write_frame_index,
 )
-from mediaref_ursa._build_index import scan_frame_index
+from mediaref_ursa._index.build import scan_frame_index
 from mediaref_ursa.video_decoder import (
     BaseVideoDecoder,
     BatchDecodingStrategy,

@@ -26,8 +26,8 @@ from mediaref_ursa import (
     cleanup_cache,
     write_frame_index,
 )
-from mediaref_ursa._build_index import scan_frame_index
 from mediaref_ursa._core.media_warnings import forget_warnings, warn_once
+from mediaref_ursa._index.build import scan_frame_index
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 GetClip = Callable[[str], Clip]

@@ -37,7 +37,7 @@ from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 
 with needs_extra("video"):
     from mediaref_ursa._execute import Engine, checked_workers, execute, in_slot_order
-    from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._scan.sandbox.parent import scan_video
     from mediaref_ursa._sources import VideoSource, open_source, source_with_alpha
     from mediaref_ursa.store._open import open_store

@@ -9,7 +9,7 @@ import pytest
 from _oracle import linear_frames
 
 from mediaref_ursa import MediaRef, batch_decode, cleanup_cache
-from mediaref_ursa._build_index import scan_frame_index
+from mediaref_ursa._index.build import scan_frame_index
 from mediaref_ursa._model.damage import problems_of
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"

@@ -10,7 +10,7 @@ import pytest
 from _oracle import linear_frames
 
 from mediaref_ursa import FrameOutsideVideoError, MediaRef, batch_decode
-from mediaref_ursa._build_index import scan_frame_index
+from mediaref_ursa._index.build import scan_frame_index
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 

@@ -16,8 +16,8 @@ from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import running_offsets
 from mediaref_ursa._core.uris import absolute_place, is_cloud, scheme_of
-from mediaref_ursa._found_index import checked_if_exists, find_index_with
-from mediaref_ursa._frame_index import LanceFrameIndex
+from mediaref_ursa._index.found import checked_if_exists, find_index_with
+from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.damage import warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
@@ -26,7 +26,7 @@ from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._open import open_store
 
 with needs_extra("video"):
-    from mediaref_ursa._index_writing import IndexTarget
+    from mediaref_ursa._index.writer import IndexTarget
     from mediaref_ursa._scan.sandbox.parent import scan_video
     from mediaref_ursa._scan.scan_uri import Progress, scan_uri
 

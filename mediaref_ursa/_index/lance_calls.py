@@ -29,9 +29,9 @@ with needs_extra("video"):
 
 from mediaref_ursa._core.process_limits import limit_next_memory, lower_limit
 from mediaref_ursa._core.reentrancy import LongLock
-from mediaref_ursa._lance_files import TableRefusedError, check_manifest
-from mediaref_ursa._lance_manifest import parse_manifest
-from mediaref_ursa._lance_process import (
+from mediaref_ursa._index.lance_files import TableRefusedError, check_manifest
+from mediaref_ursa._index.lance_manifest import parse_manifest
+from mediaref_ursa._index.lance_process import (
     Answer,
     HelperProcess,
     LanceCallError,

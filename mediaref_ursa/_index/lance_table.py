@@ -25,10 +25,10 @@ from mediaref_ursa._core.errors import (
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._core.uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
-from mediaref_ursa._folder_lock import FolderLock
-from mediaref_ursa._lance_calls import LanceCallError, LanceProcessError, Rules, describe, read, write
-from mediaref_ursa._lance_files import TableRefusedError, check_local_table
-from mediaref_ursa._lance_rows import PACKET_FIELDS, SegmentRows, floats, ints
+from mediaref_ursa._index.folder_lock import FolderLock
+from mediaref_ursa._index.lance_calls import LanceCallError, LanceProcessError, Rules, describe, read, write
+from mediaref_ursa._index.lance_files import TableRefusedError, check_local_table
+from mediaref_ursa._index.lance_rows import PACKET_FIELDS, SegmentRows, floats, ints
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._model.index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
 from mediaref_ursa._model.segment import UNKNOWN, PacketTable, SegmentTable

@@ -23,7 +23,7 @@ from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._core.uris import absolute_place, is_cloud, is_remote, scheme_of
-from mediaref_ursa._index_place import check_index_folder, index_elsewhere, info_of
+from mediaref_ursa._index.location import check_index_folder, index_elsewhere, info_of
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._model.index_metadata import recorded_uri
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
@@ -31,7 +31,7 @@ from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 
 with needs_extra("video"):
-    from mediaref_ursa._lance import LanceIndexFile
+    from mediaref_ursa._index.lance_table import LanceIndexFile
 
 _SUFFIX = ".lance"
 

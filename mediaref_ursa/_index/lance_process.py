@@ -22,7 +22,7 @@ from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._core.uris import scheme_of
-from mediaref_ursa._lance_files import TableRefusedError
+from mediaref_ursa._index.lance_files import TableRefusedError
 from mediaref_ursa._model.access import IndexLimits
 
 with needs_extra("video"):
@@ -112,7 +112,7 @@ class HelperProcess:
         self.stop()
         own = _import_path(with_working_directory=not self._guarded)
         program = (
-            f"import sys; sys.path[:] = {own!r}; from mediaref_ursa._lance_calls import serve; "
+            f"import sys; sys.path[:] = {own!r}; from mediaref_ursa._index.lance_calls import serve; "
             f"serve(guarded={self._guarded})"
         )
         try:

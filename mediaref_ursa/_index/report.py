@@ -13,7 +13,7 @@ from mediaref_ursa._core.errors import CorruptMediaError
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._core.wording import counted
-from mediaref_ursa._found_index import FRESH
+from mediaref_ursa._index.found import FRESH
 from mediaref_ursa._model.damage import problems_of
 from mediaref_ursa._model.segment import DECODED, FULL, SPARSE, UNKNOWN, SegmentTable
 
@@ -38,7 +38,7 @@ class VideoReport:
 
     Attributes:
         uri: The video.
-        index: The state of the index beside it, one of the six words of ``_found_index``.
+        index: The state of the index beside it, one of the six words of ``_index/found``.
         segments: How many files it is made of.
         length_bytes: Size of these files.
         container: FFmpeg's short name of the demuxer.

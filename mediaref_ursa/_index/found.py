@@ -26,7 +26,7 @@ from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._open import open_store
 
 if TYPE_CHECKING:
-    from mediaref_ursa._frame_index import LanceFrameIndex
+    from mediaref_ursa._index.frame_index import LanceFrameIndex
 
 FRESH = "fresh"
 STALE = "stale"

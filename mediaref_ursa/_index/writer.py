@@ -13,13 +13,13 @@ from mediaref_ursa._core.cached_property import cached_property
 from mediaref_ursa._core.errors import FrameIndexExistsError, StoreError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.uris import absolute_place, is_remote
-from mediaref_ursa._index_place import index_elsewhere, info_of, make_index_folder
+from mediaref_ursa._index.location import index_elsewhere, info_of, make_index_folder
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
-    from mediaref_ursa._lance import index_exists, write_index
+    from mediaref_ursa._index.lance_table import index_exists, write_index
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import os
 
 from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.uris import is_data, is_remote
-from mediaref_ursa._found_index import FoundIndex, find_index_with
-from mediaref_ursa._frame_index import LanceFrameIndex
+from mediaref_ursa._index.found import FoundIndex, find_index_with
+from mediaref_ursa._index.frame_index import LanceFrameIndex
 
 
 def find_index(uri: str, index_dir: str | os.PathLike[str] | None = None) -> FoundIndex:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from mediaref_ursa._lance_manifest import (
+from mediaref_ursa._index.lance_manifest import (
     MAX_MANIFEST_BYTES,
     Manifest,
     latest_manifest,

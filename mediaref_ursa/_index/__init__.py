@@ -1,0 +1,1 @@
+"""The frame index: built, written, found, opened, and reported on."""
