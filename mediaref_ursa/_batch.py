@@ -226,7 +226,7 @@ def cleanup_cache() -> None:
         ("mediaref_ursa._pyav._decoders", "let_decoders_go"),
         ("mediaref_ursa._crew", "let_threads_go"),
         ("mediaref_ursa._memory", "let_memory_go"),
-        ("mediaref_ursa._sources", "forget_sources"),
+        ("mediaref_ursa._video.source", "forget_sources"),
         ("mediaref_ursa.store._open", "forget_stores"),
         ("mediaref_ursa.store._http.sessions", "close_idle_sessions"),
         ("mediaref_ursa._index.lance_calls", "stop_helper"),

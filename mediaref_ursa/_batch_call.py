@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._images.pillow import PixelFormat
     from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._model.segment import SegmentTable
-    from mediaref_ursa._sources import VideoSource
+    from mediaref_ursa._video.source import VideoSource
     from mediaref_ursa.store import ObjectStore
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -371,7 +371,7 @@ class Batch:
             self.fail(slot, error)
 
     def _open(self, uri: str, ask_store: bool) -> VideoSource:
-        from mediaref_ursa._sources import open_source, source_with_alpha
+        from mediaref_ursa._video.source import open_source, source_with_alpha
 
         access, store = self.options.access, self.options.store
         access.check_video_uri(uri)

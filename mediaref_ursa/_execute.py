@@ -29,7 +29,7 @@ from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.runs import Run
 from mediaref_ursa._plan.tasks import Begun, Ready, Step, join_steps
-from mediaref_ursa._sources import VideoSource
+from mediaref_ursa._video.source import VideoSource
 
 with needs_extra("video"):
     from mediaref_ursa._pyav._engine import PyAVEngine

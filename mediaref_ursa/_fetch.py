@@ -20,7 +20,7 @@ from mediaref_ursa._model.segment import UNKNOWN, EncodedPacket, SegmentTable
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.reads import FetchOptions, ReadPlan, RunReads
 from mediaref_ursa._scan.scan_uri import reader_of
-from mediaref_ursa._sources import VideoSource, is_guarded
+from mediaref_ursa._video.source import VideoSource, is_guarded
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._download.retry import stopped_by

@@ -28,14 +28,14 @@ from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.reads import FetchOptions
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._plan.timeline import Float64Array
-from mediaref_ursa._recording import (
+from mediaref_ursa._references.columns import reference_columns
+from mediaref_ursa._video.recording import (
     Recording,
     describes_first_only,
     open_index_of,
     segment_places,
     video_place,
 )
-from mediaref_ursa._references.columns import reference_columns
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):

@@ -104,7 +104,7 @@ def open_modality(
     """
     from mediaref_ursa._lazy_video import LazyVideo
     from mediaref_ursa._model.access import Access
-    from mediaref_ursa._recording import open_index_of
+    from mediaref_ursa._video.recording import open_index_of
 
     index = None
     if row.format is StorageFormat.MP4_INDEX:

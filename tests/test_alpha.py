@@ -20,7 +20,7 @@ from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment import ALPHA_UNKNOWN
 from mediaref_ursa._pyav.convert import FrameConverter
-from mediaref_ursa._sources import forget_sources
+from mediaref_ursa._video.source import forget_sources
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 COUNT = 30

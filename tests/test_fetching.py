@@ -250,7 +250,7 @@ def test_what_the_cache_holds_of_an_earlier_version_does_not_mix(
     refs, expected = references(other, range(0, 48, 4))
     store = FarStore(data)
     through = far(store, tmp_path)
-    from mediaref_ursa._sources import open_source
+    from mediaref_ursa._video.source import open_source
 
     source = open_source(URI, store=through)  # known in memory, and all of it on disk
     assert source.segments
@@ -286,7 +286,7 @@ def test_a_decoder_that_cannot_be_made_ends_each_run_and_lets_its_bytes_go(
 ) -> None:
     from mediaref_ursa._execute import execute
     from mediaref_ursa._fetch import Fetcher
-    from mediaref_ursa._sources import VideoSource
+    from mediaref_ursa._video.source import VideoSource
 
     refs, _ = references(path, [3, 40])
     store = far(FarStore(data), tmp_path)
@@ -310,7 +310,7 @@ def test_an_early_end_does_not_wait_for_a_store_that_stalls(
 ) -> None:
     from mediaref_ursa._execute import execute, make_engine
     from mediaref_ursa._model.pixels import PixelSpec
-    from mediaref_ursa._sources import VideoSource
+    from mediaref_ursa._video.source import VideoSource
 
     refs, _ = references(path, range(48))
     slow = FarStore(data)

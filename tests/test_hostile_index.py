@@ -153,7 +153,7 @@ class TestFilesElsewhere:
         moved_to_base(video, tmp_path / "base")
         with pytest.raises(FrameIndexInvalidError, match=OUTSIDE):
             LanceFrameIndex.open(str(video))
-        monkeypatch.setattr("mediaref_ursa._sources.scan_video", lambda *_: pytest.fail("scanned"))
+        monkeypatch.setattr("mediaref_ursa._video.source.scan_video", lambda *_: pytest.fail("scanned"))
         if way == "open":
             index = LanceFrameIndex.open(str(video), access=Access(allow_outside_index=True))
             assert index.pts_table(0).size == len(index)

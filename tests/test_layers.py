@@ -45,8 +45,6 @@ FOLDERS = (
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
 MOVING = {
-    "_sources": "_video",
-    "_recording": "_video",
     "_execute": "_decode",
     "_fetch": "_decode",
     "_crew": "_decode",

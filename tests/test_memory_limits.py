@@ -18,7 +18,7 @@ from _media import Clip
 
 import mediaref_ursa
 from mediaref_ursa import LazyVideo, LimitExceededError, MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._sources import _cache
+from mediaref_ursa._video.source import _cache
 
 GetClip = Callable[[str], Clip]
 SMALL = "h264_one_frame_mp4"
@@ -50,7 +50,7 @@ def test_the_cache_lets_small_videos_go(
     clip: GetClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mediaref_ursa.cleanup_cache()
-    monkeypatch.setattr("mediaref_ursa._sources._CACHE_BYTES", 50_000)
+    monkeypatch.setattr("mediaref_ursa._video.source._CACHE_BYTES", 50_000)
     for number in range(30):
         path = tmp_path / f"{number}.mp4"
         shutil.copy(clip(SMALL).path, path)

@@ -14,7 +14,7 @@ from _media import Clip
 
 from mediaref_ursa import LanceFrameIndex, LazyVideo, MediaRef, batch_decode, write_frame_index
 from mediaref_ursa._core.errors import FrameIndexExistsError, InvalidReferenceError, MediaRefError, StoreError
-from mediaref_ursa._sources import forget_sources
+from mediaref_ursa._video.source import forget_sources
 
 ORDINARY = ["a?b.mp4", "a#b.mp4", "a%20b.mp4", "a%b.mp4", "a\"'b.mp4", "a\\b.mp4", "a\N{GRINNING FACE}b.mp4"]
 ORDINARY += [

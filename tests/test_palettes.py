@@ -11,7 +11,7 @@ from _oracle import linear_frames
 
 from mediaref_ursa import LazyVideo, MediaRef, batch_decode, write_frame_index
 from mediaref_ursa._core.errors import UnsupportedMediaError
-from mediaref_ursa._sources import forget_sources
+from mediaref_ursa._video.source import forget_sources
 
 COUNT = 24
 

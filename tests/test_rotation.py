@@ -18,7 +18,7 @@ from PIL import Image
 
 from mediaref_ursa import LazyVideo, MediaRef, batch_decode, write_frame_index
 from mediaref_ursa._core.errors import UnsupportedMediaError
-from mediaref_ursa._sources import forget_sources
+from mediaref_ursa._video.source import forget_sources
 
 
 def orientation(degrees: int, *, is_hevc: bool) -> bytes:

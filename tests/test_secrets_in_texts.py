@@ -17,7 +17,7 @@ from mediaref_ursa._core.redaction import redact, without_credentials
 from mediaref_ursa._index.writer import IndexTarget
 from mediaref_ursa._model.index_metadata import recorded_uri
 from mediaref_ursa._model.segment import SegmentInfo
-from mediaref_ursa._sources import VideoSource
+from mediaref_ursa._video.source import VideoSource
 from mediaref_ursa.layout import frame_index_name
 from mediaref_ursa.store import HttpStore, LocalStore, ObjectInfo
 from mediaref_ursa.store._cached import segment_key

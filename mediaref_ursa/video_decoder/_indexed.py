@@ -39,7 +39,7 @@ with needs_extra("video"):
     from mediaref_ursa._execute import Engine, checked_workers, execute, in_slot_order
     from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._scan.sandbox.parent import scan_video
-    from mediaref_ursa._sources import VideoSource, open_source, source_with_alpha
+    from mediaref_ursa._video.source import VideoSource, open_source, source_with_alpha
     from mediaref_ursa.store._open import open_store
 
 Float64Array = npt.NDArray[np.float64]

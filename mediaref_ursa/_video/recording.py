@@ -29,7 +29,7 @@ from mediaref_ursa.store._open import open_store
 
 with needs_extra("video"):
     from mediaref_ursa._index.frame_index import LanceFrameIndex
-    from mediaref_ursa._sources import (
+    from mediaref_ursa._video.source import (
         VideoSource,
         check_segment,
         complete_base_index,
