@@ -24,7 +24,7 @@ who, path, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 if who == "ours":
     import lance
     from mediaref_ursa import batch_decode
-    import mediaref_ursa._execute
+    import mediaref_ursa._decode.execute
     begin = time.perf_counter()
     frames = batch_decode([{"uri": path, "pts_ns": int(seconds * 1e9)}])
 else:

@@ -172,7 +172,7 @@ def batch_decode(
             batch.rows = backend.rows(len(batch.columns), out)
         batch.load_images(spec)
         if batch.has_videos or backend.decoder != "pyav":  # a missing TorchCodec is told, whatever they are
-            from mediaref_ursa._execute import checked_workers, make_engine
+            from mediaref_ursa._decode.execute import checked_workers, make_engine
 
             engine = make_engine(backend.decoder, spec, backend.options, tensors=backend.device is not None)
             batch.decode(_strategy(strategy), engine, checked_workers(max_workers))
@@ -223,9 +223,9 @@ def cleanup_cache() -> None:
     """
     refuse_amid_change()
     for module, forget in (
-        ("mediaref_ursa._pyav._decoders", "let_decoders_go"),
-        ("mediaref_ursa._crew", "let_threads_go"),
-        ("mediaref_ursa._memory", "let_memory_go"),
+        ("mediaref_ursa._decode.decoder_pool", "let_decoders_go"),
+        ("mediaref_ursa._decode.worker_pool", "let_threads_go"),
+        ("mediaref_ursa._decode.buffer_pool", "let_memory_go"),
         ("mediaref_ursa._video.source", "forget_sources"),
         ("mediaref_ursa.store._open", "forget_stores"),
         ("mediaref_ursa.store._http.sessions", "close_idle_sessions"),

@@ -20,7 +20,7 @@ from mediaref_ursa._core.errors import MediaChangedError, MediaRefError, memory_
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._core.uris import is_local
-from mediaref_ursa._frame_rows import DecodedFrame, FrameRows, new_array
+from mediaref_ursa._decode.output import DecodedFrame, FrameRows, new_array
 from mediaref_ursa._images.load import load_image
 from mediaref_ursa._model.access import OPTION_NAMES, TRUSTED, Access
 from mediaref_ursa._model.pixels import PixelSpec
@@ -33,7 +33,7 @@ from mediaref_ursa.store._download.retry import stopped_by
 from mediaref_ursa.store._local import place_of
 
 if TYPE_CHECKING:
-    from mediaref_ursa._execute import Engine
+    from mediaref_ursa._decode.execute import Engine
     from mediaref_ursa._images.pillow import PixelFormat
     from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._model.segment import SegmentTable
@@ -118,7 +118,7 @@ class Backend:
                 "into host memory; leave decoder out, or move its frames yourself"
             )
         if device is not None:
-            from mediaref_ursa._torchcodec import checked_device
+            from mediaref_ursa._decode.torchcodec.engine import checked_device
 
             device = checked_device(device)  # told now, and not after all is decoded
             if decoder == "torchcodec":
@@ -161,7 +161,7 @@ class Backend:
                 out = out.numpy()
             return FrameRows(count, "this batch", array=out)
         if on_device:
-            from mediaref_ursa._torchcodec import empty_on
+            from mediaref_ursa._decode.torchcodec.engine import empty_on
 
             return FrameRows(count, "this batch", empty=partial(empty_on, self.device))
         return FrameRows(count, "this batch")
@@ -178,7 +178,7 @@ class Backend:
         """Return the frames where they are wanted."""
         if self.device is None:
             return frames
-        from mediaref_ursa._torchcodec import to_device
+        from mediaref_ursa._decode.torchcodec.engine import to_device
 
         return [None if frame is None else to_device(frame, self.device) for frame in frames]
 
@@ -212,7 +212,7 @@ class Batch:
 
     def decode(self, strategy: BatchDecodingStrategy, engine: Engine, max_workers: int) -> None:
         """Decode all references to video frames, and once more those whose videos were replaced meanwhile."""
-        from mediaref_ursa._execute import execute
+        from mediaref_ursa._decode.execute import execute
 
         self.reads_alpha = engine.reads_alpha
         new_frame = new_array if self.rows is None else self.rows.new_frame
@@ -356,7 +356,7 @@ class Batch:
         if isinstance(row, np.ndarray):
             row[...] = pixels
         else:
-            from mediaref_ursa._torchcodec import to_device
+            from mediaref_ursa._decode.torchcodec.engine import to_device
 
             row[...] = to_device(pixels, row.device)
         return row

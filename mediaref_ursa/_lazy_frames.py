@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._frame_rows import UInt8Array
+from mediaref_ursa._decode.output import UInt8Array
 
 Selection = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 

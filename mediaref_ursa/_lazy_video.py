@@ -39,7 +39,7 @@ from mediaref_ursa._video.recording import (
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
-    from mediaref_ursa._execute import execute, in_slot_order, make_engine
+    from mediaref_ursa._decode.execute import execute, in_slot_order, make_engine
     from mediaref_ursa._index.build import scan_video_index
     from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._series import frame_series

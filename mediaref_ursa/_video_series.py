@@ -17,7 +17,7 @@ from mediaref_ursa._core.errors import FrameIndexMissingError, UnsupportedMediaE
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.interpreter_exit import working
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._frame_rows import FrameRows, UInt8Array
+from mediaref_ursa._decode.output import FrameRows, UInt8Array
 from mediaref_ursa._lazy_frames import LazyFrames
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.pixels import PixelSpec
@@ -30,7 +30,7 @@ from mediaref_ursa._video.recording import Recording, open_index_of
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
-    from mediaref_ursa._execute import default_workers, execute, make_engine
+    from mediaref_ursa._decode.execute import default_workers, execute, make_engine
     from mediaref_ursa._series import (
         REFERENCE_COLUMNS,
         SeenAsTimeSeries,

@@ -11,7 +11,7 @@ from _encoding import RGBArray
 from _oracle import OracleFrame, linear_frames
 
 from mediaref_ursa import MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._pyav._decoders import let_decoders_go
+from mediaref_ursa._decode.decoder_pool import let_decoders_go
 
 
 def wrong_frames(frames: Iterable[OracleFrame], pixels: Iterable[RGBArray | None]) -> list[int]:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
+from mediaref_ursa._decode.torchcodec.library import load_torchcodec
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._pyav.convert import FrameConverter
-from mediaref_ursa._torchcodec_library import load_torchcodec
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="FFmpeg's command line is missing")

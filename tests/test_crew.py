@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from mediaref_ursa._core.counters import count, counting
-from mediaref_ursa._crew import Crew, let_threads_go
+from mediaref_ursa._decode.worker_pool import Crew, let_threads_go
 
 
 def numbers(first: int, stop: int) -> Iterator[int]:

@@ -16,9 +16,9 @@ from _media import Clip
 from _oracle import OracleFrame, linear_frames
 
 from mediaref_ursa import LazyVideo, MediaRef, batch_decode, cleanup_cache, counting, plan_decode
+from mediaref_ursa._decode import decoder_pool
+from mediaref_ursa._decode.decoder_pool import DecoderKey, decoders
 from mediaref_ursa._model.segment import EncodedPacket, SegmentTable
-from mediaref_ursa._pyav import _decoders
-from mediaref_ursa._pyav._decoders import DecoderKey, decoders
 from mediaref_ursa._pyav.decoder import Decoder
 from mediaref_ursa.store import MemoryStore
 
@@ -104,7 +104,7 @@ def test_frames_one_by_one_are_decoded_once(clip: GetClip) -> None:
 def test_without_room_for_frames_two_decoders_take_turns(
     clip: GetClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_decoders, "MOST_KEPT_BYTES", 0)
+    monkeypatch.setattr(decoder_pool, "MOST_KEPT_BYTES", 0)
     refs, frames, _ = opened(clip("h264_idr_mp4").path)
     fed = slide(refs, frames)
     assert max(fed[4:]) <= 8 + 4, fed
@@ -114,8 +114,8 @@ def test_without_room_for_frames_two_decoders_take_turns(
 def test_bounds_are_kept(clip: GetClip, monkeypatch: pytest.MonkeyPatch) -> None:
     refs, frames, table = opened(clip("h264_idr_mp4").path)
     nbytes = Decoder(table.info, 1).nbytes
-    monkeypatch.setattr(_decoders, "MOST_IDLE_BYTES", 2 * nbytes)
-    monkeypatch.setattr(_decoders, "MOST_KEPT_BYTES", 30_000)
+    monkeypatch.setattr(decoder_pool, "MOST_IDLE_BYTES", 2 * nbytes)
+    monkeypatch.setattr(decoder_pool, "MOST_KEPT_BYTES", 30_000)
     names = ["h264_idr_mp4", "h264_29_97_mp4", "hevc_open_gop_mp4", "av1_mp4", "mpeg4_mp4"]
     videos = [opened(clip(name).path)[:2] for name in names]
     for _ in range(3):
@@ -302,7 +302,7 @@ def test_stores_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
     class Store:
         pass
 
-    monkeypatch.setattr(_decoders, "_MOST_STORES", 8)
+    monkeypatch.setattr(decoder_pool, "_MOST_STORES", 8)
     held = [Store() for _ in range(3)]
     for _ in range(50):
         assert all(decoders.knows(store) for store in [*held, *(Store() for _ in range(5))])

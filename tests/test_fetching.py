@@ -157,16 +157,16 @@ def test_requests_are_sent_at_once_and_ahead(
 def test_bytes_in_flight_are_bounded(
     path: Path, data: bytes, index: LanceFrameIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mediaref_ursa import _fetch
+    from mediaref_ursa._decode import fetch as fetch_module
 
     held: list[int] = []
-    send = _fetch._ReadAhead._send_next
+    send = fetch_module._ReadAhead._send_next
 
-    def noting(self: _fetch._ReadAhead) -> None:
+    def noting(self: fetch_module._ReadAhead) -> None:
         send(self)
         held.append(self._bytes_in_flight)
 
-    monkeypatch.setattr(_fetch._ReadAhead, "_send_next", noting)
+    monkeypatch.setattr(fetch_module._ReadAhead, "_send_next", noting)
     refs, _ = references(path, range(48))
     fetch = FetchOptions(max_gap_bytes=0, max_read_bytes=1000, max_requests=3, max_bytes_in_flight=6000)
     batch_decode(refs, store=far(FarStore(data), tmp_path), frame_index=index, fetch=fetch, max_workers=1)
@@ -284,8 +284,8 @@ class FailingEngine:
 def test_a_decoder_that_cannot_be_made_ends_each_run_and_lets_its_bytes_go(
     path: Path, data: bytes, index: LanceFrameIndex, tmp_path: Path
 ) -> None:
-    from mediaref_ursa._execute import execute
-    from mediaref_ursa._fetch import Fetcher
+    from mediaref_ursa._decode.execute import execute
+    from mediaref_ursa._decode.fetch import Fetcher
     from mediaref_ursa._video.source import VideoSource
 
     refs, _ = references(path, [3, 40])
@@ -308,7 +308,7 @@ def test_a_decoder_that_cannot_be_made_ends_each_run_and_lets_its_bytes_go(
 def test_an_early_end_does_not_wait_for_a_store_that_stalls(
     path: Path, data: bytes, index: LanceFrameIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mediaref_ursa._execute import execute, make_engine
+    from mediaref_ursa._decode.execute import execute, make_engine
     from mediaref_ursa._model.pixels import PixelSpec
     from mediaref_ursa._video.source import VideoSource
 
@@ -317,7 +317,9 @@ def test_an_early_end_does_not_wait_for_a_store_that_stalls(
     store = far(slow, tmp_path)
     fetch = FetchOptions(max_gap_bytes=0, max_read_bytes=2000)
     plan = plan_decode(refs, store=store, frame_index=index, fetch=fetch)
-    monkeypatch.setattr("mediaref_ursa._execute._PIXELS_A_WORKER", 1)  # so few are one thread's work else
+    monkeypatch.setattr(
+        "mediaref_ursa._decode.execute._PIXELS_A_WORKER", 1
+    )  # so few are one thread's work else
     slow.seconds = 5.0
     threading.Timer(0.3, lambda: setattr(slow, "seconds", 5.0)).start()
     sources = [VideoSource(URI, store, plan.segments)] * len(plan.segments)

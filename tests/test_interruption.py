@@ -24,7 +24,7 @@ from _oracle import linear_frames
 import mediaref_ursa
 from mediaref_ursa import FetchOptions, LazyVideo, MediaRefError, StoreError
 from mediaref_ursa._core.daemon_threads import HelperThreads
-from mediaref_ursa._crew import Crew
+from mediaref_ursa._decode.worker_pool import Crew
 from mediaref_ursa.store import HttpStore
 from mediaref_ursa.store._http import addresses as addresses_module
 from mediaref_ursa.store._http import connections

@@ -45,18 +45,6 @@ FOLDERS = (
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
 MOVING = {
-    "_execute": "_decode",
-    "_fetch": "_decode",
-    "_crew": "_decode",
-    "_feed": "_decode",
-    "_frame_rows": "_decode",
-    "_memory": "_decode",
-    "_pyav._decoders": "_decode",
-    "_pyav._engine": "_decode",
-    "_torchcodec": "_decode",
-    "_torchcodec_library": "_decode",
-    "_torchcodec_transforms": "_decode",
-    "_run_movie": "_decode",
     "_batch_call": "_batch",
     "_lazy_video": "_lazy",
     "_lazy_concat": "_lazy",
@@ -238,7 +226,7 @@ def test_the_reader_of_imports_sees_what_it_should(tmp_path: Path, monkeypatch: 
         "import av\n"
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    from PIL import Image\nelse:\n    import requests\n"
-        "def function():\n    with open('x'):\n        from mediaref_ursa._index.lance_table import write_index\n",
+        "def function():\n    with open('x'):\n        from mediaref_ursa._index.lance_table import write\n",
         encoding="utf-8",
     )
     monkeypatch.setitem(SOURCES, "mediaref_ursa.module", source)

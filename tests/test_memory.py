@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mediaref_ursa import cleanup_cache
-from mediaref_ursa._memory import LEAST_BYTES, MOST_BYTES, SpareMemory, spare_memory
+from mediaref_ursa._decode.buffer_pool import LEAST_BYTES, MOST_BYTES, SpareMemory, spare_memory
 
 SHAPE = (4, 512, 1024)
 

@@ -67,7 +67,7 @@ class TestNoMemory:
             raise MemoryError
 
         with monkeypatch.context() as patch:
-            patch.setattr("mediaref_ursa._memory.np", SimpleNamespace(empty=none, uint8=np.uint8))
+            patch.setattr("mediaref_ursa._decode.buffer_pool.np", SimpleNamespace(empty=none, uint8=np.uint8))
             batch = batch_decode([MediaRef(path, 0), MediaRef(path, 10**9)], on_error="none")
             assert [type(error) for error in batch.errors.values()] == [LimitExceededError] * 2
             with pytest.raises(LimitExceededError, match="not enough memory"):
@@ -76,7 +76,9 @@ class TestNoMemory:
                 LazyVideo.from_uri(path)[0]
         assert batch_decode([MediaRef(path, 0)])[0].shape
 
-    @pytest.mark.parametrize("place", ["_pyav._engine.PyAVEngine.decode", "_scan.scan_uri.scan_segment"])
+    @pytest.mark.parametrize(
+        "place", ["_decode.pyav_engine.PyAVEngine.decode", "_scan.scan_uri.scan_segment"]
+    )
     def test_elsewhere(self, place: str, clip: GetClip, monkeypatch: pytest.MonkeyPatch) -> None:
         def none(*_: object, **__: object) -> None:
             raise MemoryError
@@ -98,7 +100,7 @@ import json, resource
 from pathlib import Path
 from mediaref_ursa import LazyVideo, MediaRef, MediaRefError, batch_decode
 from mediaref_ursa._scan.sandbox.parent import scan_video
-import mediaref_ursa._pyav._engine
+import mediaref_ursa._decode.pyav_engine
 refs = [MediaRef({path!r}, t * 10**8) for t in range(8)]
 batch_decode(refs[:1])
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -34,7 +34,7 @@ def expected(clip: GetClip) -> np.ndarray:
 def test_one_array_holds_what_the_list_has(
     refs: list[MediaRef], channel_format: str, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mediaref_ursa._execute._PIXELS_A_WORKER", 1)
+    monkeypatch.setattr("mediaref_ursa._decode.execute._PIXELS_A_WORKER", 1)
     wanted = [refs[i] for i in (5, 3, 5, 20, 0, 5)]
     listed = batch_decode(wanted, channel_format=channel_format)
     found = batch_decode(wanted, channel_format=channel_format, as_array=True, max_workers=workers)
@@ -140,7 +140,7 @@ def test_read_only_memory_is_refused(refs: list[MediaRef]) -> None:
 def test_an_array_is_let_go_without_a_collection(
     refs: list[MediaRef], workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mediaref_ursa._execute._PIXELS_A_WORKER", 1)
+    monkeypatch.setattr("mediaref_ursa._decode.execute._PIXELS_A_WORKER", 1)
     gc.collect()
     gc.disable()
     try:

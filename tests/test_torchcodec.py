@@ -452,7 +452,7 @@ def test_a_pair_that_does_not_go_together_is_named(
 ) -> None:
     from importlib.metadata import version
 
-    from mediaref_ursa._torchcodec_library import TESTED_PAIRS
+    from mediaref_ursa._decode.torchcodec.library import TESTED_PAIRS
 
     path = clip("h264_idr_mp4").path
     outer = OSError("Could not load this library: /x/libtorchcodec_image.so")
@@ -469,7 +469,7 @@ def test_a_pair_that_does_not_go_together_is_named(
 
 
 def test_the_docs_name_the_pairs_that_were_tested() -> None:
-    from mediaref_ursa._torchcodec_library import TESTED_PAIRS
+    from mediaref_ursa._decode.torchcodec.library import TESTED_PAIRS
 
     root = Path(__file__).parents[1]
     for page in ("README.md", "docs/migrating-from-mediaref.md"):

@@ -21,8 +21,8 @@ from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.seconds import NotFiniteError, latest_times, range_of_times
 from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS, Int64Array, running_offsets
 from mediaref_ursa._core.uris import absolute_place
-from mediaref_ursa._frame_rows import FrameRows
-from mediaref_ursa._memory import spare_memory
+from mediaref_ursa._decode.buffer_pool import spare_memory
+from mediaref_ursa._decode.output import FrameRows
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._plan.decode_plan import DecodePlan
@@ -36,7 +36,7 @@ from mediaref_ursa.video_decoder.frame_batch import FrameBatch
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 
 with needs_extra("video"):
-    from mediaref_ursa._execute import Engine, checked_workers, execute, in_slot_order
+    from mediaref_ursa._decode.execute import Engine, checked_workers, execute, in_slot_order
     from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._scan.sandbox.parent import scan_video
     from mediaref_ursa._video.source import VideoSource, open_source, source_with_alpha

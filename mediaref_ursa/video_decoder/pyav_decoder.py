@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from mediaref_ursa._execute import make_engine
+from mediaref_ursa._decode.execute import make_engine
 from mediaref_ursa._model.access import Access
 from mediaref_ursa.video_decoder._indexed import IndexedVideoDecoder
 

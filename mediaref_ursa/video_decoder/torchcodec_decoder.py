@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy.typing as npt
 
-from mediaref_ursa._execute import make_engine
+from mediaref_ursa._decode.execute import make_engine
+from mediaref_ursa._decode.torchcodec.engine import checked_seek_mode
+from mediaref_ursa._decode.torchcodec.library import load_torchcodec
+from mediaref_ursa._decode.torchcodec.transforms import TransformDraws
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
-from mediaref_ursa._torchcodec import checked_seek_mode
-from mediaref_ursa._torchcodec_library import load_torchcodec
-from mediaref_ursa._torchcodec_transforms import TransformDraws
 from mediaref_ursa.video_decoder._indexed import IndexedVideoDecoder
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 

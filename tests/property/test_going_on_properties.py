@@ -28,7 +28,7 @@ def oracle(path: Path) -> list[OracleFrame]:
 
 @pytest.fixture(autouse=True)
 def _threads_for_small_frames_too(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("mediaref_ursa._execute._PIXELS_A_WORKER", 1)
+    monkeypatch.setattr("mediaref_ursa._decode.execute._PIXELS_A_WORKER", 1)
     yield
     cleanup_cache()
 
@@ -48,7 +48,7 @@ def windows(count: int, draw: random.Random) -> Iterator[list[int]]:
 
 
 def check(path: Path, seed: int, kept_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mediaref_ursa._pyav._decoders.MOST_KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr("mediaref_ursa._decode.decoder_pool.MOST_KEPT_BYTES", kept_bytes)
     frames = oracle(path)
     refs = [MediaRef(str(path), -(-frame.time * 10**9 // 1)) for frame in frames]
     draw = random.Random(seed)

@@ -11,9 +11,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
-
-from av.video.frame import VideoFrame
+from typing import TYPE_CHECKING, NamedTuple
 
 from mediaref_ursa._core.process_state import register_at_fork
 from mediaref_ursa._core.reentrancy import ShortLock
@@ -21,6 +19,9 @@ from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import AlphaSplit, SegmentInfo, SegmentTable
 from mediaref_ursa._plan.access_pattern import Trail
 from mediaref_ursa._pyav.decoder import Decoder
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
 
 MOST_IDLE = 16
 MOST_IDLE_BYTES = 64 << 20

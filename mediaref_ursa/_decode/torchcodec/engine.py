@@ -27,14 +27,14 @@ from mediaref_ursa._core.errors import (
 )
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._feed import PacketFeed
+from mediaref_ursa._decode.packet_feed import PacketFeed
+from mediaref_ursa._decode.torchcodec.library import load_torchcodec
+from mediaref_ursa._decode.torchcodec.run_movie import TICKS_PER_SECOND, RunMovie, presentation_places
+from mediaref_ursa._decode.torchcodec.transforms import TransformDraws, whole_frame
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._plan.runs import Run
 from mediaref_ursa._plan.tasks import Begun, Step
-from mediaref_ursa._run_movie import TICKS_PER_SECOND, RunMovie, presentation_places
-from mediaref_ursa._torchcodec_library import load_torchcodec
-from mediaref_ursa._torchcodec_transforms import TransformDraws, whole_frame
 
 _IN_MEMORY_BYTES = 64 << 20
 _FRAMES_AT_ONCE = 32

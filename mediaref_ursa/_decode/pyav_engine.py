@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
-from av.video.frame import VideoFrame
 
 from mediaref_ursa._core.errors import MediaRefError
-from mediaref_ursa._feed import PacketFeed
+from mediaref_ursa._decode.decoder_pool import DecoderKey, decoders
+from mediaref_ursa._decode.packet_feed import PacketFeed
 from mediaref_ursa._model.damage import is_spoilt
 from mediaref_ursa._model.pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 from mediaref_ursa._plan.runs import Run
 from mediaref_ursa._plan.tasks import Begun, Ready, Step
-from mediaref_ursa._pyav._decoders import DecoderKey, decoders
 from mediaref_ursa._pyav.convert import FrameConverter, NewFrame, UInt8Array, quarter_turns
 from mediaref_ursa._pyav.decoder import Decoder, NumberedFrame
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
 
 _AHEAD_PACKETS = 3
 """Packets past those that a decoder holds back to put frames in order, until the last frame is sure."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mediaref_ursa._core.errors import MediaRefError, UnsupportedMediaError
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._memory import spare_memory
+from mediaref_ursa._decode.buffer_pool import spare_memory
 
 UInt8Array = npt.NDArray[np.uint8]
 NewFrame = Callable[[int, tuple[int, ...]], UInt8Array]

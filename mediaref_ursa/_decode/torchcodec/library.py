@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from mediaref_ursa._core.errors import MissingExtraError
-from mediaref_ursa._torchcodec_transforms import accept_drawn_transforms
+from mediaref_ursa._decode.torchcodec.transforms import accept_drawn_transforms
 
 TESTED_PAIRS = (("2.13.0", "0.13.0"),)
 """Versions of torch and TorchCodec that all tests were run with."""

@@ -20,10 +20,10 @@ from mediaref_ursa._core.interpreter_exit import stops_at_exit, working
 from mediaref_ursa._core.media_warnings import warn_of_cut_bits
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._crew import Crew
-from mediaref_ursa._feed import PacketFeed
-from mediaref_ursa._fetch import Fetcher, is_near, packets_of
-from mediaref_ursa._frame_rows import DecodedFrame, NewFrame, UInt8Array, new_array
+from mediaref_ursa._decode.fetch import Fetcher, is_near, packets_of
+from mediaref_ursa._decode.output import DecodedFrame, NewFrame, UInt8Array, new_array
+from mediaref_ursa._decode.packet_feed import PacketFeed
+from mediaref_ursa._decode.worker_pool import Crew
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 from mediaref_ursa._plan.decode_plan import DecodePlan
@@ -32,7 +32,7 @@ from mediaref_ursa._plan.tasks import Begun, Ready, Step, join_steps
 from mediaref_ursa._video.source import VideoSource
 
 with needs_extra("video"):
-    from mediaref_ursa._pyav._engine import PyAVEngine
+    from mediaref_ursa._decode.pyav_engine import PyAVEngine
     from mediaref_ursa._scan.decode_check import RunCheck
 
 ENGINES = ("pyav", "torchcodec")
@@ -104,7 +104,7 @@ def make_engine(
     if name not in ENGINES:
         raise ValueError(f"Unknown decoder backend {name!r}: expected one of {', '.join(ENGINES)}")
     if name == "torchcodec":
-        from mediaref_ursa._torchcodec import TorchCodecEngine
+        from mediaref_ursa._decode.torchcodec.engine import TorchCodecEngine
 
         return TorchCodecEngine(spec, options, tensors=tensors, run_check=RunCheck)
     given = dict(options or {})

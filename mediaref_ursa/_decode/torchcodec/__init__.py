@@ -1,0 +1,1 @@
+"""The TorchCodec engine: runs of packets decoded as small movies."""
