@@ -17,7 +17,7 @@ import pyarrow as pa
 from index_a_long_video import encode
 
 from mediaref_ursa import MediaRef, plan_decode, write_frame_index
-from mediaref_ursa._batch_call import Batch, BatchOptions
+from mediaref_ursa._batch.call import Batch, BatchOptions
 from mediaref_ursa.table import to_arrow
 
 

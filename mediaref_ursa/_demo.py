@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._batch import batch_decode, plan_decode
+from mediaref_ursa._batch.batch_decode import batch_decode, plan_decode
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact

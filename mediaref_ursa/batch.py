@@ -1,5 +1,5 @@
 """Batches, in the module where MediaRef has them: the same names as those of the package."""
 
-from mediaref_ursa._batch import batch_decode, cleanup_cache
+from mediaref_ursa._batch.batch_decode import batch_decode, cleanup_cache
 
 __all__ = ["batch_decode", "cleanup_cache"]

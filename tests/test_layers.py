@@ -45,7 +45,6 @@ FOLDERS = (
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
 MOVING = {
-    "_batch_call": "_batch",
     "_lazy_video": "_lazy",
     "_lazy_concat": "_lazy",
     "_lazy_frames": "_lazy",

@@ -268,7 +268,7 @@ class MediaRef(BaseModel):
 
         colorspace = _COLORSPACES[check_pixel_format(format)]
         with needs_extra("video"):
-            from mediaref_ursa._batch import batch_decode
+            from mediaref_ursa._batch.batch_decode import batch_decode
 
         frame: Array = batch_decode([self], colorspace=colorspace, **options)[0]
         return frame[..., 0] if format == "gray" else frame

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._batch_call import DECODERS, Backend, Batch, BatchOptions
+from mediaref_ursa._batch.call import DECODERS, Backend, Batch, BatchOptions
 from mediaref_ursa._core.counters import Counters, counting
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.interpreter_exit import working

@@ -1,0 +1,1 @@
+"""``batch_decode``: a batch of references, resolved, planned and decoded."""
