@@ -148,7 +148,7 @@ def reader_of_bytes(objects: dict[str, bytes]) -> Read:
 def reader_of_frames(folder: Path, sums: dict[str, list[int]]) -> Read:
     """Return what reads random frames of videos, whose checksums are known from the local files."""
     from mediaref_ursa import LanceFrameIndex
-    from mediaref_ursa._lazy_video import LazyVideo
+    from mediaref_ursa._lazy.lazy_video import LazyVideo
 
     indexes = {name: LanceFrameIndex.open(str(folder / name[1:])) for name in sums}
     names = list(sums)
@@ -215,7 +215,7 @@ def make_objects() -> dict[str, bytes]:
 def make_videos(folder: Path) -> dict[str, list[int]]:
     """Encode videos with their frame indexes; return the CRC-32 of each frame, read from the local file."""
     from mediaref_ursa import write_frame_index
-    from mediaref_ursa._lazy_video import LazyVideo
+    from mediaref_ursa._lazy.lazy_video import LazyVideo
 
     sums = {}
     for number in range(VIDEOS):

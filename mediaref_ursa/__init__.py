@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._core.seconds import pts_ns_from_seconds
     from mediaref_ursa._index.build import write_frame_index
     from mediaref_ursa._index.frame_index import LanceFrameIndex
-    from mediaref_ursa._lazy_video import LazyVideo
+    from mediaref_ursa._lazy.lazy_video import LazyVideo
     from mediaref_ursa._model.access import IndexLimits
     from mediaref_ursa._plan.decode_plan import DecodePlan
     from mediaref_ursa._plan.reads import FetchOptions
@@ -87,7 +87,7 @@ _HOMES = {
     ),
     "_index.frame_index": ("LanceFrameIndex",),
     "_index.build": ("write_frame_index",),
-    "_lazy_video": ("LazyVideo",),
+    "_lazy.lazy_video": ("LazyVideo",),
     "_references.media_ref": ("MediaRef",),
     "_core.counters": ("Counters", "counters", "counting"),
     "_plan.decode_plan": ("DecodePlan",),
@@ -95,7 +95,7 @@ _HOMES = {
     "_core.seconds": ("pts_ns_from_seconds",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_NEED_VIDEO = frozenset({"_index.build", "_index.frame_index", "_lazy_video"})
+_NEED_VIDEO = frozenset({"_index.build", "_index.frame_index", "_lazy.lazy_video"})
 
 __all__ = [
     "BitDepthWarning",

@@ -15,7 +15,7 @@ from mediaref_ursa._core.seconds import earliest_seconds
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mediaref_ursa._lazy_video import LazyVideo
+    from mediaref_ursa._lazy.lazy_video import LazyVideo
     from mediaref_ursa.store import ObjectStore
 
 __all__ = ["ModalityRow", "StorageFormat", "from_arrow", "open_modality", "to_arrow"]
@@ -102,7 +102,7 @@ def open_modality(
         FrameIndexMissingError: The format says that there is an index, and there is none.
         MediaRefError: As :class:`LazyVideo` raises.
     """
-    from mediaref_ursa._lazy_video import LazyVideo
+    from mediaref_ursa._lazy.lazy_video import LazyVideo
     from mediaref_ursa._model.access import Access
     from mediaref_ursa._video.recording import open_index_of
 

@@ -45,11 +45,6 @@ FOLDERS = (
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
 MOVING = {
-    "_lazy_video": "_lazy",
-    "_lazy_concat": "_lazy",
-    "_lazy_frames": "_lazy",
-    "_video_series": "_lazy",
-    "_series": "_lazy",
     "_cli_bar": "_cli",
     "_cli_cache": "_cli",
     "_cli_demo": "_cli",

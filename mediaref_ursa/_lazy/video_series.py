@@ -18,7 +18,7 @@ from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.interpreter_exit import working
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._decode.output import FrameRows, UInt8Array
-from mediaref_ursa._lazy_frames import LazyFrames
+from mediaref_ursa._lazy.lazy_frames import LazyFrames
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment import SegmentTable
@@ -31,7 +31,7 @@ from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
     from mediaref_ursa._decode.execute import default_workers, execute, make_engine
-    from mediaref_ursa._series import (
+    from mediaref_ursa._lazy.series import (
         REFERENCE_COLUMNS,
         SeenAsTimeSeries,
         default_package,
@@ -42,7 +42,7 @@ with needs_extra("video"):
 if TYPE_CHECKING:
     from temporaldata import Interval, IrregularTimeSeries
 
-    from mediaref_ursa._lazy_video import LazyVideo
+    from mediaref_ursa._lazy.lazy_video import LazyVideo
 
 _OPTIONS = ("resize", "colorspace", "channel_format")
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._lazy_frames import LazyFrames
+from mediaref_ursa._lazy.lazy_frames import LazyFrames
 
 PACKAGES = {"temporaldata": "temporaldata", "torch_brain": "torch_brain.data"}
 """The modules that hold the classes of each package."""

@@ -11,7 +11,7 @@ from mediaref_ursa._core.ticks import running_offsets
 from mediaref_ursa._model.segment import SegmentTable
 
 if TYPE_CHECKING:
-    from mediaref_ursa._lazy_video import LazyVideo
+    from mediaref_ursa._lazy.lazy_video import LazyVideo
 
 
 def joined_video(videos: Sequence[LazyVideo]) -> LazyVideo:

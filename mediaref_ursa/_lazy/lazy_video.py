@@ -20,7 +20,7 @@ from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.seconds import window_bounds
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._lazy_concat import joined_video
+from mediaref_ursa._lazy.concat import joined_video
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment_uris import AllSegments, uri_list
@@ -42,8 +42,8 @@ with needs_extra("video"):
     from mediaref_ursa._decode.execute import execute, in_slot_order, make_engine
     from mediaref_ursa._index.build import scan_video_index
     from mediaref_ursa._index.frame_index import LanceFrameIndex
-    from mediaref_ursa._series import frame_series
-    from mediaref_ursa._video_series import VideoSeries
+    from mediaref_ursa._lazy.series import frame_series
+    from mediaref_ursa._lazy.video_series import VideoSeries
 
 if TYPE_CHECKING:
     from temporaldata import IrregularTimeSeries
