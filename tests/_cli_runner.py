@@ -6,7 +6,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from mediaref_ursa._cli import main
+from mediaref_ursa._cli.main import main
 
 
 def run(*arguments: str | Path) -> Result:

@@ -79,7 +79,7 @@ def test_help_says_what_there_is(command: str) -> None:
 def test_help_loads_nothing_heavy() -> None:
     code = """
 import sys
-from mediaref_ursa._cli import main
+from mediaref_ursa._cli.main import main
 main(["demo", "--help"], standalone_mode=False)
 heavy = {"av", "lance", "pyarrow", "temporaldata", "torch", "numpy", "PIL", "pydantic", "requests"}
 sys.exit(f"loaded {heavy & set(sys.modules)}" if heavy & set(sys.modules) else 0)
@@ -94,7 +94,7 @@ def test_a_missing_extra_names_the_command_that_installs_it(command: str, missin
     code = """
 import sys
 sys.modules[sys.argv.pop(1)] = None
-from mediaref_ursa._cli import main
+from mediaref_ursa._cli.main import main
 main()
 """
     done = python(code, missing, command, video)
@@ -106,7 +106,7 @@ main()
 
 
 def test_verbose_shows_the_librarys_log(video: Path) -> None:
-    code = "from mediaref_ursa._cli import main; main()"
+    code = "from mediaref_ursa._cli.main import main; main()"
     assert python(code, "index", video).stderr == ""
     loud = python(code, "--verbose", "index", "--overwrite", video).stderr
     assert f"wrote the frame index of {video} (48 frames)" in loud

@@ -293,7 +293,7 @@ def test_a_killed_run_goes_on_where_it_was(bucket: Bucket, clip: GetClip) -> Non
     """Indexes that were written stay; the next run writes the others."""
     data = clip("h264_pyramid_mp4").path.read_bytes()
     videos = [bucket.put(f"takes/{number:02}.mp4", data) for number in range(24)]
-    code = "from mediaref_ursa._cli import main; main()"
+    code = "from mediaref_ursa._cli.main import main; main()"
     command = [sys.executable, "-c", code, "index", "--jobs", "2", f"s3://{bucket.name}/takes/*.mp4"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -320,7 +320,7 @@ def test_names_that_are_no_utf_8_do(video: Path) -> None:
 
 
 def test_the_progress_bar_is_drawn_on_a_terminal_only(video: Path, other: Path) -> None:
-    code = "import sys; from mediaref_ursa._cli import main; main()"
+    code = "import sys; from mediaref_ursa._cli.main import main; main()"
     ours, theirs = pty.openpty()
     command = [sys.executable, "-c", code, "index", str(video), str(other)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True)

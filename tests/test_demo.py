@@ -19,7 +19,8 @@ from av.video.frame import PictureType
 from PIL import Image
 
 from mediaref_ursa import CorruptMediaError, FrameIndexExistsError, MediaRef, write_frame_index
-from mediaref_ursa._demo import (
+from mediaref_ursa._cli.demo.check import Wanted, check_frames, linear_frames_at
+from mediaref_ursa._cli.demo.demo import (
     RANDOM_FRAMES,
     REFERENCES,
     WINDOW_FRAMES,
@@ -30,8 +31,7 @@ from mediaref_ursa._demo import (
     table_text,
     through_parquet,
 )
-from mediaref_ursa._demo_check import Wanted, check_frames, linear_frames_at
-from mediaref_ursa._demo_pictures import Tile, write_contact_sheet, write_counter_clip
+from mediaref_ursa._cli.demo.pictures import Tile, write_contact_sheet, write_counter_clip
 from mediaref_ursa._index.build import scan_frame_index
 from mediaref_ursa._index.lance_table import write_index
 from mediaref_ursa._model.segment import SegmentTable
@@ -352,7 +352,7 @@ def test_the_table_is_aligned() -> None:
 
 def test_what_is_timed_comes_after_a_warm_up(video: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Imports, threads and new memory of the first call are no part of the times."""
-    import mediaref_ursa._demo as demo
+    import mediaref_ursa._cli.demo.demo as demo
 
     happened: list[str] = []
     decode, clock = demo.batch_decode, demo.time.perf_counter
@@ -380,7 +380,7 @@ def test_the_linear_decode_converts_what_the_batches_convert(
 ) -> None:
     said: list[str] = []
     converted: list[int] = []
-    import mediaref_ursa._demo_check as demo_check
+    import mediaref_ursa._cli.demo.check as demo_check
 
     whole = demo_check.upright_rgb
     monkeypatch.setattr(demo_check, "upright_rgb", lambda frame: (converted.append(1), whole(frame))[1])

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from _pages import ExampleError, blocks_of, run_block
 
-from mediaref_ursa._demo import run_demo
+from mediaref_ursa._cli.demo.demo import run_demo
 from mediaref_ursa._index.lance_table import BASE_COLUMNS, SCHEMA
 from mediaref_ursa._model.index_metadata import encode_metadata
 from mediaref_ursa._model.segment import PacketTable, SegmentInfo

@@ -164,7 +164,7 @@ cleanup_cache()
 
 @pytest.mark.parametrize("command", [["--help"], ["--version"], ["cache", "info"], ["cache", "prune"]])
 def test_commands_that_need_no_extra(command: list[str], tmp_path: Path) -> None:
-    code = f"from mediaref_ursa._cli import main; main({command!r})"
+    code = f"from mediaref_ursa._cli.main import main; main({command!r})"
 
     assert without(LIBRARIES, code)
 
@@ -172,9 +172,7 @@ def test_commands_that_need_no_extra(command: list[str], tmp_path: Path) -> None
 def test_indexing_needs_no_cloud_library(example_files: Path, tmp_path: Path) -> None:
     video = tmp_path / "clip.mp4"
     video.write_bytes((example_files / "clip.mp4").read_bytes())
-    code = (
-        f"from mediaref_ursa._cli import main; main(['index', {str(video)!r}, {str(tmp_path / '*.mp4')!r}])"
-    )
+    code = f"from mediaref_ursa._cli.main import main; main(['index', {str(video)!r}, {str(tmp_path / '*.mp4')!r}])"
 
     printed = without(("fsspec", "s3fs", "torch", "torchcodec"), code)
 
@@ -185,7 +183,7 @@ def test_indexing_needs_no_cloud_library(example_files: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["s3://bucket/a.mp4", "s3://bucket/*.mp4"])
 def test_a_cloud_uri_without_its_library_is_one_line(command: str, name: str) -> None:
     code = f"""
-from mediaref_ursa._cli import main
+from mediaref_ursa._cli.main import main
 try:
     main([{command!r}, {name!r}])
 except SystemExit as end:

@@ -44,15 +44,7 @@ FOLDERS = (
 )
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
 
-MOVING = {
-    "_cli_bar": "_cli",
-    "_cli_cache": "_cli",
-    "_cli_demo": "_cli",
-    "_cli_index": "_cli",
-    "_demo": "_cli",
-    "_demo_check": "_cli",
-    "_demo_pictures": "_cli",
-}
+MOVING = {}
 """Modules that are on their way to the folder that they belong to."""
 
 RANK_OF = {name: rank for rank, name in enumerate(FOLDERS)}

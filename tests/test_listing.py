@@ -275,7 +275,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mediaref_ursa._demo.check_frames", interrupted)
+    monkeypatch.setattr("mediaref_ursa._cli.demo.demo.check_frames", interrupted)
     result = run("demo", folder / "b.mp4", "--output", tmp_path / "out")
     assert (result.exit_code, result.stderr) == (130, "error: interrupted\n")
     assert not (tmp_path / "out").exists()
@@ -285,7 +285,7 @@ def test_a_bar_estimates_from_its_first_step_on(monkeypatch: pytest.MonkeyPatch)
     """Not from when the command began: indexing and decoding before it are no part of it."""
     import click
 
-    from mediaref_ursa._cli_bar import progress_bar
+    from mediaref_ursa._cli.progress import progress_bar
 
     made: list[float] = []
     now = [1000.0]

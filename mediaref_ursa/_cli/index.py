@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mediaref_ursa._cli_bar import Bar, progress_bar, say_error, size_text
+from mediaref_ursa._cli.progress import Bar, progress_bar, say_error, size_text
 from mediaref_ursa._core.errors import DamagedMediaWarning, MediaRefError, MissingExtraError
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.uris import absolute_place, is_local

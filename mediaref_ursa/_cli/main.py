@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mediaref_ursa import __version__
-from mediaref_ursa._cli_bar import say, say_error, tell_failures
-from mediaref_ursa._cli_cache import cache
-from mediaref_ursa._cli_demo import demo
-from mediaref_ursa._cli_index import index
+from mediaref_ursa._cli.cache import cache
+from mediaref_ursa._cli.demo.command import demo
+from mediaref_ursa._cli.index import index
+from mediaref_ursa._cli.progress import say, say_error, tell_failures
 from mediaref_ursa._core.errors import MediaRefError, MissingExtraError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from mediaref_ursa._cli_bar import BAR_STEPS, progress_bar, say, say_error, tell_failures
+from mediaref_ursa._cli.progress import BAR_STEPS, progress_bar, say, say_error, tell_failures
 from mediaref_ursa._core.errors import MediaRefError, MissingExtraError
 
 _NAME_CHARACTERS = 60
@@ -68,7 +68,7 @@ def demo(
 
 def _show(video: str | None, directory: Path, seed: int, write_index: bool) -> bool:
     """Run the demo of one video; say whether any frame was wrong."""
-    from mediaref_ursa._demo import run_demo
+    from mediaref_ursa._cli.demo.demo import run_demo
 
     with progress_bar("linear decode", BAR_STEPS) as bar:
         result = run_demo(

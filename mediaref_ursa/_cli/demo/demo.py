@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._batch.batch_decode import batch_decode, plan_decode
+from mediaref_ursa._cli.demo.check import Check, Wanted, WrongFrame, check_frames
+from mediaref_ursa._cli.demo.pictures import Tile, write_contact_sheet, write_counter_clip
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import NS_PER_SECOND, Int64Array
 from mediaref_ursa._core.uris import is_local, local_path
 from mediaref_ursa._core.wording import counted
-from mediaref_ursa._demo_check import Check, Wanted, WrongFrame, check_frames
-from mediaref_ursa._demo_pictures import Tile, write_contact_sheet, write_counter_clip
 from mediaref_ursa._index.build import scan_frame_index, write_frame_index
 from mediaref_ursa._index.found import FRESH, STALE
 from mediaref_ursa._index.frame_index import LanceFrameIndex

@@ -1,0 +1,1 @@
+"""``mediaref-ursa demo``: a tour that makes its own media and checks every frame."""
