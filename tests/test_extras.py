@@ -172,7 +172,8 @@ def test_commands_that_need_no_extra(command: list[str], tmp_path: Path) -> None
 def test_indexing_needs_no_cloud_library(example_files: Path, tmp_path: Path) -> None:
     video = tmp_path / "clip.mp4"
     video.write_bytes((example_files / "clip.mp4").read_bytes())
-    code = f"from mediaref_ursa._cli.main import main; main(['index', {str(video)!r}, {str(tmp_path / '*.mp4')!r}])"
+    videos = [str(video), str(tmp_path / "*.mp4")]
+    code = f"from mediaref_ursa._cli.main import main; main(['index', *{videos!r}])"
 
     printed = without(("fsspec", "s3fs", "torch", "torchcodec"), code)
 

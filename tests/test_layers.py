@@ -1,4 +1,4 @@
-"""Imports point downwards only, and each heavy library is imported in its own module group."""
+"""Imports point downwards only, and each heavy library is imported in its own folders."""
 
 from __future__ import annotations
 
@@ -43,9 +43,6 @@ FOLDERS = (
     "__main__",
 )
 """From the bottom up: what a folder may import stands above it. A module of the root is a folder of one."""
-
-MOVING = {}
-"""Modules that are on their way to the folder that they belong to."""
 
 RANK_OF = {name: rank for rank, name in enumerate(FOLDERS)}
 UPWARDS = frozenset({("mediaref_ursa._references.media_ref", "_batch")})
@@ -92,14 +89,8 @@ SOURCES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def folder_of(module: str) -> str:
-    """Return the folder that a module belongs to, ``""`` for the package itself."""
-    name = module.partition(".")[2]
-    while name and name not in MOVING:
-        parent = name.rpartition(".")[0]
-        if not parent:
-            return name
-        name = parent
-    return MOVING.get(name, name)
+    """Return the folder that a module is in, or itself in the root; ``""`` for the package."""
+    return module.partition(".")[2].partition(".")[0]
 
 
 def rank(module: str) -> int:
@@ -141,6 +132,16 @@ def test_every_module_is_in_a_folder_of_the_list() -> None:
     found = {folder_of(module) for module in SOURCES} - {""}
 
     assert found - set(FOLDERS) == set(), "add it to FOLDERS, and to docs/architecture.md"
+
+
+ROOT_FILES = {"__init__.py", "__main__.py", "py.typed"}
+
+
+def test_the_root_holds_folders_and_public_modules_only() -> None:
+    files = {path.name for path in PACKAGE.iterdir() if path.is_file()}
+
+    assert {name for name in files - ROOT_FILES if name.startswith("_")} == set()
+    assert {name.removesuffix(".py") for name in files - ROOT_FILES} <= set(FOLDERS)
 
 
 @pytest.mark.parametrize("typing_only", [False, True], ids=["imports", "imports for the type checker"])

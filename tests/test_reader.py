@@ -10,8 +10,8 @@ from _tables import PATIENT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mediaref_ursa._containers import range_file
 from mediaref_ursa._containers.range_file import RangeReader
-from mediaref_ursa._containers.sniff import range_file
 
 BLOCK = 64
 FILE = random.Random(1).randbytes(BLOCK * 20 + 7)

@@ -18,7 +18,6 @@ import mediaref_ursa
 from mediaref_ursa import (
     MediaRef,
     ReentrantCallError,
-    _reentry,
     batch_decode,
     cleanup_cache,
     counting,
@@ -26,6 +25,7 @@ from mediaref_ursa import (
 from mediaref_ursa._cache.entry import SegmentKey, Span
 from mediaref_ursa._cache.settings import SegmentCache
 from mediaref_ursa._cache.single_flight import Flights
+from mediaref_ursa._core import reentrancy
 from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.daemon_threads import HelperThreads
 from mediaref_ursa.store._file_object import FileObjectStore
@@ -84,7 +84,7 @@ def test_a_handler_may_call(what: str, is_far: bool, clip: GetClip) -> None:
 @pytest.fixture
 def amid_change() -> Any:
     """A lock such as the caches have, held by this thread."""
-    lock = _reentry.ShortLock()
+    lock = reentrancy.ShortLock()
     with lock:
         yield lock
 
@@ -98,17 +98,17 @@ def test_a_call_amid_a_change_is_an_error_at_once(call: Callable[[], object]) ->
 
 def test_only_the_thread_that_changes_is_refused(amid_change: Any) -> None:
     found: list[bool] = []
-    thread = threading.Thread(target=lambda: found.append(_reentry.is_amid_change()))
+    thread = threading.Thread(target=lambda: found.append(reentrancy.is_amid_change()))
     thread.start()
     thread.join()
     assert found == [False]
-    assert _reentry.is_amid_change()
+    assert reentrancy.is_amid_change()
 
 
 def test_what_was_held_at_a_fork_is_not_held_in_the_child(amid_change: Any) -> None:
     child = os.fork()
     if child == 0:
-        os._exit(int(_reentry.is_amid_change()))
+        os._exit(int(reentrancy.is_amid_change()))
     assert os.waitpid(child, 0)[1] == 0
     assert amid_change._is_owned()
 
@@ -121,14 +121,14 @@ def test_helpers_are_not_waited_for_amid_a_change() -> None:
 
 class TestLongLock:
     def test_its_thread_is_refused(self) -> None:
-        lock = _reentry.LongLock()
+        lock = reentrancy.LongLock()
         with lock.held(), pytest.raises(ReentrantCallError), lock.held():
             pass
         with lock.held():
             pass
 
     def test_another_thread_waits(self) -> None:
-        lock = _reentry.LongLock()
+        lock = reentrancy.LongLock()
         held: list[int] = []
 
         def work() -> None:

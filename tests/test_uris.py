@@ -13,7 +13,6 @@ from mediaref_ursa import (
     LimitExceededError,
     MediaNotFoundError,
     MediaRef,
-    _uris,
     batch_decode,
 )
 from mediaref_ursa._core.uris import (
@@ -77,7 +76,7 @@ def test_scheme_of(uri: str, scheme: str) -> None:
 )
 def test_each_uri_is_of_one_kind(uri: str, kinds: set[str]) -> None:
     names = ("is_local", "is_data", "is_remote", "is_cloud", "is_relative_path")
-    assert {name for name in names if getattr(_uris, name)(uri)} == kinds
+    assert {name for name in names if getattr(uris, name)(uri)} == kinds
 
 
 @pytest.mark.parametrize(
