@@ -15,6 +15,7 @@ from mediaref_ursa import (
     MediaRef,
     batch_decode,
 )
+from mediaref_ursa._core import uris
 from mediaref_ursa._core.uris import (
     data_uri_bytes,
     decode_data_payload,
