@@ -14,6 +14,7 @@ from _containers import MatroskaBlock, MatroskaTrack, write_matroska
 from _encoding import Encoding, RGBArray, encode, make_picture
 from _oracle import best_video_stream, linear_frames, to_rgb
 from _special_clips import H264_IDR, H264_NO_B, _encoded, x264
+from _tables import segment_table
 
 from mediaref_ursa import (
     FrameOutsideVideoError,
@@ -24,6 +25,7 @@ from mediaref_ursa import (
     write_frame_index,
 )
 from mediaref_ursa._index.build import scan_frame_index
+from mediaref_ursa._scan.missing_times import NO_PTS, frame_times
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 NS = 10**9
@@ -87,6 +89,19 @@ def test_times_of_a_program_stream_are_those_that_its_durations_add_up_to(
     for refs_now, wanted in ((refs, frames), (refs[::-1], frames[::-1])):
         found = batch_decode(refs_now)
         assert all(np.array_equal(a, b) for a, (_, _, b) in zip(found, wanted, strict=True))
+
+
+def test_a_time_of_two_frames_is_that_of_the_second_in_decode_order() -> None:
+    """FFmpeg's parser gives a pack's time to the packet before too, which a B-frame is output in front of."""
+    info = segment_table([0]).info
+    reported = np.array([100, NO_PTS, 120, 120, NO_PTS, NO_PTS, NO_PTS, 170, NO_PTS, NO_PTS])
+    duration = np.full(10, 10)
+    packet = np.array([0, 1, 3, 2, 4, 5, 6, 7, 8, 9])
+
+    assert frame_times(reported, duration, packet, info).pts.tolist() == list(range(100, 200, 10))
+    in_output_order = np.arange(10)
+    with pytest.raises(UnsupportedMediaError, match="durations that do not tell"):
+        frame_times(reported, duration, in_output_order, info)
 
 
 def test_times_that_durations_do_not_add_up_to_are_not_invented(tmp_path: Path) -> None:

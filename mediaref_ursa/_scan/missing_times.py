@@ -27,7 +27,9 @@ class FrameTimes:
     untimed: tuple[int, ...]
 
 
-def frame_times(reported: Int64Array, duration: Int64Array, info: SegmentInfo) -> FrameTimes:
+def frame_times(
+    reported: Int64Array, duration: Int64Array, packet: Int64Array, info: SegmentInfo
+) -> FrameTimes:
     """Return when each frame of a linear decode is shown.
 
     A program stream says times now and then only, and leaves the others to the frame rate (ISO/IEC 13818-1,
@@ -39,6 +41,7 @@ def frame_times(reported: Int64Array, duration: Int64Array, info: SegmentInfo) -
         reported: int64 ``(n,)``, what the container's own decoder reports, in the order of output; ``NO_PTS``
             where it reports nothing.
         duration: int64 ``(n,)``, ticks, 0 where unknown.
+        packet: int64 ``(n,)``, the number of each frame's packet in decode order.
         info: The segment, for messages.
 
     Raises:
@@ -50,7 +53,7 @@ def frame_times(reported: Int64Array, duration: Int64Array, info: SegmentInfo) -
     timed = int(is_timed.sum())
     if 2 * timed >= len(reported):
         return FrameTimes(reported, _untimed(reported, duration))
-    inferred = _inferred(reported, duration)
+    inferred = _inferred(reported, duration, packet)
     if inferred is None:
         raise UnsupportedMediaError(
             f"expected times of frames, found {timed} for {len(reported)} frames, and durations that do "
@@ -60,14 +63,16 @@ def frame_times(reported: Int64Array, duration: Int64Array, info: SegmentInfo) -
     return FrameTimes(inferred, ())
 
 
-def _inferred(reported: Int64Array, duration: Int64Array) -> Int64Array | None:
+def _inferred(reported: Int64Array, duration: Int64Array, packet: Int64Array) -> Int64Array | None:
     """Return times that run on from each frame by its duration, or None where reported ones contradict them.
 
     A tick a frame is allowed for: durations are whole ticks. A time that FFmpeg's parser gives to two frames
-    is that of the second.
+    is that of the second in decode order, which the decoder may output before the first.
     """
     anchors = np.flatnonzero(reported != NO_PTS)
-    anchors = anchors[np.append(np.diff(reported[anchors]) != 0, True)[: len(anchors)]]
+    by_packet = anchors[np.argsort(packet[anchors])]
+    is_last = np.append(np.diff(reported[by_packet]) != 0, True)[: len(anchors)]
+    anchors = np.sort(by_packet[is_last])
     if not len(anchors) or (duration <= 0).any():
         return None
     elapsed = np.concatenate([[0], np.cumsum(duration)[:-1]])

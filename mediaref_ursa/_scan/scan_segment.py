@@ -238,7 +238,7 @@ def _learn_by_decoding(
     """
     candidates = np.flatnonzero(columns.random_access)
     trial = decode_order_trial(reader, info, with_pixels=verify_starts)
-    times = frame_times(trial.pts, columns.duration[trial.numbers], info)
+    times = frame_times(trial.pts, columns.duration[trial.numbers], trial.numbers, info)
     trial = replace(trial, pts=times.pts)
     columns.untimed = times.untimed
     columns.mark_damaged(trial.refused | trial.ambiguous)
