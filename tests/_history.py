@@ -11,7 +11,7 @@ from _encoding import RGBArray
 from _oracle import OracleFrame, linear_frames
 
 from mediaref_ursa import MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._decode.decoder_pool import let_decoders_go
+from mediaref_ursa._decode.decoder_pool import decoders
 
 
 def wrong_frames(frames: Iterable[OracleFrame], pixels: Iterable[RGBArray | None]) -> list[int]:
@@ -33,7 +33,7 @@ def assert_no_history(path: Path, *, at_most: int = 200) -> list[OracleFrame]:
         some = sorted({*range(at_most // 2), *random.Random(1).sample(range(len(refs)), at_most // 2)})
         frames, refs = [frames[i] for i in some], [refs[i] for i in some]
     assert not wrong_frames(frames, _alone(refs)), "alone"
-    let_decoders_go()
+    decoders.close()
     assert not wrong_frames(frames[::-1], [ref.to_ndarray() for ref in refs[::-1]]), "backwards"
     order = random.Random(0).sample(range(len(refs)), len(refs))
     shuffled = [refs[i].to_ndarray() for i in order]
@@ -43,5 +43,5 @@ def assert_no_history(path: Path, *, at_most: int = 200) -> list[OracleFrame]:
 
 def _alone(refs: Sequence[MediaRef]) -> Iterable[RGBArray]:
     for ref in refs:
-        let_decoders_go()
+        decoders.close()
         yield ref.to_ndarray()

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from mediaref_ursa._core.counters import count, counting
-from mediaref_ursa._decode.worker_pool import Crew, let_threads_go
+from mediaref_ursa._decode.worker_pool import Crew, threads
 
 
 def numbers(first: int, stop: int) -> Iterator[int]:
@@ -129,7 +129,7 @@ def test_a_forked_child_makes_threads_of_its_own() -> None:
     if not pid:
         os._exit(0 if len(list(crew(3).results(jobs))) == 18 else 1)
     assert os.waitpid(pid, 0)[1] == 0
-    let_threads_go()
+    threads.close()
     assert len(list(crew(3).results(jobs))) == 18
 
 
@@ -138,7 +138,7 @@ def test_threads_may_be_let_go_at_any_time() -> None:
 
     def let_go() -> None:
         while not stop.is_set():
-            let_threads_go()
+            threads.close()
 
     other = threading.Thread(target=let_go)
     other.start()

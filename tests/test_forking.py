@@ -10,7 +10,6 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,21 +163,24 @@ def test_hooks_registered_while_a_fork_waits_release_nothing(
     called: list[str] = []
     monkeypatch.setattr(process_state, "_registered", [])
 
-    def note(name: str) -> dict[str, Callable[[], object]]:
-        steps = ("before", "after_in_parent", "after_in_child")
-        return {step: partial(called.append, f"{name} {step}") for step in steps}
+    class State(process_state.ProcessState):
+        def __init__(self, name: str) -> None:
+            self.name = name
 
-    first = note("first")
-    first["before"] = lambda: (called.append("first before"), process_state.register_at_fork(**note("late")))
-    process_state.register_at_fork(**first)
+        def before_fork(self) -> None:
+            called.append(f"{self.name} before_fork")
+            process_state.register(State("late"))
 
-    assert (
-        exit_code_of_a_child(
-            lambda: called == ["first before", "first after_in_child", "late after_in_child"]
-        )
-        == 0
-    )
-    assert called == ["first before", "first after_in_parent"]
+        def after_fork(self) -> None:
+            called.append(f"{self.name} after_fork")
+
+        def forget(self) -> None:
+            called.append(f"{self.name} forget")
+
+    process_state.register(State("first"))
+
+    assert exit_code_of_a_child(lambda: called == ["first before_fork", "first forget", "late forget"]) == 0
+    assert called == ["first before_fork", "first after_fork"]
 
 
 def exit_code_of_a_child(check: Callable[[], bool]) -> int:

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import traceback
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -38,6 +39,7 @@ from mediaref_ursa import (
     MissingExtraError,
     StoreError,
     batch_decode,
+    cleanup_cache,
     write_frame_index,
 )
 from mediaref_ursa.store import FsspecStore, store_for
@@ -243,6 +245,27 @@ class TestS3:
             found = list(pool.map(lambda ranges: store.get_ranges(uri, ranges), asked))
         assert found == [[DATA[offset : offset + length] for offset, length in ranges] for ranges in asked]
         assert len(made) == 1
+
+    def test_cleanup_cache_closes_idle_file_systems_and_their_connections(self, bucket: Bucket) -> None:
+        store, uri = FsspecStore("s3", bucket.options), bucket.put("a.bin", DATA)
+        store.get_range(uri, 0, 10)
+        with store._opened(uri) as (filesystem, _):
+            (session,) = filesystem._s3._endpoint.http_session._sessions.values()
+            assert not session.closed
+            seen = weakref.ref(filesystem)
+        del filesystem
+
+        cleanup_cache()
+
+        assert seen() is None
+        assert session.closed
+        assert store.get_range(uri, 5, 10) == DATA[5:15]  # by a new one
+
+    def test_cleanup_cache_leaves_a_file_system_to_who_uses_it(self, bucket: Bucket) -> None:
+        store, uri = FsspecStore("s3", bucket.options), bucket.put("a.bin", DATA)
+        with store._opened(uri) as (filesystem, path):
+            cleanup_cache()
+            assert filesystem.cat_file(path, start=5, end=15) == DATA[5:15]
 
     def test_other_options_are_another_file_system(
         self, bucket: Bucket, monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from mediaref_ursa._batch.call import DECODERS, Backend, Batch, BatchOptions
 from mediaref_ursa._core.counters import Counters, counting
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.interpreter_exit import working
+from mediaref_ursa._core.process_state import close_all
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.reentrancy import refuse_amid_change
 from mediaref_ursa._core.ticks import TOLERANCE_NS
@@ -222,17 +222,7 @@ def cleanup_cache() -> None:
     >>> cleanup_cache()
     """
     refuse_amid_change()
-    for module, forget in (
-        ("mediaref_ursa._decode.decoder_pool", "let_decoders_go"),
-        ("mediaref_ursa._decode.worker_pool", "let_threads_go"),
-        ("mediaref_ursa._decode.buffer_pool", "let_memory_go"),
-        ("mediaref_ursa._video.source", "forget_sources"),
-        ("mediaref_ursa.store._open", "forget_stores"),
-        ("mediaref_ursa.store._http.sessions", "close_idle_sessions"),
-        ("mediaref_ursa._index.lance_calls", "stop_helper"),
-    ):
-        if module in sys.modules:  # what was never loaded holds nothing
-            getattr(sys.modules[module], forget)()
+    close_all()
 
 
 def _strategy(strategy: BatchDecodingStrategy | str | None) -> BatchDecodingStrategy:

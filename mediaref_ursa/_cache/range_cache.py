@@ -19,7 +19,7 @@ from mediaref_ursa._cache.entry import DamagedEntryError, SegmentKey, Span, read
 from mediaref_ursa._cache.folder import CacheFolder
 from mediaref_ursa._cache.single_flight import Fetch, Flights
 from mediaref_ursa._core.errors import StoreError
-from mediaref_ursa._core.locked_files import forget_after_fork
+from mediaref_ursa._core.process_state import register_while_alive
 from mediaref_ursa._core.reentrancy import ShortLock
 
 _TOUCH_SECONDS = 60.0
@@ -78,7 +78,7 @@ class SegmentCache:
         self._listings = Listings()
         self._flights = Flights()
         self.forget()
-        forget_after_fork(self)
+        register_while_alive(self)
 
     def __repr__(self) -> str:
         return f"SegmentCache({str(self.directory)!r}, quota_bytes={self.quota_bytes})"

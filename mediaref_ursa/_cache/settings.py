@@ -20,8 +20,8 @@ from mediaref_ursa._cache.disk_usage import Swept
 from mediaref_ursa._cache.entry import SegmentKey
 from mediaref_ursa._cache.range_cache import CacheInfo, SegmentCache, forget_warning
 from mediaref_ursa._core.errors import CacheDirectoryWarning, StoreError
-from mediaref_ursa._core.locked_files import forget_after_fork
 from mediaref_ursa._core.media_warnings import warn_once
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 
 __all__ = [
@@ -120,7 +120,7 @@ def parse_size(text: str) -> int:
     return int(Fraction(match[1]) * unit)
 
 
-class _Current:
+class _Current(ProcessState):
     """The cache that was used last, and the lock of whoever makes it."""
 
     def __init__(self) -> None:
@@ -132,8 +132,7 @@ class _Current:
         self.lock = ShortLock()
 
 
-_current = _Current()
-forget_after_fork(_current)
+_current = register(_Current())
 
 
 def segment_cache(*, allow_shared_dir: bool = False) -> SegmentCache:

@@ -6,21 +6,21 @@ block that the work was begun in, also where it is done by another thread.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
+from mediaref_ursa._core.process_state import register
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._core.reentrancy import ShortLock
+from mediaref_ursa._core.reentrancy import ProcessLock
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-_lock = ShortLock()
+_lock = register(ProcessLock())
 
 
 @set_module("mediaref_ursa")
@@ -59,13 +59,6 @@ class Counters:
                 self.frames,
             )
 
-
-def _take_new_lock() -> None:
-    global _lock  # noqa: PLW0603 - at a fork another thread may hold it
-    _lock = ShortLock()
-
-
-os.register_at_fork(after_in_child=_take_new_lock)
 
 _total = Counters()
 _counting: ContextVar[tuple[Counters, ...]] = ContextVar("mediaref_ursa_counting", default=())

@@ -8,7 +8,6 @@ So no daemon thread is inside a call of this library by then: each raises System
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock, refuse_amid_change
 
 T = TypeVar("T")
@@ -24,15 +24,14 @@ _MAX_WAIT_SECONDS = 5.0
 _NOTHING = object()
 
 
-class _Work:
+class _Work(ProcessState):
     """Which threads are inside a call now, and whether the interpreter is ending."""
 
     def __init__(self) -> None:
-        self.clear()
-        os.register_at_fork(after_in_child=self.clear)
+        self.forget()
         atexit.register(self.end)
 
-    def clear(self) -> None:
+    def forget(self) -> None:
         """Forget the threads, which a forked child does not have."""
         self._changed = threading.Condition(ShortLock())  # type: ignore[arg-type] # it has what is asked of a lock
         self._inside: Counter[threading.Thread] = Counter()
@@ -79,7 +78,7 @@ class _Work:
         return not any(thread.daemon for thread in self._inside)
 
 
-_work = _Work()
+_work = register(_Work())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Locked files that a forked child does not keep, and memory that it begins anew.
+"""Locked files, which a forked child does not keep.
 
 A child shares its parent's open files, and with them the locks: if the parent died, its lock would live on
 in the child. So a child closes its copies. No fork comes between the opening of a file and the note of it,
@@ -10,32 +10,48 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-import weakref
 from pathlib import Path
-from typing import Protocol
 
-from mediaref_ursa._core.process_state import register_at_fork
+from mediaref_ursa._core.process_state import ProcessState, register
 
 
-class Forgetful(Protocol):
-    """Something with locks and memory of its own process."""
+class _LockedFiles(ProcessState):
+    """The descriptors of this process that may hold a lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._open: set[int] = set()
+
+    def open(self, path: Path, flags: int) -> int:
+        with self._lock:
+            descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._open.add(descriptor)
+        return descriptor
+
+    def close_one(self, descriptor: int) -> None:
+        with self._lock:
+            self._open.discard(descriptor)
+            os.close(descriptor)
+
+    def before_fork(self) -> None:
+        self._lock.acquire()
+
+    def after_fork(self) -> None:
+        self._lock.release()
 
     def forget(self) -> None:
-        """Begin anew: locks that nobody holds, nothing remembered."""
-        ...
+        self._lock = threading.RLock()  # the parent's was held over the fork
+        for descriptor in self._open:
+            os.close(descriptor)
+        self._open.clear()
 
 
-_guard = threading.RLock()
-_open: set[int] = set()
-_forgetful: weakref.WeakSet[Forgetful] = weakref.WeakSet()
+_files = register(_LockedFiles())
 
 
 def open_lockable(path: Path, flags: int) -> int:
     """Open a file that only this user may read, whose descriptor a forked child closes."""
-    with _guard:
-        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        _open.add(descriptor)
-    return descriptor
+    return _files.open(path, flags)
 
 
 def close_lockable(descriptor: int) -> None:
@@ -43,9 +59,7 @@ def close_lockable(descriptor: int) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
-        with _guard:
-            _open.discard(descriptor)
-            os.close(descriptor)
+        _files.close_one(descriptor)
 
 
 def lock(descriptor: int) -> None:
@@ -60,25 +74,3 @@ def try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def forget_after_fork(forgetful: Forgetful) -> None:
-    """Call ``forget`` in every forked child for as long as the object lives."""
-    _forgetful.add(forgetful)
-
-
-def _in_child() -> None:
-    global _guard  # noqa: PLW0603 - the parent's was held over the fork
-    _guard = threading.RLock()
-    for descriptor in _open:
-        os.close(descriptor)
-    _open.clear()
-    for forgetful in list(_forgetful):
-        forgetful.forget()
-
-
-register_at_fork(
-    before=lambda: _guard.acquire(),  # noqa: PLW0108 - a child's guard is another
-    after_in_parent=lambda: _guard.release(),  # noqa: PLW0108
-    after_in_child=_in_child,
-)

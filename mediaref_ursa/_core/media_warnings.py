@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections import OrderedDict
 
 from mediaref_ursa._core.errors import BitDepthWarning, MediaRefWarning
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.reentrancy import ShortLock
 
 _MAX_REMEMBERED = 4096
 _PACKAGE = __name__.partition(".")[0]
 
-_given: OrderedDict[tuple[type[MediaRefWarning], str], None] = OrderedDict()
-_lock = ShortLock()
+
+class _GivenWarnings(ProcessState):
+    """The warnings that this process has given, the last ones."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._lock = ShortLock()
+        self._given: OrderedDict[tuple[type[MediaRefWarning], str], None] = OrderedDict()
+
+    def add(self, category: type[MediaRefWarning], uri: str) -> bool:
+        """Note a warning; False if it was given before."""
+        key = category, uri
+        with self._lock:
+            if key in self._given:
+                return False
+            self._given[key] = None
+            if len(self._given) > _MAX_REMEMBERED:
+                self._given.popitem(last=False)
+        return True
+
+
+_given = register(_GivenWarnings())
 
 
 def warn_once(category: type[MediaRefWarning], message: str, *, uri: str) -> None:
@@ -26,14 +48,8 @@ def warn_once(category: type[MediaRefWarning], message: str, *, uri: str) -> Non
         message: What was found, what follows from it, and what to do.
         uri: The video; shown without query and credentials.
     """
-    key = category, uri
-    with _lock:
-        if key in _given:
-            return
-        _given[key] = None
-        if len(_given) > _MAX_REMEMBERED:
-            _given.popitem(last=False)
-    warnings.warn(f"{redact(uri)}: {message}", category, stacklevel=_caller_level())
+    if _given.add(category, uri):
+        warnings.warn(f"{redact(uri)}: {message}", category, stacklevel=_caller_level())
 
 
 def warn_of_cut_bits(bits: str, uri: str | None) -> None:
@@ -54,10 +70,8 @@ def warn_of_cut_bits(bits: str, uri: str | None) -> None:
 
 
 def forget_warnings() -> None:
-    """Give each warning anew: another process, or a cache that was cleaned up."""
-    global _lock  # noqa: PLW0603 - at a fork another thread may hold it
-    _lock = ShortLock()
-    _given.clear()
+    """Give each warning anew."""
+    _given.forget()
 
 
 def _caller_level() -> int:
@@ -66,6 +80,3 @@ def _caller_level() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         level, frame = level + 1, frame.f_back
     return level
-
-
-os.register_at_fork(after_in_child=forget_warnings)

@@ -1,4 +1,7 @@
-"""Forks amid imports and locks of other threads: nothing in the child waits for a thread that is not there.
+"""The registry of process-wide state, and the one hook by which a process forks.
+
+Connections, threads, locks and caches belong to one process. Each module registers its own here, once; a fork
+and ``cleanup_cache`` are loops over the registry.
 
 A thread that imports a module holds the module's lock. A forked child has the lock and not the thread, so
 that it would wait forever for a module whose import was in progress. The public names, and some libraries,
@@ -14,9 +17,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
-from typing import Any
+import weakref
+from collections.abc import MutableMapping
+from typing import Any, Protocol, TypeVar
 
 WAIT_SECONDS = 10.0
 """The longest time that a fork waits for imports of other threads."""
@@ -32,29 +35,59 @@ _PACKAGES = {
 _module_locks: MutableMapping[str, Any] = getattr(getattr(importlib, "_bootstrap", None), "_module_locks", {})
 
 
-@dataclass(frozen=True)
-class _Hooks:
-    before: Callable[[], object]
-    after_in_parent: Callable[[], object]
-    after_in_child: Callable[[], object]
+class ProcessState:
+    """State of one process that must not cross a fork as it is. A subclass overrides what it needs.
+
+    Threads share an object of it; :func:`register` or :func:`register_while_alive` makes it known.
+    """
+
+    def close(self) -> None:
+        """Release what is idle; called by ``cleanup_cache``. What another thread is using stays its own."""
+
+    def before_fork(self) -> None:
+        """Take the lock that a fork must find free, in the parent, when no import is in progress any more."""
+
+    def after_fork(self) -> None:
+        """Release in the parent what ``before_fork`` took."""
+
+    def forget(self) -> None:
+        """Begin anew in a forked child, which has none of the other threads: new locks, nothing held."""
 
 
-_registered: list[_Hooks] = []
+class _Forgetful(Protocol):
+    def forget(self) -> None: ...
+
+
+S = TypeVar("S", bound=ProcessState)
+
+_registered: list[ProcessState] = []
+_while_alive: weakref.WeakSet[_Forgetful] = weakref.WeakSet()
 _this_fork = threading.local()
 
 
-def register_at_fork(
-    *,
-    before: Callable[[], object],
-    after_in_parent: Callable[[], object],
-    after_in_child: Callable[[], object],
-) -> None:
-    """Register functions as ``os.register_at_fork`` does, for pairs of taking and releasing a lock.
+def register(state: S) -> S:
+    """Make a state known for as long as the process lives, and return it.
 
-    What is registered while a fork waits is not called in the parent: it took no lock. The standard
-    library's function would call it. ``before`` is called when no import is in progress any more.
+    A state that is registered while a fork waits is not called in the parent: it took no lock.
     """
-    _registered.append(_Hooks(before, after_in_parent, after_in_child))
+    _registered.append(state)
+    return state
+
+
+def register_while_alive(state: _Forgetful) -> None:
+    """Call ``forget`` of a state in every forked child for as long as the object lives."""
+    _while_alive.add(state)
+
+
+def registered() -> tuple[ProcessState, ...]:
+    """Return the states that live as long as the process, in the order of their registration."""
+    return tuple(_registered)
+
+
+def close_all() -> None:
+    """Release what is idle in every registered state, the highest layers first."""
+    for state in reversed(registered()):
+        state.close()
 
 
 def imports_in_other_threads() -> list[str]:
@@ -89,21 +122,21 @@ def _before() -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while _has_to_wait() and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-    _this_fork.hooks = []
-    for hooks in reversed(_registered):
-        hooks.before()
-        _this_fork.hooks.append(hooks)
+    _this_fork.states = []
+    for state in reversed(registered()):
+        state.before_fork()
+        _this_fork.states.append(state)
 
 
 def _after_in_parent() -> None:
-    for hooks in reversed(_this_fork.hooks):
-        hooks.after_in_parent()
+    for state in reversed(_this_fork.states):
+        state.after_fork()
 
 
 def _after_in_child() -> None:
     _forget_imports()
-    for hooks in tuple(_registered):
-        hooks.after_in_child()
+    for state in (*registered(), *_while_alive):
+        state.forget()
 
 
 def _forget_imports() -> None:

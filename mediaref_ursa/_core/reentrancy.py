@@ -7,30 +7,25 @@ Nobody may wait for such a lock: the inner call is an error at once.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from mediaref_ursa._core.errors import ReentrantCallError
-from mediaref_ursa._core.process_state import is_importing
+from mediaref_ursa._core.process_state import ProcessState, is_importing, register
 
 
-class _Held(threading.local):
+class _Held(ProcessState, threading.local):
     """How many short locks this thread holds."""
 
     count = 0
 
-
-_held = _Held()
-
-
-def _hold_nothing() -> None:
-    _held.count = 0
+    def forget(self) -> None:
+        self.count = 0  # a child makes its locks anew
 
 
-os.register_at_fork(after_in_child=_hold_nothing)  # a child makes its locks anew
+_held = register(_Held())
 
 
 class ShortLock:
@@ -70,6 +65,13 @@ class ShortLock:
     def _acquire_restore(self, saved: Any) -> None:
         state, _held.count = saved
         self._lock._acquire_restore(state)  # type: ignore[attr-defined]
+
+
+class ProcessLock(ProcessState, ShortLock):
+    """A short lock that a module holds by itself, to be registered: a forked child makes it anew."""
+
+    def forget(self) -> None:
+        self._lock = threading.RLock()
 
 
 def is_amid_change() -> bool:

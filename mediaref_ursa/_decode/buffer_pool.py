@@ -5,7 +5,6 @@ Fresh memory is given out by the system page by page, which takes about as long 
 
 from __future__ import annotations
 
-import os
 import sys
 from math import prod
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._core.errors import memory_limits
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -27,7 +27,7 @@ _REFERENCES_OF_A_LIST = sys.getrefcount(_probe[0])
 _COUNTS_ARE_EXACT = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-class SpareMemory:
+class SpareMemory(ProcessState):
     """Blocks of bytes that arrays were made of, for the next array of that size. Threads may share one.
 
     An array holds its block, and so does every view of it: a block to which only this object refers is
@@ -35,10 +35,9 @@ class SpareMemory:
     """
 
     def __init__(self) -> None:
-        self._forget()
-        os.register_at_fork(after_in_child=self._forget)
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         self._lock = ShortLock()
         self._blocks: list[UInt8Array] = []
 
@@ -64,8 +63,8 @@ class SpareMemory:
                 del self._blocks[0]
         return block.reshape(shape)
 
-    def clear(self) -> None:
-        """Let all go that is nobody's, and know nothing of what is somebody's."""
+    def close(self) -> None:
+        """Free idle blocks; stop tracking blocks still in use."""
         with self._lock:
             self._blocks.clear()
 
@@ -75,10 +74,5 @@ def _new(shape: tuple[int, ...]) -> UInt8Array:
         return np.empty(shape, dtype=np.uint8)
 
 
-spare_memory = SpareMemory()
+spare_memory = register(SpareMemory())
 """That of this process."""
-
-
-def let_memory_go() -> None:
-    """Give back what is kept for the next arrays."""
-    spare_memory.clear()

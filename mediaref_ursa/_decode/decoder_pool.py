@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from mediaref_ursa._core.process_state import register_at_fork
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import AlphaSplit, SegmentInfo, SegmentTable
@@ -50,7 +50,7 @@ class _Idle:
     decoder: Decoder
 
 
-class DecoderPool:
+class DecoderPool(ProcessState):
     """What is kept between calls, least recently used dropped first. Threads share it.
 
     Bounded in decoders, in the bytes that these hold, and in those of frames. No file is held open.
@@ -58,9 +58,9 @@ class DecoderPool:
     """
 
     def __init__(self) -> None:
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Be empty, with a lock that nobody holds."""
         self._lock = ShortLock()
         self._idle: list[_Idle] = []
@@ -69,24 +69,15 @@ class DecoderPool:
         self._trails: OrderedDict[tuple[DecoderKey, int], Trail] = OrderedDict()
         self._stores: dict[int, weakref.ref[object]] = {}
 
-    def survive_forks(self) -> None:
-        """Close what is idle before a fork, and begin the child with nothing.
+    def before_fork(self) -> None:
+        """Close the idle decoders, which the child could not free; checked-out ones are not in the pool."""
+        self._lock.acquire()
+        self._empty()
 
-        A child could not free what another thread is using at that moment; it is not here, so that the
-        child merely never hears of it.
-        """
+    def after_fork(self) -> None:
+        self._lock.release()
 
-        def before() -> None:
-            self._lock.acquire()
-            self._empty()
-
-        register_at_fork(
-            before=before,
-            after_in_parent=lambda: self._lock.release(),  # noqa: PLW0108 - a child's lock is another
-            after_in_child=self._forget,
-        )
-
-    def clear(self) -> None:
+    def close(self) -> None:
         """Close all that is idle, and let all frames go."""
         with self._lock:
             self._empty()
@@ -208,11 +199,5 @@ class DecoderPool:
             self._kept_bytes -= self._kept.pop(key)[1]
 
 
-decoders = DecoderPool()
-"""Those of this process."""
-decoders.survive_forks()
-
-
-def let_decoders_go() -> None:
-    """Close the idle decoders of this process, and let the frames go that are kept."""
-    decoders.clear()
+decoders = register(DecoderPool())
+"""The pool of this process."""

@@ -14,7 +14,7 @@ from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.daemon_threads import HelperThreads
 from mediaref_ursa._core.errors import CorruptMediaError, StoreError
 from mediaref_ursa._core.extras import needs_extra
-from mediaref_ursa._core.locked_files import forget_after_fork
+from mediaref_ursa._core.process_state import register_while_alive
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import UNKNOWN, EncodedPacket, SegmentTable
 from mediaref_ursa._plan.decode_plan import DecodePlan
@@ -201,7 +201,7 @@ class _ReadAhead:
         self._next = next(self._waiting, None)
         self._workers = min(plan.fetch.max_requests, len(self._users))
         self.forget()
-        forget_after_fork(self)
+        register_while_alive(self)
         with self._lock:
             self._send_what_fits()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +11,7 @@ from typing import Generic, TypeVar
 
 from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.errors import MediaRefError
-from mediaref_ursa._core.locked_files import forget_after_fork
+from mediaref_ursa._core.process_state import ProcessState, register, register_while_alive
 from mediaref_ursa._core.reentrancy import ShortLock, is_amid_change
 from mediaref_ursa.store._download.retry import stopped_by
 
@@ -67,9 +66,9 @@ class Crew(Generic[T]):
         if self._workers == 1:
             yield from self._alone()
             return
-        forget_after_fork(self)
+        register_while_alive(self)
         with stopped_by(self._stop):
-            self._helpers = _threads.submit(self._help, self._workers - 1)
+            self._helpers = threads.submit(self._help, self._workers - 1)
         try:
             yield from self._work()
         finally:
@@ -157,14 +156,13 @@ class Crew(Generic[T]):
             self._changed.notify_all()
 
 
-class _Threads:
+class _Threads(ProcessState):
     """The threads that all calls share: made when they are first needed, and forgotten in a forked child."""
 
     def __init__(self) -> None:
-        self._forget()
-        os.register_at_fork(after_in_child=self._forget)
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         self._lock = ShortLock()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -182,16 +180,13 @@ class _Threads:
                     futures.append(self._pool.submit(in_this_context(function)))
         return futures
 
-    def let_go(self) -> None:
+    def close(self) -> None:
+        """Let idle threads end, and busy ones once they are done."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False)
 
 
-_threads = _Threads()
-
-
-def let_threads_go() -> None:
-    """Let idle threads end, and busy ones once they are done."""
-    _threads.let_go()
+threads = register(_Threads())
+"""The threads of this process."""

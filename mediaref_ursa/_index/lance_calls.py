@@ -28,6 +28,7 @@ with needs_extra("video"):
     import pyarrow as pa
 
 from mediaref_ursa._core.process_limits import limit_next_memory, lower_limit
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import LongLock
 from mediaref_ursa._index.lance_files import TableRefusedError, check_manifest
 from mediaref_ursa._index.lance_manifest import parse_manifest
@@ -49,7 +50,6 @@ __all__ = [
     "describe",
     "read",
     "serve",
-    "stop_helper",
     "write",
 ]
 
@@ -231,7 +231,7 @@ def _write_here(
 _PERFORM = {"describe": _describe_here, "read": _read_here, "write": _write_here}
 
 
-class _Helper(HelperProcess):
+class _Helper(HelperProcess, ProcessState):
     """The process that a forked process asks, started on first use. Safe for many threads."""
 
     def __init__(self) -> None:
@@ -251,12 +251,10 @@ class _Helper(HelperProcess):
         self.asking = LongLock()
         super().forget()
 
-
-def stop_helper() -> None:
-    """End the processes that answer for this one; the next question starts another."""
-    with _helper.asking.held():
-        _helper.stop()
-    guarded_helpers.stop()
+    def close(self) -> None:
+        """End the process once it has answered; the next question starts another."""
+        with self.asking.held():
+            self.stop()
 
 
 def serve(*, guarded: bool = False) -> None:
@@ -283,6 +281,5 @@ def serve(*, guarded: bool = False) -> None:
         send(answers, answer, found)
 
 
-_helper = _Helper()
-os.register_at_fork(after_in_child=_helper.forget)
+_helper = register(_Helper())
 atexit.register(_helper.stop)

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._core.uris import scheme_of
 from mediaref_ursa._index.lance_files import TableRefusedError
@@ -149,7 +150,7 @@ class HelperProcess:
                         pipe.close()
 
 
-class GuardedHelpers:
+class GuardedHelpers(ProcessState):
     """Processes that read tables whose writer is not trusted, under limits. Safe for many threads.
 
     Those that answered are kept for the next question. One that did not answer in time, or ended, is not.
@@ -211,8 +212,8 @@ class GuardedHelpers:
         # needs none.
         return HelperProcess((kept if is_local else dict(os.environ)) | _FEW_THREADS, guarded=True), False
 
-    def stop(self) -> None:
-        """End the processes that nobody asks now."""
+    def close(self) -> None:
+        """End the idle processes."""
         with self._lock:
             idle, self._idle = self._idle, []
         for _, helper in idle:
@@ -305,6 +306,5 @@ def _exactly(pipe: BinaryIO | Any, count: int) -> bytes:
     return data
 
 
-guarded_helpers = GuardedHelpers()
-os.register_at_fork(after_in_child=guarded_helpers.forget)
-atexit.register(guarded_helpers.stop)
+guarded_helpers = register(GuardedHelpers())
+atexit.register(guarded_helpers.close)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._model.damage import damage_before
 from mediaref_ursa._model.pixels import MAX_PIXELS
@@ -177,14 +177,17 @@ class RunCheck:
             self._decode.damaged[packet] = frozenset()
 
 
-class _KnownGood:
+class _KnownGood(ProcessState):
     """Which packets' frames were decoded without damage, of the segments that were read last."""
 
     def __init__(self) -> None:
-        self._forget()
-        os.register_at_fork(after_in_child=self._forget)
+        self.forget()
 
-    def _forget(self) -> None:
+    def close(self) -> None:
+        with self._lock:
+            self._columns.clear()
+
+    def forget(self) -> None:
         self._lock = ShortLock()
         self._columns: OrderedDict[object, npt.NDArray[np.bool_]] = OrderedDict()
 
@@ -199,4 +202,4 @@ class _KnownGood:
             return self._columns[key]
 
 
-_known_good = _KnownGood()
+_known_good = register(_KnownGood())

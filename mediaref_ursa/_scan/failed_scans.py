@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -13,6 +12,7 @@ from mediaref_ursa._core.errors import (
     MediaRefError,
     UnsupportedMediaError,
 )
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 
 _MAX_REMEMBERED = 1024
@@ -20,21 +20,20 @@ _MAX_SECONDS = 600.0
 _LASTING = (CorruptMediaError, LimitExceededError, UnsupportedMediaError)
 
 
-class FailedScans:
+class FailedScans(ProcessState):
     """Errors by what was scanned, and how. Threads share it; a forked child begins with none.
 
     Bounded in number, and in time: a limit may have been exceeded since the machine was busy.
     """
 
     def __init__(self) -> None:
-        self._forget()
-        os.register_at_fork(after_in_child=self._forget)
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         self._lock = ShortLock()
         self._errors: OrderedDict[Hashable, tuple[float, MediaRefError]] = OrderedDict()
 
-    def clear(self) -> None:
+    def close(self) -> None:
         """Let every video be scanned anew."""
         with self._lock:
             self._errors.clear()
@@ -64,5 +63,5 @@ class FailedScans:
                 self._errors.popitem(last=False)
 
 
-failed_scans = FailedScans()
+failed_scans = register(FailedScans())
 """Those of this process."""

@@ -26,7 +26,7 @@ from mediaref_ursa._core.errors import (
     MediaNotFoundError,
 )
 from mediaref_ursa._core.media_warnings import warn_once
-from mediaref_ursa._core.process_state import register_at_fork
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.reentrancy import LongLock, ShortLock, refuse_amid_change
 from mediaref_ursa._core.uris import absolute_place, is_local, is_remote, local_path, scheme_of
@@ -181,8 +181,8 @@ def has_strong_etag(info: SegmentInfo) -> bool:
 
 def forget_sources() -> None:
     """Drop all indexes that are kept in memory, and the errors of videos that could not be scanned."""
-    _cache.clear()
-    failed_scans.clear()
+    _cache.close()
+    failed_scans.close()
 
 
 def _find(
@@ -375,27 +375,26 @@ def _local_identity(uri: str) -> tuple[tuple[int, ...], ...]:
     return tuple(identity)
 
 
-class _SourceCache:
+class _SourceCache(ProcessState):
     """Sources by identity, least recently used dropped first; each is built by one thread only."""
 
     def __init__(self) -> None:
         self._sources: OrderedDict[object, VideoSource] = OrderedDict()
         self._bytes = 0
-        self._new_locks()
+        self.forget()
 
-    def _new_locks(self) -> None:
+    def forget(self) -> None:
+        """Begin with new locks; a forked child keeps the sources, which no thread was changing."""
         self._lock = ShortLock()
         self._building: dict[object, LongLock] = {}
 
-    def survive_forks(self) -> None:
-        """Let a forked child keep what is here: it is forked while no thread changes it."""
-        register_at_fork(
-            before=lambda: self._lock.acquire(),  # noqa: PLW0108 - a child's lock is another
-            after_in_parent=lambda: self._lock.release(),  # noqa: PLW0108
-            after_in_child=self._new_locks,
-        )
+    def before_fork(self) -> None:
+        self._lock.acquire()
 
-    def clear(self) -> None:
+    def after_fork(self) -> None:
+        self._lock.release()
+
+    def close(self) -> None:
         with self._lock:
             self._sources.clear()
             self._bytes = 0
@@ -433,5 +432,4 @@ class _SourceCache:
                 self._bytes -= dropped.nbytes
 
 
-_cache = _SourceCache()
-_cache.survive_forks()
+_cache = register(_SourceCache())

@@ -11,7 +11,7 @@ from mediaref_ursa._cache.settings import SegmentCache, SegmentKey, segment_cach
 from mediaref_ursa._cache.single_flight import Fetch
 from mediaref_ursa._core.counters import count
 from mediaref_ursa._core.errors import LimitExceededError, MediaChangedError, MediaNotFoundError, StoreError
-from mediaref_ursa._core.locked_files import forget_after_fork
+from mediaref_ursa._core.process_state import register_while_alive
 from mediaref_ursa._core.redaction import without_credentials
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._core.uris import is_local, without_query
@@ -43,7 +43,7 @@ class CachedStore:
         self.inner = inner
         self._cache = cache
         self.forget()
-        forget_after_fork(self)
+        register_while_alive(self)
 
     def __repr__(self) -> str:
         return f"CachedStore({self.inner!r})"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mediaref_ursa._core.errors import StoreError
-from mediaref_ursa._core.locked_files import forget_after_fork
+from mediaref_ursa._core.process_state import register_while_alive
 from mediaref_ursa._core.reentrancy import LongLock
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end, too_large
 
@@ -30,7 +30,7 @@ class FileObjectStore:
         self._file = file
         self._descriptor = file.fileno() if isinstance(file, io.FileIO | io.BufferedReader) else None
         self.forget()
-        forget_after_fork(self)
+        register_while_alive(self)
 
     def forget(self) -> None:
         """Begin with a lock of its own, as a forked child does: another thread of its parent may hold it."""

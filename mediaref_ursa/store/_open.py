@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mediaref_ursa._cache.settings import SegmentCache, segment_cache
 from mediaref_ursa._core.extras import check_packages_of
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.uris import is_local, is_remote, scheme_of
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa.store import ObjectStore, store_for
 from mediaref_ursa.store._cached import cached
 
 _STORES_KEPT = 64
-_stores: OrderedDict[tuple[object, ...], ObjectStore] = OrderedDict()
 
 
-def forget_stores() -> None:
-    """Let the stores that were chosen by scheme go."""
-    _stores.clear()
+class _Stores(ProcessState):
+    """The stores that were chosen by scheme, least recently made dropped first."""
+
+    def __init__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._kept: OrderedDict[tuple[object, ...], ObjectStore] = OrderedDict()
+
+    def get(self, key: tuple[object, ...], make: Callable[[], ObjectStore]) -> ObjectStore:
+        """Return the store of a key, made by the first caller."""
+        found = self._kept.get(key)
+        if found is None:
+            found = self._kept[key] = make()
+            while len(self._kept) > _STORES_KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+
+_stores = register(_Stores())
 
 
 def open_store(
@@ -53,13 +70,7 @@ def open_store(
     cache = None if is_local(uri) else _shared_cache(access)
     schemes = None if access.allow_schemes is None else tuple(sorted(access.allow_schemes))
     key = scheme_of(uri), given, access.private_hosts, access.max_redirects, schemes, cache
-    found = _stores.get(key)
-    if found is None:
-        found = cached(store_for(uri, storage_options, access), cache)
-        _stores[key] = found
-        while len(_stores) > _STORES_KEPT:
-            _stores.popitem(last=False)
-    return found
+    return _stores.get(key, lambda: cached(store_for(uri, storage_options, access), cache))
 
 
 def _shared_cache(access: Access) -> SegmentCache | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
-from functools import cache
 from importlib import metadata
 from typing import Any
 
 from mediaref_ursa._core.errors import MissingExtraError
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._decode.torchcodec.transforms import accept_drawn_transforms
 
 TESTED_PAIRS = (("2.13.0", "0.13.0"),)
@@ -51,19 +50,23 @@ def load_torchcodec() -> TorchModules:
 
 def _first_found(torch: Any, video_decoder: Any, _found: list[TorchModules] = []) -> TorchModules:  # noqa: B006
     if not _found:
-        _survive_forks(torch)
+        register(_TorchThreads(torch))
         accept_drawn_transforms()
         _found.append(TorchModules(torch, video_decoder))
     return _found[0]
 
 
-@cache
-def _survive_forks(torch: Any) -> None:
-    """Let torch use one thread in forked children: the threads that it knows of are its parent's.
+class _TorchThreads(ProcessState):
+    """Torch's threads, of which a forked child uses one: the others that torch knows of are its parent's.
 
-    An operation on many values waits for them forever. Torch's own data loader does the same.
+    An operation on many values would wait for them forever. Torch's own data loader does the same.
     """
-    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+    def __init__(self, torch: Any) -> None:
+        self._torch = torch
+
+    def forget(self) -> None:
+        self._torch.set_num_threads(1)
 
 
 def _cannot_load(error: BaseException) -> str:

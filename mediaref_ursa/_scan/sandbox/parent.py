@@ -29,6 +29,7 @@ from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.errors import CorruptMediaError, LimitExceededError, MediaRefError, StoreError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._model.access import Access, IndexLimits
 from mediaref_ursa._model.damage import warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
@@ -295,7 +296,7 @@ class _Scan:
         )
 
 
-class _Slots:
+class _Slots(ProcessState):
     """How many scans run at once: each may take as much memory as one is allowed."""
 
     def __init__(self) -> None:
@@ -328,5 +329,4 @@ def _import_path() -> list[str]:
     return found if own in found else [own, *found]
 
 
-_slots = _Slots()
-os.register_at_fork(after_in_child=_slots.forget)
+_slots = register(_Slots())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import weakref
 from collections import OrderedDict
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.extras import missing_package, needs_extra
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 
 with needs_extra("cloud"):
@@ -52,7 +54,7 @@ def thaw(value: Any) -> Any:
     return tuple(thaw(part) for part in value) if isinstance(value, tuple) else value
 
 
-class _Filesystems:
+class _Filesystems(ProcessState):
     """File systems of this process by what they were made with. Safe for many threads."""
 
     def __init__(self) -> None:
@@ -80,6 +82,18 @@ class _Filesystems:
             self._known.move_to_end(key)
             return found
 
+    def close(self) -> None:
+        """Let idle file systems close their connections, and one in use when its last caller is done.
+
+        A file system of fsspec closes its session when it is finalized. Its methods refer to it in cycles, so
+        that only a collection finalizes it.
+        """
+        with self._lock:
+            idle, self._known = self._known, OrderedDict()
+        if idle:
+            idle.clear()
+            gc.collect()  # outside the lock: closing waits for the event loop
+
     def forget(self) -> None:
         """Leave the parent's file systems to the parent; called in a forked process.
 
@@ -97,8 +111,7 @@ class _Filesystems:
         self._begin()
 
 
-_filesystems = _Filesystems()
-os.register_at_fork(after_in_child=_filesystems.forget)
+_filesystems = register(_Filesystems())
 
 
 def shared_filesystem(protocol: str, options: dict[str, Any]) -> Any:

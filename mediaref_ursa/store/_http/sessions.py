@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import requests
 import urllib3
 
 from mediaref_ursa._core.errors import InvalidReferenceError, MediaRefError, StoreError
+from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa.store._download.retry import TransientError
 from mediaref_ursa.store._http.connections import TimedAdapter
@@ -26,7 +26,7 @@ _IN_WORDS = {
 }
 
 
-class _SessionPool:
+class _SessionPool(ProcessState):
     """Idle sessions of this process. A session is used by one thread at a time, then kept for the next."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class _SessionPool:
                 return
         session.close()
 
-    def close_idle(self) -> None:
+    def close(self) -> None:
         with self._lock:
             idle = [session for sessions in self._idle.values() for session in sessions]
             self._idle = {False: [], True: []}
@@ -70,13 +70,12 @@ def _new_session(*, is_guarded: bool) -> requests.Session:
     return session
 
 
-_POOL = _SessionPool()
-os.register_at_fork(after_in_child=_POOL.forget)
+_POOL = register(_SessionPool())
 
 
 def close_idle_sessions() -> None:
     """Close the connections that no thread is using."""
-    _POOL.close_idle()
+    _POOL.close()
 
 
 @contextmanager
