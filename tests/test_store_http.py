@@ -27,7 +27,7 @@ from mediaref_ursa import (
     StoreError,
 )
 from mediaref_ursa.store import HttpStore, store_for
-from mediaref_ursa.store._download.retry import Clock, TransientError
+from mediaref_ursa.store._download.retry import Deadline, TransientError
 from mediaref_ursa.store._http.sessions import mapped_errors
 
 DATA = bytes(range(256)) * 400
@@ -131,7 +131,7 @@ class TestRetries:
         self, server: ObjectServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         waits: list[float] = []
-        monkeypatch.setattr(Clock, "pause", lambda _, seconds: waits.append(seconds))
+        monkeypatch.setattr(Deadline, "pause", lambda _, seconds: waits.append(seconds))
         soon = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=20), usegmt=True)
         server.fail_next(
             Fault(status=429, headers={"Retry-After": "7"}),
@@ -149,7 +149,7 @@ class TestRetries:
 
     def test_pauses_grow_and_vary(self, server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
         waits: list[float] = []
-        monkeypatch.setattr(Clock, "pause", lambda _, seconds: waits.append(seconds))
+        monkeypatch.setattr(Deadline, "pause", lambda _, seconds: waits.append(seconds))
         server.always = Fault(status=500)
         with pytest.raises(StoreError):
             HttpStore(attempts=6, backoff_seconds=1, max_wait_seconds=6).get(server.url("/a.bin"))

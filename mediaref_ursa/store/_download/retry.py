@@ -29,6 +29,7 @@ Item = TypeVar("Item")
 # An attempt that brought so many bytes was no failure: the count of attempts begins anew.
 _GOOD_PROGRESS_BYTES = 2**20
 _SLOWEST_BYTES_PER_SECOND = 1024
+_POLL_SECONDS = 0.05  # several events cannot be waited for at once
 
 
 class TransientError(Exception):
@@ -58,30 +59,35 @@ class RetryPolicy:
     deadline_seconds: float
 
 
-_outer_stop: ContextVar[threading.Event | None] = ContextVar("mediaref_ursa_stop", default=None)
+# A store's methods have no argument for them: the protocol is public, and programs bring stores of their own.
+_stops: ContextVar[tuple[threading.Event, ...]] = ContextVar("mediaref_ursa_stops", default=())
 
 
 @contextmanager
 def stopped_by(stop: threading.Event) -> Iterator[None]:
-    """Let what is tried in the block be tried no more once the event is set."""
-    token = _outer_stop.set(stop)
+    """Retry nothing in the block once the event is set, or that of a block around it."""
+    token = _stops.set((*_stops.get(), stop))
     try:
         yield
     finally:
-        _outer_stop.reset(token)
+        _stops.reset(token)
 
 
-class Clock:
-    """The time that one operation has left. It ends early where nobody waits for the result any more."""
+class Deadline:
+    """The end of one operation: after some seconds, or as soon as one of its stop events is set.
+
+    Args:
+        seconds: How long the operation may take.
+        stop: Set when the result is not wanted any more; counts beside those of ``stopped_by``.
+    """
 
     def __init__(self, seconds: float, stop: threading.Event | None = None) -> None:
         self._ends_seconds = time.monotonic() + seconds
-        self._stop = stop or threading.Event()
-        self._outer_stop = _outer_stop.get() or self._stop
+        self._stops = _stops.get() if stop is None else (*_stops.get(), stop)
 
     def left_seconds(self) -> float:
         """Return how long the operation may go on, 0 if no longer."""
-        if self._stop.is_set() or self._outer_stop.is_set():
+        if any(stop.is_set() for stop in self._stops):
             return 0.0
         return max(0.0, self._ends_seconds - time.monotonic())
 
@@ -91,8 +97,10 @@ class Clock:
             raise TransientError("the answer did not come to an end")
 
     def pause(self, seconds: float) -> None:
-        """Wait, unless the result is not wanted any more."""
-        self._outer_stop.wait(seconds)
+        """Wait, and stop waiting as soon as the operation is to end."""
+        until = time.monotonic() + seconds
+        while (left := min(until - time.monotonic(), self.left_seconds())) > 0:
+            time.sleep(min(left, _POLL_SECONDS))
 
 
 class Pace:
@@ -124,7 +132,7 @@ class Pace:
 def retried(
     uri: str,
     policy: RetryPolicy,
-    attempt: Callable[[Clock], T],
+    attempt: Callable[[Deadline], T],
     *,
     stop: threading.Event | None = None,
     reached_bytes: Callable[[], int] = lambda: 0,
@@ -134,7 +142,7 @@ def retried(
     Args:
         uri: What is read, for messages.
         policy: How often and how long.
-        attempt: Does it once, within the time of the clock; a TransientError asks for another attempt.
+        attempt: Does it once, within the time of the deadline; a TransientError asks for another attempt.
         stop: Set where the result is not wanted any more.
         reached_bytes: How much the attempts have brought so far.
 
@@ -142,25 +150,27 @@ def retried(
         StoreError: The attempts are used up, or the deadline has passed or would pass in the next pause.
         Exception: As ``attempt`` raises.
     """
-    clock = Clock(policy.deadline_seconds, stop)
+    deadline = Deadline(policy.deadline_seconds, stop)
     failures = counted_bytes = 0
     while True:
         try:
-            return attempt(clock)
+            return attempt(deadline)
         except TransientError as error:
             if reached_bytes() - counted_bytes >= _GOOD_PROGRESS_BYTES:
                 failures, counted_bytes = 0, reached_bytes()
             failures += 1
-            wait_seconds = _wait_seconds(uri, policy, clock, failures, error)
+            wait_seconds = _wait_seconds(uri, policy, deadline, failures, error)
             logger.info("{}: {}; again in {:.1f} s", redact(uri), error.reason, wait_seconds)
-        clock.pause(wait_seconds)
+        deadline.pause(wait_seconds)
 
 
-def _wait_seconds(uri: str, policy: RetryPolicy, clock: Clock, failures: int, error: TransientError) -> float:
+def _wait_seconds(
+    uri: str, policy: RetryPolicy, deadline: Deadline, failures: int, error: TransientError
+) -> float:
     """Return the pause before the next attempt; raise where there is to be none."""
     if failures >= policy.attempts:
         raise StoreError(f"{error.reason} (attempt {failures}, the last)", uri=uri) from None
-    left_seconds, limit = clock.left_seconds(), f"{policy.deadline_seconds:g} s (deadline_seconds)"
+    left_seconds, limit = deadline.left_seconds(), f"{policy.deadline_seconds:g} s (deadline_seconds)"
     if error.wait_seconds is not None:
         if error.wait_seconds >= left_seconds:
             raise StoreError(

@@ -32,7 +32,7 @@ from mediaref_ursa.store._download.range_download import (
     in_one_version,
     marks_of,
 )
-from mediaref_ursa.store._download.retry import Clock, Pace, RetryPolicy, each_at_once, retried
+from mediaref_ursa.store._download.retry import Deadline, Pace, RetryPolicy, each_at_once, retried
 from mediaref_ursa.store._fsspec.errors import is_past_the_end, mapped_errors
 from mediaref_ursa.store._fsspec.filesystems import (
     call,
@@ -201,7 +201,7 @@ class FsspecStore:
         part = Part(*place)
         return self._retried(version.uri, partial(self._read_part, version, part), part, stop)
 
-    def _read_part(self, version: ObjectVersion, part: Part, clock: Clock) -> bytes:
+    def _read_part(self, version: ObjectVersion, part: Part, deadline: Deadline) -> bytes:
         """Read what a range still lacks."""
         uri = version.uri
         if not version.can_be_recognised:
@@ -214,9 +214,9 @@ class FsspecStore:
                 if self._is_conditional:
                     limits = ReadLimits(self._answer_seconds, Pace(self.read_timeout_seconds))
                     read = partial(read_part, filesystem, path, version, part, limits)
-                    timed(filesystem, read, clock.left_seconds())
+                    timed(filesystem, read, deadline.left_seconds())
                 else:
-                    _read_at_once(filesystem, path, part, clock)
+                    _read_at_once(filesystem, path, part, deadline)
             except Exception as error:
                 is_past = is_past_the_end(error)
                 if not is_past:
@@ -224,19 +224,19 @@ class FsspecStore:
             finally:
                 count(bytes_fetched=max(0, part.held_bytes - held_bytes))
         if is_past or (part.missing_bytes and not self._is_conditional):
-            info = self._told(uri, clock)
+            info = self._told(uri, deadline)
             if version.is_given:
                 version.admit(marks_of(info))
             if info.size < part.offset + part.length:
                 raise ObjectEndsError(info.size)
         return part.joined()
 
-    def _told(self, uri: str, clock: Clock) -> ObjectInfo:
+    def _told(self, uri: str, deadline: Deadline) -> ObjectInfo:
         with self._opened(uri) as (filesystem, path):
             filesystem.invalidate_cache(path)
             count(requests=1)
             try:
-                found = call(filesystem, "info", min(clock.left_seconds(), self._answer_seconds), path)
+                found = call(filesystem, "info", min(deadline.left_seconds(), self._answer_seconds), path)
             except KeyError:  # of an answer that does not tell it
                 raise StoreError("expected the object's length, found none", uri=uri) from None
             if found.get("type") == "directory":
@@ -246,7 +246,7 @@ class FsspecStore:
     def _retried(
         self,
         uri: str,
-        attempt: Callable[[Clock], T],
+        attempt: Callable[[Deadline], T],
         part: Part | None = None,
         stop: threading.Event | None = None,
     ) -> T:
@@ -273,10 +273,10 @@ class FsspecStore:
             yield shared_filesystem(protocol, options), kind._strip_protocol(known_uri)
 
 
-def _read_at_once(filesystem: Any, path: str, part: Part, clock: Clock) -> None:
+def _read_at_once(filesystem: Any, path: str, part: Part, deadline: Deadline) -> None:
     part.begin_again()
     end = part.offset + part.length
-    part.add(bytes(call(filesystem, "cat_file", clock.left_seconds(), path, start=part.offset, end=end)))
+    part.add(bytes(call(filesystem, "cat_file", deadline.left_seconds(), path, start=part.offset, end=end)))
 
 
 def _object_info(uri: str, found: Mapping[str, Any]) -> ObjectInfo:

@@ -28,7 +28,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import create_connection
 
 from mediaref_ursa._core.daemon_threads import HelperThreads
-from mediaref_ursa.store._download.retry import Clock, Pace
+from mediaref_ursa.store._download.retry import Deadline, Pace
 from mediaref_ursa.store._http import addresses as addresses_module
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ _LOOK_SECONDS = 0.2
 
 
 @contextmanager
-def within(clock: Clock) -> Iterator[None]:
-    """End each wait of this thread for bytes when the clock does."""
-    before = getattr(_operation, "clock", None)
-    _operation.clock = clock
+def within(deadline: Deadline) -> Iterator[None]:
+    """End each wait of this thread for bytes when the deadline does."""
+    before = getattr(_operation, "deadline", None)
+    _operation.deadline = deadline
     try:
         yield
     finally:
-        _operation.clock = before
+        _operation.deadline = before
 
 
 class _TimedReader(io.RawIOBase):
@@ -63,12 +63,12 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int | None:
-        clock: Clock | None = getattr(_operation, "clock", None)
-        left_seconds = float("inf") if clock is None else clock.left_seconds()
+        deadline: Deadline | None = getattr(_operation, "deadline", None)
+        left_seconds = float("inf") if deadline is None else deadline.left_seconds()
         if left_seconds <= 0:
             raise TimeoutError("the deadline has passed")
-        if clock is not None and isinstance(self._socket, socket.socket):
-            left_seconds = self._wait_for_bytes(clock)
+        if deadline is not None and isinstance(self._socket, socket.socket):
+            left_seconds = self._wait_for_bytes(deadline)
         if self._limit_seconds is not None and self._limit_seconds <= left_seconds:
             found = self._raw.readinto(buffer)
         else:
@@ -77,16 +77,16 @@ class _TimedReader(io.RawIOBase):
             raise TimeoutError("the bytes come too slowly")
         return found
 
-    def _wait_for_bytes(self, clock: Clock) -> float:
+    def _wait_for_bytes(self, deadline: Deadline) -> float:
         """Wait for something to read, as long as the operation is wanted; return what it has left."""
         limit_seconds = float("inf") if self._limit_seconds is None else self._limit_seconds
         ends_seconds = time.monotonic() + limit_seconds
         while True:
-            left_seconds = min(clock.left_seconds(), ends_seconds - time.monotonic())
+            left_seconds = min(deadline.left_seconds(), ends_seconds - time.monotonic())
             if left_seconds <= 0:
                 raise TimeoutError("no bytes came in time")
             if _has_bytes(self._socket, min(left_seconds, _LOOK_SECONDS)):
-                return clock.left_seconds() or left_seconds
+                return deadline.left_seconds() or left_seconds
 
     def _read_for(self, seconds: float, buffer: WriteableBuffer) -> int | None:
         """Read with a shorter time-out; the next request finds the longer one."""
@@ -180,14 +180,14 @@ def _looked_up(look_up: Callable[[], list[str]]) -> list[str]:
         TimeoutError: There is no answer as long as the operation is wanted.
         OSError: The host has no address.
     """
-    clock: Clock | None = getattr(_operation, "clock", None)
-    if clock is None:
+    deadline: Deadline | None = getattr(_operation, "deadline", None)
+    if deadline is None:
         return look_up()
     threads = HelperThreads(1, "mediaref-names")
     asked = threads.submit(look_up)
     threads.close_when_done()
-    while clock.left_seconds() > 0:
-        if wait([asked], timeout=min(_LOOK_SECONDS, clock.left_seconds())).done:
+    while deadline.left_seconds() > 0:
+        if wait([asked], timeout=min(_LOOK_SECONDS, deadline.left_seconds())).done:
             return asked.result()
     raise TimeoutError("the host's name was not looked up in time")
 
@@ -196,11 +196,11 @@ def _first_that_answers(
     connection: HTTPConnection, addresses: list[str], open_one: Callable[..., socket.socket]
 ) -> socket.socket:
     """Try each address for as long as a connection may take, and all for as long as the operation may."""
-    clock: Clock | None = getattr(_operation, "clock", None)
+    deadline: Deadline | None = getattr(_operation, "deadline", None)
     refusal: OSError = OSError("the host has no address")
     limit_seconds = connection.timeout
     for address in addresses:
-        left_seconds = None if clock is None else clock.left_seconds()
+        left_seconds = None if deadline is None else deadline.left_seconds()
         if left_seconds is not None and left_seconds <= 0:
             raise TimeoutError("the deadline has passed")
         try:
@@ -214,8 +214,8 @@ def _first_that_answers(
         except OSError as error:
             refusal = error
             continue
-        if clock is not None:  # encryption is agreed upon within this time
-            found.settimeout(_shorter(limit_seconds, max(0.001, clock.left_seconds())))
+        if deadline is not None:  # encryption is agreed upon within this time
+            found.settimeout(_shorter(limit_seconds, max(0.001, deadline.left_seconds())))
         return found
     raise refusal
 

@@ -33,7 +33,7 @@ from mediaref_ursa.store._download.range_download import (
     in_one_version,
     total_of,
 )
-from mediaref_ursa.store._download.retry import Clock, RetryPolicy, TransientError, each_at_once, retried
+from mediaref_ursa.store._download.retry import Deadline, RetryPolicy, TransientError, each_at_once, retried
 from mediaref_ursa.store._http.connections import within
 from mediaref_ursa.store._http.replies import (
     check_status,
@@ -136,9 +136,9 @@ class HttpStore:
         """Return the whole object; reading stops as soon as it turns out larger than ``max_bytes``."""
         return in_one_version(uri, lambda version: self._whole(version, max_bytes), self.deadline_seconds)
 
-    def _head_if_told(self, uri: str, clock: Clock) -> ObjectInfo | None:
-        found = self._told("HEAD", uri, {}, clock)
-        return found or self._told("GET", uri, {"Range": "bytes=0-0"}, clock)
+    def _head_if_told(self, uri: str, deadline: Deadline) -> ObjectInfo | None:
+        found = self._told("HEAD", uri, {}, deadline)
+        return found or self._told("GET", uri, {"Range": "bytes=0-0"}, deadline)
 
     def _ranges(self, version: ObjectVersion, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         try:
@@ -155,12 +155,12 @@ class HttpStore:
         except ObjectEndsError as error:
             raise past_the_end(version.uri, part.offset, part.length, error.size) from None
 
-    def _read_range(self, version: ObjectVersion, part: Part, clock: Clock) -> bytes:
+    def _read_range(self, version: ObjectVersion, part: Part, deadline: Deadline) -> bytes:
         """Read what a range still lacks."""
         if not version.can_be_recognised:
             part.begin_again()
         headers = {"Range": part.range_header, **_condition(version, part)}
-        with self._reply("GET", version.uri, headers, clock) as response:
+        with self._reply("GET", version.uri, headers, deadline) as response:
             version.admit(marks_of_reply(response))
             if response.status_code != HTTPStatus.OK:
                 part.check_reply(response.status_code, content_range(response), content_length(response))
@@ -168,7 +168,7 @@ class HttpStore:
                 part.begin_again()  # the range is the whole object, and that is what has come
             else:
                 self._give_up_on_ranges(response)
-            for chunk in chunks_of(response, clock):
+            for chunk in chunks_of(response, deadline):
                 part.add(chunk)
             return part.joined()
 
@@ -176,7 +176,9 @@ class HttpStore:
         part = Part(0, None)
         return self._retried(version.uri, partial(self._read_whole, version, part, max_bytes), part)
 
-    def _read_whole(self, version: ObjectVersion, part: Part, max_bytes: int | None, clock: Clock) -> bytes:
+    def _read_whole(
+        self, version: ObjectVersion, part: Part, max_bytes: int | None, deadline: Deadline
+    ) -> bytes:
         """Read what of the whole object has not come yet.
 
         It is asked for as a range, since the answer to that says twice how long the object is.
@@ -185,7 +187,7 @@ class HttpStore:
             part.begin_again()
         wanted = part.range_header if part.held_bytes else "bytes=0-"
         headers = {"Range": wanted, **_condition(version, part)}
-        with self._reply("GET", version.uri, headers, clock) as response:
+        with self._reply("GET", version.uri, headers, deadline) as response:
             if response.status_code == 416 and total_of(content_range(response)) == 0:
                 return b""
             version.admit(marks_of_reply(response))
@@ -197,13 +199,13 @@ class HttpStore:
                 raise too_large(version.uri, part.length, max_bytes)
             if not is_whole:
                 part.check_reply(response.status_code, content_range(response), content_length(response))
-            for chunk in chunks_of(response, clock):
+            for chunk in chunks_of(response, deadline):
                 part.add(chunk)
                 if max_bytes is not None and part.held_bytes > max_bytes:
                     raise too_large(version.uri, part.held_bytes, max_bytes)
             is_open_ended = has_no_end(response)
         if is_open_ended and not part.has_length:
-            info = self._head_if_told(version.uri, clock)
+            info = self._head_if_told(version.uri, deadline)
             part.end_at(None if info is None else info.size)
         return part.joined()
 
@@ -230,9 +232,11 @@ class HttpStore:
                 raise past_the_end(version.uri, offset, length, len(whole))
         return [whole[offset : offset + length] for offset, length in ranges]
 
-    def _told(self, method: str, uri: str, headers: Mapping[str, str], clock: Clock) -> ObjectInfo | None:
+    def _told(
+        self, method: str, uri: str, headers: Mapping[str, str], deadline: Deadline
+    ) -> ObjectInfo | None:
         """Return what an answer tells of the object, None if not its length."""
-        with self._reply(method, uri, headers, clock) as response:
+        with self._reply(method, uri, headers, deadline) as response:
             if method == "HEAD" and response.status_code != HTTPStatus.OK:
                 return None
             marks = marks_of_reply(response)
@@ -241,7 +245,7 @@ class HttpStore:
     def _retried(
         self,
         uri: str,
-        attempt: Callable[[Clock], T],
+        attempt: Callable[[Deadline], T],
         part: Part | None = None,
         stop: threading.Event | None = None,
     ) -> T:
@@ -254,12 +258,12 @@ class HttpStore:
 
     @contextmanager
     def _reply(
-        self, method: str, uri: str, headers: Mapping[str, str], clock: Clock
+        self, method: str, uri: str, headers: Mapping[str, str], deadline: Deadline
     ) -> Iterator[requests.Response]:
         """Send a request and give the answer, once its status is one of an object."""
         is_guarded = not self.allow_private_hosts
-        with borrowed_session(is_guarded=is_guarded) as session, mapped_errors(uri), within(clock):
-            response = self._follow(session, method, uri, headers, clock)
+        with borrowed_session(is_guarded=is_guarded) as session, mapped_errors(uri), within(deadline):
+            response = self._follow(session, method, uri, headers, deadline)
             try:
                 check_status(uri, response, method)
                 yield response
@@ -267,13 +271,13 @@ class HttpStore:
                 response.close()
 
     def _follow(
-        self, session: requests.Session, method: str, uri: str, headers: Mapping[str, str], clock: Clock
+        self, session: requests.Session, method: str, uri: str, headers: Mapping[str, str], deadline: Deadline
     ) -> requests.Response:
         """Send to ``uri`` and to where it redirects; what is the caller's stays at their origin."""
         url, own, auth = uri, self.headers, _credentials(uri)
         for _ in range(self.max_redirects + 1):
-            clock.check()
-            connect_seconds = max(0.001, min(self.connect_timeout_seconds, clock.left_seconds()))
+            deadline.check()
+            connect_seconds = max(0.001, min(self.connect_timeout_seconds, deadline.left_seconds()))
             count(requests=1)
             response = session.request(
                 method,

@@ -11,7 +11,7 @@ from mediaref_ursa._core.counters import count
 from mediaref_ursa._core.errors import MediaNotFoundError, StoreError
 from mediaref_ursa._core.uris import why_not_found
 from mediaref_ursa.store._download.range_download import CHUNK_BYTES, Marks, changed, total_of
-from mediaref_ursa.store._download.retry import Clock, TransientError, retry_after_seconds, timestamp
+from mediaref_ursa.store._download.retry import Deadline, TransientError, retry_after_seconds, timestamp
 
 _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 _EXPECTED = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
@@ -73,10 +73,10 @@ def has_no_end(response: requests.Response) -> bool:
     return content_length(response) is None and not is_chunked
 
 
-def chunks_of(response: requests.Response, clock: Clock) -> Iterator[bytes]:
+def chunks_of(response: requests.Response, deadline: Deadline) -> Iterator[bytes]:
     """Yield the body as it comes, for as long as there is time: all that came before it breaks off."""
     read = getattr(response.raw, "read1", response.raw.read)  # urllib3 1.26 waits for whole chunks
     while chunk := read(CHUNK_BYTES, decode_content=False):
         count(bytes_fetched=len(chunk))
         yield chunk
-        clock.check()
+        deadline.check()
