@@ -48,17 +48,19 @@ if TYPE_CHECKING:
     from mediaref_ursa._index.build import write_frame_index
     from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._lazy.lazy_video import LazyVideo
-    from mediaref_ursa._model.access import IndexLimits
+    from mediaref_ursa._model.access import Access, IndexLimits
     from mediaref_ursa._plan.decode_plan import DecodePlan
     from mediaref_ursa._plan.reads import FetchOptions
+    from mediaref_ursa._references.columns import References
     from mediaref_ursa._references.data_uri import DataURI
     from mediaref_ursa._references.media_ref import MediaRef
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "_model.access": ("IndexLimits",),
+    "_model.access": ("Access", "IndexLimits"),
     "_batch.batch_decode": ("DecodedBatch", "batch_decode", "cleanup_cache", "plan_decode"),
+    "_references.columns": ("References",),
     "_references.data_uri": ("DataURI",),
     "_core.errors": (
         "BitDepthWarning",
@@ -98,6 +100,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 _NEED_VIDEO = frozenset({"_index.build", "_index.frame_index", "_lazy.lazy_video"})
 
 __all__ = [
+    "Access",
     "BitDepthWarning",
     "CacheDirectoryWarning",
     "CorruptMediaError",
@@ -128,6 +131,7 @@ __all__ = [
     "MissingExtraError",
     "OutsideRecordingWarning",
     "ReentrantCallError",
+    "References",
     "StoreError",
     "UnsupportedMediaError",
     "batch_decode",

@@ -14,8 +14,10 @@ from mediaref_ursa._core.seconds import earliest_seconds
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from typing_extensions import Unpack
 
     from mediaref_ursa._lazy.lazy_video import LazyVideo
+    from mediaref_ursa._lazy.options import PixelOptions
     from mediaref_ursa.store import ObjectStore
 
 __all__ = ["ModalityRow", "StorageFormat", "from_arrow", "open_modality", "to_arrow"]
@@ -85,7 +87,7 @@ def open_modality(
     store: ObjectStore | None = None,
     *,
     storage_options: Mapping[str, Any] | None = None,
-    **options: Any,
+    **options: Unpack[PixelOptions],
 ) -> LazyVideo:
     """Return the video that a row describes, as a window of its time range.
 
@@ -108,7 +110,7 @@ def open_modality(
 
     index = None
     if row.format is StorageFormat.MP4_INDEX:
-        access = Access.taken_from(dict(options))
+        access = Access.from_options(dict(options))
         index = open_index_of(row.uri, store, storage_options, access)
     video = LazyVideo(
         row.uri,

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from _media import Clip, describe_clip, make_clip
 
+collect_ignore = ["typing"]  # for type checkers, which .ci/run runs
+
 
 @pytest.fixture(autouse=True)
 def _warnings_anew() -> None:

@@ -28,13 +28,13 @@ def test_it_is_a_value() -> None:
 
 def test_options_are_taken_out_of_others() -> None:
     options: dict[str, Any] = {"resize": (2, 2), "untrusted": True, "max_pixels": 5}
-    assert Access.taken_from(options) == Access(untrusted=True, max_pixels=5)
+    assert Access.from_options(options) == Access(untrusted=True, max_pixels=5)
     assert options == {"resize": (2, 2)}
     with pytest.raises(
         TypeError, match=r"f\(\) got unexpected options resize; besides its own it takes untr"
     ):
-        Access.of("f", options)
-    assert Access.of("f", {}) == TRUSTED
+        Access.from_only_options("f", options)
+    assert Access.from_only_options("f", {}) == TRUSTED
     assert set(OPTION_NAMES) == set(Access.__dataclass_fields__)
 
 

@@ -223,6 +223,7 @@ def test_slices_across_segments(parts: list[str], tmp_path: Path) -> None:
         LazyVideo(str(tmp_path / "whole"), frame_index=index),
         LazyVideo.from_segments(parts, uri=str(tmp_path / "scanned")),
         LazyVideo.from_segments(parts, uri=str(tmp_path / "whole")),
+        LazyVideo.from_segments(parts, uri=str(tmp_path / "whole"), frame_index=None),
         LazyVideo(parts[0], segment_uris=parts[1:]),
         LazyVideo.from_uri(str(tmp_path / "whole")),
     ):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._batch.call import DECODERS, Backend, Batch, BatchOptions
+from mediaref_ursa._batch.call import Batch
+from mediaref_ursa._batch.options import DECODERS, Backend, BatchOptions, OnError
 from mediaref_ursa._core.counters import Counters, counting
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.interpreter_exit import working
@@ -21,13 +22,24 @@ from mediaref_ursa._core.wording import counted
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
+from mediaref_ursa._references.columns import References
+
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import Unpack
+
+    from mediaref_ursa._batch.options import DecodeOptions, Device, FrameIndexes, ResolveOptions
 
 UInt8Array = npt.NDArray[np.uint8]
+Frame = TypeVar("Frame")
 
 
 @set_module("mediaref_ursa")
-class DecodedBatch(list[Any]):
+class DecodedBatch(list[Frame]):
     """A list of frames in the order of the references, and the errors of those that have none.
+
+    Of arrays, ``DecodedBatch[NDArray[uint8]]``; of tensors with ``device=``; of either or None with
+    ``on_error="none"``.
 
     Attributes:
         errors: The error of each reference that gave None, by its place in the list.
@@ -35,7 +47,7 @@ class DecodedBatch(list[Any]):
     """
 
     def __init__(
-        self, frames: Iterable[UInt8Array | None], errors: Mapping[int, MediaRefError], counters: Counters
+        self, frames: Iterable[Frame], errors: Mapping[int, MediaRefError], counters: Counters
     ) -> None:
         super().__init__(frames)
         self.errors: dict[int, MediaRefError] = dict(errors)
@@ -60,20 +72,111 @@ class DecodedBatch(list[Any]):
         return found
 
 
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    on_error: Literal["raise"] = "raise",
+    device: None = None,
+    as_array: Literal[False] = False,
+    **options: Unpack[DecodeOptions],
+) -> DecodedBatch[UInt8Array]: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    on_error: OnError = "raise",
+    device: None = None,
+    as_array: Literal[False] = False,
+    **options: Unpack[DecodeOptions],
+) -> DecodedBatch[UInt8Array | None]: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    on_error: Literal["raise"] = "raise",
+    device: None = None,
+    as_array: Literal[True],
+    **options: Unpack[DecodeOptions],
+) -> UInt8Array: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    on_error: Literal["raise"] = "raise",
+    device: Device,
+    as_array: Literal[False] = False,
+    **options: Unpack[DecodeOptions],
+) -> DecodedBatch[torch.Tensor]: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    on_error: OnError = "raise",
+    device: Device,
+    as_array: Literal[False] = False,
+    **options: Unpack[DecodeOptions],
+) -> DecodedBatch[torch.Tensor | None]: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    on_error: Literal["raise"] = "raise",
+    device: Device,
+    as_array: Literal[True],
+    **options: Unpack[DecodeOptions],
+) -> torch.Tensor: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    on_error: OnError = "raise",
+    device: Device | None = None,
+    as_array: bool = False,
+    **options: Unpack[DecodeOptions],
+) -> DecodedBatch[Any] | UInt8Array | torch.Tensor: ...
+
+
 @set_module("mediaref_ursa")
 def batch_decode(
-    refs: Any,
+    refs: References,
     strategy: BatchDecodingStrategy | str | None = None,
     decoder: str | None = None,
     *,
     resize: tuple[int, int] | None = None,
     colorspace: str = "RGB",
     channel_format: str | None = None,
-    on_error: Literal["raise", "none"] = "raise",
+    on_error: OnError = "raise",
     tolerance_ns: int = TOLERANCE_NS,
     base_dir: str | os.PathLike[str] | None = None,
-    frame_index: Any = None,
-    device: Any = None,
+    frame_index: FrameIndexes | None = None,
+    device: Device | None = None,
     decoder_options: Mapping[str, Any] | None = None,
     max_workers: int | None = None,
     as_array: bool = False,
@@ -124,6 +227,7 @@ def batch_decode(
         **kwargs: ``apply_rotation`` (True) turns frames by the container's display matrix;
             ``store`` is where bytes are read from, and ``storage_options`` what the store of a
             cloud scheme takes; ``fetch``, a ``FetchOptions``, is how they are read from afar.
+            ``access``, an ``Access``, is what may be read, as one value; or each of its attributes by name.
             ``untrusted`` (False) says that somebody else wrote the references: hosts outside the public
             network are refused, videos without an index are scanned in a process of its own.
             Options that open what is refused: ``allow_schemes``, ``allow_private_hosts``,
@@ -136,7 +240,7 @@ def batch_decode(
 
     Returns:
         uint8 arrays in the order of ``refs``, each its own memory; a list that also has ``.errors``
-        and ``.counters``. With ``as_array``, one array or tensor.
+        and ``.counters``. With ``as_array``, one array or tensor. Type checkers know which.
 
     Raises:
         ValueError: An option that is none of its values, references that an ``allow_`` option forbids, or
@@ -155,7 +259,7 @@ def batch_decode(
     """
     if strategy in DECODERS and decoder is None:  # where MediaRef 1 has the decoder
         strategy, decoder = None, str(strategy)
-    backend = Backend.of(decoder, device, decoder_options)
+    backend = Backend.from_options(decoder, device, decoder_options)
     if on_error not in ("raise", "none"):
         raise ValueError(f"expected on_error to be 'raise' or 'none', found {on_error!r}")
     if as_array and on_error == "none":
@@ -163,7 +267,7 @@ def batch_decode(
             "expected on_error='raise' with as_array=True, found 'none': an array has no place for errors; "
             "pass out= without as_array, and look at .errors of the list"
         )
-    options = BatchOptions.of(kwargs, base_dir)
+    options = BatchOptions.from_options(kwargs, base_dir)
     channel_format = backend.channel_format(channel_format)
     spec = PixelSpec(resize, colorspace, channel_format, options.apply_rotation, options.access.max_pixels)
     with working(), counting() as counted:
@@ -186,13 +290,9 @@ def batch_decode(
 
 @set_module("mediaref_ursa")
 def plan_decode(
-    refs: Any,
+    refs: References,
     strategy: BatchDecodingStrategy | str | None = None,
-    *,
-    tolerance_ns: int = TOLERANCE_NS,
-    base_dir: str | os.PathLike[str] | None = None,
-    frame_index: Any = None,
-    **kwargs: Any,
+    **options: Unpack[ResolveOptions],
 ) -> DecodePlan:
     """Return what :func:`batch_decode` would do for the same arguments, without decoding.
 
@@ -204,7 +304,9 @@ def plan_decode(
         >>> plan.frames, plan.packets
         (1, 1)
     """
-    batch = Batch(refs, tolerance_ns, frame_index, BatchOptions.of(kwargs, base_dir))
+    given: dict[str, Any] = {**options}
+    tolerance_ns, frame_index = given.pop("tolerance_ns", TOLERANCE_NS), given.pop("frame_index", None)
+    batch = Batch(refs, tolerance_ns, frame_index, BatchOptions.from_options(given))
     plan = batch.plan(_strategy(strategy))
     batch.raise_first()
     return plan

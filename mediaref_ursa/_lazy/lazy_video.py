@@ -47,7 +47,11 @@ with needs_extra("video"):
 
 if TYPE_CHECKING:
     from temporaldata import IrregularTimeSeries
+    from typing_extensions import Unpack
 
+    from mediaref_ursa._lazy.options import FileOptions, OpenOptions, SegmentsOptions
+    from mediaref_ursa._model.access import AccessOptions
+    from mediaref_ursa._references.columns import References
     from mediaref_ursa._references.media_ref import MediaRef
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -108,11 +112,11 @@ class LazyVideo(VideoSeries):
         channel_format: str = "NCHW",
         storage_options: Mapping[str, Any] | None = None,
         fetch: FetchOptions | None = None,
-        **access: Any,
+        **access: Unpack[AccessOptions],
     ) -> None:
         self.metadata = metadata
         self._fetch = fetch or FetchOptions()
-        allowed = Access.of("LazyVideo", access)
+        allowed = Access.from_only_options("LazyVideo", access)
         self._spec = PixelSpec(resize, colorspace, channel_format, max_pixels=allowed.max_pixels)
         self._scanned = frame_index is None
         given, uri = os.fspath(uri), video_place(uri, store, allowed)
@@ -132,7 +136,7 @@ class LazyVideo(VideoSeries):
         store: ObjectStore | None = None,
         metadata: Any = None,
         storage_options: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[FileOptions],
     ) -> LazyVideo:
         """Open a video with the frame index that stands beside it, or scan it where there is none.
 
@@ -151,7 +155,7 @@ class LazyVideo(VideoSeries):
         """
         index: LanceFrameIndex | None = None
         with contextlib.suppress(FrameIndexMissingError):
-            access = Access.taken_from(dict(options))
+            access = Access.from_options(dict(options))
             index = open_index_of(os.fspath(uri), store, storage_options, access)
             if describes_first_only(index, uri, options.get("segment_uris"), store, access):
                 index = None
@@ -170,16 +174,18 @@ class LazyVideo(VideoSeries):
         segments: Sequence[str | os.PathLike[str]],
         *,
         uri: str | os.PathLike[str] | None = None,
-        **options: Any,
+        frame_index: LanceFrameIndex | str | os.PathLike[str] | None = None,
+        **options: Unpack[SegmentsOptions],
     ) -> LazyVideo:
         """Open a recording of several files, in order, under a name that need be no file.
 
         Args:
             segments: All files of the recording, in order.
             uri: Its name; the first file without it.
-            **options: As :meth:`from_uri` takes them, or a ``frame_index``. Without one, the index that
-                stands beside ``uri`` is used, ``<uri>.lance``, which ``write_frame_index(uri, segments=)``
-                writes; where there is none, the segments are scanned.
+            frame_index: A ``LanceFrameIndex``, or the URI of one. Without it, the index that stands beside
+                ``uri`` is used, ``<uri>.lance``, which ``write_frame_index(uri, segments=)`` writes; where
+                there is none, the segments are scanned.
+            **options: As :meth:`from_uri` takes them.
 
         Raises:
             ValueError: No segments, or another number of them than the frame index has.
@@ -194,12 +200,13 @@ class LazyVideo(VideoSeries):
         if not parts:
             raise ValueError("expected at least one segment, found none")
         name = parts[0] if uri is None else uri
-        make = cls.from_uri if options.get("frame_index") is None else cls
-        return make(name, segment_uris=parts, **options)
+        if frame_index is None:
+            return cls.from_uri(name, segment_uris=parts, **options)
+        return cls(name, segment_uris=parts, frame_index=frame_index, **options)
 
     @classmethod
     def from_refs(
-        cls, refs: Any, *, video: LazyVideo | None = None, **options: Any
+        cls, refs: References, *, video: LazyVideo | None = None, **options: Unpack[OpenOptions]
     ) -> tuple[LazyVideo, builtins.slice]:
         """Return the smallest window that holds the frames which references name.
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +41,10 @@ with needs_extra("video"):
 
 if TYPE_CHECKING:
     from temporaldata import Interval, IrregularTimeSeries
+    from typing_extensions import Unpack
 
     from mediaref_ursa._lazy.lazy_video import LazyVideo
+    from mediaref_ursa._lazy.options import FileOptions
 
 _OPTIONS = ("resize", "colorspace", "channel_format")
 
@@ -122,7 +124,7 @@ class VideoSeries(SeenAsTimeSeries):
         metadata: Any = None,
         store: ObjectStore | None = None,
         storage_options: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[FileOptions],
     ) -> LazyVideo:
         """Return the video of a series of :meth:`as_series`, or of one that was read from its HDF5 file.
 
@@ -146,16 +148,16 @@ class VideoSeries(SeenAsTimeSeries):
             >>> LazyVideo.from_series(video.as_series().slice(0.5, 1.0, reset_origin=False))
             LazyVideo('clip.mp4', frames=15, segments=1, seconds=0.500..0.967)
         """
-        lazy = lazy_frames_of(series)
-        is_as_it_was = store is None and storage_options is None and not set(options) - set(_OPTIONS)
+        lazy, given = lazy_frames_of(series), cast("dict[str, Any]", options)
+        is_as_it_was = store is None and storage_options is None and not set(given) - set(_OPTIONS)
         if lazy is not None and is_as_it_was:
             carried = series.metadata if metadata is None else metadata
             again: LazyVideo = lazy.source._at(lazy.numbers, np.asarray(series.timestamps), carried)
-            again._spec = replace(again._spec, **options)
+            again._spec = replace(again._spec, **given)
             return again
         uris, pts_ns, timestamps, said = read_references(series)
         places = {"store": store, "storage_options": storage_options}
-        video = _opened(cls, said.pop("video"), list(dict.fromkeys(uris)), {**places, **said, **options})
+        video = _opened(cls, said.pop("video"), list(dict.fromkeys(uris)), {**places, **said, **given})
         numbers = np.zeros(len(uris), dtype=np.int64)
         for uri in dict.fromkeys(uris):
             mine = np.flatnonzero(np.array(uris) == uri)
@@ -254,7 +256,7 @@ class VideoSeries(SeenAsTimeSeries):
 
 def _opened(kind: Any, name: str, uris: Sequence[str], options: Mapping[str, Any]) -> LazyVideo:
     """Open a recording by its frame index, where that has all of some files, else by scanning these."""
-    access = Access.taken_from(dict(options))
+    access = Access.from_options(dict(options))
     with contextlib.suppress(FrameIndexMissingError):
         index = open_index_of(name, options["store"], options["storage_options"], access)
         video: LazyVideo = kind(name, frame_index=index, **options)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import os
 import posixpath
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from mediaref_ursa._core.errors import InvalidReferenceError, LimitExceededError, UnsupportedMediaError
@@ -60,9 +60,12 @@ class IndexLimits:
                 raise ValueError(f"expected {field.name} above 0, found {value!r}")
 
 
+@set_module("mediaref_ursa")
 @dataclass(frozen=True)
 class Access:
-    """What may be read, and how much of it.
+    """What a call may read, and how much of it: a value to hold and to pass as ``access=``.
+
+    Every call that reads takes the attributes as options by name, too.
 
     Attributes:
         untrusted: The references were written by somebody else than who reads them.
@@ -116,28 +119,42 @@ class Access:
             object.__setattr__(self, "allow_schemes", _schemes(self.allow_schemes))
 
     @classmethod
-    def taken_from(cls, options: MutableMapping[str, Any]) -> Access:
-        """Take the options of access out of others that a call was given.
+    def from_options(cls, options: MutableMapping[str, Any]) -> Access:
+        """Take what was given as ``access=``, or its attributes by name, out of a call's options.
+
+        Raises:
+            TypeError: Both, or an ``access`` that is no :class:`Access`.
 
         >>> options = {"untrusted": True, "resize": (2, 2)}
-        >>> Access.taken_from(options).untrusted, options
+        >>> Access.from_options(options).untrusted, options
         (True, {'resize': (2, 2)})
         """
-        return cls(**{name: options.pop(name) for name in OPTION_NAMES if name in options})
+        named = {name: options.pop(name) for name in OPTION_NAMES if name in options}
+        access = options.pop("access", None)
+        if access is None:
+            return cls(**named)
+        _check_type("access", access, cls, "an Access")
+        if named:
+            raise TypeError(
+                f"expected access=, or its options by name, found both: {', '.join(sorted(named))}; "
+                "put them into the Access, such as dataclasses.replace(access, untrusted=True)"
+            )
+        checked: Access = access
+        return checked
 
     @classmethod
-    def of(cls, caller: str, options: MutableMapping[str, Any]) -> Access:
+    def from_only_options(cls, caller: str, options: Mapping[str, Any]) -> Access:
         """Return the access of a call that takes no further options.
 
         Raises:
             TypeError: An option that is none of these.
         """
         left = dict(options)
-        access = cls.taken_from(left)
+        access = cls.from_options(left)
         if left:
             raise TypeError(
                 f"{caller}() got unexpected options {', '.join(sorted(left))}; "
-                f"besides its own it takes {', '.join(OPTION_NAMES)}"
+                f"besides its own it takes {', '.join(OPTION_NAMES)}, or all of them as access="
             )
         return access
 
@@ -273,6 +290,23 @@ class Access:
 
 OPTION_NAMES = tuple(field.name for field in fields(Access))
 """The options of public functions that make an :class:`Access`."""
+
+
+class AccessOptions(TypedDict, total=False):
+    """The options of access for type checkers: those of :class:`Access` by name, or ``access`` itself."""
+
+    access: Access | None
+    untrusted: bool
+    base_dir: str | os.PathLike[str] | None
+    allow_schemes: Iterable[str] | None
+    allow_private_hosts: bool | None
+    max_redirects: int
+    allow_outside_base: bool
+    allow_outside_index: bool
+    max_data_uri_bytes: int
+    max_pixels: int
+    index_limits: IndexLimits | None
+    allow_shared_cache_dir: bool
 
 
 def _schemes(given: Iterable[str]) -> frozenset[str]:

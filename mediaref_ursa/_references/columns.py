@@ -5,13 +5,49 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.ticks import Int64Array
+
+
+class ReferenceLike(Protocol):
+    """An object with the two fields of a reference: a ``MediaRef``, or a row of another table."""
+
+    @property
+    def uri(self) -> str:
+        """The media."""
+
+    @property
+    def pts_ns(self) -> int | None:
+        """Nanoseconds in the container; None for an image."""
+
+
+class ArrowTable(Protocol):
+    """A table or a column that Arrow reads: of pyarrow, Polars, DuckDB."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return a capsule (the Arrow PyCapsule interface)."""
+
+
+class DataFrame(Protocol):
+    """A table of pandas."""
+
+    @property
+    def columns(self) -> Any:
+        """The names of its columns."""
+
+    def itertuples(self) -> Any:
+        """Iterate over its rows."""
+
+
+References: TypeAlias = (
+    Iterable[ReferenceLike | Mapping[str, Any]] | Mapping[str, Iterable[Any]] | ArrowTable | DataFrame
+)
+"""A sequence of ``MediaRef`` or of dicts; two columns; a column or a table of Arrow, pandas or Polars."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +80,7 @@ class ReferenceColumns:
         return {uri: np.array(slots, dtype=np.int64) for uri, slots in places.items()}
 
 
-def reference_columns(refs: Any) -> ReferenceColumns:
+def reference_columns(refs: References | Any) -> ReferenceColumns:
     """Take apart whatever holds references; the one place where that is decided.
 
     Args:

@@ -39,8 +39,11 @@ from mediaref_ursa.store._local import place_of
 
 if TYPE_CHECKING:
     from PIL import Image
+    from typing_extensions import Unpack
 
+    from mediaref_ursa._batch.options import FrameOptions
     from mediaref_ursa._images.pillow import Array, PixelFormat
+    from mediaref_ursa._model.access import AccessOptions
     from mediaref_ursa._references.data_uri import DataURI
 
 _INT64 = np.iinfo(np.int64)
@@ -231,7 +234,7 @@ class MediaRef(BaseModel):
         """Whether the URI is a plain path that is not absolute on this platform."""
         return is_relative_path(self.uri)
 
-    def to_ndarray(self, format: PixelFormat = "rgb", **options: Any) -> Array:
+    def to_ndarray(self, format: PixelFormat = "rgb", **options: Unpack[FrameOptions]) -> Array:
         """Load the image, or decode the frame.
 
         Args:
@@ -249,18 +252,19 @@ class MediaRef(BaseModel):
             MissingExtraError: A frame of a video without the ``video`` extra.
             MediaRefError: The media cannot be found, read or decoded; see :mod:`mediaref_ursa._core.errors`.
         """
-        options.pop("keep_av_open", None)
+        given: dict[str, Any] = {**options}
+        given.pop("keep_av_open", None)
         for name in ("channel_format", "colorspace"):
-            if name in options:
+            if name in given:
                 raise TypeError(f"to_ndarray takes format instead of {name}")
-        if "device" in options:
+        if "device" in given:
             raise TypeError("to_ndarray gives an array; for a tensor on a device, use batch_decode")
         if self.is_video:
-            return self._frame(format, options)
+            return self._frame(format, given)
         from mediaref_ursa._images.load import load_image
 
-        ours = {name: value for name, value in options.items() if name not in _VIDEO_OPTIONS}
-        access = Access.taken_from(ours)
+        ours = {name: value for name, value in given.items() if name not in _VIDEO_OPTIONS}
+        access = Access.from_options(ours)
         return load_image(self.uri, format, access=access, **ours)
 
     def _frame(self, format: PixelFormat, options: dict[str, Any]) -> Array:
@@ -273,7 +277,9 @@ class MediaRef(BaseModel):
         frame: Array = batch_decode([self], colorspace=colorspace, **options)[0]
         return frame[..., 0] if format == "gray" else frame
 
-    def to_pil_image(self, format: Literal["rgb", "rgba", "gray"] = "rgb", **options: Any) -> Image.Image:
+    def to_pil_image(
+        self, format: Literal["rgb", "rgba", "gray"] = "rgb", **options: Unpack[FrameOptions]
+    ) -> Image.Image:
         """Load the image, or decode the frame, into a PIL image of mode RGB, RGBA or L.
 
         Takes the options of :meth:`to_ndarray` and raises what it raises.
@@ -282,7 +288,7 @@ class MediaRef(BaseModel):
 
         return to_pil(self.to_ndarray(check_pil_format(format), **options))
 
-    def validate_uri(self, **access: Any) -> bool:
+    def validate_uri(self, **access: Unpack[AccessOptions]) -> bool:
         """Say whether anything stands at the URI; what is embedded is always there.
 
         Args:
@@ -297,7 +303,7 @@ class MediaRef(BaseModel):
             InvalidReferenceError: No store serves the URI, or it is not to be asked for.
             MissingExtraError: What its store needs is not installed.
         """
-        allowed = Access.of("validate_uri", access)
+        allowed = Access.from_only_options("validate_uri", access)
         if self.is_embedded:
             allowed.check_scheme(self.uri)
             return True

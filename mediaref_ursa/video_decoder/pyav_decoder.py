@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mediaref_ursa._decode.execute import make_engine
 from mediaref_ursa._model.access import Access
 from mediaref_ursa.video_decoder._indexed import IndexedVideoDecoder
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from mediaref_ursa._model.access import AccessOptions
 
 
 class PyAVVideoDecoder(IndexedVideoDecoder):
@@ -54,7 +59,7 @@ class PyAVVideoDecoder(IndexedVideoDecoder):
         colorspace: str = "RGB",
         max_workers: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
-        **access: Any,
+        **access: Unpack[AccessOptions],
     ) -> None:
         options = {
             "frame_index": frame_index,
@@ -69,7 +74,7 @@ class PyAVVideoDecoder(IndexedVideoDecoder):
             source,
             engine=partial(make_engine, "pyav"),
             options={**options, **access},
-            access=Access.of(type(self).__name__, access),
+            access=Access.from_only_options(type(self).__name__, access),
             **options,
         )
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
@@ -18,6 +18,11 @@ from mediaref_ursa._model.access import Access
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
 from mediaref_ursa.video_decoder._indexed import IndexedVideoDecoder
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from mediaref_ursa._model.access import AccessOptions
 
 with suppress(ImportError):  # a decoder says what is missing, when one is made
     load_torchcodec()
@@ -74,7 +79,7 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
         colorspace: str = "RGB",
         max_workers: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
-        **access: Any,
+        **access: Unpack[AccessOptions],
     ) -> None:
         checked_seek_mode(seek_mode)
         if custom_frame_mappings is not None:
@@ -102,7 +107,7 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
                 "torchcodec", replace(spec, channel_format="NHWC"), theirs, tensors=True
             ),
             options={**ours, **theirs, **access},
-            access=Access.of(type(self).__name__, access),
+            access=Access.from_only_options(type(self).__name__, access),
             **ours,
         )
         for table in self._video.segments if self._transforms else ():

@@ -1,0 +1,200 @@
+"""The options of ``batch_decode``: as values for the code, as typed dictionaries for type checkers."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mediaref_ursa._decode.output import FrameRows
+from mediaref_ursa._model.access import OPTION_NAMES, TRUSTED, Access, AccessOptions
+from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._plan.reads import FetchOptions
+
+if TYPE_CHECKING:
+    import torch
+
+    from mediaref_ursa._index.frame_index import LanceFrameIndex
+    from mediaref_ursa._plan.runs import BatchDecodingStrategy
+    from mediaref_ursa.store import ObjectStore
+
+    Device = str | torch.device
+    FrameIndexes = LanceFrameIndex | str | os.PathLike[str] | Mapping[str, LanceFrameIndex]
+
+OnError = Literal["raise", "none"]
+
+DECODERS = ("pyav", "torchcodec")
+# Options that the callers name themselves, as people mean them who misspell them.
+_NAMED = ("resize", "colorspace", "channel_format", "on_error", "tolerance_ns", "frame_index", "max_workers")
+
+
+class ResolveOptions(AccessOptions, total=False):
+    """The options by which references are resolved, for type checkers: those of ``plan_decode``."""
+
+    tolerance_ns: int
+    frame_index: FrameIndexes | None
+    store: ObjectStore | None
+    storage_options: Mapping[str, Any] | None
+    fetch: FetchOptions
+    keep_av_open: bool
+    allow_images: bool
+    allow_multi_video: bool
+    allow_gap: bool
+    gap_threshold: float
+
+
+class _PixelOptions(ResolveOptions, total=False):
+    resize: tuple[int, int] | None
+    apply_rotation: bool
+    decoder_options: Mapping[str, Any] | None
+    max_workers: int | None
+
+
+class DecodeOptions(_PixelOptions, total=False):
+    """The options of ``batch_decode`` that do not change the type of its result, for type checkers."""
+
+    colorspace: str
+    channel_format: str | None
+    out: npt.NDArray[np.uint8] | torch.Tensor | None
+
+
+class FrameOptions(_PixelOptions, total=False):
+    """The options of ``MediaRef.to_ndarray``, for type checkers."""
+
+    strategy: BatchDecodingStrategy | str | None
+    decoder: str | None
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """The options that are taken by name only and rarely."""
+
+    apply_rotation: bool = True
+    store: ObjectStore | None = None
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
+    fetch: FetchOptions = field(default_factory=FetchOptions)
+    keep_av_open: bool = False
+    allow_images: bool = True
+    allow_multi_video: bool = True
+    allow_gap: bool = True
+    gap_threshold: float = 2.0
+
+    access: Access = TRUSTED
+
+    @classmethod
+    def from_options(
+        cls, given: Mapping[str, Any], base_dir: str | os.PathLike[str] | None = None
+    ) -> BatchOptions:
+        """Return the options of one call, those of access made one value."""
+        left = dict(given) if base_dir is None else {"base_dir": base_dir, **given}
+        access = Access.from_options(left)
+        known = [name for name in cls.__dataclass_fields__ if name != "access"]
+        unknown = sorted(set(left) - set(known))
+        if unknown:
+            meant = difflib.get_close_matches(unknown[0], [*_NAMED, *known, "access", *OPTION_NAMES], n=1)
+            raise TypeError(
+                f"expected only the options {', '.join([*known, 'access', *OPTION_NAMES])}, "
+                f"found {', '.join(unknown)}" + "".join(f"; did you mean {name}?" for name in meant)
+            )
+        return cls(**left, access=access)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Who decodes, with which options, and where the frames go.
+
+    Attributes:
+        decoder: One of ``DECODERS``.
+        options: The decoder's own.
+        device: The torch device of the frames; None for NumPy arrays.
+        dimension_order: The order of axes, where the decoder's options say it.
+    """
+
+    decoder: str
+    options: Mapping[str, Any]
+    device: Any
+    dimension_order: str | None = None
+
+    @classmethod
+    def from_options(cls, decoder: str | None, device: Any, options: Mapping[str, Any] | None) -> Backend:
+        on_gpu = device is not None and str(device).startswith("cuda")
+        chosen = dict(options or {})
+        dimension_order = chosen.pop("dimension_order", None)
+        decoder = decoder or ("torchcodec" if on_gpu or chosen else "pyav")
+        if decoder not in DECODERS:
+            raise ValueError(f"Unknown decoder backend {decoder!r}: expected one of {', '.join(DECODERS)}")
+        if on_gpu and decoder != "torchcodec":
+            raise ValueError(
+                f"expected decoder='torchcodec' for device={str(device)!r}, found {decoder!r}: PyAV decodes "
+                "into host memory; leave decoder out, or move its frames yourself"
+            )
+        if device is not None:
+            from mediaref_ursa._decode.torchcodec.engine import checked_device
+
+            device = checked_device(device)  # told now, and not after all is decoded
+            if decoder == "torchcodec":
+                chosen.setdefault("device", device)
+        return cls(decoder, chosen, device, dimension_order)
+
+    def channel_format(self, asked: str | None) -> str:
+        """Return the order of axes, which has two names.
+
+        Raises:
+            ValueError: Both are given, and differ.
+        """
+        if None not in (asked, self.dimension_order) and asked != self.dimension_order:
+            raise ValueError(
+                f"expected one order of axes, found channel_format={asked!r} and "
+                f"dimension_order={self.dimension_order!r} in decoder_options"
+            )
+        return asked or self.dimension_order or "NHWC"
+
+    def rows(self, count: int, out: Any) -> FrameRows:
+        """Return where frames are written that are to stand in one array.
+
+        Raises:
+            ValueError: ``out`` is no array, or tensor on the device, of so many uint8 rows.
+        """
+        on_device = self.device is not None and self.decoder == "torchcodec"
+        if out is not None:
+            shape, dtype = getattr(out, "shape", ()), str(getattr(out, "dtype", None))
+            if not shape or shape[0] != count or dtype.removeprefix("torch.") != "uint8":
+                raise ValueError(
+                    f"expected out of {count} rows of uint8, found {type(out).__name__} of shape "
+                    f"{tuple(shape)} and dtype {dtype}"
+                )
+            if (self.device is None) != isinstance(out, np.ndarray):
+                raise ValueError(
+                    "expected out to be a NumPy array, and with device= a tensor, found "
+                    f"{type(out).__name__} with device={self.device!r}"
+                )
+            if not isinstance(out, np.ndarray) and not on_device:
+                out = out.numpy()
+            return FrameRows(count, "this batch", array=out)
+        if on_device:
+            from mediaref_ursa._decode.torchcodec.engine import empty_on
+
+            return FrameRows(count, "this batch", empty=partial(empty_on, self.device))
+        return FrameRows(count, "this batch")
+
+    def moved_array(self, rows: FrameRows | None, spec: PixelSpec, out: Any) -> Any:
+        """Return the one array where it is wanted."""
+        assert rows is not None
+        if out is not None:
+            return out
+        array = rows.filled(spec.shape(*(spec.resize or (0, 0))))
+        return array if self.device is None else next(iter(self.moved([array])))
+
+    def moved(self, frames: Iterable[Any]) -> Iterable[Any]:
+        """Return the frames where they are wanted."""
+        if self.device is None:
+            return frames
+        from mediaref_ursa._decode.torchcodec.engine import to_device
+
+        return [None if frame is None else to_device(frame, self.device) for frame in frames]

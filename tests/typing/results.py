@@ -1,0 +1,74 @@
+"""What a type checker says of results: read by mypy and pyright, never run."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from typing_extensions import assert_type
+
+from mediaref_ursa import DecodedBatch, DecodePlan, LazyVideo, MediaRef, References, batch_decode, plan_decode
+from mediaref_ursa.video_decoder import FrameBatch, PyAVVideoDecoder
+
+UInt8Array = npt.NDArray[np.uint8]
+REFS = [MediaRef("clip.mp4", 0), MediaRef("photo.png")]
+
+
+def lists() -> None:
+    assert_type(batch_decode(REFS), DecodedBatch[UInt8Array])
+    assert_type(batch_decode(REFS)[0], UInt8Array)
+    assert_type(batch_decode(REFS, "sequential", "pyav", resize=(64, 64)), DecodedBatch[UInt8Array])
+    assert_type(batch_decode(REFS, on_error="raise", untrusted=True), DecodedBatch[UInt8Array])
+
+
+def nothing_where_an_error_is() -> None:
+    batch = batch_decode(REFS, on_error="none")
+    assert_type(batch, DecodedBatch[UInt8Array | None])
+    for frame in batch:
+        assert_type(frame, UInt8Array | None)
+    for position, error in batch.errors.items():
+        assert_type(position, int)
+        assert_type(error.uri, str | None)
+
+
+def one_array() -> None:
+    assert_type(batch_decode(REFS, as_array=True), UInt8Array)
+    assert_type(batch_decode(REFS, as_array=True, out=np.empty((2, 8, 8, 3), np.uint8)), UInt8Array)
+
+
+def tensors(device: torch.device) -> None:
+    assert_type(batch_decode(REFS, device="cpu"), DecodedBatch[torch.Tensor])
+    assert_type(batch_decode(REFS, device=device, on_error="none"), DecodedBatch[torch.Tensor | None])
+    assert_type(batch_decode(REFS, device=device, as_array=True), torch.Tensor)
+
+
+def chosen_at_run_time(as_array: bool, device: str | None) -> None:
+    found = batch_decode(REFS, as_array=as_array, device=device)
+    assert_type(found, DecodedBatch[Any] | UInt8Array | torch.Tensor)
+
+
+def plans() -> None:
+    assert_type(plan_decode(REFS, tolerance_ns=0), DecodePlan)
+
+
+def one_frame(ref: MediaRef) -> None:
+    pixels: npt.NDArray[np.uint8] = ref.to_ndarray("gray", untrusted=True)
+    assert pixels.ndim == 2
+
+
+def lazy_videos(video: LazyVideo) -> None:
+    assert_type(video[0], UInt8Array)
+    assert_type(video[2:8], UInt8Array)
+    assert_type(video.lazy_slice(0.5, 1.0), LazyVideo)
+    assert_type(iter(video), Iterator[UInt8Array])
+    assert_type(LazyVideo.from_refs(video.refs()), tuple[LazyVideo, slice])
+
+
+def decoder_classes() -> None:
+    with PyAVVideoDecoder("clip.mp4") as decoder:
+        assert_type(decoder.get_frames_played_at([0.0]), FrameBatch)
+
+
+def with_references_of_one_name(refs: References) -> None:
+    assert_type(batch_decode(refs), DecodedBatch[UInt8Array])
