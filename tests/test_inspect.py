@@ -27,8 +27,8 @@ from mediaref_ursa._index.report import (
     two_columns,
 )
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa._plan.resolve import segment_offsets_ns
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
+from mediaref_ursa._plan.segments import SegmentSequence
 
 GetClip = Callable[[str], Clip]
 
@@ -196,7 +196,7 @@ def test_segments_are_added_up() -> None:
     assert not report.is_addressable
     assert report.packets_per_random_frame == (1 + 2 + 3 + 1 + 2) / 5
     assert "segments                  2" in report.to_text()
-    assert segment_offsets_ns([first, second])[1] == 3_500_000_000  # where the first one ends
+    assert SegmentSequence((first, second)).offsets_ns[1] == 3_500_000_000  # where the first one ends
 
 
 def test_a_video_without_frames_is_an_error_of_the_tree() -> None:

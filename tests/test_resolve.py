@@ -12,7 +12,7 @@ from _tables import segment_table
 from mediaref_ursa._core.errors import FrameOutsideVideoError
 from mediaref_ursa._core.ticks import AFTER_LAST, BEFORE_FIRST
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa._plan.resolve import outside_error, resolve, segment_offsets_ns
+from mediaref_ursa._plan.segments import SegmentSequence
 
 MS = 1_000_000
 
@@ -27,7 +27,7 @@ Shown: TypeAlias = "tuple[int, int] | int"
 def at(segments: list[SegmentTable], *times_ms: float, tolerance_ns: int = 0) -> list[Shown]:
     """Return the segment and frame shown at each time; only the second of them outside the video."""
     times = np.array([round(time * MS) for time in times_ms], dtype=np.int64)
-    segment, frame = resolve(segments, times, tolerance_ns)
+    segment, frame = SegmentSequence(tuple(segments)).resolve(times, tolerance_ns)
     assert segment.dtype == frame.dtype == np.int64
     pairs = zip(segment.tolist(), frame.tolist(), strict=True)
     return [(number, found) if found >= 0 else found for number, found in pairs]
@@ -48,7 +48,7 @@ def test_several_segments_run_on() -> None:
     """Each is moved back by the lengths of those before it; its own start stays."""
     video = [milliseconds(0, 10, 20), milliseconds(0, 15), milliseconds(0)]
 
-    assert segment_offsets_ns(video).tolist() == [0, 30 * MS, 55 * MS]
+    assert SegmentSequence(tuple(video)).offsets_ns.tolist() == [0, 30 * MS, 55 * MS]
     assert at(video, 29, 30, 44.9, 45, 54, 55, 64.9) == [
         (0, 2),
         (1, 0),
@@ -87,7 +87,7 @@ def test_segments_of_different_time_bases_are_added_exactly() -> None:
     video = [third, third, milliseconds(0)]
 
     exact_ends = [Fraction(2, 3), Fraction(4, 3)]
-    for found, exact in zip(segment_offsets_ns(video)[1:].tolist(), exact_ends, strict=True):
+    for found, exact in zip(SegmentSequence(tuple(video)).offsets_ns[1:].tolist(), exact_ends, strict=True):
         assert abs(found - exact * 10**9) <= 2
 
 
@@ -125,7 +125,9 @@ def test_no_times() -> None:
     ("frame", "side"), [(BEFORE_FIRST, "before its first frame"), (AFTER_LAST, "after its end")]
 )
 def test_the_error_of_a_time_outside_says_where_the_video_is(frame: int, side: str) -> None:
-    error = outside_error([milliseconds(500, 1000)], "https://host/a.mp4?sig=secret", 7, frame)
+    error = SegmentSequence((milliseconds(500, 1000),)).outside_error(
+        "https://host/a.mp4?sig=secret", 7, frame
+    )
 
     assert isinstance(error, FrameOutsideVideoError)
     assert (error.uri, error.pts_ns) == ("https://host/a.mp4?sig=secret", 7)
@@ -135,6 +137,11 @@ def test_the_error_of_a_time_outside_says_where_the_video_is(frame: int, side: s
 
 
 def test_the_error_of_a_video_of_several_segments_names_the_whole() -> None:
-    error = outside_error([milliseconds(0, 10), milliseconds(0)], "a.mp4", 10**12, AFTER_LAST)
+    error = SegmentSequence(
+        (
+            milliseconds(0, 10),
+            milliseconds(0),
+        )
+    ).outside_error("a.mp4", 10**12, AFTER_LAST)
 
     assert "30000000 ns" in str(error)

@@ -23,7 +23,6 @@ from mediaref_ursa._decode.output import DecodedFrame, FrameRows, new_array
 from mediaref_ursa._images.load import load_image
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._plan.decode_plan import DecodePlan
-from mediaref_ursa._plan.resolve import outside_error, resolve
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._references.columns import ReferenceColumns, reference_columns
 from mediaref_ursa.store._download.retry import stopped_by
@@ -285,13 +284,13 @@ class Batch:
         """Return segment, frame and slot of the references that name a frame; note those that do not."""
         t_ns = self.columns.pts_ns[slots]
         try:
-            segment, frame = resolve(source.segments, t_ns, self.tolerance_ns)
+            segment, frame = source.sequence.resolve(t_ns, self.tolerance_ns)
         except MediaRefError as error:
             self._fail_all(slots, error)
             return None
         outside = np.flatnonzero(frame < 0)
         for i in outside.tolist():
-            self.fail(int(slots[i]), outside_error(source.segments, uri, int(t_ns[i]), int(frame[i])))
+            self.fail(int(slots[i]), source.sequence.outside_error(uri, int(t_ns[i]), int(frame[i])))
         inside = frame >= 0
         return segment[inside] + first_segment, frame[inside], slots[inside]
 

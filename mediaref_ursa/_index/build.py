@@ -14,7 +14,6 @@ from loguru import logger
 from mediaref_ursa._core.extras import check_packages_of, needs_extra
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.ticks import running_offsets
 from mediaref_ursa._core.uris import absolute_place, is_cloud, scheme_of
 from mediaref_ursa._index.found import checked_if_exists, find_index_with
 from mediaref_ursa._index.frame_index import LanceFrameIndex
@@ -22,6 +21,7 @@ from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.damage import warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import all_segments, given_segments, names_first_segment
+from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._open import open_store
 
@@ -213,7 +213,7 @@ def _with_timestamps(
     tables: list[SegmentTable], timestamps: npt.ArrayLike | None, uri: str
 ) -> list[SegmentTable]:
     if timestamps is None:
-        offsets = running_offsets(table.span_seconds for table in tables)
+        offsets = SegmentSequence(tuple(tables)).offsets
         return [table.beginning_at(by) if by else table for table, by in zip(tables, offsets, strict=True)]
     given = np.asarray(timestamps, dtype=np.float64)
     counts = [len(table) for table in tables]

@@ -18,10 +18,10 @@ from mediaref_ursa._core.errors import (
     MediaNotFoundError,
 )
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.ticks import running_offsets
 from mediaref_ursa._core.uris import absolute_place
 from mediaref_ursa._model.index_metadata import recorded_uri
 from mediaref_ursa._model.segment import DECODED, SPARSE, SegmentTable
+from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._open import open_store
 
@@ -63,7 +63,7 @@ class FoundIndex:
             tables = [self.index.segment_table(number) for number in range(len(self.index.segments))]
         except FrameIndexInvalidError:
             return False
-        offsets = running_offsets(table.span_seconds for table in tables)
+        offsets = SegmentSequence(tuple(tables)).offsets
         return not all(
             np.allclose(table.timestamp, table.beginning_at(offset).timestamp, 0, _SAME_SECONDS)
             for table, offset in zip(tables, offsets, strict=True)

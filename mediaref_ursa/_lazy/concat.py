@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.ticks import running_offsets
 from mediaref_ursa._model.segment import SegmentTable
+from mediaref_ursa._plan.segments import SegmentSequence
 
 if TYPE_CHECKING:
     from mediaref_ursa._lazy.lazy_video import LazyVideo
@@ -50,7 +50,7 @@ def _joined_parts(videos: Sequence[LazyVideo]) -> list[tuple[SegmentTable, str]]
     """Return the segments of several windows, each with the window's frames only, and their URIs."""
     parts = [part for video in videos for part in video._recording.window_parts(video._start, video._stop)]
     if videos[0]._scanned:
-        offsets = running_offsets(table.span_seconds for table, _ in parts)
+        offsets = SegmentSequence(tuple(table for table, _ in parts)).offsets
         return [(table.beginning_at(by), uri) for (table, uri), by in zip(parts, offsets, strict=True)]
     for before, after in pairwise(videos):
         if after.timestamps[0] <= before.timestamps[-1]:

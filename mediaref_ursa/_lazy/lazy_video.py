@@ -27,7 +27,7 @@ from mediaref_ursa._model.segment_uris import AllSegments, uri_list
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.reads import FetchOptions
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
-from mediaref_ursa._plan.timeline import Float64Array
+from mediaref_ursa._plan.segments import Float64Array
 from mediaref_ursa._references.columns import reference_columns
 from mediaref_ursa._video.recording import (
     Recording,

@@ -25,7 +25,7 @@ from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import AllSegments
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
-from mediaref_ursa._plan.timeline import Float64Array
+from mediaref_ursa._plan.segments import Float64Array
 from mediaref_ursa._video.recording import Recording, open_index_of
 from mediaref_ursa.store import ObjectStore
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from mediaref_ursa._core.errors import FrameIndexInvalidError
 from mediaref_ursa._core.ticks import Int64Array
+from mediaref_ursa._plan.segments import Float64Array, locate_frames
 
 _ANEW = "write the frame index anew with: mediaref-ursa index --overwrite"
-
-Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,7 @@ class Timeline:
 
     def locate(self, places: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Return the segment, and the frame within it, at each place: two int64 arrays."""
-        frames = places if self.order is None else self.order[places]
-        segment = np.searchsorted(self.firsts, frames, side="right").astype(np.int64) - 1
-        return segment, frames - self.firsts[segment]
+        return locate_frames(self.firsts, places if self.order is None else self.order[places])
 
     def places_of(self, segment: Int64Array, frame: Int64Array) -> Int64Array:
         """Return the place of each frame, the inverse of :meth:`locate`."""

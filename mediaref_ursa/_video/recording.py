@@ -21,8 +21,8 @@ from mediaref_ursa._core.uris import absolute_place, is_local, is_relative_path,
 from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import ADDITIONAL, AllSegments, all_segments, uri_list
-from mediaref_ursa._plan.resolve import outside_error, resolve
-from mediaref_ursa._plan.timeline import Float64Array, Timeline
+from mediaref_ursa._plan.segments import Float64Array, SegmentSequence
+from mediaref_ursa._plan.timeline import Timeline
 from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._local import place_of
 from mediaref_ursa.store._open import open_store
@@ -178,12 +178,12 @@ class Recording:
         segment = np.zeros(len(t_ns), dtype=np.int64)
         frame = np.full(len(t_ns), BEFORE_FIRST, dtype=np.int64)
         for group in groups:
-            tables = [self.indexed_segment(number) for number in group]
-            part, found = resolve(tables, t_ns, TOLERANCE_NS)
+            segments = SegmentSequence(tuple(self.indexed_segment(number) for number in group))
+            part, found = segments.resolve(t_ns, TOLERANCE_NS)
             take = (frame < 0) & (found >= 0)
             segment[take], frame[take] = np.array(group)[part[take]], found[take]
         for i in np.flatnonzero(frame < 0)[:1].tolist():
-            raise outside_error(tables, uri, int(t_ns[i]), int(found[i]))
+            raise segments.outside_error(uri, int(t_ns[i]), int(found[i]))
         return segment, frame
 
     def names(self, uri: str) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from loguru import logger
 
+from mediaref_ursa._core.cached_property import cached_property
 from mediaref_ursa._core.errors import (
     FrameIndexError,
     FrameIndexInvalidError,
@@ -34,6 +35,7 @@ from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._model.alpha import table_with_alpha
 from mediaref_ursa._model.segment import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
+from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa._scan.failed_scans import failed_scans
 from mediaref_ursa._scan.sandbox.parent import scan_video
 from mediaref_ursa.layout import lance_frame_index_uri
@@ -62,6 +64,11 @@ class VideoSource:
     uri: str = field(repr=False)  # it may hold a password
     store: ObjectStore
     segments: tuple[SegmentTable, ...]
+
+    @cached_property
+    def sequence(self) -> SegmentSequence:
+        """The segments on one timeline."""
+        return SegmentSequence(self.segments)
 
     @property
     def nbytes(self) -> int:

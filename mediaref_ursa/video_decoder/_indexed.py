@@ -14,20 +14,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._core.cached_property import cached_property
 from mediaref_ursa._core.errors import FrameOutsideVideoError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.seconds import NotFiniteError, latest_times, range_of_times
-from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS, Int64Array, running_offsets
+from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS, Int64Array
 from mediaref_ursa._core.uris import absolute_place
 from mediaref_ursa._decode.buffer_pool import spare_memory
 from mediaref_ursa._decode.output import FrameRows
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._plan.decode_plan import DecodePlan
-from mediaref_ursa._plan.resolve import outside_error, resolve
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
+from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa.store import MemoryStore, ObjectStore
 from mediaref_ursa.store._file_object import FileObjectStore
 from mediaref_ursa.store._local import place_of
@@ -106,7 +105,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
     def metadata(self) -> VideoStreamMetadata:
         """What the video is, exact."""
         info, frames = self._video.segments[0].info, len(self)
-        begin, end = self._span
+        begin, end = self._segments.span_seconds
         height, width = info.display_size
         return VideoStreamMetadata(
             num_frames=frames,
@@ -133,7 +132,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
     ) -> FrameBatch:
         """Return the frames of the given numbers; see :class:`BaseVideoDecoder`."""
         frames = _numbers(indices)
-        count = self._firsts[-1]
+        count = self._segments.firsts[-1]
         wrong = (frames < -count) | (frames >= count)
         if wrong.any():
             raise IndexError(
@@ -154,7 +153,9 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         """Return the frames that are shown in a range of times; see :class:`BaseVideoDecoder`."""
         start, stop = range_of_times(start_seconds, stop_seconds)
         self._check_range(start, stop)
-        before = min(stop, self._span[1]) - _TOLERANCE_SECONDS  # a float of 0.08 may be more, and means it
+        before = (
+            min(stop, self._segments.span_seconds[1]) - _TOLERANCE_SECONDS
+        )  # a float of 0.08 may be more, and means it
         if fps is not None:
             step = 1 / _exact_rate(fps)
             begin = _exact(start_seconds)
@@ -167,13 +168,13 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             return self._batch(np.empty(0, dtype=np.int64), None)
         first = int(self._frames_shown_at([start])[0])  # which is shown then, however short the range is
         last = int(self._frames_shown_at([max(start, before)])[0])
-        if last > first and self._starts_at_or_after(last, before):
+        if last > first and self._segments.seconds_of(last) >= before:
             last -= 1
         return self._batch(np.arange(first, last + 1, dtype=np.int64), None)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the pixels of each frame in order, holding few of them at a time."""
-        plan = self._plan(np.arange(self._firsts[-1]), self._iteration_strategy)
+        plan = self._plan(np.arange(len(self)), self._iteration_strategy)
         sources = [self._video] * len(plan.segments)
         for pixels in in_slot_order(execute(plan, sources, self._engine)):
             yield self._ordered(pixels)
@@ -189,33 +190,11 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         return self._open_video
 
     def __len__(self) -> int:
-        return int(self._firsts[-1])
+        return self._segments.frame_count
 
-    @cached_property
-    def _span(self) -> tuple[Fraction, Fraction]:
-        """When the first frame is shown, and the last one no more, in seconds."""
-        tables = self._video.segments
-        return tables[0].span_seconds[0], tables[-1].span_seconds[1] + self._offsets[-1]
-
-    @cached_property
-    def _offsets(self) -> list[Fraction]:
-        """By how much each segment is moved back on the video's timeline, in seconds."""
-        return running_offsets(table.span_seconds for table in self._video.segments)
-
-    @cached_property
-    def _firsts(self) -> Int64Array:
-        """int64 ``(n_segments + 1,)``: the number of each segment's first frame, and of all frames."""
-        return np.cumsum([0, *(len(table) for table in self._video.segments)])
-
-    @cached_property
-    def _times(self) -> tuple[Float64Array, Float64Array]:
-        """Two float64 ``(n,)``: when each frame is shown, and for how long, in seconds."""
-        pts, durations = [], []
-        for table, offset in zip(self._video.segments, self._offsets, strict=True):
-            base = table.info.time_base
-            pts.append(table.pts * base.numerator / base.denominator + float(offset))
-            durations.append(table.duration * base.numerator / base.denominator)
-        return np.concatenate(pts), np.concatenate(durations)
+    @property
+    def _segments(self) -> SegmentSequence:
+        return self._video.sequence
 
     def _asked_times(self, seconds: Any) -> list[Fraction]:
         """Return the times at which frames are asked for.
@@ -234,23 +213,16 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         Raises:
             FrameOutsideVideoError: Nothing is shown at one of them.
         """
-        tables, video = self._video.segments, self._video
         t_ns = np.array([_nanoseconds(t) for t in seconds], dtype=np.int64)
-        segment, frame = resolve(tables, t_ns, TOLERANCE_NS)
+        segment, frame = self._segments.resolve(t_ns, TOLERANCE_NS)
         if (frame < 0).any():
             first = int(np.flatnonzero(frame < 0)[0])
-            raise outside_error(tables, video.uri, int(t_ns[first]), int(frame[first]))
-        shown: Int64Array = self._firsts[segment] + frame
+            raise self._segments.outside_error(self._video.uri, int(t_ns[first]), int(frame[first]))
+        shown: Int64Array = self._segments.firsts[segment] + frame
         return shown
 
-    def _starts_at_or_after(self, frame: int, seconds: Fraction) -> bool:
-        segment = int(np.searchsorted(self._firsts, frame, side="right")) - 1
-        table = self._video.segments[segment]
-        pts = int(table.pts[frame - self._firsts[segment]])
-        return pts * table.info.time_base + self._offsets[segment] >= seconds
-
     def _check_range(self, start: Fraction, stop: Fraction) -> None:
-        begin, end = self._span
+        begin, end = self._segments.span_seconds
         if start > stop:
             raise ValueError(f"expected a range that ends after it begins, found {_range(start, stop)}")
         if not (begin <= start + _TOLERANCE_SECONDS and start < end and stop <= end + _TOLERANCE_SECONDS):
@@ -261,12 +233,11 @@ class IndexedVideoDecoder(BaseVideoDecoder):
 
     def _plan(self, frames: Int64Array, strategy: BatchDecodingStrategy) -> DecodePlan:
         tables = self._video.segments
-        segment = np.searchsorted(self._firsts, frames, side="right").astype(np.int64) - 1
-        runs = plan_runs(tables, segment, frames - self._firsts[segment], np.arange(len(frames)), strategy)
+        runs = plan_runs(tables, *self._segments.locate(frames), np.arange(len(frames)), strategy)
         return DecodePlan(tables, runs, references=len(frames), images=0, strategy=strategy)
 
     def _batch(self, frames: Int64Array, strategy: BatchDecodingStrategy | str | None) -> FrameBatch:
-        pts, durations = self._times
+        pts, durations = self._segments.times
         plan = self._plan(frames, BatchDecodingStrategy(strategy or "sequential_per_keyframe_block"))
         sources = [self._video] * len(plan.segments)
         workers = checked_workers(self._max_workers)

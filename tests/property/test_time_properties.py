@@ -17,7 +17,7 @@ from mediaref_ursa._core.ticks import (
     ticks_to_ns_ceil,
     ticks_to_ns_round,
 )
-from mediaref_ursa._plan.resolve import resolve
+from mediaref_ursa._plan.segments import SegmentSequence
 
 INT64_MAX = 2**63 - 1
 
@@ -89,7 +89,7 @@ def test_the_playback_rule_against_fractions(data: st.DataObject) -> None:
     table = segment_table(pts, duration=duration, time_base=time_base)
 
     found = frames_at(table.start_ns, table.end_ns, np.array(times, dtype=np.int64), tolerance)
-    _, resolved = resolve([table], np.array(times, dtype=np.int64), tolerance)
+    _, resolved = SegmentSequence((table,)).resolve(np.array(times, dtype=np.int64), tolerance)
 
     expected = [shown_at(exact, end, time, tolerance) for time in times]
     assert found.tolist() == expected
@@ -108,5 +108,5 @@ def test_what_a_reference_stores_comes_back_to_its_frame(data: st.DataObject) ->
     truncated = np.array([int(s * 1e9) for s in seconds])
 
     for times in (table.pts_ns, table.start_ns, truncated):
-        _, frames = resolve([table], times, 1000)
+        _, frames = SegmentSequence((table,)).resolve(times, 1000)
         assert frames.tolist() == list(range(len(pts)))

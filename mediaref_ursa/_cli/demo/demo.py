@@ -25,7 +25,7 @@ from mediaref_ursa._index.found import FRESH, STALE
 from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._index.state import find_index, require_index_place
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa._plan.resolve import segment_offsets_ns
+from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa._references.media_ref import MediaRef
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.table import from_arrow, to_arrow
@@ -208,7 +208,7 @@ def choose_frames(count: int, seed: int) -> tuple[Int64Array, Int64Array]:
 
 def references_to(uri: str, tables: Sequence[SegmentTable], numbers: Int64Array) -> list[MediaRef]:
     """Return a reference to each of the given frames, which are numbered over all segments."""
-    offsets = segment_offsets_ns(tables).tolist()
+    offsets = SegmentSequence(tuple(tables)).offsets_ns.tolist()
     times = np.concatenate([table.pts_ns + offset for table, offset in zip(tables, offsets, strict=True)])
     return [MediaRef(uri, time_ns) for time_ns in times[numbers].tolist()]
 
