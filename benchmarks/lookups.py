@@ -17,7 +17,8 @@ import pyarrow as pa
 from index_a_long_video import encode
 
 from mediaref_ursa import MediaRef, plan_decode, write_frame_index
-from mediaref_ursa._batch.call import Batch, BatchOptions
+from mediaref_ursa._batch.options import BatchOptions
+from mediaref_ursa._batch.resolve import BatchRequest, resolve_batch
 from mediaref_ursa.table import to_arrow
 
 
@@ -50,7 +51,7 @@ def report(what: str, refs: list[MediaRef] | pa.Array, repeats: int) -> None:
     resolved, planned = [], []
     for _ in range(repeats):
         begin = time.perf_counter()
-        Batch(refs, 1000, None, BatchOptions()).resolve()
+        resolve_batch(BatchRequest.from_refs(refs, 1000, None, BatchOptions()))
         resolved.append(time.perf_counter() - begin)
         begin = time.perf_counter()
         plan = plan_decode(refs)

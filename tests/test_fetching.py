@@ -284,7 +284,7 @@ class FailingEngine:
 def test_a_decoder_that_cannot_be_made_ends_each_run_and_lets_its_bytes_go(
     path: Path, data: bytes, index: LanceFrameIndex, tmp_path: Path
 ) -> None:
-    from mediaref_ursa._decode.execute import execute
+    from mediaref_ursa._decode.execute import decoded_frames
     from mediaref_ursa._decode.fetch import Fetcher
     from mediaref_ursa._video.source import VideoSource
 
@@ -293,7 +293,7 @@ def test_a_decoder_that_cannot_be_made_ends_each_run_and_lets_its_bytes_go(
     plan = plan_decode(refs, store=store, frame_index=index)
     sources = [VideoSource(URI, store, plan.segments)]
     for workers in (1, 2):
-        frames = list(execute(plan, sources, FailingEngine(), max_workers=workers))
+        frames = list(decoded_frames(plan, sources, FailingEngine(), max_workers=workers))
         assert len(frames) == 2
         assert all(isinstance(frame.error, CorruptMediaError) for frame in frames)
     with Fetcher(plan, sources, range(len(plan.runs))) as fetcher:
@@ -308,7 +308,7 @@ def test_a_decoder_that_cannot_be_made_ends_each_run_and_lets_its_bytes_go(
 def test_an_early_end_does_not_wait_for_a_store_that_stalls(
     path: Path, data: bytes, index: LanceFrameIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mediaref_ursa._decode.execute import execute, make_engine
+    from mediaref_ursa._decode.execute import decoded_frames, make_engine
     from mediaref_ursa._model.pixels import PixelSpec
     from mediaref_ursa._video.source import VideoSource
 
@@ -323,7 +323,7 @@ def test_an_early_end_does_not_wait_for_a_store_that_stalls(
     slow.seconds = 5.0
     threading.Timer(0.3, lambda: setattr(slow, "seconds", 5.0)).start()
     sources = [VideoSource(URI, store, plan.segments)] * len(plan.segments)
-    frames = execute(plan, sources, make_engine("pyav", PixelSpec()), max_workers=2)
+    frames = decoded_frames(plan, sources, make_engine("pyav", PixelSpec()), max_workers=2)
     begin = time.monotonic()
     reader = threading.Thread(target=lambda: next(frames, None), daemon=True)
     reader.start()

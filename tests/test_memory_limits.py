@@ -18,7 +18,7 @@ from _media import Clip
 
 import mediaref_ursa
 from mediaref_ursa import LazyVideo, LimitExceededError, MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._video.source import _cache
+from mediaref_ursa._video.source import _by_version
 
 GetClip = Callable[[str], Clip]
 SMALL = "h264_one_frame_mp4"
@@ -36,27 +36,27 @@ def test_the_cache_of_indexes_counts_what_it_holds(name: str, clip: GetClip, tmp
     gc.collect()
     tracemalloc.start()
     try:
-        before, counted = tracemalloc.get_traced_memory()[0], _cache._bytes
+        before, counted = tracemalloc.get_traced_memory()[0], _by_version._bytes
         for path in paths[10:]:
             batch_decode([MediaRef(path, 0)])
         gc.collect()
         real = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert 0.7 * real < _cache._bytes - counted < 3 * real
+    assert 0.7 * real < _by_version._bytes - counted < 3 * real
 
 
 def test_the_cache_lets_small_videos_go(
     clip: GetClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mediaref_ursa.cleanup_cache()
-    monkeypatch.setattr("mediaref_ursa._video.source._CACHE_BYTES", 50_000)
+    monkeypatch.setattr(_by_version, "_max_bytes", 50_000)
     for number in range(30):
         path = tmp_path / f"{number}.mp4"
         shutil.copy(clip(SMALL).path, path)
         batch_decode([MediaRef(str(path), 0)])
-    assert 3 < len(_cache._sources) < 12
-    assert _cache._bytes <= 50_000
+    assert 3 < len(_by_version._values) < 12
+    assert _by_version._bytes <= 50_000
 
 
 class TestNoMemory:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._batch.call import Batch
+from mediaref_ursa._batch.decode import BatchOutput, decode_videos, load_images
 from mediaref_ursa._batch.options import DECODERS, Backend, BatchOptions, OnError
+from mediaref_ursa._batch.resolve import BatchRequest, resolve_batch
 from mediaref_ursa._core.counters import Counters, counting
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.interpreter_exit import working
@@ -271,21 +272,23 @@ def batch_decode(
     channel_format = backend.channel_format(channel_format)
     spec = PixelSpec(resize, colorspace, channel_format, options.apply_rotation, options.access.max_pixels)
     with working(), counting() as counted:
-        batch = Batch(refs, tolerance_ns, frame_index, options)
-        if as_array or out is not None:
-            batch.rows = backend.rows(len(batch.columns), out)
-        batch.load_images(spec)
-        if batch.has_videos or backend.decoder != "pyav":  # a missing TorchCodec is told, whatever they are
+        request = BatchRequest.from_refs(refs, tolerance_ns, frame_index, options)
+        count = len(request.columns)
+        rows = backend.rows(count, out) if as_array or out is not None else None
+        output = BatchOutput(request.columns, rows)
+        load_images(request, spec, output)
+        if request.has_videos or backend.decoder != "pyav":  # a missing TorchCodec is told, whatever they are
             from mediaref_ursa._decode.execute import checked_workers, make_engine
 
             engine = make_engine(backend.decoder, spec, backend.options, tensors=backend.device is not None)
-            batch.decode(_strategy(strategy), engine, checked_workers(max_workers))
+            workers = checked_workers(max_workers)
+            decode_videos(request, _strategy(strategy), engine, output, max_workers=workers)
         if on_error == "raise":
-            batch.raise_first()
+            output.raise_first()
         if as_array:
-            return backend.moved_array(batch.rows, spec, out)
-        frames = (batch.outputs.get(i) for i in range(len(batch.columns)))
-        return DecodedBatch(backend.moved(frames), batch.errors, counted)
+            return backend.moved_array(rows, spec, out)
+        frames = (output.frames.get(slot) for slot in range(count))
+        return DecodedBatch(backend.moved(frames), output.errors, counted)
 
 
 @set_module("mediaref_ursa")
@@ -306,10 +309,13 @@ def plan_decode(
     """
     given: dict[str, Any] = {**options}
     tolerance_ns, frame_index = given.pop("tolerance_ns", TOLERANCE_NS), given.pop("frame_index", None)
-    batch = Batch(refs, tolerance_ns, frame_index, BatchOptions.from_options(given))
-    plan = batch.plan(_strategy(strategy))
-    batch.raise_first()
-    return plan
+    request = BatchRequest.from_refs(refs, tolerance_ns, frame_index, BatchOptions.from_options(given))
+    resolved = resolve_batch(request)
+    output = BatchOutput(request.columns)
+    for slot, error in resolved.errors.items():
+        output.fail((slot,), error)
+    output.raise_first()
+    return resolved.plan(request, _strategy(strategy))
 
 
 @set_module("mediaref_ursa")

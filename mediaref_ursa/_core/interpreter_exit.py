@@ -53,6 +53,18 @@ class _Work(ProcessState):
                 raise SystemExit
             self._inside[thread] += 1
 
+    def check(self) -> None:
+        """End the thread where it is a daemon and the interpreter is ending; between two pieces of one work.
+
+        Raises:
+            SystemExit: It must not go on.
+        """
+        thread = threading.current_thread()
+        if self._is_ending and thread.daemon:
+            with self._changed:
+                self._leaving.append(thread)
+            raise SystemExit
+
     def leave(self) -> None:
         """Note that the thread is outside again."""
         thread = threading.current_thread()
@@ -93,6 +105,15 @@ def working() -> Iterator[None]:
         yield
     finally:
         _work.leave()
+
+
+def check_exit() -> None:
+    """End this thread if it is a daemon and the interpreter is ending: called within ``working``, a frame.
+
+    Raises:
+        SystemExit: As :func:`working` does.
+    """
+    _work.check()
 
 
 def stops_at_exit(items: Iterable[T]) -> Iterator[T]:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ import numpy as np
 from mediaref_ursa._core.counters import count
 from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError, memory_limits, out_of_memory
 from mediaref_ursa._core.extras import needs_extra
-from mediaref_ursa._core.interpreter_exit import stops_at_exit, working
+from mediaref_ursa._core.interpreter_exit import check_exit, stops_at_exit, working
 from mediaref_ursa._core.media_warnings import warn_of_cut_bits
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
@@ -144,27 +145,61 @@ def checked_workers(max_workers: int | None) -> int:
     return int(max_workers)
 
 
-def execute(
+class Output(Protocol):
+    """Where the frames of a plan go. Threads may share one."""
+
+    def new_frame(self, slot: int, shape: tuple[int, ...]) -> Any:
+        """Return the array, of a shape, for the pixels of an output position."""
+        ...
+
+    def put(self, decoded: DecodedFrame) -> None:
+        """Take in what became of a frame; called in the thread of the call."""
+        ...
+
+
+def decode_into(
+    plan: DecodePlan, sources: Sequence[VideoSource], engine: Engine, output: Output, *, max_workers: int = 1
+) -> None:
+    """Decode the runs of a plan into an output.
+
+    Args:
+        plan: What to decode.
+        sources: The video of each of the plan's segments.
+        engine: What decodes.
+        output: Takes each frame once: of a run in the order of the engine's output, then those that failed.
+        max_workers: Threads that decode and convert at once; with one, the caller's.
+    """
+    with (
+        working(),
+        closing(
+            decoded_frames(plan, sources, engine, max_workers=max_workers, new_frame=output.new_frame)
+        ) as frames,
+    ):
+        for frame in frames:
+            check_exit()
+            output.put(frame)
+
+
+def iter_frames(plan: DecodePlan, sources: Sequence[VideoSource], engine: Engine) -> Iterator[Any]:
+    """Yield the pixels of a plan's frames in the order of their slots, which are ``0..n-1``.
+
+    One thread decodes, and nothing ahead of what was yielded, but for frames that came out before their turn.
+
+    Raises:
+        MediaRefError: The first frame without pixels.
+    """
+    return in_slot_order(stops_at_exit(decoded_frames(plan, sources, engine)))
+
+
+def decoded_frames(
     plan: DecodePlan,
     sources: Sequence[VideoSource],
     engine: Engine,
     *,
     max_workers: int = 1,
     new_frame: NewFrame = new_array,
-) -> Iterator[DecodedFrame]:
-    """Decode the runs of a plan and yield each frame once, as it comes.
-
-    Args:
-        plan: What to decode.
-        sources: The video of each of the plan's segments.
-        engine: What decodes.
-        max_workers: Threads that decode and convert at once. With one, the caller's, and nothing is decoded
-            ahead of what was yielded.
-        new_frame: Gives the array, of a shape, for the pixels of an output place.
-
-    Yields:
-        Within a run, frames in the order of the engine's output, then those that failed.
-    """
+) -> Generator[DecodedFrame, None, None]:
+    """Yield what becomes of each frame of a plan, once, as it comes: see :func:`decode_into`."""
     _warn_of_deep_gray(plan)
     with working():
         begun = engine.begin(plan.segments, [source.store for source in sources], plan.runs)
@@ -189,7 +224,7 @@ def execute(
         ]
         if begun.ready:
             jobs.insert(0, partial(call.ready, begun.ready))
-        yield from stops_at_exit(crew.results(jobs))
+        yield from crew.results(jobs)
 
 
 def _warn_of_deep_gray(plan: DecodePlan) -> None:

@@ -20,7 +20,7 @@ from mediaref_ursa._model.segment import UNKNOWN, EncodedPacket, SegmentTable
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.reads import FetchOptions, ReadPlan, RunReads
 from mediaref_ursa._scan.scan_uri import reader_of
-from mediaref_ursa._video.source import VideoSource, is_guarded
+from mediaref_ursa._video.source import VideoSource, is_etag_pinned
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._download.retry import stopped_by
@@ -386,7 +386,7 @@ def _checked_packets(
 
 def ranges_of(store: ObjectStore, table: SegmentTable, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     """Return byte ranges of a segment, of the very object that its index describes if the store can tell."""
-    if is_guarded(store, table.info):
+    if is_etag_pinned(store, table.info):
         assert isinstance(store, CachedStore)
         return store.get_ranges_of(table.info.uri, _indexed_object(table), ranges)
     return store.get_ranges(table.info.uri, ranges)
@@ -403,7 +403,7 @@ def checked_packet(store: ObjectStore, table: SegmentTable, row: int, data: byte
     expected = int(table.packets.crc32[row])
     if expected == UNKNOWN or zlib.crc32(data) == expected:
         return data
-    if is_guarded(store, table.info):
+    if is_etag_pinned(store, table.info):
         assert isinstance(store, CachedStore)
         place = [(int(table.packets.offset[row]), len(data))]
         store.discard(table.info.uri, _indexed_object(table), place)

@@ -86,7 +86,7 @@ class FrameRows:
             raise UnsupportedMediaError(f"{message}; pass resize=(height, width)", uri=self._uri)
         return self.array[slot]
 
-    def place(self, decoded: DecodedFrame) -> None:
+    def put(self, decoded: DecodedFrame) -> None:
         """Take in a frame: tensors are copied, arrays stand in their row already and are copied to others.
 
         Raises:

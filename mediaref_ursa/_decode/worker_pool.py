@@ -63,9 +63,10 @@ class Crew(Generic[T]):
         Closing the iterator ends the work: a helper stops at its next result, and is waited for.
         """
         self._jobs.extend(jobs)
-        if self._workers == 1:
-            yield from self._alone()
-            return
+        return self._alone() if self._workers == 1 else self._together()
+
+    def _together(self) -> Iterator[T]:
+        """Do the jobs in the caller's thread and in helpers."""
         register_while_alive(self)
         with stopped_by(self._stop):
             self._helpers = threads.submit(self._help, self._workers - 1)

@@ -39,7 +39,7 @@ from mediaref_ursa._video.recording import (
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
-    from mediaref_ursa._decode.execute import execute, in_slot_order, make_engine
+    from mediaref_ursa._decode.execute import iter_frames, make_engine
     from mediaref_ursa._index.build import scan_video_index
     from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._lazy.series import frame_series
@@ -365,7 +365,7 @@ class LazyVideo(VideoSeries):
             plan = self._plan(self.frame_indices, BatchDecodingStrategy.SEQUENTIAL)
             self._frame_shape(plan.segments)  # one size for all, or an error before the first frame
         engine = make_engine("pyav", self._spec)
-        yield from in_slot_order(execute(plan, self._recording.sources_of(plan.segments), engine))
+        yield from iter_frames(plan, self._recording.sources_of(plan.segments), engine)
 
     def refs(self) -> list[MediaRef]:
         """Return the reference of each frame in the window, in order.

@@ -30,7 +30,7 @@ from mediaref_ursa._video.recording import Recording, open_index_of
 from mediaref_ursa.store import ObjectStore
 
 with needs_extra("video"):
-    from mediaref_ursa._decode.execute import default_workers, execute, make_engine
+    from mediaref_ursa._decode.execute import decode_into, default_workers, make_engine
     from mediaref_ursa._lazy.series import (
         REFERENCE_COLUMNS,
         SeenAsTimeSeries,
@@ -235,10 +235,7 @@ class VideoSeries(SeenAsTimeSeries):
             shape = self._frame_shape(plan.segments)
         rows = FrameRows(len(numbers), self._recording.uri)
         sources, engine = self._recording.sources_of(plan.segments), make_engine("pyav", self._spec)
-        for decoded in execute(
-            plan, sources, engine, max_workers=default_workers(), new_frame=rows.new_frame
-        ):
-            rows.place(decoded)
+        decode_into(plan, sources, engine, rows, max_workers=default_workers())
         frames: UInt8Array = rows.filled(shape)
         return frames
 

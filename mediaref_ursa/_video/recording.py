@@ -33,7 +33,7 @@ with needs_extra("video"):
         VideoSource,
         check_segment,
         complete_base_index,
-        is_guarded,
+        is_etag_pinned,
         scanned_if_outdated,
         source_with_alpha,
     )
@@ -287,7 +287,7 @@ class Recording:
             return complete_base_index(place, store, self.index, number, self.access)
         table = self.indexed_segment(number)
         self.access.check_pixels(table.info.width, table.info.height, place)
-        if not is_guarded(store, table.info):
+        if not is_etag_pinned(store, table.info):
             self.index.check_fresh(number, store.head(place))
         return scanned_if_outdated(table, store, self.access)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ from mediaref_ursa._core.errors import (
     MediaNotFoundError,
 )
 from mediaref_ursa._core.media_warnings import warn_once
-from mediaref_ursa._core.process_state import ProcessState, register
+from mediaref_ursa._core.process_state import register
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.reentrancy import LongLock, ShortLock, refuse_amid_change
+from mediaref_ursa._core.reentrancy import refuse_amid_change
 from mediaref_ursa._core.uris import absolute_place, is_local, is_remote, local_path, scheme_of
 from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
@@ -38,13 +39,14 @@ from mediaref_ursa._model.segment import ALPHA_UNKNOWN, SegmentInfo, SegmentTabl
 from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa._scan.failed_scans import failed_scans
 from mediaref_ursa._scan.sandbox.parent import scan_video
+from mediaref_ursa._video.source_cache import SourceCache
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._local import check_under_base
 from mediaref_ursa.store._open import open_store
 
-_CACHE_BYTES = 512 << 20
+_CACHE_BYTES = 512 << 20  # of each cache; a source in two of them takes its memory once
 # Measured (tracemalloc): a video of one segment takes about 5 KB besides its frames and packets.
 _SOURCE_BYTES = 2 << 10
 _SEGMENT_BYTES = 4 << 10
@@ -119,42 +121,58 @@ def open_source(
     if frame_index is not None:
         return _with_index(place, found_in, frame_index, access, ask_store)
     options = tuple(sorted((storage_options or {}).items(), key=repr))
-    # A source keeps its store, so that no other can have its identity as long as the entry stands.
+    # An entry keeps its store, so that no other can have its identity as long as the entry stands.
     key = (place, id(store), repr(options), access)
 
     if isinstance(found_in, CachedStore) and not ask_store:
-        guarded = _cache.get(
-            key,
-            lambda: (
-                _guarded_by_index(place, found_in, storage_options, access) or _ask_first(place, found_in)
-            ),
-        )
-        if guarded.segments:
-            return guarded
+        pinned = _pinned.get(key, partial(_pinned_by_index, place, found_in, storage_options, access))
+        if pinned.source is not None:
+            return pinned.source
     info = found_in.head(place)
-    source = _cache.get(
-        (*key, info, _local_identity(place)),
-        lambda: _find(place, found_in, storage_options, access, info),
-    )
-    if source.segments and all(is_guarded(found_in, table.info) for table in source.segments):
-        _cache.put(key, source)  # from now on its entity tag is known
+    version = (*key, info, _local_identity(place))
+    source = _by_version.get(version, partial(_find, place, found_in, storage_options, access, info))
+    if source.segments and all(is_etag_pinned(found_in, table.info) for table in source.segments):
+        _pinned.put(key, _Pinned(found_in, source))  # from now on its entity tag is known
     elif ask_store:
-        _cache.put(key, _ask_first(place, found_in))
+        _pinned.put(key, _Pinned(found_in, None))
     return source
 
 
-def _ask_first(uri: str, store: ObjectStore) -> VideoSource:
-    """Stand for a video of which the store must be asked each time whether it is still the same."""
-    return VideoSource(uri, store, ())
+@dataclass(frozen=True)
+class _Pinned:
+    """Cache entry: a video whose reads are pinned to entity tags; always revalidate with HEAD if it has none.
+
+    Attributes:
+        store: Kept, so that no other store has its identity.
+        source: The video; every read of it names the entity tag of its index.
+    """
+
+    store: ObjectStore
+    source: VideoSource | None
+
+    @property
+    def nbytes(self) -> int:
+        return _SOURCE_BYTES if self.source is None else self.source.nbytes
 
 
-def _guarded_by_index(
-    uri: str,
-    store: CachedStore,
-    storage_options: Mapping[str, Any] | None,
-    access: Access,
+_pinned: SourceCache[_Pinned] = register(SourceCache(_CACHE_BYTES, attrgetter("nbytes")))
+"""By where a video is: those that no request is needed for."""
+_by_version: SourceCache[VideoSource] = register(SourceCache(_CACHE_BYTES, attrgetter("nbytes")))
+"""By where a video is and which version stands there: what HEAD, or the file system, says."""
+_with_alpha: SourceCache[SegmentTable] = register(SourceCache(_CACHE_BYTES, _table_bytes))
+"""Segments scanned for their alpha, by the packets of the segment."""
+
+
+def _pinned_by_index(
+    uri: str, store: CachedStore, storage_options: Mapping[str, Any] | None, access: Access
+) -> _Pinned:
+    """Return the video as the index beside it has it, if that has the entity tag of each segment."""
+    return _Pinned(store, _index_with_etags(uri, store, storage_options, access))
+
+
+def _index_with_etags(
+    uri: str, store: CachedStore, storage_options: Mapping[str, Any] | None, access: Access
 ) -> VideoSource | None:
-    """Return the video as the index beside it has it, if that says the entity tag of each segment."""
     # Nothing can stand beside it: the index in the cache directory is found by its tag.
     if is_remote(uri) or not _lance_knows(uri):
         return None
@@ -173,7 +191,7 @@ def _lance_knows(uri: str) -> bool:
     return (scheme_of(uri) or "file") in DEFAULT_SCHEMES
 
 
-def is_guarded(store: ObjectStore, info: SegmentInfo) -> bool:
+def is_etag_pinned(store: ObjectStore, info: SegmentInfo) -> bool:
     """Whether what is read of a segment is known to be of the object that its index describes."""
     return isinstance(store, CachedStore) and has_strong_etag(info)
 
@@ -188,8 +206,8 @@ def has_strong_etag(info: SegmentInfo) -> bool:
 
 def forget_sources() -> None:
     """Drop all indexes that are kept in memory, and the errors of videos that could not be scanned."""
-    _cache.close()
-    failed_scans.close()
+    for cache in (_pinned, _by_version, _with_alpha, failed_scans):
+        cache.close()
 
 
 def _find(
@@ -234,7 +252,7 @@ def _with_index(
     for number in _segments_on_timeline(uri, infos):
         info = infos[number]
         # Its length first: it bounds what is read of the index.
-        if ask_store or not is_guarded(store, info):
+        if ask_store or not is_etag_pinned(store, info):
             index.check_fresh(number, store.head(info.uri))
         table = index.segment_table(number).with_uri(info.uri)
         tables.append(scanned_if_outdated(table, store, access))
@@ -355,7 +373,7 @@ def _told_of_alpha(table: SegmentTable, store: ObjectStore, access: Access) -> S
         return table
     logger.info("{} is scanned: its index does not say whether there is alpha", redact(table.info.uri))
 
-    def completed() -> VideoSource:
+    def completed() -> SegmentTable:
         uri = table.info.uri
         found = scan_video(uri, store, access, stream_index=table.info.stream_index)
         if not np.array_equal(found.packets.crc32, table.packets.crc32):
@@ -364,9 +382,9 @@ def _told_of_alpha(table: SegmentTable, store: ObjectStore, access: Access) -> S
                 uri=uri,
             )
         info = replace(table.info, alpha=found.info.alpha, alpha_packets=found.info.alpha_packets)
-        return VideoSource(uri, store, (replace(table, info=info),))
+        return replace(table, info=info)
 
-    return _cache.get(("alpha", table.packets.identity, len(table), id(store)), completed).segments[0]
+    return _with_alpha.get((table.packets.identity, len(table), id(store)), completed)
 
 
 def _local_identity(uri: str) -> tuple[tuple[int, ...], ...]:
@@ -380,63 +398,3 @@ def _local_identity(uri: str) -> tuple[tuple[int, ...], ...]:
             found = os.stat(name)  # noqa: PTH116 - paths cost more than the call
             identity.append((found.st_dev, found.st_ino, found.st_mtime_ns))
     return tuple(identity)
-
-
-class _SourceCache(ProcessState):
-    """Sources by identity, least recently used dropped first; each is built by one thread only."""
-
-    def __init__(self) -> None:
-        self._sources: OrderedDict[object, VideoSource] = OrderedDict()
-        self._bytes = 0
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin with new locks; a forked child keeps the sources, which no thread was changing."""
-        self._lock = ShortLock()
-        self._building: dict[object, LongLock] = {}
-
-    def before_fork(self) -> None:
-        self._lock.acquire()
-
-    def after_fork(self) -> None:
-        self._lock.release()
-
-    def close(self) -> None:
-        with self._lock:
-            self._sources.clear()
-            self._bytes = 0
-
-    def put(self, key: object, source: VideoSource) -> None:
-        self._add(key, source)
-
-    def get(self, key: object, build: Callable[[], VideoSource]) -> VideoSource:
-        with self._lock:
-            source = self._sources.get(key)
-            if source is not None:
-                self._sources.move_to_end(key)
-                return source
-            building = self._building.setdefault(key, LongLock())
-        try:
-            with building.held():
-                with self._lock:
-                    source = self._sources.get(key)
-                if source is None:
-                    source = build()
-                    self._add(key, source)
-        finally:
-            with self._lock:
-                self._building.pop(key, None)
-        return source
-
-    def _add(self, key: object, source: VideoSource) -> None:
-        with self._lock:
-            replaced = self._sources.pop(key, None)
-            self._bytes -= replaced.nbytes if replaced is not None else 0
-            self._sources[key] = source
-            self._bytes += source.nbytes  # one that stands under two names counts twice: no harm
-            while self._bytes > _CACHE_BYTES and len(self._sources) > 1:
-                _, dropped = self._sources.popitem(last=False)
-                self._bytes -= dropped.nbytes
-
-
-_cache = register(_SourceCache())

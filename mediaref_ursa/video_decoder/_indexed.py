@@ -35,7 +35,7 @@ from mediaref_ursa.video_decoder.frame_batch import FrameBatch
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 
 with needs_extra("video"):
-    from mediaref_ursa._decode.execute import Engine, checked_workers, execute, in_slot_order
+    from mediaref_ursa._decode.execute import Engine, checked_workers, decode_into, iter_frames
     from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._scan.sandbox.parent import scan_video
     from mediaref_ursa._video.source import VideoSource, open_source, source_with_alpha
@@ -176,7 +176,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         """Yield the pixels of each frame in order, holding few of them at a time."""
         plan = self._plan(np.arange(len(self)), self._iteration_strategy)
         sources = [self._video] * len(plan.segments)
-        for pixels in in_slot_order(execute(plan, sources, self._engine)):
+        for pixels in iter_frames(plan, sources, self._engine):
             yield self._ordered(pixels)
 
     def close(self) -> None:
@@ -242,8 +242,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         sources = [self._video] * len(plan.segments)
         workers = checked_workers(self._max_workers)
         rows = FrameRows(len(frames), self._video.uri, empty=self._empty)
-        for decoded in execute(plan, sources, self._engine, max_workers=workers, new_frame=rows.new_frame):
-            rows.place(decoded)
+        decode_into(plan, sources, self._engine, rows, max_workers=workers)
         size = self._spec.resize or (self.metadata.height, self.metadata.width)
         data = self._ordered(rows.filled(self._decoded_shape(*size)))
         return FrameBatch(data, self._array(pts[frames]), self._array(durations[frames]))

@@ -1,0 +1,163 @@
+"""One call of ``batch_decode`` carried out: images loaded, videos resolved, planned and decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mediaref_ursa._batch.options import BatchOptions
+from mediaref_ursa._batch.resolve import BatchRequest, resolve_batch
+from mediaref_ursa._core.errors import MediaChangedError, MediaRefError, memory_limits
+from mediaref_ursa._core.ticks import Int64Array
+from mediaref_ursa._decode.output import DecodedFrame, FrameRows, new_array
+from mediaref_ursa._images.load import load_image
+from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._plan.runs import BatchDecodingStrategy
+from mediaref_ursa._references.columns import ReferenceColumns
+
+if TYPE_CHECKING:
+    from mediaref_ursa._decode.execute import Engine
+    from mediaref_ursa._images.pillow import PixelFormat
+
+UInt8Array = npt.NDArray[np.uint8]
+
+_IMAGE_FORMATS: dict[str, PixelFormat] = {
+    "RGB": "rgb",
+    "BGR": "bgr",
+    "RGBA": "rgba",
+    "BGRA": "bgra",
+    "G": "gray",
+}
+
+
+@dataclass
+class BatchOutput:
+    """The frames and the errors of a call, by slot: an output of ``decode_into``.
+
+    Args:
+        columns: The references, which errors name.
+        rows: One array for all frames; without it each has an array of its own.
+    """
+
+    columns: ReferenceColumns
+    rows: FrameRows | None = None
+    frames: dict[int, Any] = field(default_factory=dict)
+    errors: dict[int, MediaRefError] = field(default_factory=dict)
+
+    def new_frame(self, slot: int, shape: tuple[int, ...]) -> Any:
+        """Return the array for the pixels of a slot."""
+        return new_array(slot, shape) if self.rows is None else self.rows.new_frame(slot, shape)
+
+    def put(self, decoded: DecodedFrame) -> None:
+        """Give a frame to every slot that wants it, each an array of its own, to change as one likes."""
+        first, *others = decoded.slots.tolist()
+        if decoded.error is not None:
+            self.fail((first, *others), decoded.error)
+            return
+        if self.rows is not None:
+            self.rows.put(decoded)
+            for slot in (first, *others):
+                self.frames[slot] = self.rows.array[slot]
+            return
+        pixels: Any = decoded.pixels
+        self.frames[first] = pixels
+        for slot in others:
+            try:
+                with memory_limits():
+                    self.frames[slot] = pixels.copy() if isinstance(pixels, np.ndarray) else pixels.clone()
+            except MediaRefError as error:
+                self.fail((slot,), error)
+
+    def put_image(self, slot: int, pixels: UInt8Array) -> None:
+        """Take in an image; it is written into its row where there are rows."""
+        if self.rows is None:
+            self.frames[slot] = pixels
+            return
+        row: Any = self.rows.new_frame(slot, pixels.shape)
+        if isinstance(row, np.ndarray):
+            row[...] = pixels
+        else:
+            from mediaref_ursa._decode.torchcodec.engine import to_device
+
+            row[...] = to_device(pixels, row.device)
+        self.frames[slot] = row
+
+    def fail(self, slots: Iterable[int], error: MediaRefError) -> None:
+        """Note the error of references, each with its own URI and time."""
+        for slot in slots:
+            own = type(error)(error.message, uri=self.columns.uris[slot], pts_ns=self.columns.time_of(slot))
+            own.__cause__ = error.__cause__
+            self.errors[slot] = own
+
+    def clear(self, slots: Int64Array) -> None:
+        """Drop what came of some slots."""
+        for slot in slots.tolist():
+            self.frames.pop(slot, None)
+            self.errors.pop(slot, None)
+
+    def raise_first(self) -> None:
+        """Raise the error of the first reference that failed, if any did."""
+        if self.errors:
+            raise self.errors[min(self.errors)]
+
+
+def load_images(request: BatchRequest, spec: PixelSpec, output: BatchOutput) -> None:
+    """Load the references to images into an output."""
+    for slot in np.flatnonzero(request.columns.is_image).tolist():
+        uri = request.columns.uris[slot]
+        try:
+            with memory_limits(uri):
+                output.put_image(slot, _image(uri, spec, request.options))
+        except MediaRefError as error:
+            output.fail((slot,), error)
+
+
+def decode_videos(
+    request: BatchRequest,
+    strategy: BatchDecodingStrategy,
+    engine: Engine,
+    output: BatchOutput,
+    *,
+    max_workers: int,
+) -> None:
+    """Decode the references to video frames into an output, and once more those whose videos were replaced.
+
+    Frames of two versions of a video do not mix: all of a replaced one are decoded anew.
+    """
+    from mediaref_ursa._decode.execute import decode_into
+
+    only: Int64Array | None = None
+    for ask_store in (False, True):
+        resolved = resolve_batch(request, only=only, ask_store=ask_store, with_alpha=engine.reads_alpha)
+        for slot, error in resolved.errors.items():
+            output.fail((slot,), error)
+        plan = resolved.plan(request, strategy)
+        decode_into(plan, resolved.sources, engine, output, max_workers=max_workers)
+        changed = {
+            request.columns.uris[slot]
+            for slot, error in output.errors.items()
+            if isinstance(error, MediaChangedError)
+        }
+        if ask_store or not changed:
+            return
+        videos = request.videos()
+        only = np.concatenate([videos[uri] for uri in changed])
+        output.clear(only)
+
+
+def _image(uri: str, spec: PixelSpec, options: BatchOptions) -> UInt8Array:
+    pixels = load_image(
+        uri,
+        _IMAGE_FORMATS[spec.colorspace],
+        resize=spec.resize,
+        access=options.access,
+        store=options.store,
+        storage_options=options.storage_options,
+    )
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if spec.channel_format == "NCHW" else pixels
