@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 
 import numpy as np
@@ -130,7 +130,7 @@ class _ReadTogether:
     def _read(self, table: SegmentTable) -> dict[int, Iterator[EncodedPacket]]:
         parts = [self._plan.runs[run].packets for run in self._runs]
         merged = _merged(table, np.concatenate(parts), self._plan.fetch, _NEAR_GAP_BYTES)
-        blobs = ranges_of(self._source.store, table, merged.ranges)
+        blobs = [memoryview(blob) for blob in ranges_of(self._source.store, table, merged.ranges)]
         ends = np.cumsum([len(rows) for rows in parts]).tolist()
         return {
             run: _checked_packets(
@@ -224,26 +224,16 @@ class _ReadAhead:
         """Yield a run's packets, waiting for each read as it is needed."""
         reads = self._of_run(run)
         store = self._sources[self._runs[run].segment].store
-        last_use = {read: place for place, read in enumerate(reads.read_of[: len(rows)].tolist())}
-        blobs: dict[int, memoryview] = {}
-        columns = (
-            rows,
-            table.packets.size[rows],
-            reads.read_of[: len(rows)],
-            reads.start_in_read[: len(rows)],
-            table.packets.is_keyframe[rows],
-        )
-        packets = zip(*(column.tolist() for column in columns), strict=True)
+        blobs = _Awaited(self._wait_for)
+
+        def release(read: int) -> None:
+            del blobs[read]
+            self._unused[run].remove(read)
+            self._release(read)
+
+        read_of, start_in_read = reads.read_of[: len(rows)], reads.start_in_read[: len(rows)]
         try:
-            for place, (row, size, read, start, key) in enumerate(packets):
-                if read not in blobs:
-                    blobs[read] = memoryview(self._wait_for(read))
-                data = bytes(blobs[read][start : start + size])
-                if last_use[read] == place:
-                    del blobs[read]
-                    self._unused[run].remove(read)
-                    self._let_go(read)
-                yield EncodedPacket(row, checked_packet(store, table, row, data), key)
+            yield from _checked_packets(store, table, rows, read_of, start_in_read, blobs, release)
         finally:
             blobs.clear()
             self.give_up(run)
@@ -251,7 +241,7 @@ class _ReadAhead:
     def give_up(self, run: int) -> None:
         """Let go of the reads of a run that it has not passed."""
         while self._unused[run]:
-            self._let_go(self._unused[run].pop())
+            self._release(self._unused[run].pop())
 
     def _of_run(self, run: int) -> RunReads:
         reads = self._reads.of_run[run]
@@ -270,7 +260,7 @@ class _ReadAhead:
                 return future.result()
         raise StoreError("the read was given up", uri=self._tables[self._reads.reads[read].segment].info.uri)
 
-    def _let_go(self, read: int) -> None:
+    def _release(self, read: int) -> None:
         with self._lock:
             self._users[read] -= 1
             if not self._users[read] and read in self._sent:
@@ -345,7 +335,7 @@ def _ranged_packets(
     gap_bytes = _NEAR_GAP_BYTES if is_near(store) else options.max_gap_bytes
     for chunk in np.split(rows, np.flatnonzero(np.diff(chunk_of)) + 1) if len(rows) else []:
         merged = _merged(table, chunk, options, gap_bytes)
-        blobs = ranges_of(store, table, merged.ranges)
+        blobs = [memoryview(blob) for blob in ranges_of(store, table, merged.ranges)]
         yield from _checked_packets(store, table, chunk, merged.read_of, merged.start_in_read, blobs)
 
 
@@ -358,16 +348,39 @@ def _merged(table: SegmentTable, rows: Int64Array, options: FetchOptions, gap_by
     )
 
 
+class _Awaited(dict[int, memoryview]):
+    """The bytes of each read, waited for when they are first asked for."""
+
+    def __init__(self, wait_for: Callable[[int], bytes]) -> None:
+        super().__init__()
+        self._wait_for = wait_for
+
+    def __missing__(self, read: int) -> memoryview:
+        self[read] = blob = memoryview(self._wait_for(read))
+        return blob
+
+
 def _checked_packets(
     store: ObjectStore,
     table: SegmentTable,
     rows: Int64Array,
     read_of: Int64Array,
     start_in_read: Int64Array,
-    blobs: Sequence[bytes],
+    blobs: Sequence[memoryview] | _Awaited,
+    release: Callable[[int], None] | None = None,
 ) -> Iterator[EncodedPacket]:
-    """Yield packets out of what was read, each held against its checksum; without a copy of their bytes."""
-    views = [memoryview(blob) for blob in blobs]
+    """Yield packets out of what was read, each held against its checksum; without a copy of their bytes.
+
+    Args:
+        store: Where a packet whose bytes were spoilt on their way is read once more.
+        table: The segment.
+        rows: int64 ``(n,)``: the packets.
+        read_of: int64 ``(n,)``: the read that holds each.
+        start_in_read: int64 ``(n,)``: where it begins in that.
+        blobs: The bytes of each read.
+        release: Called with a read when its last packet is taken.
+    """
+    last_use = dict(zip(read_of.tolist(), rows.tolist(), strict=True)) if release is not None else {}
     packets = table.packets
     columns = (
         rows,
@@ -378,9 +391,11 @@ def _checked_packets(
         packets.crc32[rows],
     )
     for row, size, read, start, key, crc in zip(*(column.tolist() for column in columns), strict=True):
-        data = views[read][start : start + size]
+        data = blobs[read][start : start + size]
         if crc not in (UNKNOWN, zlib.crc32(data)):
             data = memoryview(checked_packet(store, table, row, bytes(data)))
+        if release is not None and last_use[read] == row:
+            release(read)
         yield EncodedPacket(row, data, key)
 
 

@@ -16,6 +16,7 @@ from mediaref_ursa._core.wording import counted
 from mediaref_ursa._index.found import FRESH
 from mediaref_ursa._model.damage import problems_of
 from mediaref_ursa._model.segment import DECODED, FULL, SPARSE, UNKNOWN, SegmentTable
+from mediaref_ursa._plan.needed_packets import needed_mask
 
 _COLORSPACES = {
     0: "RGB",
@@ -203,7 +204,7 @@ def packets_for_each_frame(table: SegmentTable) -> Int64Array:
     frame's own, or as far past it as the segment looks ahead, without those that no other frame
     needs; the frame's own packet is always among them.
     """
-    needed = table.packets.is_reference != 0
+    needed = needed_mask(table, np.arange(len(table.packets)))
     needed_before = np.concatenate([[0], np.cumsum(needed)]).astype(np.int64)
     last = np.minimum(table.packet + table.info.lookahead_packets, len(table.packets) - 1)
     own = (~needed[table.packet]).astype(np.int64)

@@ -14,6 +14,7 @@ import numpy as np
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import SegmentTable
+from mediaref_ursa._plan.needed_packets import packets_of_runs, packets_to_feed
 
 
 @set_module("mediaref_ursa.video_decoder")
@@ -62,7 +63,7 @@ class Run:
         slots = [self.slots_of(target) for target in targets]
         return replace(
             self,
-            packets=_packets_to_feed(table, frames, start),
+            packets=packets_to_feed(table, frames, start),
             targets=self.targets[targets],
             frames=frames,
             slots=np.concatenate(slots),
@@ -73,7 +74,7 @@ class Run:
         """Return the run for a decoder that was fed all up to the packet ``position`` already."""
         if position >= self.packets[0]:
             return replace(self, packets=self.packets[self.packets > position])
-        return replace(self, packets=_packets_to_feed(table, self.frames, position + 1, begins=False))
+        return replace(self, packets=packets_to_feed(table, self.frames, position + 1, begins=False))
 
     def with_more(self, count: int, position: int, table: SegmentTable) -> Run:
         """Return the run with packets past its last target, all of them, up to one that is damaged.
@@ -153,7 +154,7 @@ def _segment_runs(
     ends = np.array(_run_ends(table, frames, strategy), dtype=np.int64)
     begins = np.append(0, ends[:-1])
     targets = table.packet[frames]
-    packets = _packets_of_runs(table, targets, np.minimum.reduceat(table.start[frames], begins), begins, ends)
+    packets = packets_of_runs(table, targets, np.minimum.reduceat(table.start[frames], begins), begins, ends)
     first_slot = 0
     for begin, end, fed in zip(begins.tolist(), ends.tolist(), packets, strict=True):
         last_slot = int(slot_ends[end - 1])
@@ -183,55 +184,3 @@ def _run_ends(table: SegmentTable, frames: Int64Array, strategy: BatchDecodingSt
     begins_at = np.minimum.accumulate(start[::-1])[::-1]  # of this frame and all that follow it
     cut = begins_at[1:] > packet[:-1]
     return [*(np.flatnonzero(cut) + 1).tolist(), count]
-
-
-def _packets_of_runs(
-    table: SegmentTable, targets: Int64Array, firsts: Int64Array, begins: Int64Array, ends: Int64Array
-) -> Iterator[Int64Array]:
-    """Yield, for each run, the packets from the first needed to the last wanted, without those nobody needs.
-
-    Args:
-        table: The segment.
-        targets: int64 ``(n,)``, the packets wanted, one run after another.
-        firsts: int64 ``(k,)``, the packet at which each run begins.
-        begins: int64 ``(k,)``, where each run's targets begin.
-        ends: int64 ``(k,)``, where they end.
-    """
-    lasts = np.minimum(targets[ends - 1] + table.info.lookahead_packets, len(table.packets) - 1)
-    lengths = lasts - firsts + 1
-    places = np.cumsum(lengths) - lengths  # of each run's first packet, when all are laid end to end
-    shift = firsts - places
-    packets = np.arange(int(lengths.sum()), dtype=np.int64) + np.repeat(shift, lengths)
-    needed = table.packets.is_reference[packets] != 0
-    needed[targets - np.repeat(shift, ends - begins)] = True
-    needed[places] = True  # a decoder begins there, whoever else refers to it
-    fed: Int64Array = packets[needed]
-    counts = np.add.reduceat(needed, places, dtype=np.int64)
-    stop = 0
-    for count in counts.tolist():
-        start, stop = stop, stop + count
-        yield fed[start:stop]
-
-
-def _packets_to_feed(
-    table: SegmentTable, frames: Int64Array, start: int | None = None, *, begins: bool = True
-) -> Int64Array:
-    """Return the packets from the first needed to the last wanted, of one run.
-
-    Args:
-        table: The segment.
-        frames: The frames wanted, in decode order.
-        start: The packet to begin with; the first that is needed without it.
-        begins: Whether a decoder begins there, and does not go on.
-    """
-    targets = table.packet[frames]
-    last = min(int(targets[-1]) + table.info.lookahead_packets, len(table.packets) - 1)
-    first = int(table.start[frames].min()) if start is None else start
-    packets = np.arange(first, last + 1, dtype=np.int64)
-    if not len(packets):
-        return packets
-    needed = table.packets.is_reference[packets] != 0
-    needed[targets[targets >= first] - first] = True
-    needed[0] |= begins
-    fed: Int64Array = packets[needed]
-    return fed
