@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from mediaref_ursa._cache.settings import SegmentCache, SegmentKey
+from mediaref_ursa._cache.settings import ObjectKey, RangeCache
 
 CONTEXT = multiprocessing.get_context("fork")
 OBJECTS = 6
@@ -32,7 +32,7 @@ LONGEST_READ_BYTES = 400 << 10
 THREADS = 4
 LONGEST_LIFE_SECONDS = 0.06
 
-KEYS = [SegmentKey(f"https://host/{n}.mp4", f'"{n}"') for n in range(OBJECTS)]
+KEYS = [ObjectKey(f"https://host/{n}.mp4", f'"{n}"') for n in range(OBJECTS)]
 DATA = [random.Random(n).randbytes(OBJECT_BYTES) for n in range(OBJECTS)]  # noqa: S311 - no secret
 
 
@@ -43,7 +43,7 @@ def fetch(number: int, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
 
 def fill(directory: Path, seed: int, ready: multiprocessing.SimpleQueue[int]) -> None:
     """Read through the cache until killed; a wrong byte ends the process with its own exit code."""
-    cache = SegmentCache(directory, QUOTA_BYTES)
+    cache = RangeCache(directory, QUOTA_BYTES)
 
     def loop(thread: int) -> None:
         rng = random.Random(seed * 100 + thread)  # noqa: S311
@@ -69,7 +69,7 @@ def kill_one(directory: Path, seed: int, rng: random.Random) -> Counter[str]:
     child.kill()
     child.join()
     left = litter(directory)
-    SegmentCache(directory, QUOTA_BYTES).get_ranges(KEYS[0], [(0, 0)], partial(fetch, 0))  # the next start
+    RangeCache(directory, QUOTA_BYTES).get_ranges(KEYS[0], [(0, 0)], partial(fetch, 0))  # the next start
     return Counter(
         killed=child.exitcode == -signal.SIGKILL,
         wrong_while_running=child.exitcode == 3,
@@ -92,7 +92,7 @@ def stored_bytes(directory: Path) -> int:
 
 def compare_all(directory: Path) -> Counter[str]:
     """Read every stored range and compare its bytes."""
-    cache = SegmentCache(directory, QUOTA_BYTES)
+    cache = RangeCache(directory, QUOTA_BYTES)
     counts: Counter[str] = Counter()
     for number, key in enumerate(KEYS):
         for path in list((directory / "objects" / key.digest.hex()).glob("*-*")):
@@ -123,7 +123,7 @@ def main() -> None:
         counts: Counter[str] = Counter()
         for seed in range(kills):
             counts += kill_one(directory, seed, rng)
-        evicted = SegmentCache(directory, QUOTA_BYTES).info().evicted_ranges
+        evicted = RangeCache(directory, QUOTA_BYTES).info().evicted_ranges
         compared = compare_all(directory)
     wrong = counts["wrong_while_running"] + compared["wrong"]
     print(f"kills                   {counts['killed']:8d}")

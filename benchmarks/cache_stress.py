@@ -29,7 +29,7 @@ from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from mediaref_ursa._cache.settings import SegmentCache, SegmentKey
+from mediaref_ursa._cache.settings import ObjectKey, RangeCache
 from mediaref_ursa.store import HttpStore, ObjectInfo
 from mediaref_ursa.store._cached import CachedStore
 
@@ -181,7 +181,7 @@ def work(
 ) -> None:
     """Run the threads of one process and report its counts and errors."""
     network = CountingStore()
-    store = CachedStore(network, SegmentCache(directory, quota_bytes))
+    store = CachedStore(network, RangeCache(directory, quota_bytes))
 
     def loop(number: int) -> tuple[Counter[str], list[str]]:
         rng = random.Random(seed * 1000 + number)  # noqa: S311 - a load, no secret
@@ -246,13 +246,13 @@ def _encode(path: Path, seed: int) -> None:
 # --- the run ----------------------------------------------------------------------------------------
 
 
-def bytes_on_disk(cache: SegmentCache) -> int:
+def bytes_on_disk(cache: RangeCache) -> int:
     """Return the bytes of all files of the cache, whole disk blocks, those being written included.
 
     The account is held meanwhile, or what is evicted and what takes its place would both be counted.
     """
     found = {}
-    with cache._ledger.changing():
+    with cache._disk_usage.changing():
         for folder in (cache.directory / "writing", cache.directory / "objects"):  # a file moves that way
             for place, folders, names in os.walk(folder):
                 for name in folders + names:
@@ -303,8 +303,8 @@ def run(folder: Path, options: argparse.Namespace) -> int:
     ]
     for worker in workers:
         worker.start()
-    cache, peak_bytes = SegmentCache(directory, quota_bytes), 0
-    cache.get_ranges(SegmentKey("", ""), [], list)  # begins, and makes the directory
+    cache, peak_bytes = RangeCache(directory, quota_bytes), 0
+    cache.get_ranges(ObjectKey("", ""), [], list)  # begins, and makes the directory
     while time.monotonic() < until:
         peak_bytes = max(peak_bytes, bytes_on_disk(cache))
         time.sleep(0.1)
@@ -318,7 +318,7 @@ def run(folder: Path, options: argparse.Namespace) -> int:
 def report(
     options: argparse.Namespace,
     found: list[tuple[Counter[str], int, list[str]]],
-    cache: SegmentCache,
+    cache: RangeCache,
     working_set_bytes: int,
     peak_bytes: int,
 ) -> int:

@@ -13,7 +13,7 @@ from mediaref_ursa._core.uris import is_data, is_local, without_query
 __all__ = ["frame_index_name", "lance_frame_index_uri"]
 
 _ODD_LETTERS = re.compile(r"[^A-Za-z0-9._-]+")
-_SHOWN_CHARACTERS = 60
+_DISPLAYED_CHARACTERS = 60
 _DIGEST_CHARACTERS = 32
 
 
@@ -27,7 +27,7 @@ def lance_frame_index_uri(uri: str) -> str:
         uri: A path, or a URI that is no data URI.
 
     Raises:
-        ValueError: A data URI has no place beside it.
+        ValueError: A data URI has no location beside it.
 
     >>> lance_frame_index_uri("recordings/a.mp4")
     'recordings/a.mp4.lance'
@@ -63,14 +63,14 @@ def frame_index_name(
     """
     if is_data(uri):
         raise ValueError("expected a path or URL, found a data URI, which has no frame index")
-    place = without_query(without_credentials(uri))
+    location = without_query(without_credentials(uri))
     version: list[object] = [length]
     if is_local(uri):
         pass
     elif etag is not None and not etag.startswith("W/"):
         version.append(etag)
     else:
-        version += [etag, None if modified is None else repr(modified), uri if place != uri else None]
-    digest = hashlib.sha256(json.dumps([place, *version]).encode("utf-8", "surrogatepass")).hexdigest()
-    shown = _ODD_LETTERS.sub("_", posixpath.basename(place))[-_SHOWN_CHARACTERS:].lstrip(".")
+        version += [etag, None if modified is None else repr(modified), uri if location != uri else None]
+    digest = hashlib.sha256(json.dumps([location, *version]).encode("utf-8", "surrogatepass")).hexdigest()
+    shown = _ODD_LETTERS.sub("_", posixpath.basename(location))[-_DISPLAYED_CHARACTERS:].lstrip(".")
     return f"{shown}-{digest[:_DIGEST_CHARACTERS]}.lance"

@@ -65,7 +65,7 @@ def test_h264_length_prefixed(size: int) -> None:
 
     assert flags(found, "random_access") == "1000"
     assert flags(found, "discardable") == "0010"
-    assert all(traits.shown and not traits.lone_field and not traits.uncertain for traits in found)
+    assert all(traits.shown and not traits.single_field and not traits.uncertain for traits in found)
 
 
 @pytest.mark.parametrize("extradata", [b"", annex_b(*SETS)], ids=["without extradata", "with extradata"])
@@ -142,7 +142,7 @@ def test_h264_fields(bits: int, high: bool) -> None:
 
     found = run("h264", [prefixed(*nals) for nals in packets], sets)
 
-    assert flags(found, "lone_field") == "1110000"
+    assert flags(found, "single_field") == "1110000"
 
 
 def test_h264_fields_of_one_of_two_sequences() -> None:
@@ -150,7 +150,7 @@ def test_h264_fields_of_one_of_two_sequences() -> None:
 
     found = run("h264", [prefixed(P_SLICE), prefixed(field(TOP, pps_id=1))], sets)
 
-    assert flags(found, "lone_field") == "01"
+    assert flags(found, "single_field") == "01"
 
 
 NOTHING = bytes([0x65]) + b"\x88\x80"  # a slice of an IDR picture, cut off within its header
@@ -411,13 +411,13 @@ def test_vp9_what_a_frame_inherits_from_is_kept() -> None:
     import numpy as np
     from _tables import INFO
 
-    from mediaref_ursa._scan.packet_collector import Columns
+    from mediaref_ursa._scan.packet_collector import PacketCollector
 
     class Packet:
         pts = dts = duration = 0
         is_keyframe = is_corrupt = is_discard = False
 
-    columns = Columns()
+    columns = PacketCollector()
     inspector = inspector_for("vp9", b"")
     spare, plain = vp9(refreshes=0), vp9(resilient=False)
     for data in (vp9(key=True), spare, spare, plain, spare, vp9(key=True)):
@@ -506,7 +506,7 @@ def test_mpeg2() -> None:
 
     assert flags(found, "random_access") == "10001"
     assert flags(found, "discardable") == "00100"
-    assert all(traits.shown and not traits.lone_field for traits in found)
+    assert all(traits.shown and not traits.single_field for traits in found)
 
 
 def test_mpeg2_without_headers_in_band() -> None:
@@ -522,7 +522,7 @@ def test_mpeg2_without_headers_in_band() -> None:
 def test_mpeg2_fields() -> None:
     found = run("mpeg2video", [mpeg2(1, 1), mpeg2(2, 2), mpeg2(1, 1) + mpeg2(2, 2), mpeg2(3, 3)])
 
-    assert flags(found, "lone_field") == "1100"
+    assert flags(found, "single_field") == "1100"
     assert found[2].random_access
 
 

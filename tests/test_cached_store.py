@@ -17,9 +17,9 @@ from test_store_contract import TestOneVersion as TestOneVersionContract
 
 from mediaref_ursa import LimitExceededError, MediaChangedError, MediaNotFoundError, StoreError
 from mediaref_ursa._cache import settings
-from mediaref_ursa._cache.settings import SegmentCache
+from mediaref_ursa._cache.settings import RangeCache
 from mediaref_ursa.store import HttpStore, LocalStore, MemoryStore, ObjectInfo, ObjectStore, _cached
-from mediaref_ursa.store._cached import CachedStore, cached, segment_key
+from mediaref_ursa.store._cached import CachedStore, cached, object_key
 
 __all__ = ["TestContract", "TestOneVersionContract"]  # run here on a store behind the cache
 
@@ -390,7 +390,7 @@ def test_a_quota_of_nothing_leaves_the_store_alone(
 
 
 def test_a_cache_of_one_s_own(inner: RecordingStore, directory: Path, tmp_path: Path) -> None:
-    store = CachedStore(inner, SegmentCache(tmp_path / "own", 10**6))
+    store = CachedStore(inner, RangeCache(tmp_path / "own", 10**6))
     store.get_range(URI, 0, 10)
 
     assert len(files(tmp_path / "own")) == 1
@@ -415,7 +415,7 @@ def test_many_uris_are_not_remembered_for_ever(
 
 
 def key(uri: str = URI, etag: str | None = None, modified: float | None = None, size: int = 5) -> object:
-    return segment_key(uri, ObjectInfo(size, etag, modified))
+    return object_key(uri, ObjectInfo(size, etag, modified))
 
 
 def test_the_key_changes_with_what_changes() -> None:

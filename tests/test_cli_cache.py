@@ -10,9 +10,9 @@ import pytest
 from _cli_runner import run
 
 from mediaref_ursa._cache import settings
-from mediaref_ursa._cache.settings import SegmentCache, SegmentKey
+from mediaref_ursa._cache.settings import ObjectKey, RangeCache
 
-KEY = SegmentKey("https://host/a.mp4", '"1"')
+KEY = ObjectKey("https://host/a.mp4", '"1"')
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 def fill(directory: Path, count: int, quota_bytes: int = 10**7) -> None:
     ranges = [(offset * 100_000, 100_000) for offset in range(count)]
-    SegmentCache(directory, quota_bytes).get_ranges(KEY, ranges, lambda _: [bytes(100_000)] * count)
+    RangeCache(directory, quota_bytes).get_ranges(KEY, ranges, lambda _: [bytes(100_000)] * count)
 
 
 def test_info_of_a_cache_that_was_never_used(directory: Path) -> None:

@@ -175,7 +175,7 @@ def test_any_bytes_are_cut_short_or_not(name: str, data: bytes) -> None:
 def test_the_walk_over_tiny_boxes_has_a_bound(
     name: str, head: bytes, unit: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mediaref_ursa._containers.sniff._MOST_BOXES", 100)
+    monkeypatch.setattr("mediaref_ursa._containers.sniff._MAX_BOXES", 100)
     data = head + unit * 1000
     reads = []
 
@@ -188,7 +188,7 @@ def test_the_walk_over_tiny_boxes_has_a_bound(
 
 
 def test_more_boxes_than_any_movie_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mediaref_ursa._containers.claimed_counts._MOST_BOXES", 100)
+    monkeypatch.setattr("mediaref_ursa._containers.claimed_counts._MAX_BOXES", 100)
     data = b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x08free" * 1000
     reader = CheckedReader(RangeReader(lambda at, size: data[at : at + size], len(data)), "mov", URI)
     with pytest.raises(LimitExceededError, match="boxes"):

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from mediaref_ursa._core.counters import count, counting
-from mediaref_ursa._decode.worker_pool import Crew, threads
+from mediaref_ursa._decode.worker_pool import WorkerPool, threads
 
 
 def numbers(first: int, stop: int) -> Iterator[int]:
@@ -20,8 +20,8 @@ def numbers(first: int, stop: int) -> Iterator[int]:
         yield number
 
 
-def crew(workers: int) -> Crew[int]:
-    return Crew(workers, lambda: None)
+def crew(workers: int) -> WorkerPool[int]:
+    return WorkerPool(workers, lambda: None)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5, 80])
@@ -59,7 +59,7 @@ def test_an_idle_thread_takes_parts_of_the_only_job() -> None:
         for number in range(40):
             time.sleep(0.005)
             handed = partial(part, number)
-            if not ours.hand_over(handed):
+            if not ours.offload(handed):
                 yield from handed()
 
     assert sorted(ours.results([job])) == list(range(40))
@@ -67,7 +67,7 @@ def test_an_idle_thread_takes_parts_of_the_only_job() -> None:
 
 
 def test_alone_nothing_is_handed_over() -> None:
-    assert not crew(1).hand_over(lambda: (1,))
+    assert not crew(1).offload(lambda: (1,))
 
 
 @pytest.mark.parametrize("place", [0, 1, 7])
@@ -89,7 +89,7 @@ def test_closing_early_ends_helpers_and_frees_those_that_wait() -> None:
         freed.wait(30)
         yield 2
 
-    results = Crew(2, freed.set).results([waits, waits, waits])
+    results = WorkerPool(2, freed.set).results([waits, waits, waits])
     begin = time.monotonic()
     next(results)
     results.close()  # type: ignore[attr-defined]

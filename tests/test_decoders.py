@@ -83,7 +83,7 @@ def test_what_came_out_already_cannot_be_had_again(clip: GetClip) -> None:
     assert decoder.can_reach(0, 12)
     held = {number for number, _ in decoder.drain()}
     assert set(sure) | held == set(range(12))
-    assert not decoder.goes_on
+    assert not decoder.can_resume
 
 
 @pytest.mark.parametrize("name", ["h264_idr_mp4", "hevc_open_gop_mp4", "mpeg4_mp4", "av1_mp4"])
@@ -104,7 +104,7 @@ def test_frames_one_by_one_are_decoded_once(clip: GetClip) -> None:
 def test_without_room_for_frames_two_decoders_take_turns(
     clip: GetClip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoder_pool, "MOST_KEPT_BYTES", 0)
+    monkeypatch.setattr(decoder_pool, "MAX_KEPT_BYTES", 0)
     refs, frames, _ = opened(clip("h264_idr_mp4").path)
     fed = slide(refs, frames)
     assert max(fed[4:]) <= 8 + 4, fed
@@ -114,8 +114,8 @@ def test_without_room_for_frames_two_decoders_take_turns(
 def test_bounds_are_kept(clip: GetClip, monkeypatch: pytest.MonkeyPatch) -> None:
     refs, frames, table = opened(clip("h264_idr_mp4").path)
     nbytes = Decoder(table.info, 1).nbytes
-    monkeypatch.setattr(decoder_pool, "MOST_IDLE_BYTES", 2 * nbytes)
-    monkeypatch.setattr(decoder_pool, "MOST_KEPT_BYTES", 30_000)
+    monkeypatch.setattr(decoder_pool, "MAX_IDLE_BYTES", 2 * nbytes)
+    monkeypatch.setattr(decoder_pool, "MAX_KEPT_BYTES", 30_000)
     names = ["h264_idr_mp4", "h264_29_97_mp4", "hevc_open_gop_mp4", "av1_mp4", "mpeg4_mp4"]
     videos = [opened(clip(name).path)[:2] for name in names]
     for _ in range(3):
@@ -161,7 +161,7 @@ def test_another_store_of_the_same_identity_gives_its_own_frames(clip: GetClip) 
 
     gone, store = Store(), Store()
     assert decoders.knows(store)
-    decoders.give_back(DecoderKey.of(table, store, 1), Decoder(table.info, 1, goes_on=True))
+    decoders.give_back(DecoderKey.of(table, store, 1), Decoder(table.info, 1, can_resume=True))
     assert decoders.knows(store)
     assert len(decoders._idle) == 1
     decoders._stores[id(store)] = weakref.ref(gone)  # as if it had stood there before
@@ -302,7 +302,7 @@ def test_stores_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
     class Store:
         pass
 
-    monkeypatch.setattr(decoder_pool, "_MOST_STORES", 8)
+    monkeypatch.setattr(decoder_pool, "_MAX_STORES", 8)
     held = [Store() for _ in range(3)]
     for _ in range(50):
         assert all(decoders.knows(store) for store in [*held, *(Store() for _ in range(5))])

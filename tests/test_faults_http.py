@@ -29,7 +29,7 @@ from mediaref_ursa import (
 from mediaref_ursa._cache import settings
 from mediaref_ursa.store import HttpStore, ObjectInfo
 from mediaref_ursa.store._cached import CachedStore
-from mediaref_ursa.store._download.retry import Pace, retry_after_seconds
+from mediaref_ursa.store._download.retry import LowSpeedLimit, retry_after_seconds
 
 DATA = bytes(range(256)) * 800
 OTHER = bytes(byte ^ 0x55 for byte in DATA)
@@ -131,7 +131,7 @@ class TestEveryFault:
         self, server: FaultServer, url: str, info: ObjectInfo, fault: str, tmp_path: Path
     ) -> None:
         """What is kept after a fault is what should be kept."""
-        store = CachedStore(store_for(fault), settings.SegmentCache(tmp_path / "cache", 10**8))
+        store = CachedStore(store_for(fault), settings.RangeCache(tmp_path / "cache", 10**8))
         server.fail(fault, nth=2)
         outcome(lambda: store.get_ranges_of(url, info, RANGES))
         server.behave()
@@ -258,13 +258,13 @@ class TestDeadline:
 def test_the_pace_of_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    pace = Pace(window_seconds=10)
+    pace = LowSpeedLimit(window_seconds=10)
     seen = []
     for seconds, count in ((0, 1), (9, 5000), (1, 5240), (10, 20_000), (10, 9000)):
         now[0] += seconds
         seen.append(pace.is_too_slow(count))
     assert seen == [False, False, False, False, True]
-    assert not Pace(None).is_too_slow(0)
+    assert not LowSpeedLimit(None).is_too_slow(0)
 
 
 @pytest.mark.parametrize("value", ["-5", "1.5", "", None, "٣", "Wed, 99 Oct"])

@@ -141,7 +141,7 @@ class TestEveryFault:
         self, proxy: FaultServer, store: FsspecStore, uri: str, info: ObjectInfo, fault: str, tmp_path: Path
     ) -> None:
         """What is kept after a fault is what should be kept."""
-        cached = CachedStore(store, settings.SegmentCache(tmp_path / "cache", 10**8))
+        cached = CachedStore(store, settings.RangeCache(tmp_path / "cache", 10**8))
         proxy.fail(fault, nth=2)
         outcome(lambda: cached.get_ranges_of(uri, info, RANGES))
         proxy.behave()

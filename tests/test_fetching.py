@@ -28,12 +28,12 @@ from mediaref_ursa import (
     plan_decode,
     write_frame_index,
 )
-from mediaref_ursa._cache.settings import SegmentCache
+from mediaref_ursa._cache.settings import RangeCache
 from mediaref_ursa._core.byte_ranges import merge_ranges
 from mediaref_ursa._core.wording import counted
 from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._plan.runs import Run
-from mediaref_ursa._plan.tasks import Begun, Step
+from mediaref_ursa._plan.tasks import DecodeSchedule, DecodeTask
 from mediaref_ursa.store import MemoryStore, ObjectInfo
 from mediaref_ursa.store._cached import CachedStore
 
@@ -102,7 +102,7 @@ def index(data: bytes, tmp_path: Path) -> LanceFrameIndex:
 
 
 def far(store: FarStore, tmp_path: Path, quota_bytes: int = 10**9) -> CachedStore:
-    return CachedStore(store, SegmentCache(tmp_path / "cache", quota_bytes=quota_bytes))
+    return CachedStore(store, RangeCache(tmp_path / "cache", quota_bytes=quota_bytes))
 
 
 def references(path: Path, places: Sequence[int]) -> tuple[list[MediaRef], list[np.ndarray]]:
@@ -267,8 +267,8 @@ class FailingEngine:
 
     joins_runs = True
 
-    def begin(self, tables: object, stores: object, runs: Sequence[Run]) -> Begun:
-        return Begun(steps=[Step(run) for run in runs])
+    def begin(self, tables: object, stores: object, runs: Sequence[Run]) -> DecodeSchedule:
+        return DecodeSchedule(steps=[DecodeTask(run) for run in runs])
 
     def may_need_earlier_start(self, info: object) -> bool:
         return False

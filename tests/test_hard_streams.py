@@ -77,14 +77,14 @@ def test_interlaced_video_with_b_frames(codec: str, suffix: str, tmp_path: Path)
 def test_lost_packets_are_concealed_as_in_a_linear_decode(codec: str, suffix: str, tmp_path: Path) -> None:
     """Concealment takes what was decoded last: packets that nobody refers to count after all."""
     whole = encode(tmp_path / "whole.mp4", codec, group=30, b_frames=3, **{"x265-params": "log-level=error"})
-    lossy = tmp_path / f"lossy.{suffix}"
-    with av.open(str(whole)) as source, av.open(str(lossy), "w") as output:
+    has_gap = tmp_path / f"lossy.{suffix}"
+    with av.open(str(whole)) as source, av.open(str(has_gap), "w") as output:
         stream = output.add_stream_from_template(source.streams.video[0])
         for number, packet in enumerate(source.demux(source.streams.video[0])):
             if packet.dts is not None and number not in (28, 47):
                 packet.stream = stream
                 output.mux(packet)
-    assert_exact(lossy)
+    assert_exact(has_gap)
 
 
 def test_transport_streams_laid_end_to_end(clip: GetClip, tmp_path: Path) -> None:

@@ -568,20 +568,20 @@ class TestTheProcessThatReads:
             LanceFrameIndex.open(str(video), access=access)
 
     def test_is_asked_again_where_it_was_killed(self, video: Path) -> None:
-        from mediaref_ursa._index.lance_process import guarded_helpers
+        from mediaref_ursa._index.lance_process import sandboxed_processes
 
         LanceFrameIndex.open(str(video), access=UNTRUSTED).timestamps()
-        for _, helper in guarded_helpers._idle:
+        for _, helper in sandboxed_processes._idle:
             helper._process.kill()
             helper._process.wait()
         LanceFrameIndex.open(str(video), access=UNTRUSTED).timestamps()
 
     def test_knows_no_credentials(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from mediaref_ursa._index.lance_process import guarded_helpers
+        from mediaref_ursa._index.lance_process import sandboxed_processes
 
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
         LanceFrameIndex.open(str(video), access=UNTRUSTED)
-        (_, helper), *_ = guarded_helpers._idle
+        (_, helper), *_ = sandboxed_processes._idle
         environment = Path(f"/proc/{helper._process.pid}/environ")
         if environment.exists():
             assert b"s3cret" not in environment.read_bytes()

@@ -235,10 +235,10 @@ def test_a_folder_that_cannot_be_made_names_the_way_out(
 
 
 def test_emptying_the_segment_cache_keeps_indexes(server: ObjectServer, cache: Path) -> None:
-    from mediaref_ursa._cache.settings import segment_cache
+    from mediaref_ursa._cache.settings import shared_range_cache
 
     write_frame_index(server.url("/a.mp4"))
-    segment_cache().clear()
+    shared_range_cache().clear()
     assert len(LanceFrameIndex.open(server.url("/a.mp4"))) == 48
 
 

@@ -64,11 +64,11 @@ def test_a_forked_child_waits_for_no_thread_of_its_parent() -> None:
     thread = threading.Thread(target=go, daemon=True)
     thread.start()
     inside.wait()
-    assert not work._is_nobody_inside()
+    assert not work._is_none_inside()
     pid = os.fork()
     if not pid:
-        os._exit(0 if work._is_nobody_inside() else 1)
+        os._exit(0 if work._is_none_inside() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     go_on.set()
     thread.join()
-    assert work._is_nobody_inside()
+    assert work._is_none_inside()

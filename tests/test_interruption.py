@@ -23,8 +23,8 @@ from _oracle import linear_frames
 
 import mediaref_ursa
 from mediaref_ursa import FetchOptions, LazyVideo, MediaRefError, StoreError
-from mediaref_ursa._core.daemon_threads import HelperThreads
-from mediaref_ursa._decode.worker_pool import Crew
+from mediaref_ursa._core.daemon_threads import DaemonThreads
+from mediaref_ursa._decode.worker_pool import WorkerPool
 from mediaref_ursa.store import HttpStore
 from mediaref_ursa.store._http import addresses as addresses_module
 from mediaref_ursa.store._http import connections
@@ -94,12 +94,12 @@ def _wait_for_connection(url: str, program: subprocess.Popen[str]) -> None:
 
 class TestHelperThreads:
     def test_results_come_in_any_number_of_threads(self) -> None:
-        with HelperThreads(3, "test") as threads:
+        with DaemonThreads(3, "test") as threads:
             futures = [threads.submit(pow, number, 2) for number in range(20)]
         assert [future.result() for future in futures] == [number**2 for number in range(20)]
 
     def test_an_error_is_raised_where_the_result_is_asked_for(self) -> None:
-        with HelperThreads(1, "test") as threads, pytest.raises(ZeroDivisionError):
+        with DaemonThreads(1, "test") as threads, pytest.raises(ZeroDivisionError):
             threads.submit(lambda: 1 // 0).result()
 
     def test_an_interrupted_block_waits_for_nobody(self) -> None:
@@ -110,7 +110,7 @@ class TestHelperThreads:
             go_on.wait(60)
 
         def interrupted() -> None:
-            with HelperThreads(1, "test") as threads:
+            with DaemonThreads(1, "test") as threads:
                 futures.extend([threads.submit(work), threads.submit(work)])
                 begun.wait(60)
                 raise KeyboardInterrupt
@@ -132,7 +132,7 @@ class TestHelperThreads:
             done.append(1)
 
         def failing() -> None:
-            with HelperThreads(1, "test") as threads:
+            with DaemonThreads(1, "test") as threads:
                 threads.submit(work)
                 begun.wait(60)
                 raise ValueError("x")
@@ -146,7 +146,7 @@ class TestHelperThreads:
             raise RuntimeError("can't start new thread")
 
         monkeypatch.setattr(threading.Thread, "start", refuse)
-        with HelperThreads(3, "test") as threads:
+        with DaemonThreads(3, "test") as threads:
             assert threads.submit(threading.get_ident).result() == threading.get_ident()
 
 
@@ -258,7 +258,7 @@ def test_a_forked_child_goes_on_iterating(
 
 
 def test_work_that_helpers_had_begun_is_an_error_in_a_child() -> None:
-    results = Crew(2, lambda: None).results([lambda: iter([1, 2])] * 4)
+    results = WorkerPool(2, lambda: None).results([lambda: iter([1, 2])] * 4)
     next(results)
 
     def ends() -> None:

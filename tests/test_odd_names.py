@@ -67,8 +67,8 @@ def test_a_video_of_any_name_is_indexed_and_read(
     assert np.array_equal(LazyVideo.from_uri(path)[:3], expected)
     written = write_frame_index(path)
     assert written.place is not None
-    goes_beside = name in ORDINARY
-    assert Path(written.place).is_relative_to(folder if goes_beside else own_cache)
+    goes_to_sidecar = name in ORDINARY
+    assert Path(written.place).is_relative_to(folder if goes_to_sidecar else own_cache)
     forget_sources()
     opened = LanceFrameIndex.open(path)
     assert opened.place == written.place

@@ -22,12 +22,12 @@ from mediaref_ursa import (
     cleanup_cache,
     counting,
 )
-from mediaref_ursa._cache.entry import SegmentKey, Span
-from mediaref_ursa._cache.settings import SegmentCache
-from mediaref_ursa._cache.single_flight import Flights
+from mediaref_ursa._cache.entry import ObjectKey, Span
+from mediaref_ursa._cache.settings import RangeCache
+from mediaref_ursa._cache.single_flight import SingleFlight
 from mediaref_ursa._core import reentrancy
 from mediaref_ursa._core.counters import in_this_context
-from mediaref_ursa._core.daemon_threads import HelperThreads
+from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa.store._file_object import FileObjectStore
 
 GetClip = Callable[[str], Clip]
@@ -115,7 +115,7 @@ def test_what_was_held_at_a_fork_is_not_held_in_the_child(amid_change: Any) -> N
 
 @pytest.mark.usefixtures("amid_change")
 def test_helpers_are_not_waited_for_amid_a_change() -> None:
-    with HelperThreads(2, "test") as threads:
+    with DaemonThreads(2, "test") as threads:
         assert threads.submit(threading.get_ident).result() == threading.get_ident()
 
 
@@ -158,7 +158,7 @@ def test_a_file_object_is_not_read_amid_its_own_reading() -> None:
 
 
 def test_a_range_that_the_own_thread_fetches_is_fetched_anew() -> None:
-    flights, key, span = Flights(), SegmentKey("a", '"x"'), Span(0, 3)
+    flights, key, span = SingleFlight(), ObjectKey("a", '"x"'), Span(0, 3)
     fetches: list[int] = []
 
     def fetch(spans: Any) -> list[bytes]:
@@ -172,10 +172,10 @@ def test_a_range_that_the_own_thread_fetches_is_fetched_anew() -> None:
 
 
 def test_the_account_of_the_cache_is_not_waited_for(tmp_path: Path) -> None:
-    cache = SegmentCache(tmp_path / "cache", 10**6)
-    key = SegmentKey("a", '"x"')
+    cache = RangeCache(tmp_path / "cache", 10**6)
+    key = ObjectKey("a", '"x"')
     assert cache.get_ranges(key, [(0, 3)], lambda spans: [b"abc" for _ in spans]) == [b"abc"]
-    with cache._ledger.changing():
+    with cache._disk_usage.changing():
         found = cache.get_ranges(key, [(5, 2)], lambda spans: [b"de" for _ in spans])
     assert found == [b"de"]
 

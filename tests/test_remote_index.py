@@ -543,7 +543,7 @@ def test_other_containers_are_streamed_once(
 
 def test_a_reader_holds_a_bounded_part_of_the_file() -> None:
     file = CountedFile(bytes(100 << 20))
-    reader = file.reader(blocks_kept=32, most_blocks_ahead=8)
+    reader = file.reader(blocks_kept=32, max_blocks_ahead=8)
     with reader.streaming():
         while reader.read(256 << 10):
             assert len(reader._blocks) <= 32
@@ -553,7 +553,7 @@ def test_a_reader_holds_a_bounded_part_of_the_file() -> None:
 
 def test_only_what_is_read_in_order_is_read_ahead() -> None:
     file = CountedFile(bytes(100 << 20))
-    reader = file.reader(blocks_kept=32, most_blocks_ahead=8)
+    reader = file.reader(blocks_kept=32, max_blocks_ahead=8)
     for block in (0, 1, 2):
         reader.read_at(block << 20, 10)
     with reader.streaming():

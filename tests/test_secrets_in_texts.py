@@ -20,7 +20,7 @@ from mediaref_ursa._model.segment import SegmentInfo
 from mediaref_ursa._video.source import VideoSource
 from mediaref_ursa.layout import frame_index_name
 from mediaref_ursa.store import HttpStore, LocalStore, ObjectInfo
-from mediaref_ursa.store._cached import segment_key
+from mediaref_ursa.store._cached import object_key
 
 URLS = (
     "http://me:s3cret@127.0.0.1:1/v.mp4",
@@ -48,7 +48,7 @@ def test_texts_about_a_url(url: str) -> None:
         str(MediaRef(url)),
         recorded_uri(url),
         frame_index_name(url),
-        repr(segment_key(url, ObjectInfo(1, '"tag"', None))),
+        repr(object_key(url, ObjectInfo(1, '"tag"', None))),
         repr(IndexTarget(url, None, {"secret": "s3cret"}, None)),
         repr(VideoSource(url, LocalStore(), ())),
         repr(_segment_info(url)),

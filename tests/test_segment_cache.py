@@ -26,11 +26,11 @@ from mediaref_ursa import StoreError
 from mediaref_ursa._cache import disk_usage, entry, range_cache, settings
 from mediaref_ursa._cache.cached_ranges import Listing
 from mediaref_ursa._cache.entry import BLOCK_BYTES, Span, disk_bytes
-from mediaref_ursa._cache.settings import SegmentCache, SegmentKey, parse_size, segment_cache
+from mediaref_ursa._cache.settings import ObjectKey, RangeCache, parse_size, shared_range_cache
 
 DATA = random.Random(7).randbytes(5 * BLOCK_BYTES + 321)
-KEY = SegmentKey("https://host/a.mp4", '"1"')
-OTHER = SegmentKey("https://host/a.mp4", '"2"')
+KEY = ObjectKey("https://host/a.mp4", '"1"')
+OTHER = ObjectKey("https://host/a.mp4", '"2"')
 MB = 10**6
 
 
@@ -55,8 +55,8 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cache(directory: Path) -> SegmentCache:
-    return SegmentCache(directory, 50 * MB)
+def cache(directory: Path) -> RangeCache:
+    return RangeCache(directory, 50 * MB)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def cut(ranges: Sequence[tuple[int, int]], data: bytes = DATA) -> list[bytes]:
 # --- what it gives back -----------------------------------------------------------------------------
 
 
-def test_what_was_fetched_is_not_fetched_again(cache: SegmentCache, source: Source) -> None:
+def test_what_was_fetched_is_not_fetched_again(cache: RangeCache, source: Source) -> None:
     ranges = [(0, 100), (70_000, 200_000), (len(DATA) - 1, 1)]
 
     assert cache.get_ranges(KEY, ranges, source) == cut(ranges)
@@ -115,20 +115,20 @@ def test_what_was_fetched_is_not_fetched_again(cache: SegmentCache, source: Sour
     assert cache.get_ranges(KEY, ranges, source.nothing) == cut(ranges)
 
 
-def test_any_part_of_what_is_there_is_served(cache: SegmentCache, source: Source) -> None:
+def test_any_part_of_what_is_there_is_served(cache: RangeCache, source: Source) -> None:
     cache.get_ranges(KEY, [(0, len(DATA))], source)
     parts = [(0, 1), (BLOCK_BYTES - 1, 2), (BLOCK_BYTES, BLOCK_BYTES), (3, len(DATA) - 3), (len(DATA) - 1, 1)]
 
     assert cache.get_ranges(KEY, parts, source.nothing) == cut(parts)
 
 
-def test_several_ranges_together_cover_one(cache: SegmentCache, source: Source) -> None:
+def test_several_ranges_together_cover_one(cache: RangeCache, source: Source) -> None:
     cache.get_ranges(KEY, [(0, 100), (100, 100), (150, 200)], source)
 
     assert cache.get_ranges(KEY, [(20, 320)], source.nothing) == cut([(20, 320)])
 
 
-def test_only_the_gaps_are_fetched(cache: SegmentCache, source: Source) -> None:
+def test_only_the_gaps_are_fetched(cache: RangeCache, source: Source) -> None:
     cache.get_ranges(KEY, [(100, 50), (300, 50)], source)
     source.fetched.clear()
 
@@ -136,13 +136,13 @@ def test_only_the_gaps_are_fetched(cache: SegmentCache, source: Source) -> None:
     assert source.fetched == [(50, 50), (150, 150), (350, 170)]
 
 
-def test_no_bytes_need_no_fetch(cache: SegmentCache, source: Source) -> None:
+def test_no_bytes_need_no_fetch(cache: RangeCache, source: Source) -> None:
     assert cache.get_ranges(KEY, [(5, 0)], source.nothing) == [b""]
     assert cache.get_ranges(KEY, [], source.nothing) == []
     assert cache.get_ranges(KEY, [(5, 0), (1, 2)], source) == [b"", DATA[1:3]]
 
 
-def test_a_new_etag_is_a_new_entry(cache: SegmentCache, source: Source) -> None:
+def test_a_new_etag_is_a_new_entry(cache: RangeCache, source: Source) -> None:
     newer = Source(DATA[::-1])
     cache.get_ranges(KEY, [(0, 100)], source)
 
@@ -152,10 +152,10 @@ def test_a_new_etag_is_a_new_entry(cache: SegmentCache, source: Source) -> None:
 
 
 def test_keys_do_not_run_together() -> None:
-    assert SegmentKey("ab", "c").digest != SegmentKey("a", "bc").digest
+    assert ObjectKey("ab", "c").digest != ObjectKey("a", "bc").digest
 
 
-def test_errors_of_the_fetch_come_through(cache: SegmentCache, source: Source) -> None:
+def test_errors_of_the_fetch_come_through(cache: RangeCache, source: Source) -> None:
     def broken(ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         raise StoreError("no such luck")
 
@@ -164,14 +164,14 @@ def test_errors_of_the_fetch_come_through(cache: SegmentCache, source: Source) -
     assert cache.get_ranges(KEY, [(0, 10)], source) == [DATA[:10]]
 
 
-def test_a_fetch_of_another_length_is_an_error_and_not_kept(cache: SegmentCache, source: Source) -> None:
+def test_a_fetch_of_another_length_is_an_error_and_not_kept(cache: RangeCache, source: Source) -> None:
     with pytest.raises(StoreError, match=r"expected \[10\] bytes, found \[3\]"):
         cache.get_ranges(KEY, [(0, 10)], lambda ranges: [b"abc"])
     assert cache.info().ranges == 0
 
 
-def test_the_directory_says_what_it_holds_and_no_secret(cache: SegmentCache, source: Source) -> None:
-    cache.get_ranges(SegmentKey("https://me:secret@host/a?sig=1", '"1"'), [(0, 10)], source)
+def test_the_directory_says_what_it_holds_and_no_secret(cache: RangeCache, source: Source) -> None:
+    cache.get_ranges(ObjectKey("https://me:secret@host/a?sig=1", '"1"'), [(0, 10)], source)
     (meta,) = cache.directory.rglob("meta.json")
 
     assert "https://host/a" in meta.read_text()
@@ -179,13 +179,13 @@ def test_the_directory_says_what_it_holds_and_no_secret(cache: SegmentCache, sou
     assert "sig" not in meta.read_text()
 
 
-def test_a_second_process_reads_what_the_first_one_fetched(cache: SegmentCache, source: Source) -> None:
+def test_a_second_process_reads_what_the_first_one_fetched(cache: RangeCache, source: Source) -> None:
     cache.get_ranges(KEY, [(0, 100)], source)
     code = (
         "import sys\n"
-        "from mediaref_ursa._cache.settings import SegmentCache, SegmentKey\n"
-        "cache = SegmentCache(sys.argv[1], 10**7)\n"
-        "key = SegmentKey('https://host/a.mp4', '\"1\"')\n"
+        "from mediaref_ursa._cache.settings import RangeCache, ObjectKey\n"
+        "cache = RangeCache(sys.argv[1], 10**7)\n"
+        "key = ObjectKey('https://host/a.mp4', '\"1\"')\n"
         "sys.stdout.write(cache.get_ranges(key, [(10, 20)], None)[0].hex())\n"
     )
     done = subprocess.run(
@@ -236,7 +236,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_range_is_fetched_again(cache: SegmentCache, source: Source, kind: str) -> None:
+def test_a_damaged_range_is_fetched_again(cache: RangeCache, source: Source, kind: str) -> None:
     cache.get_ranges(KEY, [(0, len(DATA))], source)
     (path,) = entries(cache.directory)
     DAMAGE[kind](path)
@@ -247,7 +247,7 @@ def test_a_damaged_range_is_fetched_again(cache: SegmentCache, source: Source, k
     assert cache.get_ranges(KEY, [(0, len(DATA))], source.nothing) == [DATA]
 
 
-def test_a_range_under_another_name_or_object_is_not_served(cache: SegmentCache, source: Source) -> None:
+def test_a_range_under_another_name_or_object_is_not_served(cache: RangeCache, source: Source) -> None:
     cache.get_ranges(KEY, [(0, 100), (200, 100)], source)
     cache.get_ranges(OTHER, [(500, 10)], Source(DATA[::-1]))
     first, second, _ = sorted(entries(cache.directory), key=lambda path: -path.stat().st_size)[:3]
@@ -259,9 +259,7 @@ def test_a_range_under_another_name_or_object_is_not_served(cache: SegmentCache,
     assert cache.get_ranges(KEY, [(0, 300)], source) == [DATA[:300]]
 
 
-def test_damage_elsewhere_in_a_long_range_does_not_disturb_a_read(
-    cache: SegmentCache, source: Source
-) -> None:
+def test_damage_elsewhere_in_a_long_range_does_not_disturb_a_read(cache: RangeCache, source: Source) -> None:
     cache.get_ranges(KEY, [(0, len(DATA))], source)
     (path,) = entries(cache.directory)
     _flip(path, -1)
@@ -269,7 +267,7 @@ def test_damage_elsewhere_in_a_long_range_does_not_disturb_a_read(
     assert cache.get_ranges(KEY, [(0, BLOCK_BYTES)], source.nothing) == [DATA[:BLOCK_BYTES]]
 
 
-def test_strange_names_are_left_alone(cache: SegmentCache, source: Source) -> None:
+def test_strange_names_are_left_alone(cache: RangeCache, source: Source) -> None:
     cache.get_ranges(KEY, [(0, 100)], source)
     home = entries(cache.directory)[0].parent
     mine = [home / "notes.txt", home / "01-5", home / "7-0", cache.directory / "objects" / "letters"]
@@ -284,23 +282,23 @@ def test_strange_names_are_left_alone(cache: SegmentCache, source: Source) -> No
     assert all(path.read_text() == "mine" for path in mine)
 
 
-def test_an_account_that_cannot_be_read_is_made_anew(cache: SegmentCache, source: Source) -> None:
+def test_an_account_that_cannot_be_read_is_made_anew(cache: RangeCache, source: Source) -> None:
     cache.get_ranges(KEY, [(0, 100_000)], source)
     for text in (b"", b"garbage", b"00000000 {}\n", b'ffffffff {"taken_bytes": -5}\n'):
         (cache.directory / "account").write_bytes(text)
-        assert SegmentCache(cache.directory, 50 * MB).get_ranges(KEY, [(0, 9)], source.nothing) == [DATA[:9]]
+        assert RangeCache(cache.directory, 50 * MB).get_ranges(KEY, [(0, 9)], source.nothing) == [DATA[:9]]
         assert _taken(cache) == cache.info().stored_bytes
 
 
-def _taken(cache: SegmentCache) -> int:
-    return disk_usage.Account.from_line((cache.directory / "account").read_bytes()).taken_bytes
+def _taken(cache: RangeCache) -> int:
+    return disk_usage.UsageFile.from_line((cache.directory / "account").read_bytes()).taken_bytes
 
 
 # --- the quota --------------------------------------------------------------------------------------
 
 
 def test_the_least_recently_used_go_first(directory: Path, source: Source) -> None:
-    cache = SegmentCache(directory, 3 * disk_bytes(100_000))
+    cache = RangeCache(directory, 3 * disk_bytes(100_000))
     for number, offset in enumerate((0, 100_000)):
         cache.get_ranges(KEY, [(offset, 100_000)], source)
         used_at(directory / "objects" / KEY.digest.hex() / f"{offset}-100000", 1000 + number)
@@ -311,7 +309,7 @@ def test_the_least_recently_used_go_first(directory: Path, source: Source) -> No
     assert cache.info().evicted_ranges == 1
 
 
-def test_a_read_is_noted_once_a_minute(cache: SegmentCache, source: Source) -> None:
+def test_a_read_is_noted_once_a_minute(cache: RangeCache, source: Source) -> None:
     cache.get_ranges(KEY, [(0, 100)], source)
     (path,) = entries(cache.directory)
     used_at(path, time.time() - 30)
@@ -325,10 +323,10 @@ def test_a_read_is_noted_once_a_minute(cache: SegmentCache, source: Source) -> N
 
 def test_the_quota_is_never_exceeded(directory: Path) -> None:
     quota_bytes = 300_000
-    cache = SegmentCache(directory, quota_bytes)
+    cache = RangeCache(directory, quota_bytes)
     rng = random.Random(3)
     for _ in range(150):
-        key = SegmentKey("https://host/a", str(rng.randrange(5)))
+        key = ObjectKey("https://host/a", str(rng.randrange(5)))
         ranges = [(rng.randrange(200_000), rng.randrange(1, 60_000))]
         assert cache.get_ranges(key, ranges, Source()) == cut(ranges)
         assert bytes_in(directory) <= quota_bytes
@@ -339,7 +337,7 @@ def test_the_quota_is_never_exceeded(directory: Path) -> None:
 def test_what_is_larger_than_the_quota_is_not_kept_and_evicts_nothing(
     directory: Path, source: Source
 ) -> None:
-    cache = SegmentCache(directory, 100_000)
+    cache = RangeCache(directory, 100_000)
     cache.get_ranges(KEY, [(0, 10)], source)
 
     assert cache.get_ranges(KEY, [(10, 200_000)], source) == cut([(10, 200_000)])
@@ -347,23 +345,23 @@ def test_what_is_larger_than_the_quota_is_not_kept_and_evicts_nothing(
 
 
 def test_a_quota_of_nothing_is_no_cache(directory: Path, source: Source) -> None:
-    cache = SegmentCache(directory, 0)
+    cache = RangeCache(directory, 0)
 
     assert cache.get_ranges(KEY, [(0, 10), (3, 0)], source) == [DATA[:10], b""]
     assert not directory.exists()
     with pytest.raises(ValueError, match="quota of 0 bytes or more"):
-        SegmentCache(directory, -1)
+        RangeCache(directory, -1)
 
 
 def test_a_smaller_quota_is_kept_from_the_next_start(directory: Path, source: Source) -> None:
-    SegmentCache(directory, 50 * MB).get_ranges(KEY, [(i * 10_000, 10_000) for i in range(20)], source)
-    SegmentCache(directory, 100_000).get_ranges(KEY, [(0, 0)], source)
+    RangeCache(directory, 50 * MB).get_ranges(KEY, [(i * 10_000, 10_000) for i in range(20)], source)
+    RangeCache(directory, 100_000).get_ranges(KEY, [(0, 0)], source)
 
     assert 0 < bytes_in(directory) <= 100_000
 
 
 def test_a_reader_of_an_evicted_range_finishes(
-    cache: SegmentCache, source: Source, monkeypatch: pytest.MonkeyPatch
+    cache: RangeCache, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.get_ranges(KEY, [(0, len(DATA))], source)
     check_header = entry._check_header
@@ -379,7 +377,7 @@ def test_a_reader_of_an_evicted_range_finishes(
 
 
 def test_a_range_evicted_between_look_and_read_is_fetched(
-    cache: SegmentCache, source: Source, monkeypatch: pytest.MonkeyPatch
+    cache: RangeCache, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.get_ranges(KEY, [(0, 100)], source)
     time.sleep(0.15)
@@ -398,7 +396,7 @@ def test_a_range_evicted_between_look_and_read_is_fetched(
 def test_writers_reserve_before_they_write(
     directory: Path, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = SegmentCache(directory, disk_bytes(100_000) + 8192)
+    cache = RangeCache(directory, disk_bytes(100_000) + 8192)
     both = threading.Barrier(2, timeout=30)
     write_entry = range_cache.write_entry
 
@@ -434,7 +432,7 @@ def _die_while_writing(directory: Path, where: str) -> None:
 
         range_cache.write_entry = write_half
     elif where == "before the rename":
-        disk_usage.Ledger.commit = die
+        disk_usage.DiskUsage.commit = die
     elif where == "account held":
         disk_usage._make_home = die
     elif where == "object made":
@@ -442,15 +440,15 @@ def _die_while_writing(directory: Path, where: str) -> None:
         disk_usage._make_home = lambda *arguments: die(make_home(*arguments))
     elif where == "evicting":
         disk_usage.remove_home = die
-        SegmentCache(directory, 10**8).clear()
-    SegmentCache(directory, 10**8).get_ranges(OTHER, [(0, 1000)], Source())
+        RangeCache(directory, 10**8).clear()
+    RangeCache(directory, 10**8).get_ranges(OTHER, [(0, 1000)], Source())
 
 
 @pytest.mark.parametrize(
     "where", ["half written", "before the rename", "account held", "object made", "evicting"]
 )
 def test_a_killed_process_leaves_no_litter_after_the_next_start(
-    cache: SegmentCache, source: Source, where: str
+    cache: RangeCache, source: Source, where: str
 ) -> None:
     cache.get_ranges(KEY, [(0, 1000)], source)
     child = multiprocessing.get_context("fork").Process(
@@ -460,7 +458,7 @@ def test_a_killed_process_leaves_no_litter_after_the_next_start(
     child.join(60)
     assert child.exitcode == -signal.SIGKILL
 
-    twin = SegmentCache(cache.directory, 50 * MB)
+    twin = RangeCache(cache.directory, 50 * MB)
     assert twin.get_ranges(OTHER, [(0, 1000)], source) == [DATA[:1000]]
     assert list(cache.directory.glob("writing/*")) == []
     assert {path.parent for path in entries(cache.directory)} == set((cache.directory / "objects").iterdir())
@@ -468,13 +466,13 @@ def test_a_killed_process_leaves_no_litter_after_the_next_start(
 
 
 def test_files_that_are_being_written_are_no_litter(
-    cache: SegmentCache, source: Source, monkeypatch: pytest.MonkeyPatch
+    cache: RangeCache, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_entry = range_cache.write_entry
 
     def write_then_look(*arguments: object) -> None:
         write_entry(*arguments)  # type: ignore[arg-type]
-        assert SegmentCache(cache.directory, 50 * MB).prune().litter == 0
+        assert RangeCache(cache.directory, 50 * MB).prune().litter == 0
 
     monkeypatch.setattr(range_cache, "write_entry", write_then_look)
     cache.get_ranges(KEY, [(0, 1000)], source)
@@ -482,7 +480,7 @@ def test_files_that_are_being_written_are_no_litter(
     assert cache.get_ranges(KEY, [(0, 1000)], source.nothing) == [DATA[:1000]]
 
 
-def test_a_removed_directory_is_made_again(cache: SegmentCache, source: Source) -> None:
+def test_a_removed_directory_is_made_again(cache: RangeCache, source: Source) -> None:
     cache.get_ranges(KEY, [(0, 1000)], source)
     cache.directory.rename(cache.directory.with_name("moved"))
 
@@ -495,7 +493,7 @@ def test_a_removed_directory_is_made_again(cache: SegmentCache, source: Source) 
 
 
 def test_directories_are_made_for_the_user_alone(tmp_path: Path, source: Source) -> None:
-    cache = SegmentCache(tmp_path / "a" / "b" / "segments", 50 * MB)
+    cache = RangeCache(tmp_path / "a" / "b" / "segments", 50 * MB)
     cache.get_ranges(KEY, [(0, 10)], source)
 
     made = [path for path in tmp_path.rglob("*") if path.is_dir()]
@@ -508,7 +506,7 @@ def test_directories_are_made_for_the_user_alone(tmp_path: Path, source: Source)
 def test_a_directory_that_others_may_write_is_refused(directory: Path, source: Source, mode: int) -> None:
     directory.mkdir()
     directory.chmod(mode)
-    cache = SegmentCache(directory, MB)
+    cache = RangeCache(directory, MB)
     for call in (lambda: cache.get_ranges(KEY, [(0, 10)], source), cache.info, cache.clear, cache.prune):
         with pytest.raises(StoreError, match=f"mode {mode:04o}: .*chmod go-w {directory}"):
             call()
@@ -522,7 +520,7 @@ def test_a_shared_directory_is_not_to_be_changed(directory: Path, source: Source
     directory.chmod(0o1777)
 
     with pytest.raises(StoreError, match="directory of its own within it"):
-        SegmentCache(directory, MB).get_ranges(KEY, [(0, 10)], source)
+        RangeCache(directory, MB).get_ranges(KEY, [(0, 10)], source)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
@@ -531,13 +529,13 @@ def test_a_directory_of_somebody_else_is_refused(directory: Path, source: Source
     os.chown(directory, 65534, 65534)
 
     with pytest.raises(StoreError, match="found one of user 65534"):
-        SegmentCache(directory, MB).get_ranges(KEY, [(0, 10)], source)
+        RangeCache(directory, MB).get_ranges(KEY, [(0, 10)], source)
 
 
 def test_no_directory_can_be_made(tmp_path: Path, source: Source, warnings: list[str]) -> None:
     (tmp_path / "file").write_text("in the way")
     for _ in range(2):
-        cache = SegmentCache(tmp_path / "file" / "segments", MB)
+        cache = RangeCache(tmp_path / "file" / "segments", MB)
         for _ in range(3):
             assert cache.get_ranges(KEY, [(0, 10)], source) == [DATA[:10]]
 
@@ -553,7 +551,7 @@ def _read_as_nobody(directory: Path, answers: object) -> None:
     heard: list[str] = []
     logger.enable("mediaref_ursa")
     logger.add(lambda message: heard.append(str(message)), level="WARNING")
-    cache, source = SegmentCache(directory, MB), Source()
+    cache, source = RangeCache(directory, MB), Source()
     found = [cache.get_ranges(KEY, [(n * 10, 10)], source) for n in range(5)]
     answers.put((found, source.fetched, len(heard)))  # type: ignore[attr-defined]
 
@@ -567,7 +565,7 @@ def test_a_directory_that_cannot_be_written_is_read(is_filled: bool, source: Sou
         directory = Path(name) / "segments"
         directory.mkdir(mode=0o700)
         if is_filled:
-            SegmentCache(directory, MB).get_ranges(KEY, [(0, 20)], source)
+            RangeCache(directory, MB).get_ranges(KEY, [(0, 20)], source)
         for path in (directory, *directory.rglob("*")):
             if os.geteuid() == 0:
                 os.chown(path, 65534, 65534)
@@ -590,7 +588,7 @@ def test_a_directory_that_cannot_be_written_is_read(is_filled: bool, source: Sou
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
 @pytest.mark.parametrize("function", ["write", "fsync", "pwrite"])
 def test_a_full_disk_is_no_cache_and_one_warning(
-    cache: SegmentCache,
+    cache: RangeCache,
     source: Source,
     warnings: list[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -614,11 +612,11 @@ def test_a_full_disk_is_no_cache_and_one_warning(
     for _ in range(2):
         cache.get_ranges(KEY, [(9000, 100)], source)
     assert cache.get_ranges(KEY, [(9000, 100)], source.nothing) == [DATA[9000:9100]]
-    assert list(SegmentCache(cache.directory, MB).directory.glob("writing/*")) == []
+    assert list(RangeCache(cache.directory, MB).directory.glob("writing/*")) == []
 
 
 def test_a_reservation_that_cannot_be_noted_is_given_up(
-    cache: SegmentCache, source: Source, monkeypatch: pytest.MonkeyPatch
+    cache: RangeCache, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.get_ranges(KEY, [(0, 100)], source)
     make_home = disk_usage._make_home
@@ -634,19 +632,19 @@ def test_a_reservation_that_cannot_be_noted_is_given_up(
     assert cache.get_ranges(OTHER, [(0, 100)], source) == [DATA[:100]]
     monkeypatch.undo()
 
-    twin = SegmentCache(cache.directory, MB)
+    twin = RangeCache(cache.directory, MB)
     assert twin.get_ranges(OTHER, [(0, 100)], source) == [DATA[:100]]
     assert list(cache.directory.glob("writing/*")) == []
     assert _taken(twin) == twin.info().stored_bytes == bytes_in(cache.directory)
 
 
 def test_an_account_that_is_held_for_long_is_not_waited_for_again(
-    cache: SegmentCache, source: Source, monkeypatch: pytest.MonkeyPatch
+    cache: RangeCache, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.get_ranges(KEY, [(0, 100)], source)
     monkeypatch.setattr(disk_usage, "LOCK_TIMEOUT_SECONDS", 0.05)
-    twin = SegmentCache(cache.directory, MB)
-    with cache._ledger.changing():
+    twin = RangeCache(cache.directory, MB)
+    with cache._disk_usage.changing():
         for offset in range(0, 1000, 100):
             assert twin.get_ranges(KEY, [(offset, 100)], source) == [DATA[offset : offset + 100]]
         with pytest.raises(StoreError, match="in use by another process"):
@@ -657,7 +655,7 @@ def test_an_account_that_is_held_for_long_is_not_waited_for_again(
 # --- threads and processes --------------------------------------------------------------------------
 
 
-def test_threads_that_want_the_same_range_fetch_it_once(cache: SegmentCache) -> None:
+def test_threads_that_want_the_same_range_fetch_it_once(cache: RangeCache) -> None:
     source = Source()
     arrived = threading.Barrier(8, timeout=30)
 
@@ -676,7 +674,7 @@ def test_threads_that_want_the_same_range_fetch_it_once(cache: SegmentCache) -> 
     assert sorted(source.fetched) == [(0, 1000), (5000, 1000)]
 
 
-def test_a_thread_whose_neighbour_fails_fetches_for_itself(cache: SegmentCache, source: Source) -> None:
+def test_a_thread_whose_neighbour_fails_fetches_for_itself(cache: RangeCache, source: Source) -> None:
     started = threading.Event()
 
     def fail(ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -692,7 +690,7 @@ def test_a_thread_whose_neighbour_fails_fetches_for_itself(cache: SegmentCache, 
             failing.result()
 
 
-def test_threads_that_want_one_another_s_ranges_do_not_wait_for_ever(cache: SegmentCache) -> None:
+def test_threads_that_want_one_another_s_ranges_do_not_wait_for_ever(cache: RangeCache) -> None:
     def slow(ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         time.sleep(0.001)
         return cut(ranges)
@@ -707,7 +705,7 @@ def test_threads_that_want_one_another_s_ranges_do_not_wait_for_ever(cache: Segm
 
 
 def _read_at_random(directory: Path, quota_bytes: int, seed: int, threads: int) -> None:
-    cache = SegmentCache(directory, quota_bytes)
+    cache = RangeCache(directory, quota_bytes)
 
     def work(number: int) -> None:
         rng = random.Random(seed * 100 + number)
@@ -724,7 +722,7 @@ def _read_at_random(directory: Path, quota_bytes: int, seed: int, threads: int) 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_and_threads_share_a_directory(directory: Path, source: Source, method: str) -> None:
     quota_bytes = 400_000
-    SegmentCache(directory, quota_bytes).get_ranges(KEY, [(0, 10)], source)  # used before the fork
+    RangeCache(directory, quota_bytes).get_ranges(KEY, [(0, 10)], source)  # used before the fork
     context = multiprocessing.get_context(method)
     children = [
         context.Process(target=_read_at_random, args=(directory, quota_bytes, seed, 3)) for seed in range(3)
@@ -740,16 +738,16 @@ def test_processes_and_threads_share_a_directory(directory: Path, source: Source
 
     assert [child.exitcode for child in children] == [0, 0, 0]
     assert 0 < peak <= quota_bytes
-    last = SegmentCache(directory, quota_bytes)
+    last = RangeCache(directory, quota_bytes)
     assert (last.prune().litter, _taken(last)) == (0, bytes_in(directory))
 
 
 def test_a_child_forked_while_locks_are_held_goes_on(
-    cache: SegmentCache, source: Source, monkeypatch: pytest.MonkeyPatch
+    cache: RangeCache, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.get_ranges(KEY, [(0, 100)], source)
     monkeypatch.setattr(disk_usage, "LOCK_TIMEOUT_SECONDS", 0.05)  # this process does hold the account
-    with cache._ledger.changing(), cache._flights._lock, cache._listings._lock, cache._starting:
+    with cache._disk_usage.changing(), cache._single_flight._lock, cache._listings._lock, cache._starting:
         child = os.fork()
         if child == 0:
             signal.alarm(60)
@@ -759,7 +757,7 @@ def test_a_child_forked_while_locks_are_held_goes_on(
     assert status == 0
 
 
-def test_a_child_keeps_no_lock_of_a_parent_that_dies(cache: SegmentCache, source: Source) -> None:
+def test_a_child_keeps_no_lock_of_a_parent_that_dies(cache: RangeCache, source: Source) -> None:
     """The child of a killed writer lives on; the writer's file is litter all the same."""
     reading, writing = os.pipe()
     writer = os.fork()
@@ -778,7 +776,7 @@ def test_a_child_keeps_no_lock_of_a_parent_that_dies(cache: SegmentCache, source
     os.waitpid(writer, 0)
     grandchild = int(os.read(reading, 20))
     try:
-        swept = SegmentCache(cache.directory, MB)
+        swept = RangeCache(cache.directory, MB)
         assert swept.get_ranges(OTHER, [(0, 10)], source) == [DATA[:10]]
         assert list(cache.directory.glob("writing/*")) == []
     finally:
@@ -787,7 +785,7 @@ def test_a_child_keeps_no_lock_of_a_parent_that_dies(cache: SegmentCache, source
         os.close(writing)
 
 
-def test_a_pickled_cache_is_its_directory_and_quota(cache: SegmentCache, source: Source) -> None:
+def test_a_pickled_cache_is_its_directory_and_quota(cache: RangeCache, source: Source) -> None:
     cache.get_ranges(KEY, [(0, 100)], source)
     twin = pickle.loads(pickle.dumps(cache))
 
@@ -801,25 +799,25 @@ def test_a_pickled_cache_is_its_directory_and_quota(cache: SegmentCache, source:
 def test_the_module_s_constants_are_read_at_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MEDIAREF_URSA_CACHE", raising=False)
     monkeypatch.delenv("MEDIAREF_URSA_CACHE_LIMIT", raising=False)
-    assert segment_cache().directory.parts[-2:] == ("mediaref-ursa", "segments")
-    assert segment_cache().quota_bytes == 50 * 10**9
-    assert segment_cache() is segment_cache()
+    assert shared_range_cache().directory.parts[-2:] == ("mediaref-ursa", "segments")
+    assert shared_range_cache().quota_bytes == 50 * 10**9
+    assert shared_range_cache() is shared_range_cache()
 
     monkeypatch.setenv("MEDIAREF_URSA_CACHE", str(tmp_path / "environment"))
     monkeypatch.setenv("MEDIAREF_URSA_CACHE_LIMIT", "500MB")
-    assert segment_cache().directory == tmp_path / "environment"
-    assert segment_cache().quota_bytes == 500 * 10**6
+    assert shared_range_cache().directory == tmp_path / "environment"
+    assert shared_range_cache().quota_bytes == 500 * 10**6
 
     monkeypatch.setattr(settings, "_DEFAULT_CACHE_DIR", str(tmp_path / "patched"))
     monkeypatch.setattr(settings, "_DEFAULT_CACHE_QUOTA_GB", 0.25)
-    assert segment_cache().directory == tmp_path / "patched"
-    assert segment_cache().quota_bytes == 250 * 10**6
+    assert shared_range_cache().directory == tmp_path / "patched"
+    assert shared_range_cache().quota_bytes == 250 * 10**6
 
 
 def test_a_user_without_a_home_has_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "_DEFAULT_CACHE_DIR", "~nobody-of-that-name/segments")
 
-    assert segment_cache().directory.name == f"mediaref-ursa-segments-{os.geteuid()}"
+    assert shared_range_cache().directory.name == f"mediaref-ursa-segments-{os.geteuid()}"
 
 
 @pytest.mark.parametrize(
@@ -842,7 +840,7 @@ def test_sizes_that_are_none(text: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("MEDIAREF_URSA_CACHE_LIMIT", text)
 
     with pytest.raises(StoreError, match="such as 50GB or 500MB.*MEDIAREF_URSA_CACHE_LIMIT"):
-        segment_cache()
+        shared_range_cache()
 
 
 NO_HOME = """
@@ -857,8 +855,8 @@ warnings.simplefilter("always")
 from mediaref_ursa import CacheDirectoryWarning, MediaRefWarning
 with warnings.catch_warnings(record=True) as given:
     warnings.simplefilter("always")
-    from mediaref_ursa._cache.settings import cache_directory, segment_cache
-    assert cache_directory() == cache_directory() == segment_cache().directory
+    from mediaref_ursa._cache.settings import cache_directory, shared_range_cache
+    assert cache_directory() == cache_directory() == shared_range_cache().directory
 assert [warning.category for warning in given] == [CacheDirectoryWarning], given
 assert issubclass(CacheDirectoryWarning, MediaRefWarning)
 assert os.environ["TMPDIR"] in str(cache_directory()) and "MEDIAREF_URSA_CACHE" in str(given[0].message)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, Run, plan_runs
-from mediaref_ursa._plan.tasks import Step, join_steps
+from mediaref_ursa._plan.tasks import DecodeTask, join_tasks
 
 EVERYTHING = 10**9
 
@@ -28,46 +28,51 @@ def runs_of(
     return list(plan_runs([table], *columns, BatchDecodingStrategy(strategy)))
 
 
-def joined(table: SegmentTable, steps: list[Step], most_packets: int = EVERYTHING) -> list[list[int]]:
-    return [step.run.packets.tolist() for step in join_steps(steps, [table], most_packets)]
+def joined(table: SegmentTable, tasks: list[DecodeTask], max_packets: int = EVERYTHING) -> list[list[int]]:
+    return [task.run.packets.tolist() for task in join_tasks(tasks, [table], max_packets)]
 
 
 def test_neighbours_are_joined_and_others_are_not() -> None:
     table = groups_of_two()
-    assert joined(table, [Step(run) for run in runs_of(table, [0, 1, 2, 3, 6])]) == [[0, 1, 2, 3], [6]]
+    assert joined(table, [DecodeTask(run) for run in runs_of(table, [0, 1, 2, 3, 6])]) == [[0, 1, 2, 3], [6]]
 
 
 def test_packets_that_nobody_needs_may_lie_between() -> None:
     table = groups_of_two()
-    assert joined(table, [Step(run) for run in runs_of(table, [0, 2, 4])]) == [[0, 2, 4]]
+    assert joined(table, [DecodeTask(run) for run in runs_of(table, [0, 2, 4])]) == [[0, 2, 4]]
 
 
 def test_a_reference_between_keeps_them_apart() -> None:
     table = segment_table(range(6), start=[0, 0, 0, 3, 3, 3])
-    assert joined(table, [Step(run) for run in runs_of(table, [1, 4])]) == [[0, 1], [3, 4]]
+    assert joined(table, [DecodeTask(run) for run in runs_of(table, [1, 4])]) == [[0, 1], [3, 4]]
 
 
 def test_joined_steps_have_so_many_packets_at_most() -> None:
     table = groups_of_two()
-    steps = [Step(run) for run in runs_of(table, list(range(8)))]
-    assert joined(table, steps, 4) == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert joined(table, steps, 3) == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    tasks = [DecodeTask(run) for run in runs_of(table, list(range(8)))]
+    assert joined(table, tasks, 4) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert joined(table, tasks, 3) == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 
 def test_steps_that_go_on_or_stay_are_ends_of_what_is_joined() -> None:
     table = groups_of_two()
     first, second, third, fourth = runs_of(table, list(range(8)))
-    steps = [Step(first, goes_on=True), Step(second, stays=True), Step(third), Step(fourth, goes_on=True)]
-    found = join_steps(steps, [table], EVERYTHING)
-    assert [step.run.packets.tolist() for step in found] == [[0, 1, 2, 3], [4, 5], [6, 7]]
-    assert [(step.goes_on, step.stays) for step in found] == [(True, True), (False, False), (True, False)]
+    tasks = [
+        DecodeTask(first, resumes=True),
+        DecodeTask(second, stays=True),
+        DecodeTask(third),
+        DecodeTask(fourth, resumes=True),
+    ]
+    found = join_tasks(tasks, [table], EVERYTHING)
+    assert [task.run.packets.tolist() for task in found] == [[0, 1, 2, 3], [4, 5], [6, 7]]
+    assert [(task.resumes, task.stays) for task in found] == [(True, True), (False, False), (True, False)]
 
 
 def test_segments_are_not_joined() -> None:
     table = groups_of_two()
     first, second = runs_of(table, [0, 2])
     other = Run(1, second.packets, second.targets, second.frames, second.slots, second.slot_ends)
-    assert len(join_steps([Step(first), Step(other)], [table, table], EVERYTHING)) == 2
+    assert len(join_tasks([DecodeTask(first), DecodeTask(other)], [table, table], EVERYTHING)) == 2
 
 
 @PATIENT
@@ -76,7 +81,7 @@ def test_joining_loses_and_repeats_nothing(data: st.DataObject, most: int) -> No
     table = data.draw(streams()).table
     frames = data.draw(requests(len(table)))
     runs = runs_of(table, frames)
-    found = join_steps([Step(run) for run in runs], [table], most)
+    found = join_tasks([DecodeTask(run) for run in runs], [table], most)
     for name in ("packets", "targets", "frames", "slots"):
         parts = (
             [np.concatenate([getattr(run, name) for run in many]) for many in (runs, [s.run for s in found])]
@@ -88,13 +93,13 @@ def test_joining_loses_and_repeats_nothing(data: st.DataObject, most: int) -> No
         (int(run.targets[i]), run.slots_of(i).tolist()) for run in runs for i in range(len(run.targets))
     ]
     again = [
-        (int(step.run.targets[i]), step.run.slots_of(i).tolist())
-        for step in found
-        for i in range(len(step.run.targets))
+        (int(task.run.targets[i]), task.run.slots_of(i).tolist())
+        for task in found
+        for i in range(len(task.run.targets))
     ]
     assert places == again
-    for step in found:
-        packets = step.run.packets
+    for task in found:
+        packets = task.run.packets
         assert (np.diff(packets) > 0).all()
         between = np.setdiff1d(np.arange(packets[0], packets[-1] + 1), packets)
         assert not table.packets.is_reference[between].any()

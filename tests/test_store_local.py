@@ -11,7 +11,7 @@ import pytest
 from mediaref_ursa import InvalidReferenceError, LimitExceededError, MediaNotFoundError, StoreError
 from mediaref_ursa._model.access import Access
 from mediaref_ursa.store import LocalStore, store_for
-from mediaref_ursa.store._local import place_of
+from mediaref_ursa.store._local import location_of
 
 STORE = LocalStore()
 
@@ -164,7 +164,7 @@ class TestStoreFor:
 
 
 def place(uri: str, base: object, **options: bool) -> str:
-    return place_of(uri, Access(base_dir=base, **options))  # type: ignore[arg-type]
+    return location_of(uri, Access(base_dir=base, **options))  # type: ignore[arg-type]
 
 
 class TestPlaces:

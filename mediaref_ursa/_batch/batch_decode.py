@@ -43,7 +43,7 @@ class DecodedBatch(list[Frame]):
     ``on_error="none"``.
 
     Attributes:
-        errors: The error of each reference that gave None, by its place in the list.
+        errors: The error of each reference that gave None, by its position in the list.
         counters: Requests, bytes, packets and frames of the call.
     """
 
@@ -67,8 +67,8 @@ class DecodedBatch(list[Frame]):
         (<DecodedBatch 1 frame, 1 error>, ['gone.mp4'])
         """
         found: dict[str, list[MediaRefError]] = {}
-        for place in sorted(self.errors):
-            error = self.errors[place]
+        for position in sorted(self.errors):
+            error = self.errors[position]
             found.setdefault(error.uri or "", []).append(error)
         return found
 

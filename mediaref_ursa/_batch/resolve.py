@@ -15,7 +15,7 @@ import numpy as np
 
 from mediaref_ursa._batch.options import BatchOptions
 from mediaref_ursa._core.counters import in_this_context
-from mediaref_ursa._core.daemon_threads import HelperThreads
+from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._core.errors import MediaRefError, memory_limits
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
@@ -24,7 +24,7 @@ from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._references.columns import ReferenceColumns, reference_columns
 from mediaref_ursa.store._download.retry import stopped_by
-from mediaref_ursa.store._local import place_of
+from mediaref_ursa.store._local import location_of
 
 if TYPE_CHECKING:
     from mediaref_ursa._index.frame_index import LanceFrameIndex
@@ -177,7 +177,7 @@ def _opener(
         yield open_video
         return
     stop = threading.Event()
-    with HelperThreads(workers, "mediaref-open") as threads, stopped_by(stop):
+    with DaemonThreads(workers, "mediaref-open") as threads, stopped_by(stop):
         try:
             opened = {uri: threads.submit(in_this_context(open_video), uri) for uri in far}
             yield lambda uri: opened[uri].result() if uri in opened else open_video(uri)
@@ -192,7 +192,7 @@ def _open(request: BatchRequest, uri: str, *, ask_store: bool, with_alpha: bool)
     options = request.options
     with memory_limits(uri):
         options.access.check_video_uri(uri)
-        location = place_of(uri, options.access, has_own_store=options.store is not None)
+        location = location_of(uri, options.access, has_own_store=options.store is not None)
         source = open_source(
             location,
             _index_of(request, uri, location),

@@ -145,12 +145,12 @@ def _read_sequence(header: bytes) -> _Sequence:
         return _Sequence(reduced=True)
     if reader.bits(1):  # timing_info_present_flag: what a frame header holds then is not read
         return _Sequence(timed=True)
-    delays_told = reader.bits(1)
+    delays_known = reader.bits(1)
     for _ in range(reader.bits(5) + 1):  # operating points
         reader.bits(12)
         if reader.bits(5) > 7:
             reader.bits(1)
-        if delays_told and reader.bits(1):
+        if delays_known and reader.bits(1):
             reader.bits(4)
     width_bits, height_bits = reader.bits(4) + 1, reader.bits(4) + 1
     reader.bits(width_bits + height_bits)

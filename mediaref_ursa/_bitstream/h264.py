@@ -24,8 +24,8 @@ _INTRA_SLICES = (2, 4, 7, 9)
 _HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _HEADER_BYTES = 64
 _SPS_BYTES = 4096  # more than scaling lists and picture order offsets can take
-_LARGEST_FRAME_NUM_BITS = 16
-_LEAST_PICTURE_BYTES = 12  # in fewer a picture may hold nothing, or be empty
+_MAX_FRAME_NUM_BITS = 16
+_MIN_PICTURE_BYTES = 12  # in fewer a picture may hold nothing, or be empty
 
 
 class _Sps(NamedTuple):
@@ -125,8 +125,8 @@ class H264Inspector:
             shown=bool(slices) or units.is_junk,
             discardable=not (reference or units.is_junk or self._sets.changed or self._carried.changed),
             uncertain=self._is_uncertain(units, is_field=parity is not None),
-            lossy=self._follows_a_gap(slices, idr=idr, reference=reference),
-            lone_field=parity is not None,
+            has_gap=self._follows_a_gap(slices, idr=idr, reference=reference),
+            single_field=parity is not None,
             restartable=self._sets.restartable and self._carried.is_empty,
             start_headers=headers if random_access and headers else b"",
         )
@@ -142,7 +142,7 @@ class H264Inspector:
         if not units.slices or not units.is_whole:
             return bool(units.slices)
         if len(units.slices) == 1:
-            return len(units.slices[0]) < _LEAST_PICTURE_BYTES and units.slices[0][0] & 31 == _IDR
+            return len(units.slices[0]) < _MIN_PICTURE_BYTES and units.slices[0][0] & 31 == _IDR
         first = [nal for nal in units.slices if _is_first_slice(nal)]
         if len(first) == 1:
             return False
@@ -249,7 +249,7 @@ def _parse_sps(data: bytes) -> tuple[int, _Sps]:
             for i in range(8 if chroma_format != 3 else 12):
                 if reader.bits(1):
                     _skip_scaling_list(reader, 16 if i < 6 else 64)
-    frame_num_bits = min(reader.ue() + 4, _LARGEST_FRAME_NUM_BITS)
+    frame_num_bits = min(reader.ue() + 4, _MAX_FRAME_NUM_BITS)
     order_count_type = reader.ue()
     if order_count_type == 0:
         reader.ue()

@@ -113,7 +113,7 @@ class Mpeg2Inspector:
             shown=headers.pictures > 0,
             discardable=headers.kind == _BIDIRECTIONAL and not changes,
             uncertain=self._is_uncertain(headers),
-            lone_field=headers.lone_parity is not None,
+            single_field=headers.lone_parity is not None,
             start_headers=b"".join(missing) if random_access else b"",
         )
 

@@ -18,7 +18,7 @@ class Traits(NamedTuple):
         uncertain: Which packets give frames, or from which ones decoding can begin, cannot be told without
             decoding the segment once.
         lossy: Packets before this one are missing.
-        lone_field: The packet holds one field of an interlaced frame, not the whole of it.
+        single_field: The packet holds one field of an interlaced frame, not the whole of it.
         inherits: Besides reference pictures, decoding takes over what the packet before it left behind, so
             that this one cannot be left out.
         restartable: A decoder that has seen all up to here, and is flushed, decodes from a random access
@@ -32,9 +32,9 @@ class Traits(NamedTuple):
     discardable: bool | None = None
     layer: int = 0
     uncertain: bool = False
-    lossy: bool = False
-    lone_field: bool = False
-    inherits: bool = False
+    has_gap: bool = False
+    single_field: bool = False
+    depends_on_previous_state: bool = False
     restartable: bool = False
     start_headers: bytes = b""
 

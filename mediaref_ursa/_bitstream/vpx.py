@@ -83,7 +83,7 @@ class Vp9Inspector:
             shown=any(header.is_shown for header in headers),
             discardable=bool(headers) and not any(header.leaves_something for header in headers),
             uncertain=not all(header.is_valid for header in headers),
-            inherits=any(header.inherits for header in headers),
+            depends_on_previous_state=any(header.depends_on_previous_state for header in headers),
             restartable=True,
         )
 
@@ -92,7 +92,7 @@ class _Vp9Header(NamedTuple):
     is_key: bool
     is_shown: bool
     leaves_something: bool
-    inherits: bool
+    depends_on_previous_state: bool
     is_valid: bool = True
 
 
@@ -100,22 +100,26 @@ def _vp9_header(frame: memoryview) -> _Vp9Header:
     """Read an uncompressed header up to refresh_frame_flags (6.2)."""
     reader = BitReader(bytes(frame[:12]))
     if reader.bits(2) != 2:  # frame_marker
-        return _Vp9Header(is_key=False, is_shown=True, leaves_something=True, inherits=True, is_valid=False)
+        return _Vp9Header(
+            is_key=False, is_shown=True, leaves_something=True, depends_on_previous_state=True, is_valid=False
+        )
     profile = reader.bits(1) | reader.bits(1) << 1
     if profile == 3:
         reader.bits(1)
     if reader.bits(1):  # show_existing_frame
-        return _Vp9Header(is_key=False, is_shown=True, leaves_something=True, inherits=True)
+        return _Vp9Header(is_key=False, is_shown=True, leaves_something=True, depends_on_previous_state=True)
     is_key, is_shown, is_resilient = not reader.bits(1), bool(reader.bits(1)), bool(reader.bits(1))
     if is_key:
         is_valid = reader.bits(24) == _VP9_SYNC_CODE
-        return _Vp9Header(is_valid, is_shown, leaves_something=True, inherits=False, is_valid=is_valid)
+        return _Vp9Header(
+            is_valid, is_shown, leaves_something=True, depends_on_previous_state=False, is_valid=is_valid
+        )
     if not is_resilient:
-        return _Vp9Header(is_key, is_shown, leaves_something=True, inherits=True)
+        return _Vp9Header(is_key, is_shown, leaves_something=True, depends_on_previous_state=True)
     is_intra_only = False if is_shown else bool(reader.bits(1))
     if is_intra_only:  # rare, and its header has more before the flags
-        return _Vp9Header(is_key, is_shown, leaves_something=True, inherits=False)
-    return _Vp9Header(is_key, is_shown, leaves_something=reader.bits(8) != 0, inherits=False)
+        return _Vp9Header(is_key, is_shown, leaves_something=True, depends_on_previous_state=False)
+    return _Vp9Header(is_key, is_shown, leaves_something=reader.bits(8) != 0, depends_on_previous_state=False)
 
 
 def _superframe(data: memoryview) -> Iterator[memoryview]:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mediaref_ursa._cache.entry import SegmentKey, Span, charge, disk_bytes
+from mediaref_ursa._cache.entry import ObjectKey, Span, charge, disk_bytes
 from mediaref_ursa._cache.folder import CacheFolder
 from mediaref_ursa._cache.inventory import (
     META_NAME,
@@ -27,7 +27,7 @@ from mediaref_ursa._cache.inventory import (
     has_dead_writers,
     homes_of_writers,
     remove_home,
-    remove_litter,
+    remove_orphans,
     take_inventory,
 )
 from mediaref_ursa._core.locked_files import close_lockable, lock, open_lockable, try_lock
@@ -36,16 +36,16 @@ from mediaref_ursa._core.redaction import redact
 LOCK_TIMEOUT_SECONDS = 10.0
 _COUNT_AGAIN_SECONDS = 3600.0
 _LOW_WATER = 0.9  # evict some more than needed: each time, all entries are looked at
-_ACCOUNT_BYTES = 4096
+_USAGE_BYTES = 4096
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class LedgerBusyError(Exception):
+class DiskUsageBusyError(Exception):
     """Another process holds the account for too long."""
 
 
 @dataclass
-class Account:
+class UsageFile:
     """What the account file says; whoever holds its lock may change it.
 
     Attributes:
@@ -68,7 +68,7 @@ class Account:
         return f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
 
     @classmethod
-    def from_line(cls, data: bytes) -> Account:
+    def from_line(cls, data: bytes) -> UsageFile:
         """Return what a line says; an empty, unsettled account if it cannot be read."""
         crc, _, text = data.partition(b"\n")[0].partition(b" ")
         if crc != b"%08x" % zlib.crc32(text):
@@ -90,7 +90,7 @@ class Reservation:
 
 
 @dataclass(frozen=True)
-class Swept:
+class EvictionResult:
     """What was removed: files of dead processes, ranges, and their bytes on disk."""
 
     litter: int
@@ -98,7 +98,7 @@ class Swept:
     freed_bytes: int
 
 
-class Ledger:
+class DiskUsage:
     """The account of one cache directory. Safe for many threads and processes."""
 
     def __init__(self, folder: CacheFolder, quota_bytes: int) -> None:
@@ -115,7 +115,7 @@ class Ledger:
         """Remove what dead processes left, and keep the quota.
 
         Raises:
-            LedgerBusyError: Another process holds the account.
+            DiskUsageBusyError: Another process holds the account.
             OSError: The directory cannot be written.
         """
         with self.changing() as account:
@@ -124,11 +124,11 @@ class Ledger:
                 self._count(account)
             self._make_room(account, 0)
 
-    def reserve(self, key: SegmentKey, span: Span) -> Reservation | None:
+    def reserve(self, key: ObjectKey, span: Span) -> Reservation | None:
         """Make room for a range, evicting the least recently used; None where it does not fit or is there.
 
         Raises:
-            LedgerBusyError: Another process holds the account.
+            DiskUsageBusyError: Another process holds the account.
             OSError: The directory cannot be written.
         """
         home = self._folder.of_object(key.digest)
@@ -171,11 +171,11 @@ class Ledger:
         with suppress(OSError):
             self._remove(path, charge(path.stat().st_size))
 
-    def sweep(self, *, keep_bytes: int) -> Swept:
+    def sweep(self, *, keep_bytes: int) -> EvictionResult:
         """Remove litter, and ranges until the rest takes no more than ``keep_bytes``.
 
         Raises:
-            LedgerBusyError: Another process holds the account.
+            DiskUsageBusyError: Another process holds the account.
             OSError: The directory cannot be written.
         """
         with self.changing() as account:
@@ -183,14 +183,14 @@ class Ledger:
             before = account.taken_bytes
             evicted = account.evicted_ranges
             self._evict(account, inventory, keep_bytes)
-            return Swept(
+            return EvictionResult(
                 len(inventory.litter), account.evicted_ranges - evicted, before - account.taken_bytes
             )
 
     def evicted_ranges(self) -> int:
         """Return how many ranges were ever evicted, by all processes; 0 where that is unknown."""
         try:
-            return Account.from_line(self._folder.account.read_bytes()).evicted_ranges
+            return UsageFile.from_line(self._folder.account.read_bytes()).evicted_ranges
         except OSError:
             return 0
 
@@ -198,17 +198,17 @@ class Ledger:
         """Return what stands in the cache, without changing anything."""
         return take_inventory(self._folder)
 
-    def _count(self, account: Account) -> Inventory:
+    def _count(self, account: UsageFile) -> Inventory:
         """Set the account right and remove litter."""
         inventory = self.look()
         for path in inventory.litter:
-            remove_litter(path)
+            remove_orphans(path)
         account.taken_bytes = inventory.stored_bytes + inventory.reserved_bytes
         account.counted_seconds = time.time()
         account.boot = _boot_id()
         return inventory
 
-    def _make_room(self, account: Account, needed_bytes: int) -> bool:
+    def _make_room(self, account: UsageFile, needed_bytes: int) -> bool:
         if account.taken_bytes + needed_bytes <= self._quota_bytes:
             return True
         if needed_bytes > self._quota_bytes:
@@ -220,7 +220,7 @@ class Ledger:
                 self._evict(account, inventory, keep_bytes)
         return account.taken_bytes + needed_bytes <= self._quota_bytes
 
-    def _evict(self, account: Account, inventory: Inventory, keep_bytes: int) -> None:
+    def _evict(self, account: UsageFile, inventory: Inventory, keep_bytes: int) -> None:
         """Remove the least recently used ranges; who has one open reads it to its end."""
         touched: set[Path] = set()
         for found in sorted(inventory.ranges, key=lambda one: one.used_ns):
@@ -240,26 +240,26 @@ class Ledger:
             with self.changing() as account:
                 if _unlink(path):
                     account.taken_bytes -= freed_bytes
-        except LedgerBusyError:
+        except DiskUsageBusyError:
             _unlink(path)  # not subtracted: the next count sets it right
 
     @contextmanager
-    def changing(self) -> Iterator[Account]:
+    def changing(self) -> Iterator[UsageFile]:
         """Hold the account: nobody else reserves or evicts. It is marked, so that a kill is noticed.
 
         Raises:
-            LedgerBusyError: Another process or thread holds it.
+            DiskUsageBusyError: Another process or thread holds it.
             OSError: The directory cannot be written.
         """
         deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
         is_mine = self._owner == threading.get_ident()
         if is_mine or not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_SECONDS):
-            raise LedgerBusyError
+            raise DiskUsageBusyError
         try:
             self._owner = threading.get_ident()
-            descriptor = self._locked_account(deadline)
+            descriptor = self._locked_usage(deadline)
             try:
-                account = Account.from_line(os.pread(descriptor, _ACCOUNT_BYTES, 0))
+                account = UsageFile.from_line(os.pread(descriptor, _USAGE_BYTES, 0))
                 if not account.is_settled:
                     self._count(account)
                 account.is_settled = False
@@ -273,7 +273,7 @@ class Ledger:
             self._owner = None
             self._thread_lock.release()
 
-    def _locked_account(self, deadline: float) -> int:
+    def _locked_usage(self, deadline: float) -> int:
         while True:
             descriptor = open_lockable(self._folder.account, os.O_RDWR | os.O_CREAT)
             try:
@@ -284,7 +284,7 @@ class Ledger:
                 raise
             close_lockable(descriptor)
             if time.monotonic() > deadline:
-                raise LedgerBusyError
+                raise DiskUsageBusyError
             time.sleep(0.001 + secrets.randbelow(1000) * 4e-6)
 
 
@@ -295,7 +295,7 @@ def _boot_id() -> str:
         return ""
 
 
-def _make_home(home: Path, key: SegmentKey) -> int:
+def _make_home(home: Path, key: ObjectKey) -> int:
     """Make an object's directory, with a note for people; return what it takes on disk."""
     try:
         home.mkdir(mode=0o700)

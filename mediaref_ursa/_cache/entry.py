@@ -30,7 +30,7 @@ class DamagedEntryError(Exception):
 
 
 @dataclass(frozen=True)
-class SegmentKey:
+class ObjectKey:
     """What identifies an object's bytes.
 
     Attributes:

@@ -91,7 +91,7 @@ def remove_home(home: Path) -> bool:
     return False
 
 
-def remove_litter(path: Path) -> None:
+def remove_orphans(path: Path) -> None:
     with suppress(OSError):
         if path.is_dir():
             remove_home(path)

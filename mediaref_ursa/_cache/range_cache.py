@@ -14,10 +14,10 @@ from pathlib import Path
 from loguru import logger
 
 from mediaref_ursa._cache.cached_ranges import Listings
-from mediaref_ursa._cache.disk_usage import Ledger, LedgerBusyError, Reservation, Swept
-from mediaref_ursa._cache.entry import DamagedEntryError, SegmentKey, Span, read_entry, write_entry
+from mediaref_ursa._cache.disk_usage import DiskUsage, DiskUsageBusyError, EvictionResult, Reservation
+from mediaref_ursa._cache.entry import DamagedEntryError, ObjectKey, Span, read_entry, write_entry
 from mediaref_ursa._cache.folder import CacheFolder
-from mediaref_ursa._cache.single_flight import Fetch, Flights
+from mediaref_ursa._cache.single_flight import Fetch, SingleFlight
 from mediaref_ursa._core.errors import StoreError
 from mediaref_ursa._core.process_state import register_while_alive
 from mediaref_ursa._core.reentrancy import ShortLock
@@ -53,7 +53,7 @@ class CacheInfo:
     evicted_ranges: int
 
 
-class SegmentCache:
+class RangeCache:
     """Fetched byte ranges on disk, least recently used evicted first.
 
     Threads and processes may share the directory. A pickled cache is the directory and the quota; a forked
@@ -74,27 +74,27 @@ class SegmentCache:
         self.quota_bytes = quota_bytes
         self.allow_shared_dir = allow_shared_dir
         self._folder = CacheFolder(self.directory, allow_shared_dir)
-        self._ledger = Ledger(self._folder, quota_bytes)
+        self._disk_usage = DiskUsage(self._folder, quota_bytes)
         self._listings = Listings()
-        self._flights = Flights()
+        self._single_flight = SingleFlight()
         self.forget()
         register_while_alive(self)
 
     def __repr__(self) -> str:
-        return f"SegmentCache({str(self.directory)!r}, quota_bytes={self.quota_bytes})"
+        return f"RangeCache({str(self.directory)!r}, quota_bytes={self.quota_bytes})"
 
-    def __reduce__(self) -> tuple[type[SegmentCache], tuple[Path, int, bool]]:
-        return SegmentCache, (self.directory, self.quota_bytes, self.allow_shared_dir)
+    def __reduce__(self) -> tuple[type[RangeCache], tuple[Path, int, bool]]:
+        return RangeCache, (self.directory, self.quota_bytes, self.allow_shared_dir)
 
     def forget(self) -> None:
         """Begin anew, as after a fork: no lock held, nothing known of the directory."""
         self._starting = ShortLock()
         self._is_started = False
         self._closed_until = self._read_only_until = 0.0
-        for part in (self._ledger, self._listings, self._flights):
+        for part in (self._disk_usage, self._listings, self._single_flight):
             part.forget()
 
-    def get_ranges(self, key: SegmentKey, ranges: Sequence[tuple[int, int]], fetch: Fetch) -> list[bytes]:
+    def get_ranges(self, key: ObjectKey, ranges: Sequence[tuple[int, int]], fetch: Fetch) -> list[bytes]:
         """Return the bytes of each ``(offset, length)``, in order; only what is not on disk is fetched.
 
         Args:
@@ -113,11 +113,13 @@ class SegmentCache:
         pieces = [self._from_disk(key, span) for span in wanted]
         gaps = _union(gap for found in pieces for gap, data in found if data is None)
         fetched = (
-            self._flights.fetch(key, gaps, fetch, lambda *range_: self._keep(key, *range_)) if gaps else {}
+            self._single_flight.fetch(key, gaps, fetch, lambda *range_: self._keep(key, *range_))
+            if gaps
+            else {}
         )
         return [_joined(found, gaps, fetched) for found in pieces]
 
-    def discard(self, key: SegmentKey, ranges: Sequence[tuple[int, int]]) -> None:
+    def discard(self, key: ObjectKey, ranges: Sequence[tuple[int, int]]) -> None:
         """Remove what is kept of some ranges: its reader found that it is not what it should be."""
         if not self._is_open():
             return
@@ -126,7 +128,7 @@ class SegmentCache:
         for offset, length in ranges:
             for _, held in listing.cover(Span(offset, offset + length)):
                 if held is not None:
-                    self._ledger.discard(home / held.file_name)
+                    self._disk_usage.discard(home / held.file_name)
 
     def info(self) -> CacheInfo:
         """Return what the cache holds; nothing is made or changed.
@@ -135,17 +137,17 @@ class SegmentCache:
             StoreError: Others may write in the directory.
         """
         self._check_if_there()
-        found = self._ledger.look()
+        found = self._disk_usage.look()
         return CacheInfo(
             directory=str(self.directory),
             quota_bytes=self.quota_bytes,
             stored_bytes=found.stored_bytes,
             objects=len({one.path.parent for one in found.ranges}),
             ranges=len(found.ranges),
-            evicted_ranges=self._ledger.evicted_ranges(),
+            evicted_ranges=self._disk_usage.evicted_ranges(),
         )
 
-    def clear(self) -> Swept:
+    def clear(self) -> EvictionResult:
         """Remove all ranges; those that are being written stay.
 
         Raises:
@@ -153,7 +155,7 @@ class SegmentCache:
         """
         return self._sweep(keep_bytes=0)
 
-    def prune(self) -> Swept:
+    def prune(self) -> EvictionResult:
         """Remove what dead processes left, and the least recently used ranges above the quota.
 
         Raises:
@@ -161,12 +163,12 @@ class SegmentCache:
         """
         return self._sweep(keep_bytes=self.quota_bytes)
 
-    def _sweep(self, *, keep_bytes: int) -> Swept:
+    def _sweep(self, *, keep_bytes: int) -> EvictionResult:
         if not self._check_if_there():
-            return Swept(0, 0, 0)
+            return EvictionResult(0, 0, 0)
         try:
-            return self._ledger.sweep(keep_bytes=keep_bytes)
-        except LedgerBusyError:
+            return self._disk_usage.sweep(keep_bytes=keep_bytes)
+        except DiskUsageBusyError:
             raise StoreError(
                 f"the cache is in use by another process for too long: {self.directory}"
             ) from None
@@ -204,12 +206,12 @@ class SegmentCache:
             return False
         self._is_started = True
         try:
-            self._ledger.start()
-        except (OSError, LedgerBusyError) as error:
+            self._disk_usage.start()
+        except (OSError, DiskUsageBusyError) as error:
             self._stop_writing(error)
         return True
 
-    def _from_disk(self, key: SegmentKey, wanted: Span) -> list[tuple[Span, bytes | None]]:
+    def _from_disk(self, key: ObjectKey, wanted: Span) -> list[tuple[Span, bytes | None]]:
         """Return the pieces of a range in order, each with its bytes or None where they are missing."""
         home = self._folder.of_object(key.digest)
         listing = self._listings.of(home)
@@ -225,22 +227,22 @@ class SegmentCache:
             position = piece.stop
         return found
 
-    def _read(self, key: SegmentKey, path: Path, held: Span, piece: Span) -> bytes | None:
+    def _read(self, key: ObjectKey, path: Path, held: Span, piece: Span) -> bytes | None:
         try:
             data, used_seconds = read_entry(path, key.digest, held, piece)
         except DamagedEntryError:
             logger.info("a cached range was damaged and is fetched again: {}", path)
-            self._ledger.discard(path)
+            self._disk_usage.discard(path)
             return None
         except OSError as error:
             if error.errno == errno.EIO:
-                self._ledger.discard(path)
+                self._disk_usage.discard(path)
             return None
         if abs(time.time() - used_seconds) > _TOUCH_SECONDS:
             _touch(path)
         return data
 
-    def _keep(self, key: SegmentKey, span: Span, data: bytes) -> None:
+    def _keep(self, key: ObjectKey, span: Span, data: bytes) -> None:
         """Put a range on disk, if that can be done."""
         if time.monotonic() < self._read_only_until:
             return
@@ -248,27 +250,27 @@ class SegmentCache:
             self._write(key, span, data)
         except FileNotFoundError:  # somebody removed the directory
             self._is_started = False
-        except (OSError, LedgerBusyError) as error:
+        except (OSError, DiskUsageBusyError) as error:
             self._stop_writing(error)
 
-    def _write(self, key: SegmentKey, span: Span, data: bytes) -> None:
-        reservation = self._ledger.reserve(key, span)
+    def _write(self, key: ObjectKey, span: Span, data: bytes) -> None:
+        reservation = self._disk_usage.reserve(key, span)
         if reservation is None:
             return
         try:
             write_entry(reservation.descriptor, key.digest, span.start, data)
-            self._ledger.commit(reservation)
+            self._disk_usage.commit(reservation)
         except BaseException:
             self._cancel(reservation)
             raise
 
     def _cancel(self, reservation: Reservation) -> None:
         try:
-            self._ledger.cancel(reservation)
+            self._disk_usage.cancel(reservation)
         except OSError as error:
             logger.debug("a file that was begun is left to the next start: {}", _reason(error))
 
-    def _stop_writing(self, error: OSError | LedgerBusyError) -> None:
+    def _stop_writing(self, error: OSError | DiskUsageBusyError) -> None:
         self._read_only_until = time.monotonic() + _RETRY_SECONDS
         if isinstance(error, OSError):
             self._warn(_reason(error))

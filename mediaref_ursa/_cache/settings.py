@@ -16,9 +16,9 @@ from pathlib import Path
 
 import platformdirs
 
-from mediaref_ursa._cache.disk_usage import Swept
-from mediaref_ursa._cache.entry import SegmentKey
-from mediaref_ursa._cache.range_cache import CacheInfo, SegmentCache, forget_warning
+from mediaref_ursa._cache.disk_usage import EvictionResult
+from mediaref_ursa._cache.entry import ObjectKey
+from mediaref_ursa._cache.range_cache import CacheInfo, RangeCache, forget_warning
 from mediaref_ursa._core.errors import CacheDirectoryWarning, StoreError
 from mediaref_ursa._core.media_warnings import warn_once
 from mediaref_ursa._core.process_state import ProcessState, register
@@ -26,12 +26,12 @@ from mediaref_ursa._core.reentrancy import ShortLock
 
 __all__ = [
     "CacheInfo",
-    "SegmentCache",
-    "SegmentKey",
-    "Swept",
+    "EvictionResult",
+    "ObjectKey",
+    "RangeCache",
     "cache_directory",
     "cache_quota_bytes",
-    "segment_cache",
+    "shared_range_cache",
 ]
 
 DIRECTORY_VARIABLE = "MEDIAREF_URSA_CACHE"
@@ -124,7 +124,7 @@ class _Current(ProcessState):
     """The cache that was used last, and the lock of whoever makes it."""
 
     def __init__(self) -> None:
-        self.caches: dict[bool, SegmentCache] = {}
+        self.caches: dict[bool, RangeCache] = {}
         self.forget()
 
     def forget(self) -> None:
@@ -135,7 +135,7 @@ class _Current(ProcessState):
 _current = register(_Current())
 
 
-def segment_cache(*, allow_shared_dir: bool = False) -> SegmentCache:
+def shared_range_cache(*, allow_shared_dir: bool = False) -> RangeCache:
     """Return the cache that all stores of this process share, for the settings as they are now.
 
     Args:
@@ -148,7 +148,7 @@ def segment_cache(*, allow_shared_dir: bool = False) -> SegmentCache:
     with _current.lock:
         cache = _current.caches.get(allow_shared_dir)
         if cache is None or (cache.directory, cache.quota_bytes) != (directory, quota_bytes):
-            cache = SegmentCache(directory, quota_bytes, allow_shared_dir)
+            cache = RangeCache(directory, quota_bytes, allow_shared_dir)
             _current.caches[allow_shared_dir] = cache
         return cache
 

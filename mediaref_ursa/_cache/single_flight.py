@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from mediaref_ursa._cache.entry import SegmentKey, Span
+from mediaref_ursa._cache.entry import ObjectKey, Span
 from mediaref_ursa._core.errors import StoreError
 from mediaref_ursa._core.reentrancy import ShortLock
 
@@ -18,7 +18,7 @@ Keep = Callable[[Span, bytes], None]
 """Puts a fetched range on disk; never fails."""
 
 
-class Flight(Future[bytes]):
+class SharedFetch(Future[bytes]):
     """One range that is under way, and the thread that fetches it."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Flight(Future[bytes]):
         self.thread = threading.get_ident()
 
 
-class Flights:
+class SingleFlight:
     """What this process is fetching. Safe for many threads.
 
     A thread first fetches all that nobody else does, then waits for the rest: it never waits while
@@ -39,9 +39,9 @@ class Flights:
     def forget(self) -> None:
         """Begin anew: the threads that fetched are not in a forked child."""
         self._lock = ShortLock()
-        self._under_way: dict[tuple[SegmentKey, Span], Flight] = {}
+        self._under_way: dict[tuple[ObjectKey, Span], SharedFetch] = {}
 
-    def fetch(self, key: SegmentKey, spans: Sequence[Span], fetch: Fetch, keep: Keep) -> dict[Span, bytes]:
+    def fetch(self, key: ObjectKey, spans: Sequence[Span], fetch: Fetch, keep: Keep) -> dict[Span, bytes]:
         """Return the bytes of each range, fetched here or by another thread."""
         with self._claimed(key, spans) as (own, others):
             found = dict(zip(own, fetched(list(own), fetch), strict=True))
@@ -62,16 +62,16 @@ class Flights:
 
     @contextmanager
     def _claimed(
-        self, key: SegmentKey, spans: Sequence[Span]
-    ) -> Iterator[tuple[dict[Span, Flight], dict[Span, Flight]]]:
+        self, key: ObjectKey, spans: Sequence[Span]
+    ) -> Iterator[tuple[dict[Span, SharedFetch], dict[Span, SharedFetch]]]:
         """Split ranges into those that this thread fetches and those that others do."""
-        own: dict[Span, Flight] = {}
-        others: dict[Span, Flight] = {}
+        own: dict[Span, SharedFetch] = {}
+        others: dict[Span, SharedFetch] = {}
         with self._lock:
             for span in spans:
                 other = self._under_way.get((key, span))
                 if other is None:
-                    own[span] = self._under_way[key, span] = Flight()
+                    own[span] = self._under_way[key, span] = SharedFetch()
                 else:
                     others[span] = other
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from mediaref_ursa._cache.settings import Swept
+    from mediaref_ursa._cache.settings import EvictionResult
 
 
 @click.group()
@@ -25,9 +25,9 @@ def cache() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info(as_json: bool) -> None:
     """Print where the cache is, its quota, and what it holds."""
-    from mediaref_ursa._cache.settings import segment_cache
+    from mediaref_ursa._cache.settings import shared_range_cache
 
-    found = segment_cache().info()
+    found = shared_range_cache().info()
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2))
         return
@@ -41,20 +41,20 @@ def info(as_json: bool) -> None:
 @cache.command()
 def clear() -> None:
     """Remove everything that is cached."""
-    from mediaref_ursa._cache.settings import segment_cache
+    from mediaref_ursa._cache.settings import shared_range_cache
 
-    click.echo(_swept(segment_cache().clear()))
+    click.echo(_evicted_text(shared_range_cache().clear()))
 
 
 @cache.command()
 def prune() -> None:
     """Remove what dead processes left, and the least recently used ranges above the quota."""
-    from mediaref_ursa._cache.settings import segment_cache
+    from mediaref_ursa._cache.settings import shared_range_cache
 
-    click.echo(_swept(segment_cache().prune()))
+    click.echo(_evicted_text(shared_range_cache().prune()))
 
 
-def _swept(swept: Swept) -> str:
+def _evicted_text(swept: EvictionResult) -> str:
     litter = "1 leftover" if swept.litter == 1 else f"{swept.litter} leftovers"
     ranges = "1 range" if swept.ranges == 1 else f"{swept.ranges} ranges"
     return f"removed {ranges} and {litter} of ended processes, freed {_size(swept.freed_bytes)}"

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mediaref_ursa._cli.progress import Bar, progress_bar, say_error, size_text
+from mediaref_ursa._cli.progress import Bar, print_error, progress_bar, size_text
 from mediaref_ursa._core.errors import DamagedMediaWarning, MediaRefError, MissingExtraError
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.uris import absolute_place, is_local
+from mediaref_ursa._core.uris import absolute_location, is_local
 from mediaref_ursa._core.wording import counted
 from mediaref_ursa.layout import lance_frame_index_uri
 
@@ -85,19 +85,19 @@ def index(
     listed, failures = all_videos_named(videos)
     wanted = _Wanted(overwrite, full, decode, index_dir)
     total = len(listed) + len(failures)
-    lossy: list[str] = []
+    has_gap: list[str] = []
     try:
         with warnings.catch_warnings():  # what they say is said below
             warnings.simplefilter("ignore", DamagedMediaWarning)
-            _index_all(listed, wanted, jobs, failures, lossy)
+            _index_all(listed, wanted, jobs, failures, has_gap)
     finally:
         for failure in failures:
-            say_error(str(failure))
-    if lossy:
-        say_error(f"frames are lost in {len(lossy)} of {counted(total, 'video')}: {', '.join(lossy)}")
+            print_error(str(failure))
+    if has_gap:
+        print_error(f"frames are lost in {len(has_gap)} of {counted(total, 'video')}: {', '.join(has_gap)}")
     if failures and total > 1:
-        say_error(f"{len(failures)} of {total} videos could not be indexed")
-    if failures or (strict and lossy):
+        print_error(f"{len(failures)} of {total} videos could not be indexed")
+    if failures or (strict and has_gap):
         ctx.exit(1)
 
 
@@ -143,7 +143,7 @@ class _Progress:
 
 
 def _index_all(
-    listed: Sequence[Listed], wanted: _Wanted, jobs: int, failures: list[MediaRefError], lossy: list[str]
+    listed: Sequence[Listed], wanted: _Wanted, jobs: int, failures: list[MediaRefError], has_gap: list[str]
 ) -> None:
     """Index videos on threads; say of each, in their order, what was done, and note what is lost."""
     import mediaref_ursa._index.build  # noqa: F401 - what is not installed is told once, here
@@ -159,7 +159,7 @@ def _index_all(
             for number, task in enumerate(tasks):
                 _wait(task, progress, bar)
                 progress.finish(number)
-                _note(task, progress, bar, failures, lossy)
+                _note(task, progress, bar, failures, has_gap)
             progress.show(bar)
         finally:
             progress.stop()
@@ -179,7 +179,7 @@ def _note(
     progress: _Progress,
     bar: Bar,
     failures: list[MediaRefError],
-    lossy: list[str],
+    has_gap: list[str],
 ) -> None:
     try:
         found = task.result()
@@ -190,8 +190,8 @@ def _note(
     else:
         bar.say(found.line + ("" if bar.is_shown else progress.text()))
         if found.problems:
-            lossy.append(redact(found.video))
-            bar.say_warning(f"{redact(found.video)}: {'; '.join(found.problems)}")
+            has_gap.append(redact(found.video))
+            bar.print_warning(f"{redact(found.video)}: {'; '.join(found.problems)}")
 
 
 @dataclass(frozen=True)
@@ -246,16 +246,16 @@ def _index_line(video: str, what: str, found: LanceFrameIndex) -> str:
         points = sum(len(found.segment_table(i).random_access_points) for i in range(segments))
         facts.append(counted(points, "random access point"))
     facts += sorted({info.verified for info in found.segments} - {"full"})
-    return ", ".join([*facts, *_place_facts(video, found.place)])
+    return ", ".join([*facts, *_location_facts(video, found.place)])
 
 
-def _place_facts(video: str, place: str | None) -> list[str]:
+def _location_facts(video: str, place: str | None) -> list[str]:
     """Say what the index takes on disk, older versions included, and where it is if not beside the video."""
     facts = []
     if place is not None and is_local(place):
         size = sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())
         facts.append(f"index of {counted(size, 'byte')}")
-    if place is not None and place != lance_frame_index_uri(absolute_place(video)):
+    if place is not None and place != lance_frame_index_uri(absolute_location(video)):
         facts.append(f"at {redact(place)}")
     return facts
 

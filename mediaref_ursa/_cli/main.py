@@ -15,7 +15,7 @@ from mediaref_ursa import __version__
 from mediaref_ursa._cli.cache import cache
 from mediaref_ursa._cli.demo.command import demo
 from mediaref_ursa._cli.index import index
-from mediaref_ursa._cli.progress import say, say_error, tell_failures
+from mediaref_ursa._cli.progress import print_error, report_failures, say
 from mediaref_ursa._core.errors import MediaRefError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except MediaRefError as error:
-            say_error(str(error))
+            print_error(str(error))
         except OSError as error:
             if error.errno == errno.EPIPE:  # nobody reads on: Click ends quietly then
                 raise
-            say_error(str(error))
+            print_error(str(error))
         except KeyboardInterrupt:
-            say_error("interrupted")
+            print_error("interrupted")
             ctx.exit(_INTERRUPTED)
         return ctx.exit(1)
 
@@ -93,7 +93,7 @@ def inspect(ctx: click.Context, videos: tuple[str, ...], as_json: bool) -> None:
             say(json.dumps(report.to_dict(), indent=2))
     elif as_json:
         say(json.dumps([report.to_dict() for report in reports], indent=2))
-    tell_failures(failures, total, "inspected")
+    report_failures(failures, total, "inspected")
     if failures:
         ctx.exit(1)
 

@@ -58,10 +58,10 @@ class Bar:
         self._wipe()
         say(text)
 
-    def say_warning(self, text: str) -> None:
+    def print_warning(self, text: str) -> None:
         """Print text to stderr in place of the bar."""
         self._wipe()
-        say_error(text, kind="warning")
+        print_error(text, kind="warning")
 
     def close(self) -> None:
         """Wipe the bar and give the cursor back."""
@@ -91,17 +91,17 @@ def say(text: str, *, err: bool = False) -> None:
     click.echo(text.encode("utf-8", "replace").decode("utf-8"), err=err)
 
 
-def say_error(message: str, *, kind: str = "error") -> None:
+def print_error(message: str, *, kind: str = "error") -> None:
     """Print one line to stderr."""
     say(f"{kind}: " + " ".join(message.splitlines()), err=True)
 
 
-def tell_failures(failures: Sequence[Exception], total: int, what: str) -> None:
+def report_failures(failures: Sequence[Exception], total: int, what: str) -> None:
     """Print the errors of videos, and how many of several there were."""
     for failure in failures:
-        say_error(str(failure))
+        print_error(str(failure))
     if failures and total > 1:
-        say_error(f"{len(failures)} of {total} videos could not be {what}")
+        print_error(f"{len(failures)} of {total} videos could not be {what}")
 
 
 def size_text(count: int) -> str:

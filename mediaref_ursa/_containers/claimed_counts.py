@@ -27,14 +27,14 @@ _CONTAINERS = frozenset(
 _TOP_LEVEL = frozenset({b"moov", b"moof", b"meta", b"udta", b"trak", b"sidx", b"styp", b"free", b"mfra"})
 _DEEPEST = 16
 _HEADER_BYTES = 16
-_MOST_BOXES = 1 << 22  # some days of fragments
-_MOST_SEARCHED_BYTES = 1 << 16
-_MOST_INFLATED_BYTES = 64 << 20
+_MAX_BOXES = 1 << 22  # some days of fragments
+_MAX_SEARCHED_BYTES = 1 << 16
+_MAX_INFLATED_BYTES = 64 << 20
 _FIELDS_OF_SAMPLE = (0x100, 0x200, 0x400, 0x800)  # of trun's flags (ISO/IEC 14496-12, 8.8.8)
 _UNCOMPRESSED_SHARE = 64  # samples a byte of QuickTime's old audio codecs, which count what they decode to
 _FLV_LISTS = (b"\x00\x05times\x0a", b"\x00\x0dfilepositions\x0a")
 _INDEX_HEAD_BYTES = 24
-_MOST_INDEX_SHARE = 4  # of a file's bytes, which several indexes may name at once
+_MAX_INDEX_SHARE = 4  # of a file's bytes, which several indexes may name at once
 _FLV_VALUE_BYTES = 9  # a type and a double
 
 ReadAt = Callable[[int, int], bytes]
@@ -111,7 +111,7 @@ class _Mp4Check(_NoCheck):
         self._end_of_read = 0
         self._seen: set[int] = set()
         self._in_fragments = 0
-        self._left_boxes = _MOST_BOXES
+        self._left_boxes = _MAX_BOXES
         self._is_audio = False
         self._share = 1
 
@@ -130,7 +130,7 @@ class _Mp4Check(_NoCheck):
         self._left_boxes -= 1
         if self._left_boxes < 0:
             raise LimitExceededError(
-                f"expected a movie of at most {_MOST_BOXES} boxes, found more: the container is forged "
+                f"expected a movie of at most {_MAX_BOXES} boxes, found more: the container is forged "
                 "or damaged",
                 uri=self._uri,
             )
@@ -165,7 +165,7 @@ class _Mp4Check(_NoCheck):
         elif kind in (b"stsz", b"trun"):
             self._table(kind, read(start, min(24, size)))
         elif kind == b"stsd":
-            self._search(read(start, min(_MOST_SEARCHED_BYTES, size)))
+            self._search(read(start, min(_MAX_SEARCHED_BYTES, size)))
         elif kind == b"cmvd":
             self._compressed(read(start, size))
 
@@ -192,7 +192,7 @@ class _Mp4Check(_NoCheck):
     def _compressed(self, data: bytes) -> None:
         """Look into a compressed movie box (QuickTime)."""
         try:
-            movie = zlib.decompressobj().decompress(data[4:], _MOST_INFLATED_BYTES)
+            movie = zlib.decompressobj().decompress(data[4:], _MAX_INFLATED_BYTES)
         except zlib.error:
             return
         position = 0
@@ -231,13 +231,13 @@ def _tables(read: ReadAt, start: int, end: int) -> dict[bytes, tuple[int, int]]:
     return found
 
 
-def _numbers(read: ReadAt, place: tuple[int, int] | None, columns: int) -> npt.NDArray[np.int64]:
+def _numbers(read: ReadAt, span: tuple[int, int] | None, columns: int) -> npt.NDArray[np.int64]:
     """Return the rows of a table of 32-bit numbers, as many as it holds."""
-    if place is None or place[1] - place[0] < 8:
+    if span is None or span[1] - span[0] < 8:
         return np.empty((0, columns), dtype=np.int64)
-    count = int.from_bytes(read(place[0] + 4, 4), "big")
-    count = min(count, (place[1] - place[0] - 8) // (4 * columns))
-    data = read(place[0] + 8, 4 * columns * count)
+    count = int.from_bytes(read(span[0] + 4, 4), "big")
+    count = min(count, (span[1] - span[0] - 8) // (4 * columns))
+    data = read(span[0] + 8, 4 * columns * count)
     return np.frombuffer(data, ">u4").astype(np.int64).reshape(-1, columns)
 
 
@@ -270,7 +270,7 @@ class _AviCheck(_NoCheck):
         super().__init__(read_at, length, uri)
         self._is_seen = False
         self._indexes: set[int] = set()
-        self._left_bytes = _MOST_INDEX_SHARE * length
+        self._left_bytes = _MAX_INDEX_SHARE * length
 
     def see(self, position: int, data: bytes) -> None:
         if self._is_seen:
@@ -306,9 +306,9 @@ class _AviCheck(_NoCheck):
             self._indexes.add(start)
             entries = self._take(start + _INDEX_HEAD_BYTES, 16 * in_use)
             for at in range(0, len(entries) - 15, 16):
-                place = int.from_bytes(entries[at : at + 8], "little")
-                if place + 8 < self._length:
-                    self._index(place + 8, depth + 1)
+                offset = int.from_bytes(entries[at : at + 8], "little")
+                if offset + 8 < self._length:
+                    self._index(offset + 8, depth + 1)
 
     def _entries(self, start: int, size: int, *, columns: int, of_sizes: int) -> None:
         data = self._take(start, size)

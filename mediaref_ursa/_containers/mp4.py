@@ -7,7 +7,7 @@ from mediaref_ursa._containers.range_file import ReadRange
 Extents = tuple[tuple[int, int], ...]
 
 _HEADER_BYTES = 16
-_MOST_BOXES = 256
+_MAX_BOXES = 256
 _FRAGMENTS = frozenset({b"moof", b"mfra"})
 
 
@@ -28,7 +28,7 @@ def media_extents(length: int, read_range: ReadRange) -> Extents | None:
     """
     media: list[tuple[int, int]] = []
     position, has_moov = 0, False
-    for _ in range(_MOST_BOXES):
+    for _ in range(_MAX_BOXES):
         if position >= length:
             return tuple(media) if has_moov and position == length else None
         header = read_range(position, min(_HEADER_BYTES, length - position))

@@ -24,7 +24,7 @@ class RangeReader:
         length: Size of the file in bytes.
         read_ranges: Returns the bytes of several ranges, where a store reads them faster than one by one.
         blocks_kept: How many blocks of 1 MiB are kept.
-        most_blocks_ahead: How many blocks one request may read where the file is streamed; each request
+        max_blocks_ahead: How many blocks one request may read where the file is streamed; each request
             is as expensive as a megabyte or so where it goes to another machine.
 
     Attributes:
@@ -38,14 +38,14 @@ class RangeReader:
         *,
         read_ranges: ReadRanges | None = None,
         blocks_kept: int | None = None,
-        most_blocks_ahead: int = 1,
+        max_blocks_ahead: int = 1,
     ) -> None:
         self.length = length
         self.bytes_read = 0
         self._read_range = read_range
         self._read_ranges = read_ranges
         self._blocks_kept = _BLOCKS_KEPT if blocks_kept is None else blocks_kept
-        self._most_ahead = most_blocks_ahead
+        self._max_ahead = max_blocks_ahead
         self._streams = False
         self._ahead = 1
         self._position = 0
@@ -116,8 +116,8 @@ class RangeReader:
 
     def _blocks_ahead(self, number: int) -> int:
         """Return how many blocks to read from this one on: twice as many as before if it goes straight on."""
-        goes_on = self._streams and number - 1 in self._blocks
-        self._ahead = min(2 * self._ahead, self._most_ahead) if goes_on else 1
+        is_sequential = self._streams and number - 1 in self._blocks
+        self._ahead = min(2 * self._ahead, self._max_ahead) if is_sequential else 1
         count = 1
         while count < self._ahead and number + count not in self._blocks:
             count += 1

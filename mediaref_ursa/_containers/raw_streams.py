@@ -15,11 +15,11 @@ _FLIC_HEADER_BYTES = 128
 _DIF_BLOCK_BYTES = 80
 _JPEG = b"\xff\xd8\xff"
 _JPEG_FRAMES = frozenset({b"\xc0", b"\xc1", b"\xc2", b"\xc3"})
-_MOST_PICTURE_BYTES = 4 << 20
+_MAX_PICTURE_BYTES = 4 << 20
 _START_CODES = (b"\0\0\0\1", b"\0\0\1")
 _H264_FIRST_UNITS = (1, 5, 6, 7, 8, 9)
 _HEVC_FIRST_UNITS = (32, 33, 34, 35, 39)
-_MOST_CHUNKS = 1 << 20
+_MAX_CHUNKS = 1 << 20
 
 
 def raw_stream(head: bytes) -> str | None:
@@ -58,7 +58,7 @@ def is_jpeg_stream(length: int, read_range: ReadRange) -> bool:
     """
     size, position = None, 0
     for _ in range(2):
-        found = _jpeg_picture(read_range(position, min(_MOST_PICTURE_BYTES, length - position)))
+        found = _jpeg_picture(read_range(position, min(_MAX_PICTURE_BYTES, length - position)))
         if found is None or (size is not None and found[0] != size):
             return False
         size, position = found[0], position + found[1]
@@ -131,7 +131,7 @@ def _is_flic(head: bytes) -> bool:
 def _png_is_cut_short(length: int, read: ReadRange) -> bool:
     """Walk the chunks up to IEND."""
     position = len(_PNG)
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         if position + 12 > length:
             return True
         header = read(position, 8)

@@ -25,7 +25,7 @@ _TOP_BOXES = _MP4_BOXES | {b"emsg", b"prft", b"mfra", b"ssix", b"meta", b"udta",
 """Boxes that stand at the top of a file, though none begins with them."""
 _ASF_GUID = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _SMALLEST_BOX = 8
-_MOST_BOXES = 1 << 20  # beyond that the answer is "not known": a file of tiny boxes is not worth hours
+_MAX_BOXES = 1 << 20  # beyond that the answer is "not known": a file of tiny boxes is not worth hours
 _EBML_ID_BYTES = 4
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
 _MATROSKA_CLUSTER = b"\x1f\x43\xb6\x75"
@@ -141,7 +141,7 @@ def is_cut_short(name: str, length: int, read_range: ReadRange) -> bool:
 def _mp4_is_cut_short(length: int, read: ReadRange) -> bool:
     """Walk the boxes of the file (ISO/IEC 14496-12, 4.2)."""
     position = 0
-    for _ in range(_MOST_BOXES):
+    for _ in range(_MAX_BOXES):
         if position >= length:
             break
         header = read(position, 16)
@@ -245,7 +245,7 @@ def _ps_packet_bytes(data: bytes, position: int, kind: int) -> int:
 def _avi_is_cut_short(length: int, read: ReadRange) -> bool:
     """Walk the RIFF chunks of the file; those of a recorder that was cut off have no size yet."""
     position = 0
-    for _ in range(_MOST_BOXES):
+    for _ in range(_MAX_BOXES):
         if position + 8 > length:
             break
         header = read(position, 8)

@@ -22,7 +22,7 @@ T = TypeVar("T")
 _Job = tuple["Future[Any]", Callable[[], Any]]
 
 
-class HelperThreads:
+class DaemonThreads:
     """A few threads that do what is submitted, first come first served; those of one call.
 
     Leaving a ``with`` block waits for all; after an error, for what has begun. Where the block is interrupted
@@ -41,7 +41,7 @@ class HelperThreads:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._unfinished: set[Future[Any]] = set()
 
-    def __enter__(self) -> HelperThreads:
+    def __enter__(self) -> DaemonThreads:
         return self
 
     def __exit__(

@@ -6,7 +6,7 @@
     ├── MissingExtraError            ImportError         an optional dependency is not installed
     ├── InvalidReferenceError        ValueError          a URI that no store or decoder can serve
     ├── FrameIndexError
-    │   ├── FrameIndexMissingError   FileNotFoundError   there is no frame index at that place
+    │   ├── FrameIndexMissingError   FileNotFoundError   there is no frame index at that location
     │   ├── FrameIndexExistsError    FileExistsError     one stands there and may not be replaced
     │   ├── FrameIndexStaleError     ValueError          the index describes another file
     │   ├── FrameIndexVersionError   ValueError          written by a newer major version
@@ -63,10 +63,10 @@ class MediaRefError(Exception):
         self.pts_ns = pts_ns
 
     def __str__(self) -> str:
-        place = "" if self.uri is None else redact(self.uri)
+        location = "" if self.uri is None else redact(self.uri)
         if self.pts_ns is not None:
-            place += f" at {self.pts_ns} ns"
-        return f"{place}: {self.message}" if place else self.message
+            location += f" at {self.pts_ns} ns"
+        return f"{location}: {self.message}" if location else self.message
 
     def __repr__(self) -> str:
         parts = [repr(self.message)]
@@ -101,7 +101,7 @@ class FrameIndexError(MediaRefError):
 
 @set_module("mediaref_ursa")
 class FrameIndexMissingError(FrameIndexError, FileNotFoundError):
-    """There is no frame index at that place."""
+    """There is no frame index at that location."""
 
 
 @set_module("mediaref_ursa")

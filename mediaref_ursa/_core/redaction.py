@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_SHOWN_CHARACTERS = 200
+_DISPLAYED_CHARACTERS = 200
 # Where an authority begins: also behind a blank, in a chain (``simplecache::s3://``), with a slash too few.
 # One letter and a colon are the drive of a Windows path.
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}:/+|^\s*//+")
@@ -57,12 +57,12 @@ def redact(uri: str) -> str:
     'data:image/png;base64,... (1022 characters)'
     """
     if uri.lstrip()[:5].lower() == "data:":
-        header, comma, _ = uri[:_SHOWN_CHARACTERS].partition(",")
+        header, comma, _ = uri[:_DISPLAYED_CHARACTERS].partition(",")
         return f"{header}{comma}... ({len(uri)} characters)"
     match = _AUTHORITY.search(uri)
     if match is not None:
         uri = without_credentials(uri)
         uri = uri[: match.end()] + re.split(r"[?#]", uri[match.end() :], maxsplit=1)[0]
-    if len(uri) > _SHOWN_CHARACTERS:
-        return f"{uri[:_SHOWN_CHARACTERS]}... ({len(uri)} characters)"
+    if len(uri) > _DISPLAYED_CHARACTERS:
+        return f"{uri[:_DISPLAYED_CHARACTERS]}... ({len(uri)} characters)"
     return uri

@@ -38,7 +38,7 @@ _SIGNIFICAND_BITS = {
 }
 """Bits of precision by the names of NumPy, torch and Arrow; Arrow's "float" is float32."""
 
-_LARGEST_SECONDS = 2**63 // NS_PER_SECOND
+_MAX_SECONDS = 2**63 // NS_PER_SECOND
 _PRODUCT_ERROR_NS = 1e-6
 _SLACK_NS = 1
 """A time that was a float64 before it became a float32 was rounded twice."""
@@ -85,8 +85,8 @@ def pts_ns_from_seconds(seconds: Any, *, frame_rate: float | Fraction = FRAME_RA
     given = _read(seconds)
     given.check_fits()
     ns = given.latest_ns(frame_rate)
-    for place, exact in given.exact.items():
-        ns[place] = round(exact * NS_PER_SECOND)
+    for position, exact in given.exact.items():
+        ns[position] = round(exact * NS_PER_SECOND)
     return int(ns[0]) if given.shape is None else ns.reshape(given.shape)
 
 
@@ -172,7 +172,7 @@ class _Seconds:
     Attributes:
         numbers: float64 ``(n,)``; exact numbers rounded.
         bits: int64 ``(n,)``, the precision of each.
-        exact: Those that are no floats, by their place.
+        exact: Those that are no floats, by their position.
         shape: Of what was given, None for one number.
     """
 
@@ -184,7 +184,7 @@ class _Seconds:
     def check_fits(self) -> None:
         """Refuse what int64 nanoseconds do not hold."""
         largest = max((abs(Fraction(number)) for number in self._extremes()), default=Fraction(0))
-        if largest >= _LARGEST_SECONDS:
+        if largest >= _MAX_SECONDS:
             raise ValueError(f"expected seconds that fit into int64 nanoseconds, found {float(largest):g}")
 
     def _extremes(self) -> list[Any]:
@@ -220,8 +220,8 @@ class _Seconds:
         # number itself decides.
         is_long = np.modf(np.ldexp(self.numbers, 23))[0] != 0
         is_close = np.abs(np.abs(scaled - np.trunc(scaled)) - 0.5) < _PRODUCT_ERROR_NS
-        for place in np.flatnonzero(is_long & is_close).tolist():
-            ns[place] = round(Fraction(self.numbers[place]) * NS_PER_SECOND)
+        for position in np.flatnonzero(is_long & is_close).tolist():
+            ns[position] = round(Fraction(self.numbers[position]) * NS_PER_SECOND)
         return ns
 
     def latest_ns(self, frame_rate: float | Fraction) -> Int64Array:
@@ -241,14 +241,14 @@ class _Seconds:
     def times(self, ns: Int64Array) -> list[Fraction]:
         """Return nanoseconds as seconds, and exact numbers as they were given."""
         times = [Fraction(value, NS_PER_SECOND) for value in ns.tolist()]
-        for place, exact in self.exact.items():
-            times[place] = exact
+        for position, exact in self.exact.items():
+            times[position] = exact
         return times
 
     @staticmethod
     def _split(numbers: npt.NDArray[np.float64]) -> tuple[Int64Array, npt.NDArray[np.float64]]:
         """Return whole seconds in nanoseconds, and the rest in nanoseconds."""
-        clipped = np.clip(numbers, -_LARGEST_SECONDS, _LARGEST_SECONDS)
+        clipped = np.clip(numbers, -_MAX_SECONDS, _MAX_SECONDS)
         rest, whole = np.modf(clipped)
         return whole.astype(np.int64) * NS_PER_SECOND, rest * NS_PER_SECOND
 
@@ -281,7 +281,7 @@ def _read_each(seconds: list[Any]) -> _Seconds:
     return _Seconds(
         np.array([part.numbers[0] for part in parts], dtype=np.float64),
         np.array([part.bits[0] for part in parts], dtype=np.int64),
-        {place: part.exact[0] for place, part in enumerate(parts) if part.exact},
+        {position: part.exact[0] for position, part in enumerate(parts) if part.exact},
         (len(parts),),
     )
 
@@ -298,7 +298,7 @@ def _read_typed(seconds: Any) -> _Seconds:
         seconds = float(seconds)
     if isinstance(seconds, (Rational, Decimal)):
         exact = Fraction(seconds)
-        far = math.copysign(_LARGEST_SECONDS, exact) if abs(exact) > _LARGEST_SECONDS else float(exact)
+        far = math.copysign(_MAX_SECONDS, exact) if abs(exact) > _MAX_SECONDS else float(exact)
         return _Seconds(np.array([far]), np.array([_EXACT_BITS]), {0: exact}, None)
     return _floats(np.array([float(seconds)]), _EXACT_BITS, is_one=True)
 
@@ -331,7 +331,7 @@ def _read_array(seconds: Any) -> _Seconds:
 def _read_plain(values: npt.NDArray[Any], name: str) -> _Seconds:
     is_one = values.shape == ()
     if name.startswith(("int", "uint")):
-        whole = {place: Fraction(int(value)) for place, value in enumerate(values.reshape(-1).tolist())}
+        whole = {position: Fraction(int(value)) for position, value in enumerate(values.reshape(-1).tolist())}
         return replace(_floats(values, _EXACT_BITS, is_one=is_one), exact=whole)
     if name not in _SIGNIFICAND_BITS:
         raise TypeError(f"expected seconds as floats or integers, found {name}")

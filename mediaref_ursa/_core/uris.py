@@ -131,13 +131,13 @@ def without_query(uri: str) -> str:
     return _QUERY_OR_FRAGMENT.split(uri, maxsplit=1)[0]
 
 
-def absolute_place(uri: str | os.PathLike[str]) -> str:
+def absolute_location(uri: str | os.PathLike[str]) -> str:
     """Return a local URI as an absolute plain path, and any other as it is: one name for one place.
 
     Raises:
         MediaNotFoundError: A relative path, and the working directory was removed.
 
-    >>> absolute_place("file:///data/take%201.mp4"), absolute_place("s3://bucket/a.mp4")
+    >>> absolute_location("file:///data/take%201.mp4"), absolute_location("s3://bucket/a.mp4")
     ('/data/take 1.mp4', 's3://bucket/a.mp4')
     """
     uri = os.fspath(uri)

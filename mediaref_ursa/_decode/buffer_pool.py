@@ -17,9 +17,9 @@ from mediaref_ursa._core.reentrancy import ShortLock
 
 UInt8Array = npt.NDArray[np.uint8]
 
-LEAST_BYTES = 1 << 20
+MIN_BYTES = 1 << 20
 """Smaller arrays come from memory that the process has already, as a rule."""
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 """So much is kept at most, in use or not."""
 
 _probe = [np.empty(1, dtype=np.uint8)]
@@ -27,7 +27,7 @@ _REFERENCES_OF_A_LIST = sys.getrefcount(_probe[0])
 _COUNTS_ARE_EXACT = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-class SpareMemory(ProcessState):
+class BufferPool(ProcessState):
     """Blocks of bytes that arrays were made of, for the next array of that size. Threads may share one.
 
     An array holds its block, and so does every view of it: a block to which only this object refers is
@@ -44,22 +44,22 @@ class SpareMemory(ProcessState):
     def empty(self, shape: tuple[int, ...]) -> UInt8Array:
         """Return an array of uint8 of no particular values.
 
-        >>> SpareMemory().empty((2, 3)).shape
+        >>> BufferPool().empty((2, 3)).shape
         (2, 3)
         """
         nbytes = prod(shape)
-        if not LEAST_BYTES <= nbytes <= MOST_BYTES or not _COUNTS_ARE_EXACT:
+        if not MIN_BYTES <= nbytes <= MAX_BYTES or not _COUNTS_ARE_EXACT:
             return _new(shape)
         with self._lock:
-            for place in reversed(range(len(self._blocks))):
-                if sys.getrefcount(self._blocks[place]) > _REFERENCES_OF_A_LIST:
+            for position in reversed(range(len(self._blocks))):
+                if sys.getrefcount(self._blocks[position]) > _REFERENCES_OF_A_LIST:
                     continue
-                if self._blocks[place].nbytes == nbytes:
-                    return self._blocks[place].reshape(shape)
-                del self._blocks[place]
+                if self._blocks[position].nbytes == nbytes:
+                    return self._blocks[position].reshape(shape)
+                del self._blocks[position]
             block = _new((nbytes,))
             self._blocks.append(block)
-            while sum(kept.nbytes for kept in self._blocks) > MOST_BYTES:
+            while sum(kept.nbytes for kept in self._blocks) > MAX_BYTES:
                 del self._blocks[0]
         return block.reshape(shape)
 
@@ -74,5 +74,5 @@ def _new(shape: tuple[int, ...]) -> UInt8Array:
         return np.empty(shape, dtype=np.uint8)
 
 
-spare_memory = register(SpareMemory())
+buffers = register(BufferPool())
 """That of this process."""

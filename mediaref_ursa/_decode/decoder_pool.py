@@ -17,18 +17,18 @@ from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import AlphaSplit, SegmentInfo, SegmentTable
-from mediaref_ursa._plan.access_pattern import Trail
+from mediaref_ursa._plan.access_pattern import AccessPattern
 from mediaref_ursa._pyav.decoder import Decoder
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-MOST_IDLE = 16
-MOST_IDLE_BYTES = 64 << 20
-MOST_KEPT_BYTES = 16 << 20
-_MOST_TRAILS = 256
-_MOST_LEFT_ALONE = 4
-_MOST_STORES = 64  # then those that are gone are looked for
+MAX_IDLE = 16
+MAX_IDLE_BYTES = 64 << 20
+MAX_KEPT_BYTES = 16 << 20
+_MAX_PATTERNS = 256
+_MAX_LEFT_ALONE = 4
+_MAX_STORES = 64  # then those that are gone are looked for
 
 
 class DecoderKey(NamedTuple):
@@ -66,7 +66,7 @@ class DecoderPool(ProcessState):
         self._idle: list[_Idle] = []
         self._kept: OrderedDict[tuple[DecoderKey, int], tuple[VideoFrame, int]] = OrderedDict()
         self._kept_bytes = 0
-        self._trails: OrderedDict[tuple[DecoderKey, int], Trail] = OrderedDict()
+        self._patterns: OrderedDict[tuple[DecoderKey, int], AccessPattern] = OrderedDict()
         self._stores: dict[int, weakref.ref[object]] = {}
 
     def before_fork(self) -> None:
@@ -84,7 +84,7 @@ class DecoderPool(ProcessState):
 
     def _empty(self) -> None:
         self._idle, self._kept, self._kept_bytes = [], OrderedDict(), 0
-        self._trails.clear()
+        self._patterns.clear()
         self._stores.clear()
 
     def knows(self, store: object) -> bool:
@@ -94,7 +94,7 @@ class DecoderPool(ProcessState):
             if known is not None and known() is store:
                 return True
             gone = [id(store)]
-            if len(self._stores) >= _MOST_STORES:
+            if len(self._stores) >= _MAX_STORES:
                 gone += [identity for identity, ref in self._stores.items() if ref() is None]
             for identity in gone:
                 self._drop_all_of(identity)
@@ -104,21 +104,21 @@ class DecoderPool(ProcessState):
                 return False
             return True
 
-    def trail(self, key: DecoderKey, frames: Int64Array) -> Trail:
+    def pattern(self, key: DecoderKey, frames: Int64Array) -> AccessPattern:
         """Note the frames, ascending, that this thread asks for; return how they go on from those before."""
         mine = key, threading.get_ident()
         with self._lock:
-            before = self._trails.pop(mine, None)
-            trail = Trail(frames) if before is None else before.followed_by(frames)
-            self._trails[mine] = trail
-            if len(self._trails) > _MOST_TRAILS:
-                self._trails.popitem(last=False)
-        return trail
+            before = self._patterns.pop(mine, None)
+            pattern = AccessPattern(frames) if before is None else before.followed_by(frames)
+            self._patterns[mine] = pattern
+            if len(self._patterns) > _MAX_PATTERNS:
+                self._patterns.popitem(last=False)
+        return pattern
 
-    def take_going_on(self, key: DecoderKey) -> list[Decoder]:
+    def take_resumable(self, key: DecoderKey) -> list[Decoder]:
         """Take the decoders that may be fed what follows, by their positions, ascending."""
         with self._lock:
-            found = [idle for idle in self._idle if idle.decoder.goes_on and idle.key == key]
+            found = [idle for idle in self._idle if idle.decoder.can_resume and idle.key == key]
             for idle in found:
                 self._idle.remove(idle)
         return sorted((idle.decoder for idle in found), key=lambda decoder: decoder.position)
@@ -138,8 +138,8 @@ class DecoderPool(ProcessState):
         """Take one that has to begin anew anyway, or one of many that might go on."""
         with self._lock:
             mine = [idle for idle in self._idle if idle.key == key]
-            spare = [idle for idle in mine if not idle.decoder.goes_on]
-            if len(mine) > _MOST_LEFT_ALONE:
+            spare = [idle for idle in mine if not idle.decoder.can_resume]
+            if len(mine) > _MAX_LEFT_ALONE:
                 spare += mine
             if not spare:
                 return None
@@ -151,7 +151,7 @@ class DecoderPool(ProcessState):
 
         One that met damage is not: even flushed it may decode other pictures otherwise than a new one.
         """
-        if decoder.damaged or not (decoder.goes_on or decoder.info.restartable):
+        if decoder.damaged or not (decoder.can_resume or decoder.info.restartable):
             return
         with self._lock:
             if key.store not in self._stores:  # all was dropped meanwhile
@@ -159,8 +159,7 @@ class DecoderPool(ProcessState):
             self._idle.append(_Idle(key, decoder))
             gone = []
             while len(self._idle) > 1 and (
-                len(self._idle) > MOST_IDLE
-                or sum(idle.decoder.nbytes for idle in self._idle) > MOST_IDLE_BYTES
+                len(self._idle) > MAX_IDLE or sum(idle.decoder.nbytes for idle in self._idle) > MAX_IDLE_BYTES
             ):
                 gone.append(self._idle.pop(0))
         del gone
@@ -169,12 +168,12 @@ class DecoderPool(ProcessState):
         """Keep a frame that is likely to be asked for soon."""
         nbytes = sum(plane.buffer_size for plane in frame.planes)
         with self._lock:
-            if key.store not in self._stores or nbytes > MOST_KEPT_BYTES:
+            if key.store not in self._stores or nbytes > MAX_KEPT_BYTES:
                 return
             _, replaced = self._kept.pop((key, packet), (None, 0))
             self._kept[key, packet] = frame, nbytes
             self._kept_bytes += nbytes - replaced
-            while self._kept_bytes > MOST_KEPT_BYTES:
+            while self._kept_bytes > MAX_KEPT_BYTES:
                 _, (_, dropped) = self._kept.popitem(last=False)
                 self._kept_bytes -= dropped
 

@@ -21,15 +21,15 @@ from mediaref_ursa._core.interpreter_exit import check_exit, stops_at_exit, work
 from mediaref_ursa._core.media_warnings import warn_of_cut_bits
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._decode.fetch import Fetcher, is_near, packets_of
+from mediaref_ursa._decode.fetch import Fetcher, packets_of, reads_in_place
 from mediaref_ursa._decode.output import DecodedFrame, NewFrame, UInt8Array, new_array
 from mediaref_ursa._decode.packet_feed import PacketFeed
-from mediaref_ursa._decode.worker_pool import Crew
+from mediaref_ursa._decode.worker_pool import WorkerPool
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.runs import Run
-from mediaref_ursa._plan.tasks import Begun, Ready, Step, join_steps
+from mediaref_ursa._plan.tasks import CachedFrame, DecodeSchedule, DecodeTask, join_tasks
 from mediaref_ursa._video.source import VideoSource
 
 with needs_extra("video"):
@@ -56,8 +56,10 @@ class Engine(Protocol):
     joins_runs: bool
     reads_alpha: bool
 
-    def begin(self, tables: Sequence[SegmentTable], stores: Sequence[object], runs: Sequence[Run]) -> Begun:
-        """Return the frames that are decoded already, and the steps that give the others."""
+    def begin(
+        self, tables: Sequence[SegmentTable], stores: Sequence[object], runs: Sequence[Run]
+    ) -> DecodeSchedule:
+        """Return the frames that are decoded already, and the tasks that give the others."""
         ...
 
     def may_need_earlier_start(self, info: SegmentInfo) -> bool:
@@ -67,7 +69,7 @@ class Engine(Protocol):
         """
         ...
 
-    def decode(self, table: SegmentTable, step: Step, feed: PacketFeed) -> Iterator[tuple[int, Any]]:
+    def decode(self, table: SegmentTable, task: DecodeTask, feed: PacketFeed) -> Iterator[tuple[int, Any]]:
         """Yield the packet and the picture of each frame wanted.
 
         Of a frame that is damaged, its error; of one that a new decoder has to give, None.
@@ -202,29 +204,29 @@ def decoded_frames(
     """Yield what becomes of each frame of a plan, once, as it comes: see :func:`decode_into`."""
     _warn_of_deep_gray(plan)
     with working():
-        begun = engine.begin(plan.segments, [source.store for source in sources], plan.runs)
-    work = sum(plan.segments[step.run.segment].pixels * len(step.run.packets) for step in begun.steps)
-    work += sum(plan.segments[ready.segment].pixels for ready in begun.ready)
+        schedule = engine.begin(plan.segments, [source.store for source in sources], plan.runs)
+    work = sum(plan.segments[task.run.segment].pixels * len(task.run.packets) for task in schedule.tasks)
+    work += sum(plan.segments[cached.segment].pixels for cached in schedule.cached)
     workers = max(1, min(max_workers, work // _PIXELS_A_WORKER))
-    steps = begun.steps
+    tasks = schedule.tasks
     if engine.joins_runs:
-        packets = sum(len(step.run.packets) for step in steps)
-        steps = join_steps(steps, plan.segments, packets if workers == 1 else packets // (4 * workers))
-    left = replace(plan, runs=tuple(step.run for step in steps))
-    order = list(range(len(steps)))
+        packets = sum(len(task.run.packets) for task in tasks)
+        tasks = join_tasks(tasks, plan.segments, packets if workers == 1 else packets // (4 * workers))
+    left = replace(plan, runs=tuple(task.run for task in tasks))
+    order = list(range(len(tasks)))
     if workers > 1 and _fits_in_flight(left, sources):
         # The longest run goes first: the others then fill the time that it takes. Of many bytes, runs that
         # share reads stay together instead, so that reads can be let go.
-        order.sort(key=lambda number: len(steps[number].run.packets), reverse=True)
+        order.sort(key=lambda number: len(tasks[number].run.packets), reverse=True)
     with Fetcher(left, sources, order) as fetcher:
-        crew: Crew[DecodedFrame] = Crew(workers, fetcher.close)
-        call = _Call(left, sources, engine, new_frame, fetcher, crew)
+        pool: WorkerPool[DecodedFrame] = WorkerPool(workers, fetcher.close)
+        call = _Call(left, sources, engine, new_frame, fetcher, pool)
         jobs: list[Callable[[], Iterable[DecodedFrame]]] = [
-            partial(call.frames, steps[number], number) for number in order
+            partial(call.frames, tasks[number], number) for number in order
         ]
-        if begun.ready:
-            jobs.insert(0, partial(call.ready, begun.ready))
-        yield from crew.results(jobs)
+        if schedule.cached:
+            jobs.insert(0, partial(call.cached, schedule.cached))
+        yield from pool.results(jobs)
 
 
 def _warn_of_deep_gray(plan: DecodePlan) -> None:
@@ -236,7 +238,7 @@ def _warn_of_deep_gray(plan: DecodePlan) -> None:
 
 
 def _fits_in_flight(plan: DecodePlan, sources: Sequence[VideoSource]) -> bool:
-    if all(is_near(source.store) for source in sources):
+    if all(reads_in_place(source.store) for source in sources):
         return True
     return plan.bytes_read <= plan.fetch.max_bytes_in_flight
 
@@ -267,25 +269,25 @@ class _Call:
     engine: Engine
     new_frame: NewFrame
     fetcher: Fetcher
-    crew: Crew[DecodedFrame]
+    pool: WorkerPool[DecodedFrame]
 
-    def ready(self, frames: Sequence[Ready]) -> Iterator[DecodedFrame]:
+    def cached(self, frames: Sequence[CachedFrame]) -> Iterator[DecodedFrame]:
         """Give out the frames that were decoded already."""
         count(frames=len(frames))
         for frame in frames:
             job = partial(self._placed, frame.segment, frame.frame, frame.slots, frame.picture)
-            if not self.crew.hand_over(job):
+            if not self.pool.offload(job):
                 yield from job()
 
-    def frames(self, step: Step, number: int) -> Iterator[DecodedFrame]:
+    def frames(self, task: DecodeTask, number: int) -> Iterator[DecodedFrame]:
         """Decode; past a packet that is bad, go on from where frames that it does not concern begin.
 
         Args:
-            step: What to decode.
+            task: What to decode.
             number: Of its run in the plan.
         """
         packets = self.fetcher.packets_of_run(number)
-        left: Step | None = step
+        left: DecodeTask | None = task
         while left is not None:
             try:
                 left = yield from self._frames_until_bad(left, PacketFeed(packets))
@@ -297,16 +299,18 @@ class _Call:
                     self.sources[segment], self.plan.segments[segment], left.run.packets, self.plan.fetch
                 )
 
-    def _frames_until_bad(self, step: Step, feed: PacketFeed) -> Generator[DecodedFrame, None, Step | None]:
+    def _frames_until_bad(
+        self, task: DecodeTask, feed: PacketFeed
+    ) -> Generator[DecodedFrame, None, DecodeTask | None]:
         """Decode a run up to its end or a bad packet; return what is left to decode, if anything is."""
-        run = step.run
+        run = task.run
         table = self.plan.segments[run.segment]
         missing = {packet: target for target, packet in enumerate(run.targets.tolist())}
         frames = run.frames.tolist()
         error: MediaRefError | None = None
         anew: list[int] = []
         try:
-            for packet, picture in self.engine.decode(table, step, feed):
+            for packet, picture in self.engine.decode(table, task, feed):
                 target = missing.pop(packet)
                 if picture is None:
                     anew.append(target)
@@ -316,7 +320,7 @@ class _Call:
                     yield DecodedFrame(run.slots_of(target), error=failure)
                     continue
                 job = partial(self._placed, run.segment, frames[target], run.slots_of(target), picture)
-                if not self.crew.hand_over(job):
+                if not self.pool.offload(job):
                     yield from job()
         except MediaRefError as raised:
             error = raised
@@ -326,8 +330,8 @@ class _Call:
             count(packets_decoded=feed.count, frames=len(frames) - len(missing) - len(anew))
             feed.close()
         if not missing:
-            return Step(run.only(sorted(anew), table)) if anew else None
-        if again := self._again(step, [*anew, *missing.values()], error or feed.error):
+            return DecodeTask(run.only(sorted(anew), table)) if anew else None
+        if again := self._again(task, [*anew, *missing.values()], error or feed.error):
             return again
         spared: list[int] = []
         if error or feed.error:  # else all was fed, and the frames will not come out another time either
@@ -340,18 +344,18 @@ class _Call:
                 failure = _failure(feed.error or error, self.sources[run.segment], table, run, target)
                 yield DecodedFrame(run.slots_of(target), error=failure)
         spared = sorted([*anew, *spared])
-        return Step(run.only(spared, table)) if spared else None
+        return DecodeTask(run.only(spared, table)) if spared else None
 
-    def _again(self, step: Step, missing: list[int], error: MediaRefError | None) -> Step | None:
-        """Return another step to frames that did not come out, though nothing was wrong."""
-        table = self.plan.segments[step.run.segment]
+    def _again(self, task: DecodeTask, missing: list[int], error: MediaRefError | None) -> DecodeTask | None:
+        """Return another task to frames that did not come out, though nothing was wrong."""
+        table = self.plan.segments[task.run.segment]
         if error is not None:
             return None
-        if step.goes_on:
-            return Step(step.run.only(missing, table))
+        if task.resumes:
+            return DecodeTask(task.run.only(missing, table))
         if self.engine.may_need_earlier_start(table.info):
-            start = step.run.earlier_start(table)
-            return None if start is None else Step(step.run.only(missing, table, start=start))
+            start = task.run.earlier_start(table)
+            return None if start is None else DecodeTask(task.run.only(missing, table, start=start))
         return None
 
     def _placed(self, segment: int, frame: int, slots: Int64Array, picture: Any) -> tuple[DecodedFrame]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mediaref_ursa._core.byte_ranges import MergedRanges, merge_ranges
 from mediaref_ursa._core.counters import in_this_context
-from mediaref_ursa._core.daemon_threads import HelperThreads
+from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._core.errors import CorruptMediaError, StoreError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.process_state import register_while_alive
@@ -29,12 +29,12 @@ with needs_extra("video"):
     from mediaref_ursa._pyav.demuxed_packets import demuxed_packets
 
 _LOOK_SECONDS = 0.2
-_NEAR_GAP_BYTES = 4096
+_LOCAL_GAP_BYTES = 4096
 """Bytes between two packets that are read for nothing on this machine: another read costs as much."""
 _TOGETHER_BYTES = 1 << 20
 
 
-def is_near(store: ObjectStore) -> bool:
+def reads_in_place(store: ObjectStore) -> bool:
     """Whether a store's bytes are read where they lie, and not fetched ahead."""
     return not isinstance(store, CachedStore)
 
@@ -55,7 +55,7 @@ class Fetcher:
     def __init__(self, plan: DecodePlan, sources: Sequence[VideoSource], order: Sequence[int]) -> None:
         self._plan = plan
         self._sources = sources
-        far = [run for run in order if not is_near(sources[plan.runs[run].segment].store)]
+        far = [run for run in order if not reads_in_place(sources[plan.runs[run].segment].store)]
         far = [run for run in far if plan.segments[plan.runs[run].segment].info.addressable]
         self._ahead = _ReadAhead(plan, sources, far) if far else None
         self._far = frozenset(far)
@@ -129,7 +129,7 @@ class _ReadTogether:
 
     def _read(self, table: SegmentTable) -> dict[int, Iterator[EncodedPacket]]:
         parts = [self._plan.runs[run].packets for run in self._runs]
-        merged = _merged(table, np.concatenate(parts), self._plan.fetch, _NEAR_GAP_BYTES)
+        merged = _merged(table, np.concatenate(parts), self._plan.fetch, _LOCAL_GAP_BYTES)
         blobs = [memoryview(blob) for blob in ranges_of(self._source.store, table, merged.ranges)]
         ends = np.cumsum([len(rows) for rows in parts]).tolist()
         return {
@@ -169,7 +169,7 @@ def _read_together(
         if (
             nbytes <= _TOGETHER_BYTES
             and table.info.addressable
-            and is_near(sources[segment].store)
+            and reads_in_place(sources[segment].store)
             and not table.packets.is_corrupt[plan.runs[run].packets].any()
         ):
             group.append(run)
@@ -213,7 +213,7 @@ class _ReadAhead:
         self._lock = threading.RLock()
         self._sent: dict[int, Future[bytes]] = {}
         self._bytes_in_flight = 0
-        self._threads = HelperThreads(self._workers, "mediaref-fetch")
+        self._threads = DaemonThreads(self._workers, "mediaref-fetch")
 
     def close(self) -> None:
         """Send nothing more, and let nobody wait. What is under way ends by itself."""
@@ -332,7 +332,7 @@ def _ranged_packets(
 ) -> Iterator[EncodedPacket]:
     """Read packets in decode order, a bounded number of bytes at a time."""
     chunk_of = np.cumsum(table.packets.size[rows]) // options.max_read_bytes
-    gap_bytes = _NEAR_GAP_BYTES if is_near(store) else options.max_gap_bytes
+    gap_bytes = _LOCAL_GAP_BYTES if reads_in_place(store) else options.max_gap_bytes
     for chunk in np.split(rows, np.flatnonzero(np.diff(chunk_of)) + 1) if len(rows) else []:
         merged = _merged(table, chunk, options, gap_bytes)
         blobs = [memoryview(blob) for blob in ranges_of(store, table, merged.ranges)]
@@ -420,9 +420,9 @@ def checked_packet(store: ObjectStore, table: SegmentTable, row: int, data: byte
         return data
     if is_etag_pinned(store, table.info):
         assert isinstance(store, CachedStore)
-        place = [(int(table.packets.offset[row]), len(data))]
-        store.discard(table.info.uri, _indexed_object(table), place)
-        again = ranges_of(store, table, place)[0]
+        span = [(int(table.packets.offset[row]), len(data))]
+        store.discard(table.info.uri, _indexed_object(table), span)
+        again = ranges_of(store, table, span)[0]
         if zlib.crc32(again) == expected:
             return again
     raise CorruptMediaError(

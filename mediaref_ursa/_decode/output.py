@@ -13,15 +13,15 @@ import numpy.typing as npt
 from mediaref_ursa._core.errors import MediaRefError, UnsupportedMediaError
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._decode.buffer_pool import spare_memory
+from mediaref_ursa._decode.buffer_pool import buffers
 
 UInt8Array = npt.NDArray[np.uint8]
 NewFrame = Callable[[int, tuple[int, ...]], UInt8Array]
 
 
 def new_array(slot: int, shape: tuple[int, ...]) -> UInt8Array:
-    """Return memory for a frame, whatever its place in the output is."""
-    return spare_memory.empty(shape)
+    """Return memory for a frame, whatever its position in the output is."""
+    return buffers.empty(shape)
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class DecodedFrame:
     """What became of one frame of a plan.
 
     Attributes:
-        slots: int64, the output places that want it.
+        slots: int64, the output slots that want it.
         pixels: uint8, as the ``PixelSpec`` says, an array or a tensor; None where there is an error.
         error: Why there are no pixels.
     """
@@ -45,7 +45,7 @@ class FrameRows:
     Threads may share one.
 
     Args:
-        count: Rows, one for each output place.
+        count: Rows, one for each output slot.
         uri: Named in errors.
         array: uint8 ``(count, ...)`` of the caller's; taken when the first frame comes, without it.
         empty: Takes memory of a shape, of an array or a tensor.
@@ -60,7 +60,7 @@ class FrameRows:
         uri: str,
         *,
         array: Any = None,
-        empty: Callable[[tuple[int, ...]], Any] = spare_memory.empty,
+        empty: Callable[[tuple[int, ...]], Any] = buffers.empty,
     ) -> None:
         self.array = array
         self._is_callers = array is not None
@@ -70,7 +70,7 @@ class FrameRows:
         self._lock = threading.Lock()
 
     def new_frame(self, slot: int, shape: tuple[int, ...]) -> Any:
-        """Return the row of a place, for a frame of a shape.
+        """Return the row of a position, for a frame of a shape.
 
         Raises:
             UnsupportedMediaError: The first frame had another shape; a ValueError too.

@@ -16,7 +16,7 @@ from mediaref_ursa._model.damage import is_spoilt
 from mediaref_ursa._model.pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 from mediaref_ursa._plan.runs import Run
-from mediaref_ursa._plan.tasks import Begun, Ready, Step
+from mediaref_ursa._plan.tasks import CachedFrame, DecodeSchedule, DecodeTask
 from mediaref_ursa._pyav.convert import FrameConverter, NewFrame, UInt8Array, quarter_turns
 from mediaref_ursa._pyav.decoder import Decoder, NumberedFrame
 
@@ -44,7 +44,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class _State:
-    """What a step has to do with the decoders that outlive calls."""
+    """What a task has to do with the decoders that outlive calls."""
 
     key: DecoderKey
     decoder: Decoder | None = None
@@ -75,22 +75,24 @@ class PyAVEngine:
         """Whether frames that did not come out may come out from an earlier random access point: no."""
         return False
 
-    def begin(self, tables: Sequence[SegmentTable], stores: Sequence[object], runs: Sequence[Run]) -> Begun:
-        """Return the frames that are at hand, and the steps that give the others.
+    def begin(
+        self, tables: Sequence[SegmentTable], stores: Sequence[object], runs: Sequence[Run]
+    ) -> DecodeSchedule:
+        """Return the frames that are at hand, and the tasks that give the others.
 
         Where a reader moves on through a video, decoders go on from where they stopped.
         """
-        begun = Begun()
+        schedule = DecodeSchedule()
         for segment, mine in groupby(runs, key=lambda run: run.segment):
             table, store = tables[segment], stores[segment]
             if self._codec_threads > 1 or table.info.lookahead_packets or not decoders.knows(store):
-                begun.steps.extend(Step(run) for run in mine)
+                schedule.tasks.extend(DecodeTask(run) for run in mine)
             else:
-                _begin_segment(table, DecoderKey.of(table, store, self._max_pixels), list(mine), begun)
-        return begun
+                _schedule_segment(table, DecoderKey.of(table, store, self._max_pixels), list(mine), schedule)
+        return schedule
 
     def decode(
-        self, table: SegmentTable, step: Step, feed: PacketFeed
+        self, table: SegmentTable, task: DecodeTask, feed: PacketFeed
     ) -> Iterator[tuple[int, Picture | MediaRefError | None]]:
         """Yield the packet and the picture of each frame wanted, in the order of the decoder's output.
 
@@ -101,18 +103,18 @@ class PyAVEngine:
             CorruptMediaError: The decoder refuses a packet; the frames before it were yielded.
             UnsupportedMediaError: There is no decoder.
         """
-        state: _State | None = step.state
+        state: _State | None = task.state
         key = None if state is None else state.key
         decoder = self._decoder(table, state)
-        missing = set(step.run.targets.tolist())
-        last_frame = int(step.run.frames.max())
-        for number, frame in _frames(decoder, feed, missing if step.stays else None):
+        missing = set(task.run.targets.tolist())
+        last_frame = int(task.run.frames.max())
+        for number, frame in _frames(decoder, feed, missing if task.stays else None):
             if number in missing:
                 if feed.completes(number, table.info.lookahead_packets):
                     missing.remove(number)
-                    name = (key, number) if key is not None and number in step.keep else None
+                    name = (key, number) if key is not None and number in task.keep else None
                     yield number, decoder.outcome(table, number, Picture(frame, table.info, name))
-            elif step.stays and key is not None:
+            elif task.stays and key is not None:
                 ahead = int(table.frame_of_packet[number])
                 if ahead > last_frame and decoder.first <= table.start[ahead]:
                     picture = Picture(frame, table.info)
@@ -177,23 +179,27 @@ def _frames(decoder: Decoder, feed: PacketFeed, missing: set[int] | None) -> Ite
         raise refused
 
 
-def _begin_segment(table: SegmentTable, key: DecoderKey, runs: list[Run], begun: Begun) -> None:
-    trail = decoders.trail(key, np.unique(np.concatenate([run.frames for run in runs])))
-    keep = frozenset(table.packet[trail.wanted_again].tolist())
+def _schedule_segment(
+    table: SegmentTable, key: DecoderKey, runs: list[Run], schedule: DecodeSchedule
+) -> None:
+    pattern = decoders.pattern(key, np.unique(np.concatenate([run.frames for run in runs])))
+    keep = frozenset(table.packet[pattern.will_reuse].tolist())
     taken = decoders.take_kept(key, [packet for run in runs for packet in run.targets.tolist()])
-    going_on = decoders.take_going_on(key)
-    steps: list[Step] = []
+    resumable = decoders.take_resumable(key)
+    tasks: list[DecodeTask] = []
     for run in runs:
         left: Run | None = run
         if taken:
-            left = _without(run, taken, table, key, keep, begun)
+            left = _without(run, taken, table, key, keep, schedule)
         if left is not None:
-            steps += _going_on(left, table, key, keep, going_on) or [Step(left, _State(key), keep=keep)]
-    for decoder in going_on:
+            tasks += _resuming(left, table, key, keep, resumable) or [
+                DecodeTask(left, _State(key), keep=keep)
+            ]
+    for decoder in resumable:
         decoders.give_back(key, decoder)
-    if trail.goes_on and steps:
-        _let_stay(steps, table)
-    begun.steps.extend(steps)
+    if pattern.is_sequential and tasks:
+        _keep_positions(tasks, table)
+    schedule.tasks.extend(tasks)
 
 
 def _without(
@@ -202,7 +208,7 @@ def _without(
     table: SegmentTable,
     key: DecoderKey,
     keep: frozenset[int],
-    begun: Begun,
+    schedule: DecodeSchedule,
 ) -> Run | None:
     """Give out the frames of a run that were kept; return the run to the others, if there are any."""
     missing = []
@@ -212,42 +218,44 @@ def _without(
             missing.append(target)
             continue
         picture = Picture(frame, table.info, (key, packet) if packet in keep else None)
-        begun.ready.append(Ready(run.segment, int(run.frames[target]), run.slots_of(target), picture))
+        schedule.cached.append(
+            CachedFrame(run.segment, int(run.frames[target]), run.slots_of(target), picture)
+        )
     if not missing:
         return None
     return run if len(missing) == len(run.targets) else run.only(missing, table)
 
 
-def _going_on(
-    run: Run, table: SegmentTable, key: DecoderKey, keep: frozenset[int], going_on: list[Decoder]
-) -> list[Step]:
-    """Return the steps of a run that decoders take part in which stopped within it, or soon before it.
+def _resuming(
+    run: Run, table: SegmentTable, key: DecoderKey, keep: frozenset[int], resumable: list[Decoder]
+) -> list[DecodeTask]:
+    """Return the tasks of a run that decoders take part in which stopped within it, or soon before it.
 
     Each goes on to the frames between where it stopped and where the next one did. They are taken out of
-    ``going_on``.
+    ``resumable``.
     """
-    if not going_on:
+    if not resumable:
         return []
     start = int(run.packets[0])
     left = dict(enumerate(run.targets.tolist()))
-    steps: list[Step] = []
-    for decoder in reversed(going_on[:]):
+    tasks: list[DecodeTask] = []
+    for decoder in reversed(resumable[:]):
         mine = [i for i, packet in left.items() if decoder.can_reach(start, packet)]
         if mine:
-            going_on.remove(decoder)
+            resumable.remove(decoder)
             for target in mine:
                 del left[target]
             part = run.only(mine, table).after(decoder.position, table)
-            steps.insert(0, Step(part, _State(key, decoder), goes_on=True, keep=keep))
-    if left and steps:
-        steps.insert(0, Step(run.only(list(left), table), _State(key), stays=True, keep=keep))
-    return steps
+            tasks.insert(0, DecodeTask(part, _State(key, decoder), resumes=True, keep=keep))
+    if left and tasks:
+        tasks.insert(0, DecodeTask(run.only(list(left), table), _State(key), stays=True, keep=keep))
+    return tasks
 
 
-def _let_stay(steps: list[Step], table: SegmentTable) -> None:
-    """Let the decoders of the last step, and of those that other decoders go on from, stay where they end."""
+def _keep_positions(tasks: list[DecodeTask], table: SegmentTable) -> None:
+    """Let the decoders of the last task, and of those that other decoders go on from, stay where they end."""
     ahead = table.info.reorder_depth + _AHEAD_PACKETS
-    for place, step in enumerate(steps):
-        if step.stays or step.goes_on or place == len(steps) - 1:
-            run = step.run.with_more(ahead, step.state.position, table)
-            steps[place] = replace(step, run=run, stays=True)
+    for position, task in enumerate(tasks):
+        if task.stays or task.resumes or position == len(tasks) - 1:
+            run = task.run.with_more(ahead, task.state.position, table)
+            tasks[position] = replace(task, run=run, stays=True)

@@ -17,11 +17,11 @@ from mediaref_ursa.store._download.retry import stopped_by
 
 T = TypeVar("T")
 
-_MOST_THREADS = 64
-_MOST_HANDED_OVER = 4  # each holds a decoded frame
+_MAX_THREADS = 64
+_MAX_OFFLOADED = 4  # each holds a decoded frame
 
 
-class Crew(Generic[T]):
+class WorkerPool(Generic[T]):
     """Does jobs, in the thread that asks for their results and in helpers, first come first served.
 
     A job may hand parts of itself over to a helper that has nothing to do, so that one long job keeps two
@@ -37,7 +37,7 @@ class Crew(Generic[T]):
         self._workers = workers
         self._when_ended = when_ended
         self._jobs: deque[Callable[[], Iterable[T]]] = deque()
-        self._handed_over: deque[Callable[[], Iterable[T]]] = deque()
+        self._offloaded: deque[Callable[[], Iterable[T]]] = deque()
         self._results: deque[T] = deque()
         self._running = self._idle = 0
         self._has_ended = False
@@ -82,12 +82,12 @@ class Crew(Generic[T]):
         if self._error is not None:
             raise self._error
 
-    def hand_over(self, job: Callable[[], Iterable[T]]) -> bool:
+    def offload(self, job: Callable[[], Iterable[T]]) -> bool:
         """Let an idle thread do a part of a job; False if none is idle, or enough waits for it already."""
-        if not self._idle or len(self._handed_over) >= _MOST_HANDED_OVER:
+        if not self._idle or len(self._offloaded) >= _MAX_OFFLOADED:
             return False
         with self._changed:
-            self._handed_over.append(job)
+            self._offloaded.append(job)
             self._changed.notify()
         return True
 
@@ -101,7 +101,7 @@ class Crew(Generic[T]):
     def _forget(self) -> None:
         """Let go of what was not done: jobs know the crew, and would keep their memory until a collection."""
         self._jobs.clear()
-        self._handed_over.clear()
+        self._offloaded.clear()
         self._results.clear()
 
     def _work(self) -> Iterator[T]:
@@ -131,7 +131,7 @@ class Crew(Generic[T]):
         """Wait for a job; None where there is none any more, or where there are results to yield."""
         with self._changed:
             while not self._has_ended:
-                for queue in (self._handed_over, self._jobs):
+                for queue in (self._offloaded, self._jobs):
                     if queue:
                         self._running += 1
                         return queue.popleft()
@@ -174,7 +174,7 @@ class _Threads(ProcessState):
             return futures
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="mediaref-decode")
+                self._pool = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="mediaref-decode")
             # Its caller then does all alone.
             with contextlib.suppress(RuntimeError, MemoryError):
                 for _ in range(times):

@@ -18,7 +18,7 @@ from mediaref_ursa._images.pillow import (
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._model.pixels import MAX_PIXELS, whole_pixels
 from mediaref_ursa.store import ObjectStore
-from mediaref_ursa.store._local import place_of
+from mediaref_ursa.store._local import location_of
 from mediaref_ursa.store._open import open_store
 
 MAX_IMAGE_BYTES = 256 * 2**20
@@ -63,8 +63,8 @@ def load_image(
         access.check_scheme(uri)
         data = data_uri_image_bytes(uri, access.max_data_uri_bytes)
     else:
-        place = place_of(uri, access, has_own_store=store is not None)
-        data = open_store(place, store, storage_options, access).get(place, max_bytes=max_bytes)
+        location = location_of(uri, access, has_own_store=store is not None)
+        data = open_store(location, store, storage_options, access).get(location, max_bytes=max_bytes)
     return decode_image(data, format, uri=uri, resize=resize, max_pixels=access.max_pixels)
 
 

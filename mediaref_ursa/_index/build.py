@@ -14,7 +14,7 @@ from loguru import logger
 from mediaref_ursa._core.extras import check_packages_of, needs_extra
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.uris import absolute_place, is_cloud, scheme_of
+from mediaref_ursa._core.uris import absolute_location, is_cloud, scheme_of
 from mediaref_ursa._index.found import checked_if_exists, find_index_with
 from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.access import Access
@@ -45,7 +45,7 @@ def scan_frame_index(
     decode: bool = False,
 ) -> LanceFrameIndex:
     """Build the index of a video in memory: as :func:`write_frame_index`, without writing."""
-    absolute = absolute_place if store is None else os.fspath
+    absolute = absolute_location if store is None else os.fspath
     uri = absolute(uri)
     named = given_segments(uri, segment_uris, segments)
     files = [absolute(file) for file in all_segments(uri, named, has_own_store=store is not None)]
@@ -65,7 +65,7 @@ def scan_video_index(
     access: Access,
 ) -> LanceFrameIndex:
     """Build the index of a video in memory, of all its segments: as ``scan_frame_index``, under limits."""
-    absolute = absolute_place if store is None else os.fspath
+    absolute = absolute_location if store is None else os.fspath
 
     def scan(file: str) -> SegmentTable:
         access.check_video_uri(file)
@@ -124,7 +124,7 @@ def write_frame_index(
             ascending, such as those of a camera's clock. Without them a frame's timestamp is
             ``pts * time_base`` plus the lengths of the segments before.
         store: Where the video's bytes are; chosen by each URI's scheme without it. The index is written by
-            Lance, to the place that the URI names.
+            Lance, to the location that the URI names.
         storage_options: For cloud stores, of the video and of the index, as fsspec or as Lance spell them.
         overwrite: Replace an index that stands there already: ``if_exists="replace"``.
         progress: Called now and then with bytes done and bytes in all, of each segment in turn.
@@ -171,7 +171,7 @@ def write_frame_index(
         True
     """
     replace_or_keep = checked_if_exists(if_exists, overwrite)
-    video = absolute_place(uri) if store is None else os.fspath(uri)
+    video = absolute_location(uri) if store is None else os.fspath(uri)
     if store is None and is_cloud(video):
         check_packages_of(scheme_of(video), video)
     target = IndexTarget(video, store, storage_options, index_dir)
@@ -181,7 +181,7 @@ def write_frame_index(
         named = given_segments(video, segment_uris, segments)
         wanted = all_segments(video, named, has_own_store=store is not None) if named else []
         if store is None:
-            wanted = [absolute_place(part) for part in wanted]
+            wanted = [absolute_location(part) for part in wanted]
         found = find_index_with(
             LanceFrameIndex, video, index_dir, store, storage_options, is_name=bool(named)
         )
@@ -203,7 +203,7 @@ def write_frame_index(
         decode=decode,
     )
     tables = [index.segment_table(i) for i in range(len(index.segments))]
-    index._place = target.write(tables, overwrite=replace_or_keep != "error")
+    index._location = target.write(tables, overwrite=replace_or_keep != "error")
     warn_of_problems(video, tables)
     logger.info("wrote the frame index of {} ({} frames)", redact(index.uri), len(index))
     return index

@@ -18,7 +18,7 @@ from mediaref_ursa._core.errors import (
     MediaNotFoundError,
 )
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.uris import absolute_place
+from mediaref_ursa._core.uris import absolute_location
 from mediaref_ursa._model.index_metadata import recorded_uri
 from mediaref_ursa._model.segment import DECODED, SPARSE, SegmentTable
 from mediaref_ursa._plan.segments import SegmentSequence
@@ -202,7 +202,7 @@ def find_index_with(
         video, missing = None, error
 
     def head(part: str) -> ObjectInfo:
-        return video if video is not None and part in (uri, absolute_place(uri)) else ask(part)
+        return video if video is not None and part in (uri, absolute_location(uri)) else ask(part)
 
     found = state_of(
         lambda: kind.open(uri, storage_options=storage_options, store=store, index_dir=index_dir, info=video),

@@ -22,8 +22,8 @@ from mediaref_ursa._core.extras import check_packages_of, needs_extra
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._core.uris import absolute_place, is_cloud, is_remote, scheme_of
-from mediaref_ursa._index.location import check_index_folder, index_elsewhere, info_of
+from mediaref_ursa._core.uris import absolute_location, is_cloud, is_remote, scheme_of
+from mediaref_ursa._index.location import check_index_folder, index_in_cache_dir, info_of
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._model.index_metadata import recorded_uri
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
@@ -50,7 +50,7 @@ class LanceFrameIndex:
     def __init__(self, uri: str, *, file: LanceIndexFile | None, tables: Sequence[SegmentTable] = ()) -> None:
         """Use :meth:`open` or :func:`write_frame_index` instead."""
         self.uri = uri
-        self._place: str | None = None
+        self._location: str | None = None
         self._file = file
         self._tables: dict[int, SegmentTable] = dict(enumerate(tables))
         self._base: tuple[Int64Array, Int64Array, npt.NDArray[np.float64]] | None = None
@@ -94,22 +94,22 @@ class LanceFrameIndex:
             >>> len(index), index.segment_frame_counts().tolist()
             (60, [60])
         """
-        place = absolute_place(uri) if store is None else os.fspath(uri)
-        video = place.removesuffix(_SUFFIX)
+        location = absolute_location(uri) if store is None else os.fspath(uri)
+        video = location.removesuffix(_SUFFIX)
         if index_dir is not None:
-            return cls._open_elsewhere(video, store, storage_options, info, index_dir, access=access)
+            return cls._open_in_cache_dir(video, store, storage_options, info, index_dir, access=access)
         if store is None and is_cloud(video):
             check_packages_of(scheme_of(video), video)
-        confine_to = access.bounds_of_index(video) if place == video else None
+        confine_to = access.bounds_of_index(video) if location == video else None
         try:
             file = LanceIndexFile(lance_frame_index_uri(video), storage_options, access, confine_to)
             return cls(video, file=file)
         except FrameIndexMissingError:
-            if place != video:
+            if location != video:
                 raise
             # Of a video that cannot be reached either, the missing index is the news.
             with contextlib.suppress(FrameIndexMissingError, *(() if is_remote(video) else (MediaRefError,))):
-                return cls._open_elsewhere(video, store, storage_options, info, access=access)
+                return cls._open_in_cache_dir(video, store, storage_options, info, access=access)
             raise
 
     @classmethod
@@ -126,11 +126,11 @@ class LanceFrameIndex:
 
         Arguments and errors are those of :meth:`open`.
         """
-        video = absolute_place(uri) if store is None else os.fspath(uri)
-        return cls._open_elsewhere(video, store, storage_options, info, access=access)
+        video = absolute_location(uri) if store is None else os.fspath(uri)
+        return cls._open_in_cache_dir(video, store, storage_options, info, access=access)
 
     @classmethod
-    def _open_elsewhere(
+    def _open_in_cache_dir(
         cls,
         video: str,
         store: ObjectStore | None,
@@ -143,8 +143,8 @@ class LanceFrameIndex:
         if index_dir is None:
             check_index_folder()
         info = info or info_of(video, store, storage_options)
-        place = index_elsewhere(video, info, index_dir)
-        found = cls(video, file=LanceIndexFile(place, storage_options, access))
+        location = index_in_cache_dir(video, info, index_dir)
+        found = cls(video, file=LanceIndexFile(location, storage_options, access))
         if info is not None and len(found.segments) == 1 and found.segments[0].uri == video:
             found.check_fresh(0, info)
         return found
@@ -152,7 +152,7 @@ class LanceFrameIndex:
     @property
     def place(self) -> str | None:
         """Where the table is: a path or a URI; None where the index was built in memory."""
-        return self._place if self._file is None else self._file.uri
+        return self._location if self._file is None else self._file.uri
 
     @property
     def row_count(self) -> int:

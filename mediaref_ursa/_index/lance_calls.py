@@ -34,11 +34,11 @@ from mediaref_ursa._index.lance_files import TableRefusedError, check_manifest
 from mediaref_ursa._index.lance_manifest import parse_manifest
 from mediaref_ursa._index.lance_process import (
     Answer,
-    HelperProcess,
     LanceCallError,
     LanceProcessError,
-    guarded_helpers,
+    TableProcess,
     receive,
+    sandboxed_processes,
     send,
 )
 from mediaref_ursa._model.access import IndexLimits
@@ -62,7 +62,7 @@ pa.array([], pa.string())
 _OLD_VERSIONS_KEPT = timedelta(hours=1)  # a reader that opened one may still be reading it
 _STORAGE_VERSION: Final = "2.0"  # the newest that every pylance since 0.30 reads
 _WRITE_ATTEMPTS = 4
-_SOURCE_PLACES = re.compile(r",? /[^ ,]+\.rs:\d+:\d+")  # where Lance was built is no help to anybody
+_SOURCE_POSITIONS = re.compile(r",? /[^ ,]+\.rs:\d+:\d+")  # where Lance was built is no help to anybody
 _MAX_SCHEMA_BYTES = 128 << 20
 _home_process = os.getpid()
 
@@ -98,7 +98,7 @@ def describe(
         TableRefusedError: It is not as the rules have it.
     """
     asked = {"do": "describe", "uri": uri, "options": options, "version": version}
-    answer, table = _call(asked, rules=rules, most_bytes=_MAX_SCHEMA_BYTES)
+    answer, table = _call(asked, rules=rules, max_answer_bytes=_MAX_SCHEMA_BYTES)
     assert table is not None
     return int(answer["version"]), int(answer["rows"]), table.schema
 
@@ -111,7 +111,7 @@ def read(
     where: dict[str, int],
     *,
     rules: Rules = Rules(),
-    most_bytes: int = _MAX_SCHEMA_BYTES,
+    max_answer_bytes: int = _MAX_SCHEMA_BYTES,
 ) -> pa.Table:
     """Return columns of one version of a table; ``where`` may hold ``offset`` and ``limit``.
 
@@ -122,7 +122,7 @@ def read(
         columns: Their names.
         where: Which rows.
         rules: What may be read.
-        most_bytes: How much the columns may take, where the rules have limits.
+        max_answer_bytes: How much the columns may take, where the rules have limits.
 
     Raises:
         LanceCallError: The rows cannot be read.
@@ -136,7 +136,7 @@ def read(
         "columns": columns,
         "where": where,
     }
-    _, table = _call(asked, rules=rules, most_bytes=most_bytes)
+    _, table = _call(asked, rules=rules, max_answer_bytes=max_answer_bytes)
     assert table is not None
     return table
 
@@ -154,11 +154,11 @@ def _call(
     request: dict[str, Any],
     table: pa.Table | None = None,
     rules: Rules = Rules(),
-    most_bytes: int = 0,
+    max_answer_bytes: int = 0,
 ) -> tuple[dict[str, Any], pa.Table | None]:
     request["rules"] = {"allow_outside": rules.allow_outside, "strict": rules.strict}
     if rules.limits is not None:
-        return guarded_helpers.ask(request, rules.limits, most_bytes)
+        return sandboxed_processes.ask(request, rules.limits, max_answer_bytes)
     if os.getpid() == _home_process:
         return _perform(request, table)
     return _helper.ask(request, table)
@@ -174,7 +174,7 @@ def _perform(request: dict[str, Any], table: pa.Table | None) -> tuple[dict[str,
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LanceCallError(_SOURCE_PLACES.sub("", reason)) from error
+        raise LanceCallError(_SOURCE_POSITIONS.sub("", reason)) from error
 
 
 def _open_table(request: dict[str, Any], options: dict[str, str] | None) -> lance.LanceDataset:
@@ -231,7 +231,7 @@ def _write_here(
 _PERFORM = {"describe": _describe_here, "read": _read_here, "write": _write_here}
 
 
-class _Helper(HelperProcess, ProcessState):
+class _OwnProcess(TableProcess, ProcessState):
     """The process that a forked process asks, started on first use. Safe for many threads."""
 
     def __init__(self) -> None:
@@ -281,5 +281,5 @@ def serve(*, guarded: bool = False) -> None:
         send(answers, answer, found)
 
 
-_helper = register(_Helper())
+_helper = register(_OwnProcess())
 atexit.register(_helper.stop)

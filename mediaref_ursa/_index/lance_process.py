@@ -52,7 +52,7 @@ class LanceProcessError(LanceCallError):
     """The process that was asked went away, or could not be started: nothing is known of the table."""
 
 
-class HelperProcess:
+class TableProcess:
     """One process that answers one question after another, started when it is first asked.
 
     Not for several threads at once.
@@ -71,7 +71,9 @@ class HelperProcess:
         """Whether it has been started, and was not seen to end."""
         return self._process is not None and self._process.poll() is None
 
-    def ask_once(self, request: dict[str, Any], table: pa.Table | None, most_bytes: int | None) -> Answer:
+    def ask_once(
+        self, request: dict[str, Any], table: pa.Table | None, max_answer_bytes: int | None
+    ) -> Answer:
         """Send a request and wait for its answer.
 
         Raises:
@@ -86,7 +88,7 @@ class HelperProcess:
         assert self._process.stdout is not None
         try:
             send(self._process.stdin, request, table)
-            answer, found = receive(self._process.stdout, most_bytes)
+            answer, found = receive(self._process.stdout, max_answer_bytes)
         except (OSError, EOFError, ValueError) as error:
             self._end()
             raise LanceProcessError(f"the process that reads tables ended: {error!r}") from error
@@ -150,21 +152,21 @@ class HelperProcess:
                         pipe.close()
 
 
-class GuardedHelpers(ProcessState):
+class SandboxedProcesses(ProcessState):
     """Processes that read tables whose writer is not trusted, under limits. Safe for many threads.
 
     Those that answered are kept for the next question. One that did not answer in time, or ended, is not.
     """
 
     def __init__(self) -> None:
-        self._idle: list[tuple[bool, HelperProcess]] = []
+        self._idle: list[tuple[bool, TableProcess]] = []
         self._begin()
 
     def _begin(self) -> None:
         self._lock = ShortLock()
         self._free = threading.BoundedSemaphore(max(1, math.ceil((os.cpu_count() or 1) / 2)))
 
-    def ask(self, request: dict[str, Any], limits: IndexLimits, most_bytes: int) -> Answer:
+    def ask(self, request: dict[str, Any], limits: IndexLimits, max_answer_bytes: int) -> Answer:
         """Have a process answer a request.
 
         Raises:
@@ -173,7 +175,7 @@ class GuardedHelpers(ProcessState):
             TableRefusedError: The table was refused.
         """
         deadline = time.monotonic() + limits.max_seconds
-        memory = min(int(limits.max_memory_bytes), _LANCE_BYTES + _COPIES_OF_AN_ANSWER * most_bytes)
+        memory = min(int(limits.max_memory_bytes), _LANCE_BYTES + _COPIES_OF_AN_ANSWER * max_answer_bytes)
         free = self._free
         if not free.acquire(timeout=limits.max_seconds):
             raise _too_late(limits)
@@ -181,12 +183,12 @@ class GuardedHelpers(ProcessState):
             is_local = scheme_of(request["uri"]) == ""
             helper, is_used = self._take(is_local=is_local)
             try:
-                return _ask_in_time(helper, {**request, "memory": memory}, limits, deadline, most_bytes)
+                return _ask_in_time(helper, {**request, "memory": memory}, limits, deadline, max_answer_bytes)
             except LanceProcessError:
                 if not is_used:
                     raise
                 # It may have ended while nobody asked it.
-                return _ask_in_time(helper, {**request, "memory": memory}, limits, deadline, most_bytes)
+                return _ask_in_time(helper, {**request, "memory": memory}, limits, deadline, max_answer_bytes)
             finally:
                 if helper.is_running:
                     with self._lock:
@@ -201,16 +203,16 @@ class GuardedHelpers(ProcessState):
         finally:
             free.release()
 
-    def _take(self, *, is_local: bool) -> tuple[HelperProcess, bool]:
+    def _take(self, *, is_local: bool) -> tuple[TableProcess, bool]:
         with self._lock:
-            for place, (kind, helper) in enumerate(self._idle):
+            for position, (kind, helper) in enumerate(self._idle):
                 if kind == is_local:
-                    del self._idle[place]
+                    del self._idle[position]
                     return helper, True
         kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
         # A table in a cloud store is read with the credentials of the environment; one on this machine
         # needs none.
-        return HelperProcess((kept if is_local else dict(os.environ)) | _FEW_THREADS, guarded=True), False
+        return TableProcess((kept if is_local else dict(os.environ)) | _FEW_THREADS, guarded=True), False
 
     def close(self) -> None:
         """End the idle processes."""
@@ -238,7 +240,7 @@ def _import_path(*, with_working_directory: bool) -> list[str]:
 
 
 def _ask_in_time(
-    helper: HelperProcess, request: dict[str, Any], limits: IndexLimits, deadline: float, most_bytes: int
+    helper: TableProcess, request: dict[str, Any], limits: IndexLimits, deadline: float, max_answer_bytes: int
 ) -> Answer:
     late = threading.Event()
 
@@ -253,7 +255,7 @@ def _ask_in_time(
     except RuntimeError as error:  # there are no more threads to be had
         raise LanceProcessError(f"no process can be started to read tables: {error}") from OSError(str(error))
     try:
-        return helper.ask_once(request, None, most_bytes)
+        return helper.ask_once(request, None, max_answer_bytes)
     except LanceProcessError as error:
         raise _too_late(limits) if late.is_set() else error from error
     finally:
@@ -280,19 +282,19 @@ def send(pipe: BinaryIO | Any, header: dict[str, Any], table: pa.Table | None) -
     pipe.flush()
 
 
-def receive(pipe: BinaryIO | Any, most_bytes: int | None = None) -> Answer:
+def receive(pipe: BinaryIO | Any, max_answer_bytes: int | None = None) -> Answer:
     """Receive one message.
 
     Args:
         pipe: Where it comes from.
-        most_bytes: How long its table may be, told before memory is taken; any length if None.
+        max_answer_bytes: How long its table may be, told before memory is taken; any length if None.
 
     Raises:
         EOFError: The other process is gone.
         ValueError: No message of :func:`send`, or too long a one.
     """
     text_bytes, payload_bytes = _LENGTHS.unpack(_exactly(pipe, _LENGTHS.size))
-    if most_bytes is not None and (text_bytes > _MAX_TEXT_BYTES or payload_bytes > most_bytes):
+    if max_answer_bytes is not None and (text_bytes > _MAX_TEXT_BYTES or payload_bytes > max_answer_bytes):
         raise ValueError(f"an answer of {text_bytes} and {payload_bytes} bytes")
     header: dict[str, Any] = json.loads(_exactly(pipe, text_bytes))
     payload = _exactly(pipe, payload_bytes)
@@ -306,5 +308,5 @@ def _exactly(pipe: BinaryIO | Any, count: int) -> bytes:
     return data
 
 
-guarded_helpers = register(GuardedHelpers())
-atexit.register(guarded_helpers.close)
+sandboxed_processes = register(SandboxedProcesses())
+atexit.register(sandboxed_processes.close)

@@ -155,27 +155,29 @@ class LanceIndexFile:
         with _lance_errors("take its rows apart", self.uri):
             rows = SegmentRows(table, first, self.uri)
             found: dict[int, SegmentTable] = {}
-            for place, entry in enumerate(entries, start=first):
+            for segment, entry in enumerate(entries, start=first):
                 try:
-                    found[place] = _checked(rows.take(entry), entry, place, self.uri)
+                    found[segment] = _checked(rows.take(entry), entry, segment, self.uri)
                 except FrameIndexInvalidError:
-                    if place == number:
+                    if segment == number:
                         raise
             return found
 
     def _describe(self) -> tuple[int, int, pa.Schema]:
         version = self._check_files(None)
-        place, options = _lance_place(self.uri, self._storage_options)
+        location, options = _lance_location(self.uri, self._storage_options)
         with _lance_errors(_OPENING, self.uri):
-            return describe(place, options, version, self._rules)
+            return describe(location, options, version, self._rules)
 
     def _read(self, columns: list[str], **where: int) -> pa.Table:
         self._check_files(self._version)
-        place, options = _lance_place(self.uri, self._storage_options)
+        location, options = _lance_location(self.uri, self._storage_options)
         packets = self.rows + sum(entry.packets for entry in self.segments or ())
         most = _SPARE_BYTES + _BYTES_A_PACKET * packets
         with _lance_errors("read its rows", self.uri):
-            return read(place, options, self._version, columns, where, rules=self._rules, most_bytes=most)
+            return read(
+                location, options, self._version, columns, where, rules=self._rules, max_answer_bytes=most
+            )
 
     @property
     def _rules(self) -> Rules:
@@ -298,10 +300,10 @@ def write_index(
     _check_writable(uri)
     schema = SCHEMA.with_metadata({METADATA_KEY: encode_metadata(tables, uri)})
     table = pa.concat_tables(_arrow_table(number, segment) for number, segment in enumerate(tables))
-    place, own_options = _lance_place(uri, options)
+    location, own_options = _lance_location(uri, options)
     with _room_for(uri), _lance_errors("write it", uri), _refusals(uri):
         exists = index_exists(uri, options)
-        write(place, own_options, table.replace_schema_metadata(schema.metadata), exists=exists)
+        write(location, own_options, table.replace_schema_metadata(schema.metadata), exists=exists)
 
 
 @contextmanager
@@ -314,20 +316,20 @@ def _room_for(uri: str) -> Iterator[None]:
     if not is_local(uri):
         yield
         return
-    place = Path(local_path(uri)).absolute()
+    location = Path(local_path(uri)).absolute()
     damaged: Path | None = None
-    with FolderLock(place.parent) as lock:
-        if _is_damaged(place, uri):
+    with FolderLock(location.parent) as lock:
+        if _is_damaged(location, uri):
             lock.exclude_others()
-            if _is_damaged(place, uri):
-                damaged = _set_aside(place, uri)
+            if _is_damaged(location, uri):
+                damaged = _set_aside(location, uri)
         yield
     if damaged is not None:
         shutil.rmtree(damaged, ignore_errors=True)
 
 
-def _is_damaged(place: Path, uri: str) -> bool:
-    if not (place / "_versions").is_dir():
+def _is_damaged(location: Path, uri: str) -> bool:
+    if not (location / "_versions").is_dir():
         return False
     try:
         LanceIndexFile(uri)
@@ -338,11 +340,11 @@ def _is_damaged(place: Path, uri: str) -> bool:
     return False
 
 
-def _set_aside(place: Path, uri: str) -> Path | None:
+def _set_aside(location: Path, uri: str) -> Path | None:
     # The name of a process is not its own for ever: in a container each writer may be number 1.
-    aside = place.with_name(f"{place.name}.damaged-{os.getpid()}-{secrets.token_hex(4)}")
+    aside = location.with_name(f"{location.name}.damaged-{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        return place.rename(aside)
+        return location.rename(aside)
     except FileNotFoundError:  # somebody removed it
         return None
     except OSError as error:
@@ -367,9 +369,9 @@ def _check_writable(uri: str) -> None:
 
 def _unusable_name(uri: str) -> str | None:
     """Return why no table can have a local path, None where one can: Lance takes no control characters."""
-    place = Path(local_path(uri)).absolute()
-    path = str(place)
-    if any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in place.parts):
+    location = Path(local_path(uri)).absolute()
+    path = str(location)
+    if any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in location.parts):
         return f"a name in its path has more than {_MAX_NAME_BYTES} bytes"
     if not path.isprintable() and _CONTROL_CHARACTERS.search(path):
         return "Lance takes no path with line ends, tabs or other control characters"
@@ -382,7 +384,7 @@ def _unusable_name(uri: str) -> str | None:
 
 @contextmanager
 def _refusals(uri: str) -> Iterator[None]:
-    """Tell a place that takes no files from a table that is damaged."""
+    """Tell a location that takes no files from a table that is damaged."""
     try:
         yield
     except (LanceCallError, OSError) as error:
@@ -402,7 +404,7 @@ def index_exists(uri: str, storage_options: StorageOptions | None = None) -> boo
     return True
 
 
-def _lance_place(uri: str, options: StorageOptions) -> tuple[str, dict[str, str]]:
+def _lance_location(uri: str, options: StorageOptions) -> tuple[str, dict[str, str]]:
     """Return URI and options as Lance reads them; the environment counts as it is now."""
     if is_local(uri):
         return str(Path(local_path(uri)).absolute()), {}

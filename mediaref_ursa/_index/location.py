@@ -11,7 +11,7 @@ from typing import Any
 from mediaref_ursa._cache.folder import CacheFolder
 from mediaref_ursa._cache.settings import cache_directory
 from mediaref_ursa._core.errors import MediaNotFoundError, StoreError
-from mediaref_ursa._core.uris import absolute_place, is_local
+from mediaref_ursa._core.uris import absolute_location, is_local
 from mediaref_ursa.layout import frame_index_name
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._open import open_store
@@ -25,7 +25,7 @@ def index_folder() -> Path:
     return cache_directory() / _FOLDER_NAME
 
 
-def index_elsewhere(
+def index_in_cache_dir(
     video: str, info: ObjectInfo | None, index_dir: str | os.PathLike[str] | None = None
 ) -> str:
     """Return where the index of a video is that does not stand beside it.
@@ -35,7 +35,7 @@ def index_elsewhere(
         info: What stands there; None where that is only the name of a video of several files.
         index_dir: A directory, or the URI of one in a cloud store; this user's own without it.
     """
-    folder = absolute_place(index_dir if index_dir is not None else index_folder())
+    folder = absolute_location(index_dir if index_dir is not None else index_folder())
     if info is None:
         name = frame_index_name(video)
     else:
@@ -58,14 +58,14 @@ def info_of(
 
 
 def make_index_folder(index_dir: str | os.PathLike[str] | None = None) -> None:
-    """Make the directory of :func:`index_elsewhere`; this user's own is made for this user alone.
+    """Make the directory of :func:`index_in_cache_dir`; this user's own is made for this user alone.
 
     Raises:
         StoreError: It cannot be made, belongs to somebody else, or others may write in it.
     """
     if index_dir is not None:
         if is_local(os.fspath(index_dir)):
-            _make(Path(absolute_place(index_dir)))
+            _make(Path(absolute_location(index_dir)))
         return
     folder = index_folder()
     try:

@@ -1,4 +1,4 @@
-"""Writing the frame index of a video to the first place that takes it."""
+"""Writing the frame index of a video to the first location that takes it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from loguru import logger
 from mediaref_ursa._core.cached_property import cached_property
 from mediaref_ursa._core.errors import FrameIndexExistsError, StoreError
 from mediaref_ursa._core.extras import needs_extra
-from mediaref_ursa._core.uris import absolute_place, is_remote
-from mediaref_ursa._index.location import index_elsewhere, info_of, make_index_folder
+from mediaref_ursa._core.uris import absolute_location, is_remote
+from mediaref_ursa._index.location import index_in_cache_dir, info_of, make_index_folder
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectStore
@@ -39,53 +39,53 @@ class IndexTarget:
     index_dir: str | os.PathLike[str] | None
 
     @property
-    def goes_beside(self) -> bool:
-        """Whether the place beside the video is tried."""
+    def goes_to_sidecar(self) -> bool:
+        """Whether the location beside the video is tried."""
         return self.index_dir is None and not is_remote(self.video)
 
     def refuse_existing(self) -> None:
         """Refuse to replace an index, before the video is scanned in vain.
 
         Raises:
-            FrameIndexExistsError: One stands in the place that is tried first.
+            FrameIndexExistsError: One stands in the location that is tried first.
         """
-        self._refuse(self._beside if self.goes_beside else self._elsewhere)
+        self._refuse(self._beside if self.goes_to_sidecar else self._elsewhere)
 
     def write(self, tables: list[SegmentTable], *, overwrite: bool) -> str:
         """Write the index, and return where.
 
         Raises:
             FrameIndexExistsError: One stands in this user's directory, and ``overwrite`` is False.
-            StoreError: Nothing can be written in either place.
+            StoreError: Nothing can be written in either location.
         """
-        if self.goes_beside:
-            place = self._beside
+        if self.goes_to_sidecar:
+            location = self._beside
             try:
-                write_index(place, tables, storage_options=self.storage_options)
+                write_index(location, tables, storage_options=self.storage_options)
             except StoreError as error:
                 logger.info("the frame index goes to the cache directory: {}", error)
             else:
-                return place
-        place = self._elsewhere
+                return location
+        location = self._elsewhere
         if not overwrite:
-            self._refuse(place)
+            self._refuse(location)
         make_index_folder(self.index_dir)
-        write_index(place, tables, storage_options=self.storage_options)
-        return place
+        write_index(location, tables, storage_options=self.storage_options)
+        return location
 
     @property
     def _beside(self) -> str:
-        return lance_frame_index_uri(absolute_place(self.video))
+        return lance_frame_index_uri(absolute_location(self.video))
 
     @cached_property
     def _elsewhere(self) -> str:
         info = info_of(self.video, self.store, self.storage_options)
-        return index_elsewhere(self.video, info, self.index_dir)
+        return index_in_cache_dir(self.video, info, self.index_dir)
 
-    def _refuse(self, place: str) -> None:
-        if index_exists(place, self.storage_options):
+    def _refuse(self, location: str) -> None:
+        if index_exists(location, self.storage_options):
             raise FrameIndexExistsError(
                 "there is a frame index already; if_exists='keep' keeps it where it is of use, and "
                 "overwrite=True or if_exists='replace' (index --overwrite) replaces it",
-                uri=place,
+                uri=location,
             )

@@ -53,7 +53,7 @@ class LazyFrames:
         return len(self.numbers)
 
     def __getitem__(self, selection: slice | Selection) -> LazyFrames:
-        """Return some of the frames, by a slice, a mask or places, decoding nothing."""
+        """Return some of the frames, by a slice, a mask or positions, decoding nothing."""
         pixels = None if self._pixels is None else _read_only(self._pixels[selection])
         return LazyFrames(self.source, self.numbers[selection], pixels)
 

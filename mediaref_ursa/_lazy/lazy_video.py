@@ -33,8 +33,8 @@ from mediaref_ursa._video.recording import (
     Recording,
     describes_first_only,
     open_index_of,
-    segment_places,
-    video_place,
+    segment_locations,
+    video_location,
 )
 from mediaref_ursa.store import ObjectStore
 
@@ -119,10 +119,10 @@ class LazyVideo(VideoSeries):
         allowed = Access.from_only_options("LazyVideo", access)
         self._spec = PixelSpec(resize, colorspace, channel_format, max_pixels=allowed.max_pixels)
         self._scanned = frame_index is None
-        given, uri = os.fspath(uri), video_place(uri, store, allowed)
+        given, uri = os.fspath(uri), video_location(uri, store, allowed)
         if isinstance(frame_index, (str, os.PathLike)):
             frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options, access=allowed)
-        parts = segment_places(uri, segment_uris, frame_index, store, allowed)
+        parts = segment_locations(uri, segment_uris, frame_index, store, allowed)
         if frame_index is None:
             frame_index = scan_video_index(uri, parts or [uri], store, storage_options, allowed)
         self._recording = Recording(uri, frame_index, parts, store, storage_options, allowed, given=given)
@@ -246,10 +246,10 @@ class LazyVideo(VideoSeries):
                     f"expected references to one video, found {len(videos)}; name it with video="
                 )
             video = cls.from_uri(next(iter(videos)), **options)
-        places = np.concatenate(
-            [video._places_of(uri, columns.pts_ns[slots]) for uri, slots in videos.items()]
+        positions = np.concatenate(
+            [video._ranks_of(uri, columns.pts_ns[slots]) for uri, slots in videos.items()]
         )
-        first, stop = int(places.min()), int(places.max()) + 1
+        first, stop = int(positions.min()), int(positions.max()) + 1
         return video._window(first, stop), slice(first, stop)
 
     @staticmethod
@@ -346,14 +346,14 @@ class LazyVideo(VideoSeries):
         )
 
     def __getitem__(self, key: Any) -> UInt8Array:
-        """Decode one frame, ``video[i]``, or several, ``video[a:b:c]``, by their places in the window."""
+        """Decode one frame, ``video[i]``, or several, ``video[a:b:c]``, by their positions in the window."""
         if isinstance(key, builtins.slice):
-            places = np.arange(*key.indices(len(self)), dtype=np.int64)
-            return self.decode_frames(places + self._start)
-        place = operator.index(key)
-        if not -len(self) <= place < len(self):
-            raise IndexError(f"expected a frame from {-len(self)} to {len(self) - 1}, found {place}")
-        return np.ascontiguousarray(self.decode_frames(np.array([place % len(self) + self._start]))[0])
+            positions = np.arange(*key.indices(len(self)), dtype=np.int64)
+            return self.decode_frames(positions + self._start)
+        position = operator.index(key)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"expected a frame from {-len(self)} to {len(self) - 1}, found {position}")
+        return np.ascontiguousarray(self.decode_frames(np.array([position % len(self) + self._start]))[0])
 
     def __iter__(self) -> Iterator[UInt8Array]:
         """Yield the window's frames in order, holding few of them at a time."""
@@ -385,17 +385,17 @@ class LazyVideo(VideoSeries):
         return video
 
     def _window(self, start: int, stop: int) -> LazyVideo:
-        """Return the window of places ``[start, stop)`` of this one."""
+        """Return the window of positions ``[start, stop)`` of this one."""
         window = copy.copy(self)
         window._start = self._start + min(max(start, 0), len(self))
         window._stop = max(window._start, self._start + min(stop, len(self)))
         return window
 
-    def _plan(self, places: Int64Array, strategy: BatchDecodingStrategy) -> DecodePlan:
-        segment, frame = self._recording.timeline.locate(places)
+    def _plan(self, positions: Int64Array, strategy: BatchDecodingStrategy) -> DecodePlan:
+        segment, frame = self._recording.timeline.locate(positions)
         numbers, which = np.unique(segment, return_inverse=True)
         tables = [
             self._recording.segment(number, with_alpha=self._spec.has_alpha) for number in numbers.tolist()
         ]
-        runs = plan_runs(tables, which.astype(np.int64), frame, np.arange(len(places)), strategy)
-        return DecodePlan(tuple(tables), runs, len(places), 0, strategy, self._fetch)
+        runs = plan_runs(tables, which.astype(np.int64), frame, np.arange(len(positions)), strategy)
+        return DecodePlan(tuple(tables), runs, len(positions), 0, strategy, self._fetch)

@@ -156,12 +156,12 @@ class VideoSeries(SeenAsTimeSeries):
             again._spec = replace(again._spec, **given)
             return again
         uris, pts_ns, timestamps, said = read_references(series)
-        places = {"store": store, "storage_options": storage_options}
-        video = _opened(cls, said.pop("video"), list(dict.fromkeys(uris)), {**places, **said, **given})
+        where = {"store": store, "storage_options": storage_options}
+        video = _opened(cls, said.pop("video"), list(dict.fromkeys(uris)), {**where, **said, **given})
         numbers = np.zeros(len(uris), dtype=np.int64)
         for uri in dict.fromkeys(uris):
             mine = np.flatnonzero(np.array(uris) == uri)
-            numbers[mine] = video._places_of(uri, pts_ns[mine])
+            numbers[mine] = video._ranks_of(uri, pts_ns[mine])
         found: LazyVideo = video._at(numbers, timestamps, metadata)
         return found
 
@@ -210,7 +210,7 @@ class VideoSeries(SeenAsTimeSeries):
     def __len__(self) -> int:
         return self._stop - self._start
 
-    def _plan(self, places: Int64Array, strategy: BatchDecodingStrategy) -> DecodePlan:
+    def _plan(self, positions: Int64Array, strategy: BatchDecodingStrategy) -> DecodePlan:
         raise NotImplementedError
 
     def _segment_for_frame(self, frame_index: int) -> tuple[int, int]:
@@ -220,13 +220,13 @@ class VideoSeries(SeenAsTimeSeries):
         segment, local = self._recording.timeline.locate(np.array([frame_index + self._start]))
         return int(segment[0]), int(local[0])
 
-    def _places_of(self, uri: str, t_ns: Int64Array) -> Int64Array:
+    def _ranks_of(self, uri: str, t_ns: Int64Array) -> Int64Array:
         """Return where in the whole window the frames that references name stand."""
         segment, frame = self._recording.frames_named(uri, t_ns)
-        places = self._recording.timeline.places_of(segment, frame) - self._start
-        if len(places) and (places.min() < 0 or places.max() >= len(self)):
+        positions = self._recording.timeline.ranks_of(segment, frame) - self._start
+        if len(positions) and (positions.min() < 0 or positions.max() >= len(self)):
             raise ValueError(f"expected references to frames of {self!r}, found some outside it")
-        return places
+        return positions
 
     def decode_frames(self, numbers: Int64Array) -> UInt8Array:
         """Return frames by their numbers in the whole video: uint8, as the options say."""

@@ -169,7 +169,7 @@ class Access:
         return IndexLimits() if self.index_limits is None and self.untrusted else self.index_limits
 
     @property
-    def guards_base(self) -> bool:
+    def confines_to_base(self) -> bool:
         """Whether local references must stay below ``base_dir``."""
         return self.base_dir is not None and not self.allow_outside_base
 
@@ -190,7 +190,7 @@ class Access:
         if scheme not in (DEFAULT_SCHEMES if self.allow_schemes is None else self.allow_schemes):
             raise self.no_store(uri)
         remote = not (is_local(uri) or is_data(uri))
-        if remote and self.untrusted and self.guards_base and self.allow_schemes is None:
+        if remote and self.untrusted and self.confines_to_base and self.allow_schemes is None:
             raise InvalidReferenceError(
                 "expected a path within base_dir, found a URI that leads out of it, from a source that is "
                 f"not trusted; name its scheme to allow it: allow_schemes={{'file', 'data', '{scheme}'}}",
@@ -213,7 +213,7 @@ class Access:
             return
         if scheme_of(segment) != scheme_of(video):
             self.check_scheme(segment)
-        if self.untrusted and not self.allow_outside_base and not _is_beside(segment, video):
+        if self.untrusted and not self.allow_outside_base and not _is_in_folder_of(segment, video):
             raise InvalidReferenceError(
                 "expected a frame index that names files beside its video, found one that names a file "
                 "elsewhere; if you trust the index, allow it with allow_outside_base=True",
@@ -319,11 +319,11 @@ def _schemes(given: Iterable[str]) -> frozenset[str]:
     return frozenset(name.lower().removesuffix("://").removesuffix(":") for name in names)
 
 
-def _is_beside(uri: str, video: str) -> bool:
+def _is_in_folder_of(uri: str, video: str) -> bool:
     """Whether a URI names something in the folder of another, or below it. Links are not followed here."""
     if is_local(uri) and is_local(video):
-        folder, place = posixpath.dirname(video), posixpath.normpath(uri)
-        return place.startswith(posixpath.normpath(folder).rstrip("/") + "/")
+        folder, path = posixpath.dirname(video), posixpath.normpath(uri)
+        return path.startswith(posixpath.normpath(folder).rstrip("/") + "/")
     ours, other = urlsplit(video), urlsplit(uri)
     if (ours.scheme.lower(), ours.netloc) != (other.scheme.lower(), other.netloc):
         return False

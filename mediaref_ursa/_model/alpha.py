@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from mediaref_ursa._core.errors import FrameIndexInvalidError, UnsupportedMediaError
 from mediaref_ursa._model.segment import (
-    ALPHA_BESIDE_PACKETS,
     ALPHA_UNREADABLE,
+    SEPARATE_ALPHA,
     UNKNOWN,
     AlphaSplit,
     SegmentTable,
@@ -90,7 +90,7 @@ def table_with_alpha(table: SegmentTable) -> SegmentTable:
             "(or PyAV is older than 16); ask for RGB, or encode it anew",
             uri=table.info.uri,
         )
-    if table.info.alpha != ALPHA_BESIDE_PACKETS:
+    if table.info.alpha != SEPARATE_ALPHA:
         return table
     kept: SegmentTable | None = table.__dict__.get("_with_alpha")
     if kept is None:

@@ -30,7 +30,7 @@ _READ_ALIKE = frozenset({"av1", "ffv1", "vp9"})  # codecs that all versions read
 UNKNOWN = -1
 """Stands for "not known" in ``crc32`` and ``is_reference``."""
 ALPHA_UNKNOWN, ALPHA_IN_FRAMES = "", "frames"
-ALPHA_BESIDE_PACKETS, ALPHA_UNREADABLE = "packets", "unreadable"
+SEPARATE_ALPHA, ALPHA_UNREADABLE = "packets", "unreadable"
 """Where a segment's alpha is: an older index does not say; in the decoded frames, if there is any; beside
 each packet; where it cannot be read."""
 PALETTE_BYTES, MAX_PALETTES = 1024, 1024
@@ -128,11 +128,11 @@ class SegmentInfo:
 
     def palette_at(self, packet: int) -> bytes | None:
         """Return the palette that is in force at a packet, None where the container has none."""
-        place = bisect.bisect_right(self.palettes, packet, key=lambda change: change[0])
-        return self.palettes[place - 1][1] if place else None
+        position = bisect.bisect_right(self.palettes, packet, key=lambda change: change[0])
+        return self.palettes[position - 1][1] if position else None
 
     @property
-    def may_have_hidden_alpha(self) -> bool:
+    def may_have_separate_alpha(self) -> bool:
         """Whether the file may have alpha that the frames of the codec's own decoder do not show."""
         if self.alpha == ALPHA_UNKNOWN:
             return self.has_block_additions or self.uri.lower().endswith(_IMAGE_SUFFIXES)
@@ -154,7 +154,7 @@ class EncodedPacket(NamedTuple):
     """One packet on its way to a decoder.
 
     Attributes:
-        number: Its place in decode order.
+        number: Its position in decode order.
         data: Its bytes: bytes, or a view of what was read.
         is_keyframe: The container's flag: no promise, but some decoders look at it.
         palette: The palette that the container gives the decoder for it, None for none.
@@ -275,7 +275,7 @@ class SegmentTable:
             return self
         moved = copy.copy(self)
         object.__setattr__(moved, "info", replace(self.info, uri=uri))
-        moved.__dict__.pop("_with_alpha", None)  # it names the other place
+        moved.__dict__.pop("_with_alpha", None)  # it names the other location
         return moved
 
     def with_frames(self, frames: Int64Array) -> SegmentTable:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from mediaref_ursa._core.errors import MediaNotFoundError
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.uris import absolute_place, is_local, scheme_of, without_query
+from mediaref_ursa._core.uris import absolute_location, is_local, scheme_of, without_query
 
 ADDITIONAL = (
     "segment_uris= are the additional files of a recording whose first is uri=; of one with a name that is "
@@ -28,9 +28,9 @@ def all_segments(
 ) -> list[str]:
     """Return the segments of a recording in order: ``uri`` and the additional ones.
 
-    A list that contains ``uri`` is the whole list in its order. Local paths are compared as places, relative
-    or absolute, and through links of folders; URIs of a store of the caller's letter for letter. A file that
-    is named twice is shown twice.
+    A list that contains ``uri`` is the whole list in its order. Local paths are compared as
+    locations, relative or absolute, and through links of folders; URIs of a store of the caller's letter for
+    letter. The frames of a file that is named twice come twice.
 
     Args:
         uri: The recording, which is its first segment.
@@ -49,8 +49,8 @@ def all_segments(
     parts = uri_list(additional)
     if isinstance(additional, AllSegments):
         return parts
-    own = _place_of(uri, has_own_store)
-    if any(_place_of(part, has_own_store) == own for part in parts):
+    own = _location_of(uri, has_own_store)
+    if any(_location_of(part, has_own_store) == own for part in parts):
         return parts
     for part in parts:
         if scheme_of(uri) and without_query(part) == without_query(uri):
@@ -103,9 +103,9 @@ def names_first_segment(is_first: bool) -> Iterator[None]:
         raise MediaNotFoundError(f"{error.message}; {ADDITIONAL}", uri=error.uri) from error
 
 
-def _place_of(uri: str, has_own_store: bool) -> str:
+def _location_of(uri: str, has_own_store: bool) -> str:
     """Return one name for one place; a link in place of the file itself stays a name of its own."""
     if has_own_store or not is_local(uri):
         return uri
-    folder, name = os.path.split(absolute_place(uri))
+    folder, name = os.path.split(absolute_location(uri))
     return os.path.join(os.path.realpath(folder), name)  # noqa: PTH118 - a name of ".." stays as it is

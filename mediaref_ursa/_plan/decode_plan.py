@@ -119,16 +119,16 @@ class DecodePlan:
 
     def _explain_runs(self, segment: int) -> Iterator[str]:
         shown = [run for run in self.runs if run.segment == segment]
-        for run in shown[:_RUNS_SHOWN]:
+        for run in shown[:_RUNS_LISTED]:
             yield (
                 f"run from packet {run.packets[0]}: {counted(len(run.targets), 'frame')}, "
                 f"{counted(len(run.packets), 'packet')}, {counted(self.run_bytes(run), 'byte')}"
             )
-        if len(shown) > _RUNS_SHOWN:
-            yield f"and {counted(len(shown) - _RUNS_SHOWN, 'more run')}"
+        if len(shown) > _RUNS_LISTED:
+            yield f"and {counted(len(shown) - _RUNS_LISTED, 'more run')}"
 
 
-_RUNS_SHOWN = 20
+_RUNS_LISTED = 20
 
 
 def _ratio(part: int, whole: int) -> str:

@@ -41,13 +41,13 @@ def packets_of_runs(
     """
     lasts = np.minimum(targets[ends - 1] + table.info.lookahead_packets, len(table.packets) - 1)
     lengths = lasts - firsts + 1
-    places = np.cumsum(lengths) - lengths  # of each run's first packet, when all are laid end to end
-    shift = firsts - places
+    starts = np.cumsum(lengths) - lengths  # of each run's first packet, when all are laid end to end
+    shift = firsts - starts
     packets = np.arange(int(lengths.sum()), dtype=np.int64) + np.repeat(shift, lengths)
     wanted = targets - np.repeat(shift, ends - begins)
-    needed = needed_mask(table, packets, np.concatenate([wanted, places]))  # a decoder begins at places
+    needed = needed_mask(table, packets, np.concatenate([wanted, starts]))  # a decoder begins at starts
     fed: Int64Array = packets[needed]
-    counts = np.add.reduceat(needed, places, dtype=np.int64)
+    counts = np.add.reduceat(needed, starts, dtype=np.int64)
     stop = 0
     for count in counts.tolist():
         start, stop = stop, stop + count

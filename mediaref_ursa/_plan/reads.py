@@ -68,7 +68,7 @@ class RunReads:
     """Where the packets of a run are found.
 
     Attributes:
-        read_of: int64 ``(m,)``, the read that holds each packet, a place in ``ReadPlan.reads``.
+        read_of: int64 ``(m,)``, the read that holds each packet, a position in ``ReadPlan.reads``.
         start_in_read: int64 ``(m,)``, where the packet begins in it, in bytes.
     """
 

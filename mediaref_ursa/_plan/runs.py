@@ -38,8 +38,8 @@ class Run:
         packets: int64 ``(m,)``, the packets to feed, ascending in decode order.
         targets: int64 ``(k,)``, the packets among them whose frames are wanted, ascending.
         frames: int64 ``(k,)``, the frame in presentation order of each target.
-        slots: int64, the output places of all targets, one target's after another's.
-        slot_ends: int64 ``(k,)``, where each target's places end in ``slots``.
+        slots: int64, the output slots of all targets, one target's after another's.
+        slot_ends: int64 ``(k,)``, where each target's slots end in ``slots``.
     """
 
     segment: int
@@ -50,12 +50,12 @@ class Run:
     slot_ends: Int64Array
 
     def slots_of(self, target: int) -> Int64Array:
-        """Return the output places of the ``target``-th wanted frame."""
+        """Return the output slots of the ``target``-th wanted frame."""
         first = int(self.slot_ends[target - 1]) if target else 0
         return self.slots[first : int(self.slot_ends[target])]
 
     def only(self, targets: list[int], table: SegmentTable, *, start: int | None = None) -> Run:
-        """Return what is left of the run when only some of its frames are wanted, by place in ``targets``.
+        """Return what is left of the run when only some of its frames are wanted, by position in ``targets``.
 
         ``start`` is the packet at which decoding begins; where it must begin without it.
         """
@@ -67,7 +67,7 @@ class Run:
             targets=self.targets[targets],
             frames=frames,
             slots=np.concatenate(slots),
-            slot_ends=np.cumsum([len(places) for places in slots]),
+            slot_ends=np.cumsum([len(part) for part in slots]),
         )
 
     def after(self, position: int, table: SegmentTable) -> Run:
@@ -130,7 +130,7 @@ def plan_runs(
         segments: The tables that ``segment`` numbers.
         segment: int64 ``(n,)``, the segment of each frame wanted.
         frame: int64 ``(n,)``, its number in presentation order.
-        slot: int64 ``(n,)``, its place in the output; a frame may be wanted in several places.
+        slot: int64 ``(n,)``, its position in the output; a frame may be wanted in several slots.
         strategy: How runs are cut.
     """
     runs: list[Run] = []

@@ -13,7 +13,7 @@ from mediaref_ursa._core.errors import FrameOutsideVideoError
 from mediaref_ursa._core.ticks import AFTER_LAST, UNTIMED, Int64Array, frames_at, running_offsets
 from mediaref_ursa._model.segment import SegmentTable
 
-_SECONDS_SHOWN = 9
+_SECONDS_DIGITS = 9
 _INT64_MIN, _INT64_MAX = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max)
 
 Float64Array = npt.NDArray[np.float64]
@@ -167,4 +167,4 @@ class SegmentSequence:
 
 
 def _seconds(ns: int) -> str:
-    return f"{ns / 1e9:.{_SECONDS_SHOWN}f}".rstrip("0").rstrip(".")
+    return f"{ns / 1e9:.{_SECONDS_DIGITS}f}".rstrip("0").rstrip(".")

@@ -12,13 +12,13 @@ from mediaref_ursa._plan.runs import Run, join_runs
 
 
 @dataclass(frozen=True)
-class Step:
+class DecodeTask:
     """What one decoder does at a stretch.
 
     Attributes:
         run: The packets to feed and the frames to take.
         state: The engine's own, such as a decoder.
-        goes_on: Whether that decoder goes on from where it stopped; else one begins at the first packet.
+        resumes: Whether that decoder goes on from where it stopped; else one begins at the first packet.
         stays: Whether the decoder is to stay where the run ends, for the next call to go on from there. The
             run then has packets past its last target, which bring out what the decoder holds back.
         keep: Packets of the segment whose frames are likely to be asked for again soon.
@@ -26,19 +26,19 @@ class Step:
 
     run: Run
     state: Any = None
-    goes_on: bool = False
+    resumes: bool = False
     stays: bool = False
     keep: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
-class Ready:
+class CachedFrame:
     """A frame that is decoded already.
 
     Attributes:
         segment: Which of the plan's segments.
         frame: Its number in presentation order.
-        slots: int64, the output places that want it.
+        slots: int64, the output slots that want it.
         picture: The engine's own.
     """
 
@@ -49,53 +49,55 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Begun:
+class DecodeSchedule:
     """What is left of a plan's runs once an engine has looked at what it has.
 
     Attributes:
         ready: Frames that need no decoding.
-        steps: What gives the others, those of one segment in decode order.
+        tasks: What gives the others, those of one segment in decode order.
     """
 
-    ready: list[Ready] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
+    cached: list[CachedFrame] = field(default_factory=list)
+    tasks: list[DecodeTask] = field(default_factory=list)
 
 
-def join_steps(steps: Sequence[Step], segments: Sequence[SegmentTable], most_packets: int) -> list[Step]:
-    """Return the steps, those joined that follow one another without a packet between that anybody needs.
+def join_tasks(
+    tasks: Sequence[DecodeTask], segments: Sequence[SegmentTable], max_packets: int
+) -> list[DecodeTask]:
+    """Return the tasks, those joined that follow one another without a packet between that anybody needs.
 
     A decoder that goes on need not begin anew, and gives the frames that it holds back by itself.
 
     Args:
-        steps: Those of one segment in decode order, one segment after another.
+        tasks: Those of one segment in decode order, one segment after another.
         segments: The tables that runs number.
-        most_packets: Steps that have more packets between them are not joined.
+        max_packets: Steps that have more packets between them are not joined.
     """
-    groups: list[list[Step]] = []
+    groups: list[list[DecodeTask]] = []
     packets = 0
-    for step in steps:
-        more = len(step.run.packets)
-        if groups and packets + more <= most_packets and _follows(groups[-1][-1], step, segments):
-            groups[-1].append(step)
+    for task in tasks:
+        more = len(task.run.packets)
+        if groups and packets + more <= max_packets and _follows(groups[-1][-1], task, segments):
+            groups[-1].append(task)
             packets += more
         else:
-            groups.append([step])
+            groups.append([task])
             packets = more
     return [_joined(group) for group in groups]
 
 
-def _joined(steps: Sequence[Step]) -> Step:
-    if len(steps) == 1:
-        return steps[0]
-    return replace(steps[0], run=join_runs([step.run for step in steps]), stays=steps[-1].stays)
+def _joined(tasks: Sequence[DecodeTask]) -> DecodeTask:
+    if len(tasks) == 1:
+        return tasks[0]
+    return replace(tasks[0], run=join_runs([task.run for task in tasks]), stays=tasks[-1].stays)
 
 
-def _follows(before: Step, step: Step, segments: Sequence[SegmentTable]) -> bool:
-    first, second = before.run, step.run
+def _follows(before: DecodeTask, task: DecodeTask, segments: Sequence[SegmentTable]) -> bool:
+    first, second = before.run, task.run
     if (
         first.segment != second.segment
         or before.stays
-        or step.goes_on
+        or task.resumes
         or not len(first.packets)  # its decoder holds all that is wanted
     ):
         return False

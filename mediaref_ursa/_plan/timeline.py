@@ -21,7 +21,7 @@ class Timeline:
         timestamps: float64 ``(n,)``, ascending, seconds.
         firsts: int64 ``(n_segments + 1,)``, where each segment's frames begin when segments are laid end
             to end, and where the last one's end.
-        order: int64 ``(n,)``, the frame, counted through all segments, at each place; None where frames
+        order: int64 ``(n,)``, the frame, counted through all segments, at each rank; None where frames
             already stand in the order of their timestamps.
     """
 
@@ -64,22 +64,22 @@ class Timeline:
     def __len__(self) -> int:
         return len(self.timestamps)
 
-    def locate(self, places: Int64Array) -> tuple[Int64Array, Int64Array]:
-        """Return the segment, and the frame within it, at each place: two int64 arrays."""
-        return locate_frames(self.firsts, places if self.order is None else self.order[places])
+    def locate(self, ranks: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Return the segment, and the frame within it, at each rank: two int64 arrays."""
+        return locate_frames(self.firsts, ranks if self.order is None else self.order[ranks])
 
-    def places_of(self, segment: Int64Array, frame: Int64Array) -> Int64Array:
-        """Return the place of each frame, the inverse of :meth:`locate`."""
+    def ranks_of(self, segment: Int64Array, frame: Int64Array) -> Int64Array:
+        """Return the rank of each frame, the inverse of :meth:`locate`."""
         frames: Int64Array = self.firsts[segment] + frame
         if self.order is None:
             return frames
         inverse = np.empty_like(self.order)
         inverse[self.order] = np.arange(len(self.order))
-        places: Int64Array = inverse[frames]
-        return places
+        ranks: Int64Array = inverse[frames]
+        return ranks
 
     def between(self, start: float, end: float) -> tuple[int, int]:
-        """Return the half-open range of places whose timestamps lie in ``[start, end)``.
+        """Return the half-open range of ranks whose timestamps lie in ``[start, end)``.
 
         >>> Timeline.of(np.array([0.0, 0.5, 1.0]), np.array([3])).between(0.5, 1.0)
         (1, 2)

@@ -20,9 +20,9 @@ from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import CorruptMediaError
 from mediaref_ursa._model.alpha import AlphaPackets
 from mediaref_ursa._model.segment import (
-    ALPHA_BESIDE_PACKETS,
     ALPHA_IN_FRAMES,
     ALPHA_UNREADABLE,
+    SEPARATE_ALPHA,
     AlphaSplit,
     EncodedPacket,
     SegmentInfo,
@@ -96,7 +96,7 @@ class AlphaCollector:
         if not any(self.size):
             return replace(info, alpha=ALPHA_IN_FRAMES)
         packets = AlphaPackets.from_lists(self.start, self.size, self.crc32, self.random_access)
-        return replace(info, alpha=ALPHA_BESIDE_PACKETS, alpha_packets=packets.encoded())
+        return replace(info, alpha=SEPARATE_ALPHA, alpha_packets=packets.encoded())
 
     @property
     def _has_planes(self) -> bool:

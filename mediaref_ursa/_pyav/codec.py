@@ -27,7 +27,7 @@ Those of lossless codecs and of VP8 do the same and cannot be told: only a check
 """
 
 
-def largest_decoded(max_pixels: int) -> int:
+def max_decoded(max_pixels: int) -> int:
     """Return how many pixels a decoder may take memory for, where so many may be given out.
 
     It takes some more: rows and columns are filled up to whole blocks.
@@ -76,7 +76,7 @@ def open_context(
             context.pix_fmt = info.pixel_format
         if len(info.codec_tag) == 4 and info.codec_tag.isprintable():
             context.codec_tag = info.codec_tag
-        options = {"max_pixels": str(largest_decoded(max_pixels or info.width * info.height))}
+        options = {"max_pixels": str(max_decoded(max_pixels or info.width * info.height))}
         if refuses_damage and info.codec in _LEAVE_HOLES:
             options["err_detect"] = "explode"
         context.options = options

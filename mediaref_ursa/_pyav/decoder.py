@@ -37,7 +37,7 @@ class Decoder:
         first: The packet that it began with, -1 before it.
         position: The last packet that it was fed, -1 before the first.
         pending: Packets that it was fed, and whose frames have not come out.
-        goes_on: Whether it may be fed what follows; else it has to begin anew.
+        can_resume: Whether it may be fed what follows; else it has to begin anew.
         damaged: What went wrong since it began: the packets whose pictures the decoder marked as damaged or
             never gave, each with the packets whose frames were still to come out by then.
         frame_of_packet: int64, the frame that each packet shows, -1 for none: what the decoder has to give.
@@ -50,7 +50,7 @@ class Decoder:
     first: int = -1
     position: int = -1
     pending: set[int] = field(default_factory=set)
-    goes_on: bool = False
+    can_resume: bool = False
     damaged: dict[int, frozenset[int]] = field(default_factory=dict)
     frame_of_packet: Int64Array | None = None
     _context: VideoCodecContext | AlphaDecoder | None = None
@@ -97,7 +97,7 @@ class Decoder:
             if self.info.reorder_depth and hasattr(self._context, "reorder_depth"):
                 self._context.reorder_depth = self.info.reorder_depth  # a flush forgets it
         self.first = self.position = -1
-        self._latest, self.goes_on = None, True
+        self._latest, self.can_resume = None, True
         for state in (self.pending, self.damaged, self._awaited, self._held):
             state.clear()
 
@@ -131,7 +131,7 @@ class Decoder:
             CorruptMediaError: The decoder refuses.
         """
         assert self._context is not None
-        self.goes_on = False
+        self.can_resume = False
         if isinstance(self._context, AlphaDecoder):
             sure = self._sure(self._context.drain())
         else:

@@ -25,7 +25,7 @@ def demuxed_packets(reader: RangeReader, table: SegmentTable, rows: Int64Array) 
     Raises:
         CorruptMediaError: The file's packets are not those of the index.
     """
-    for seek_to in (_pts_near(table, int(rows[0])), None):
+    for seek_to in (_pts_within(table, int(rows[0])), None):
         for packet in _matching(reader, table, rows, seek_to):
             yield packet
             rows = rows[1:]
@@ -65,7 +65,7 @@ def _matching(
             row += 1
 
 
-def _pts_near(table: SegmentTable, first: int) -> int | None:
+def _pts_within(table: SegmentTable, first: int) -> int | None:
     """Return the earliest time shown by decoding from a packet, None for the first packet."""
     if first == 0:
         return None

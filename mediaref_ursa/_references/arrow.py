@@ -77,8 +77,8 @@ def table_of(source: Any) -> pa.Table:
 
 
 def reference_columns_in(table: pa.Table) -> list[int]:
-    """Return the places of the columns that hold structs with a uri."""
-    return [place for place, field in enumerate(table.schema) if _is_reference(field.type)]
+    """Return the positions of the columns that hold structs with a uri."""
+    return [position for position, field in enumerate(table.schema) if _is_reference(field.type)]
 
 
 def rows_as_structs(table: pa.Table) -> pa.StructArray:

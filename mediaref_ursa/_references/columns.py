@@ -72,12 +72,12 @@ class ReferenceColumns:
         return None if self.is_image[slot] else int(self.pts_ns[slot])
 
     def videos(self) -> dict[str, Int64Array]:
-        """Return the places of the references to each video, by URI in the order of first use."""
-        places: dict[str, list[int]] = {}
+        """Return the positions of the references to each video, by URI in the order of first use."""
+        positions: dict[str, list[int]] = {}
         for slot, (uri, image) in enumerate(zip(self.uris, self.is_image.tolist(), strict=True)):
             if not image:
-                places.setdefault(uri, []).append(slot)
-        return {uri: np.array(slots, dtype=np.int64) for uri, slots in places.items()}
+                positions.setdefault(uri, []).append(slot)
+        return {uri: np.array(slots, dtype=np.int64) for uri, slots in positions.items()}
 
 
 def reference_columns(refs: References | Any) -> ReferenceColumns:
@@ -114,7 +114,7 @@ def reference_columns(refs: References | Any) -> ReferenceColumns:
         or _is_arrow(refs)
     ):
         raise TypeError(f"expected a sequence of references, found {type(refs).__name__}; wrap one in a list")
-    return _of_pairs([_pair(ref, place) for place, ref in enumerate(refs)])
+    return _of_pairs([_pair(ref, position) for position, ref in enumerate(refs)])
 
 
 def _of_pairs(pairs: list[tuple[str, int | None]]) -> ReferenceColumns:
@@ -132,7 +132,7 @@ def _of_two_columns(uris: Any, pts_ns: Any) -> ReferenceColumns:
     if len(times) != len(uris):
         raise ValueError(f"expected as many pts_ns as uris, found {len(times)} and {len(uris)}")
     rows = enumerate(zip(uris, times, strict=True))
-    return _of_pairs([_pair({"uri": uri, "pts_ns": time}, place) for place, (uri, time) in rows])
+    return _of_pairs([_pair({"uri": uri, "pts_ns": time}, position) for position, (uri, time) in rows])
 
 
 def column_of_table(table: Any) -> Any:
@@ -153,8 +153,8 @@ def _of_frame(frame: Any) -> ReferenceColumns:
     """Take the references of a pandas DataFrame, as :func:`column_of_table` does."""
     if not len(frame):
         return _of_pairs([])
-    columns = [frame.iloc[:, place] for place in range(frame.shape[1])]
-    found = [place for place, column in enumerate(columns) if _holds_references(column)]
+    columns = [frame.iloc[:, position] for position in range(frame.shape[1])]
+    found = [position for position, column in enumerate(columns) if _holds_references(column)]
     chosen = _chosen(list(frame.columns), found)
     if chosen is not None:
         return reference_columns(columns[chosen])
@@ -162,7 +162,7 @@ def _of_frame(frame: Any) -> ReferenceColumns:
 
 
 def _chosen(names: list[Any], found: list[int]) -> int | None:
-    """Return the place of the column to take; None where each row is a reference."""
+    """Return the position of the column to take; None where each row is a reference."""
     if len(found) == 1 and not {"uri", "pts_ns"} <= set(names):
         return found[0]
     if not found and "uri" in names:
@@ -193,7 +193,7 @@ def _is_arrow(refs: Any) -> bool:
     return type(refs).__module__.partition(".")[0] == "pyarrow"
 
 
-def _pair(ref: Any, place: int) -> tuple[str, int | None]:
+def _pair(ref: Any, position: int) -> tuple[str, int | None]:
     ref = ref.as_py() if hasattr(ref, "as_py") else ref  # a row of Arrow
     if isinstance(ref, Mapping):
         uri, pts_ns = ref.get("uri"), ref.get("pts_ns")
@@ -201,8 +201,8 @@ def _pair(ref: Any, place: int) -> tuple[str, int | None]:
         uri, pts_ns = getattr(ref, "uri", None), getattr(ref, "pts_ns", None)
     uri = uri.as_py() if uri is not None and hasattr(uri, "as_py") else uri
     if not uri or not isinstance(uri, str):
-        raise ValueError(f"expected a reference with a uri at place {place}, found {ref!r:.200}")
-    return uri, None if _is_null(pts_ns) else _whole(pts_ns, place)
+        raise ValueError(f"expected a reference with a uri at place {position}, found {ref!r:.200}")
+    return uri, None if _is_null(pts_ns) else _whole(pts_ns, position)
 
 
 def _is_null(value: Any) -> bool:
@@ -211,18 +211,18 @@ def _is_null(value: Any) -> bool:
     return value is None or type(value).__name__ == "NAType"
 
 
-def _whole(pts_ns: Any, place: int) -> int:
+def _whole(pts_ns: Any, position: int) -> int:
     """Return a time as an int: a fraction or a boolean is no time in nanoseconds."""
     pts_ns = pts_ns.as_py() if hasattr(pts_ns, "as_py") else pts_ns
     if isinstance(pts_ns, bool):
-        raise TypeError(f"expected pts_ns to be a whole number at place {place}, found {pts_ns!r}")
+        raise TypeError(f"expected pts_ns to be a whole number at place {position}, found {pts_ns!r}")
     try:
         value = operator.index(pts_ns)
     except TypeError:
         raise TypeError(
-            f"expected pts_ns to be a whole number at place {place}, found {pts_ns!r}; seconds become such "
-            "with pts_ns_from_seconds; whole numbers with gaps stay such in pandas with the dtype Int64"
+            f"expected pts_ns to be a whole number at place {position}, found {pts_ns!r}; seconds become "
+            "such with pts_ns_from_seconds; whole numbers with gaps stay such in pandas with the dtype Int64"
         ) from None
     if not -(2**63) <= value < 2**63:
-        raise ValueError(f"expected pts_ns to fit into int64 at place {place}, found {value}")
+        raise ValueError(f"expected pts_ns to fit into int64 at place {position}, found {value}")
     return value

@@ -40,7 +40,7 @@ from mediaref_ursa.store import LocalStore
 if TYPE_CHECKING:
     from PIL import Image
 
-_SHOWN_BYTES = 64
+_DISPLAYED_BYTES = 64
 _UNKNOWN_ADVICE = "a URI is taken apart by DataURI.from_uri(uri), a row by DataURI.model_validate(row)"
 _PUT_TOGETHER: dict[str, bool] = {"put_together": True}
 
@@ -177,15 +177,15 @@ class DataURI(BaseModel):
             ValueError: An unknown format.
             UnsupportedMediaError: A file that is no image cannot become one.
         """
-        place = os.fspath(path)
-        data = LocalStore().get(place, max_bytes=max_bytes)
+        location = os.fspath(path)
+        data = LocalStore().get(location, max_bytes=max_bytes)
         found = image_mimetype(data)
         if found is None:
-            return cls._of_bytes(data, _named_mimetype(place, format))
+            return cls._of_bytes(data, _named_mimetype(location, format))
         name = found if format is None else _format_name(format)
         if name in (found, found.removeprefix("image/")):
             return cls._of_bytes(data, found)
-        return cls.from_image(open_image(data, uri=place), name)  # type: ignore[arg-type]
+        return cls.from_image(open_image(data, uri=location), name)  # type: ignore[arg-type]
 
     @classmethod
     def _of_bytes(cls, data: bytes, mimetype: str) -> DataURI:
@@ -251,7 +251,7 @@ class DataURI(BaseModel):
 
 
 def _shortened(data: bytes) -> bytes | str:
-    return data if len(data) <= _SHOWN_BYTES else f"{data[:16]!r}... ({len(data)} bytes)"
+    return data if len(data) <= _DISPLAYED_BYTES else f"{data[:16]!r}... ({len(data)} bytes)"
 
 
 def _format_name(format: str) -> str:

@@ -35,7 +35,7 @@ from mediaref_ursa._core.uris import (
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._references.keywords import refuse_unknown
 from mediaref_ursa.store import store_for
-from mediaref_ursa.store._local import place_of
+from mediaref_ursa.store._local import location_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._references.data_uri import DataURI
 
 _INT64 = np.iinfo(np.int64)
-_SHOWN_CHARACTERS = 200
+_DISPLAYED_CHARACTERS = 200
 _COLORSPACES = {"rgb": "RGB", "bgr": "BGR", "rgba": "RGBA", "bgra": "BGRA", "gray": "G"}
 _UNKNOWN_ADVICE = (
     "pts_ns is the time of a video's frame in whole nanoseconds, for seconds use "
@@ -309,11 +309,11 @@ class MediaRef(BaseModel):
             return True
         if is_local(self.uri) and not is_path(self.uri):
             return False
-        place = place_of(self.uri, allowed)
-        if is_local(place):
-            return os.path.exists(local_path(place))  # noqa: PTH110 - Path.exists raises for some
+        location = location_of(self.uri, allowed)
+        if is_local(location):
+            return os.path.exists(local_path(location))  # noqa: PTH110 - Path.exists raises for some
         try:
-            store_for(place, access=allowed).head(place)
+            store_for(location, access=allowed).head(location)
         except StoreError:
             return False
         except InvalidReferenceError:
@@ -362,7 +362,7 @@ class MediaRef(BaseModel):
         return repr(self)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        long = self.is_embedded or len(self.uri) > _SHOWN_CHARACTERS
+        long = self.is_embedded or len(self.uri) > _DISPLAYED_CHARACTERS
         yield "uri", redact(self.uri) if long else without_credentials(self.uri)
         yield "pts_ns", self.pts_ns
 

@@ -13,9 +13,9 @@ from mediaref_ursa._core.errors import CorruptMediaError
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
 from mediaref_ursa._pyav.codec import drain_context, feed_context, open_context
-from mediaref_ursa._scan.trial_decode import PixelCrc, Trial
+from mediaref_ursa._scan.trial_decode import PixelCrc, TrialDecode
 
-_MOST_OVERLAP_PACKETS = 32
+_MAX_OVERLAP_PACKETS = 32
 """After so many packets beside its successor, a decoder has given all that it ever will."""
 _SPARE_SHARE, _SPARE_PACKETS = 4, 16
 
@@ -34,7 +34,7 @@ class ExactStarts:
 
 
 def exact_starts(
-    packets: Iterable[EncodedPacket], info: SegmentInfo, candidates: Int64Array, trial: Trial
+    packets: Iterable[EncodedPacket], info: SegmentInfo, candidates: Int64Array, trial_decode: TrialDecode
 ) -> ExactStarts:
     """Find the candidates from which a fresh decoder gives the very pixels of the linear decode.
 
@@ -47,10 +47,10 @@ def exact_starts(
         packets: All packets of the segment, in decode order.
         info: What it is.
         candidates: int64 ``(k,)``, ascending, packets that the container claims as keyframes.
-        trial: The linear decode, with pixels.
+        trial_decode: The linear decode, with pixels.
     """
-    search = _Search(info, trial)
-    claimed = frozenset(candidates.tolist()) - trial.predicted
+    search = _Search(info, trial_decode)
+    claimed = frozenset(candidates.tolist()) - trial_decode.predicted
     for packet in packets:
         search.feed(packet, is_candidate=packet.number in claimed)
     return search.finish()
@@ -59,56 +59,56 @@ def exact_starts(
 class _Search:
     """The decoders of one pass: the one that holds, and at times its challenger."""
 
-    def __init__(self, info: SegmentInfo, trial: Trial) -> None:
+    def __init__(self, info: SegmentInfo, trial_decode: TrialDecode) -> None:
         self._info = info
-        self._trial = trial
-        self._place_of = {number: place for place, number in enumerate(trial.numbers.tolist())}
+        self._trial_decode = trial_decode
+        self._rank_of = {number: rank for rank, number in enumerate(trial_decode.numbers.tolist())}
         self._crc = PixelCrc()
-        self._holder: _Witness | None = None
-        self._challenger: _Witness | None = None
+        self._holder: _SpotCheck | None = None
+        self._challenger: _SpotCheck | None = None
         self._spare = _SPARE_PACKETS
-        self._all: list[_Witness] = []
+        self._all: list[_SpotCheck] = []
 
     def feed(self, packet: EncodedPacket, *, is_candidate: bool) -> None:
         number = packet.number
         if number == 0:
             self._holder = self._begin(0)
-        elif is_candidate and self._challenger is None and number in self._place_of and self._spare > 0:
+        elif is_candidate and self._challenger is None and number in self._rank_of and self._spare > 0:
             self._challenger = self._begin(number)
         self._spare += number % _SPARE_SHARE == 0
         holder, challenger = self._holder, self._challenger
         if challenger is not None:
             challenger.feed(packet)
-            self._judge(number)
+            self._classify(number)
         if holder is not None and holder is self._holder:
             self._spare -= challenger is not None
             holder.feed(packet)
             if holder.has_failed:
                 holder.close()
                 self._holder = None
-            self._judge(number)
+            self._classify(number)
 
     def finish(self) -> ExactStarts:
-        for witness in (self._holder, self._challenger):
-            if witness is not None:
-                witness.drain()
+        for check in (self._holder, self._challenger):
+            if check is not None:
+                check.drain()
         start_of: dict[int, int] = {}
-        for witness in self._all:  # ascending
-            if witness.start in witness.proven and not witness.has_failed:
-                start_of.update(dict.fromkeys(witness.proven, witness.start))
+        for check in self._all:  # ascending
+            if check.start in check.proven and not check.has_failed:
+                start_of.update(dict.fromkeys(check.proven, check.start))
         return ExactStarts(np.array([*start_of.values()], np.int64), np.array([*start_of], np.int64))
 
-    def _begin(self, number: int) -> _Witness:
-        witness = _Witness(number, self._info, self._trial, self._place_of, self._crc)
-        self._all.append(witness)
-        return witness
+    def _begin(self, number: int) -> _SpotCheck:
+        check = _SpotCheck(number, self._info, self._trial_decode, self._rank_of, self._crc)
+        self._all.append(check)
+        return check
 
-    def _judge(self, number: int) -> None:
+    def _classify(self, number: int) -> None:
         """Let the challenger go, take over, or wait for the frames that the holder still owes."""
         challenger, holder = self._challenger, self._holder
         if challenger is None:
             return
-        late = number - challenger.start >= _MOST_OVERLAP_PACKETS
+        late = number - challenger.start >= _MAX_OVERLAP_PACKETS
         if challenger.has_failed or (late and not challenger.proven):
             challenger.close()
             self._challenger = None
@@ -119,13 +119,13 @@ class _Search:
 
 
 @dataclass
-class _Witness:
+class _SpotCheck:
     """A fresh decoder from one packet on, whose frames are held against those of the linear decode."""
 
     start: int
     info: SegmentInfo
-    trial: Trial
-    place_of: dict[int, int]
+    trial_decode: TrialDecode
+    rank_of: dict[int, int]
     crc: PixelCrc
     has_failed: bool = False
     proven: set[int] = field(default_factory=set)
@@ -137,16 +137,16 @@ class _Witness:
 
     def feed(self, packet: EncodedPacket) -> None:
         """Decode one packet and look at the frames that come out."""
-        if packet.number in self.place_of and self._is_mine(packet.number):
+        if packet.number in self.rank_of and self._is_mine(packet.number):
             self._due.append(packet.number)
-        while self._due and self._due[0] < packet.number - 2 * _MOST_OVERLAP_PACKETS:
+        while self._due and self._due[0] < packet.number - 2 * _MAX_OVERLAP_PACKETS:
             self._due.popleft()  # it never comes
         if packet.number == self.start:
             packet = packet.as_first_of(self.info)
         try:
             self._look(feed_context(self._context, packet, uri=self.info.uri))
         except CorruptMediaError:
-            self.has_failed |= self.start > 0 and packet.number not in self.trial.refused
+            self.has_failed |= self.start > 0 and packet.number not in self.trial_decode.refused
 
     def drain(self) -> None:
         """Look at the frames that the decoder holds back."""
@@ -159,8 +159,8 @@ class _Witness:
         """Whether its frames have come out but for those that a decoder from ``successor`` on gives too."""
         while self._due and self._due[0] in self.proven:
             self._due.popleft()
-        place = self.place_of[successor]
-        own = [n for n in self._due if n < successor or self.place_of[n] < place]
+        rank = self.rank_of[successor]
+        own = [n for n in self._due if n < successor or self.rank_of[n] < rank]
         return all(number in self.proven for number in own)
 
     def close(self) -> None:
@@ -170,16 +170,16 @@ class _Witness:
         self._due.clear()
 
     def _is_mine(self, number: int) -> bool:
-        return self.start == 0 or self.place_of[number] >= self.place_of[self.start]
+        return self.start == 0 or self.rank_of[number] >= self.rank_of[self.start]
 
     def _look(self, frames: Iterable[VideoFrame]) -> None:
         for frame in frames:
             number = frame.pts
-            expected = None if number is None else self.trial.pixels.get(number)
+            expected = None if number is None else self.trial_decode.pixels.get(number)
             if number is None or expected is None or not self._is_mine(number):
                 continue
-            place = self._given[number] = self._given.get(number, -1) + 1
-            if place >= len(expected) or self.crc.of(frame) != expected[place]:
+            rank = self._given[number] = self._given.get(number, -1) + 1
+            if rank >= len(expected) or self.crc.of(frame) != expected[rank]:
                 self.has_failed = True
-            elif place == len(expected) - 1:
+            elif rank == len(expected) - 1:
                 self.proven.add(number)

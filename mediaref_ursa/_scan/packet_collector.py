@@ -22,13 +22,13 @@ from mediaref_ursa._scan.missing_times import NO_PTS
 from mediaref_ursa._scan.prefix_search import last_not_above
 
 _INT64_MAX = int(np.iinfo(np.int64).max)
-_LARGEST_REORDER_DEPTH = 16
+_MAX_REORDER_DEPTH = 16
 _MAX_START_HEADERS_BYTES = 256 << 10  # where a stream changes them more often, decoding begins earlier
 _START_HEADERS_ENTRY_BYTES = 64
 
 
 @dataclass
-class Columns:
+class PacketCollector:
     """What is known of each packet, in decode order; arrays grow by eight bytes a value."""
 
     pts: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))
@@ -55,10 +55,10 @@ class Columns:
     start_headers: list[tuple[int, bytes]] = field(default_factory=list)
     start_headers_bytes: int = 0
     uncertain: bool = False
-    needs_trial: bool = False
+    needs_trial_decode: bool = False
     needs_lookahead: bool = False
-    lone_fields: bool = False
-    lossy: bool = False
+    single_fields: bool = False
+    has_gap: bool = False
     restartable: bool = True
     addressable: bool = True
     palettes: tuple[tuple[int, bytes], ...] = ()
@@ -76,7 +76,7 @@ class Columns:
         self.crc32.append(zlib.crc32(data))
         self.keyframe.append(packet.is_keyframe)
         self.corrupt.append(packet.is_corrupt)
-        self.lossy |= packet.is_corrupt
+        self.has_gap |= packet.is_corrupt
         if inspector is None:
             self.restartable = False
             self.access.append(packet.is_keyframe)
@@ -88,16 +88,16 @@ class Columns:
         self.visible.append(traits.shown and not packet.is_discard)
         self.highest_layer = max(self.highest_layer, traits.layer)
         # 0: others need it; n > 0: nobody of layer n - 1 or below does; -1: not known
-        if traits.inherits and len(self.discardable) and self.discardable[-1] > 0:
+        if traits.depends_on_previous_state and len(self.discardable) and self.discardable[-1] > 0:
             self.discardable[-1] = 0
         needed = UNKNOWN if traits.discardable is None else (traits.layer + 1) * traits.discardable
         self.discardable.append(needed)
         # What a decoder makes up for a lost picture depends on all that it was fed.
-        self.needs_trial |= traits.uncertain or traits.lossy
-        self.needs_lookahead |= traits.uncertain or traits.lone_field
-        self.uncertain |= self.needs_trial or traits.lone_field or (traits.shown and pts is None)
-        self.lone_fields |= traits.lone_field
-        self.lossy |= traits.lossy
+        self.needs_trial_decode |= traits.uncertain or traits.has_gap
+        self.needs_lookahead |= traits.uncertain or traits.single_field
+        self.uncertain |= self.needs_trial_decode or traits.single_field or (traits.shown and pts is None)
+        self.single_fields |= traits.single_field
+        self.has_gap |= traits.has_gap
         self.restartable &= traits.restartable
 
     def add_unread(
@@ -141,7 +141,7 @@ class Columns:
         self.random_access = np.frombuffer(bytes(self.access), dtype=np.bool_).copy()
         discardable = np.array(self.discardable, dtype=np.int64)
         # Where packets are lost, a decoder conceals by what it decoded last: it must be fed all of them.
-        needs_all = self.lone_fields or self.lossy or self.needs_trial
+        needs_all = self.single_fields or self.has_gap or self.needs_trial_decode
         spare = (discardable == self.highest_layer + 1) & (not needs_all)
         if info.container == "mpegts":
             self.corrupt = bytearray(len(self))  # a jump of its counters, at a joint too; the bytes are there
@@ -158,11 +158,11 @@ class Columns:
         the last packet's dts, so that no frame is lost before that.
         """
         self.corrupt[-1] = True
-        shown = self.pts[-_LARGEST_REORDER_DEPTH - 1 :]
+        shown = self.pts[-_MAX_REORDER_DEPTH - 1 :]
         self.last_sure_pts = int(shown.min()) if self.recent_dts is None else self.recent_dts
 
 
-def segment_table(info: SegmentInfo, columns: Columns) -> SegmentTable:
+def segment_table(info: SegmentInfo, columns: PacketCollector) -> SegmentTable:
     shown, repeated = _presentation_order(columns)
     if not len(shown):
         raise CorruptMediaError("expected a video, found packets but no frame to show", uri=info.uri)
@@ -187,7 +187,7 @@ def segment_table(info: SegmentInfo, columns: Columns) -> SegmentTable:
     )
 
 
-def _presentation_order(columns: Columns) -> tuple[Int64Array, int]:
+def _presentation_order(columns: PacketCollector) -> tuple[Int64Array, int]:
     """Return the shown packets by pts, and how many are not since one that is put out later has their pts."""
     shown = timed_packets(columns)
     rank = shown if columns.rank is None else columns.rank[shown]
@@ -197,13 +197,13 @@ def _presentation_order(columns: Columns) -> tuple[Int64Array, int]:
     return ordered[last], int(len(ordered) - last.sum())
 
 
-def timed_packets(columns: Columns) -> Int64Array:
+def timed_packets(columns: PacketCollector) -> Int64Array:
     """Return the packets, ascending, whose frames are shown at a time that is known."""
     shown = columns.shown & (columns.pts != NO_PTS) & (columns.pts <= columns.last_sure_pts)
     return np.flatnonzero(shown).astype(np.int64)
 
 
-def starts_of(columns: Columns, shown: Int64Array) -> Int64Array:
+def starts_of(columns: PacketCollector, shown: Int64Array) -> Int64Array:
     """Return the packet at which decoding must begin for each shown packet.
 
     It is the last random access point, in decode order, that is neither decoded nor shown after the
@@ -214,8 +214,8 @@ def starts_of(columns: Columns, shown: Int64Array) -> Int64Array:
     if columns.exact is not None:
         proven = np.zeros(len(columns), dtype=np.int64)
         proven[columns.exact.packet] = columns.exact.start
-        of_shown: Int64Array = proven[shown]
-        return of_shown
+        of_displayed: Int64Array = proven[shown]
+        return of_displayed
     points = np.flatnonzero(columns.random_access)
     if not len(points):
         return np.zeros(len(shown), dtype=np.int64)
@@ -231,7 +231,7 @@ def _durations(pts: Int64Array, duration: Int64Array, time_base: Fraction) -> In
     return np.where(duration > 0, duration, lasting).astype(np.int64)
 
 
-def times_contradict_order(columns: Columns, info: SegmentInfo) -> bool:
+def times_contradict_order(columns: PacketCollector, info: SegmentInfo) -> bool:
     """Whether times cannot be those of presentation: then they do not tell which pictures lead an open GOP.
 
     AVI says when packets are decoded. A B-picture of MPEG is shown before the reference decoded last.
@@ -247,7 +247,7 @@ def times_contradict_order(columns: Columns, info: SegmentInfo) -> bool:
     return bool((pts > pts[reference])[is_b].any())
 
 
-def uncertain_head(columns: Columns) -> int | None:
+def uncertain_head(columns: PacketCollector) -> int | None:
     """Return how many packets to decode to learn which of the first are shown, or None.
 
     A stream that does not begin at a random access point, or whose first one is followed by pictures

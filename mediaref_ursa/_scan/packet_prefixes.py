@@ -30,11 +30,11 @@ def read_pieces(reader: RangeReader, offsets: Int64Array, sizes: Int64Array) -> 
     """
     merged = merge_ranges(offsets, sizes, max_gap_bytes=GAP_BYTES, max_read_bytes=_READ_BYTES)
     blobs = reader.read_many(merged.ranges)
-    places = zip(merged.read_of.tolist(), merged.start_in_read.tolist(), sizes.tolist(), strict=True)
-    return [blobs[read][start : start + size] for read, start, size in places]
+    spans = zip(merged.read_of.tolist(), merged.start_in_read.tolist(), sizes.tolist(), strict=True)
+    return [blobs[read][start : start + size] for read, start, size in spans]
 
 
-class PacketHeads:
+class PacketPrefixes:
     """Heads of packets, read in batches in the order of the file, the last few batches kept.
 
     Args:
@@ -77,7 +77,7 @@ class PacketHeads:
 
     def cost_bytes(self) -> int:
         """Return what reading all heads costs, a request counted as ``GAP_BYTES``."""
-        merged = merge_ranges(*self._places(self._rows), max_gap_bytes=GAP_BYTES, max_read_bytes=_READ_BYTES)
+        merged = merge_ranges(*self._spans(self._rows), max_gap_bytes=GAP_BYTES, max_read_bytes=_READ_BYTES)
         return merged.total_bytes + GAP_BYTES * len(merged.ranges)
 
     def lay_over(self, buffer: bytearray, offset: int) -> None:
@@ -90,16 +90,16 @@ class PacketHeads:
             buffer[max(at, 0) : max(at, 0) + len(piece)] = piece
 
     def _piece(self, rank: int, *, is_tail: bool = False) -> bytes:
-        number, place = divmod(rank, _BATCH_HEADS)
+        number, position = divmod(rank, _BATCH_HEADS)
         batch = self._batches.get(number)
         if batch is None:
             rows = self._rows[number * _BATCH_HEADS : (number + 1) * _BATCH_HEADS]
-            batch = self._batches[number] = read_pieces(self._reader, *self._places(rows))
+            batch = self._batches[number] = read_pieces(self._reader, *self._spans(rows))
             if len(self._batches) > _BATCHES_KEPT:
                 self._batches.popitem(last=False)
-        return batch[place + len(batch) // 2 if is_tail else place]
+        return batch[position + len(batch) // 2 if is_tail else position]
 
-    def _places(self, rows: Int64Array) -> tuple[Int64Array, Int64Array]:
+    def _spans(self, rows: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Return offsets and sizes of the heads of packets, then those of the tails before them."""
         offsets, sizes = self._offsets[rows], np.minimum(self._sizes[rows], HEAD_BYTES)
         if not self._with_tails:

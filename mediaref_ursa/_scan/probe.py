@@ -18,7 +18,7 @@ from mediaref_ursa._core.errors import CorruptMediaError, LimitExceededError, Un
 from mediaref_ursa._model.pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
 from mediaref_ursa._model.stream_header import StreamHeader
-from mediaref_ursa._pyav.codec import largest_decoded, numbered_packet, open_context, use_one_thread
+from mediaref_ursa._pyav.codec import max_decoded, numbered_packet, open_context, use_one_thread
 from mediaref_ursa._pyav.convert import FrameConverter, quarter_turns
 from mediaref_ursa._pyav.demux import open_video, packets
 from mediaref_ursa._pyav.errors import foreign_errors
@@ -48,7 +48,7 @@ def probe_segment(
         CorruptMediaError: No frame can be decoded.
         LimitExceededError: Frames of more than ``max_pixels`` pixels.
     """
-    largest = largest_decoded(max_pixels)
+    largest = max_decoded(max_pixels)
     with open_video(reader, uri=uri, stream_index=stream_index, max_pixels=largest) as (container, stream):
         _check_pixels(stream, max_pixels, uri)
         info = _describe(stream, container.format.name, reader, uri=uri, etag=etag)
@@ -88,7 +88,7 @@ def _check_pixels(stream: VideoStream, max_pixels: int, uri: str) -> None:
             "allow more with max_pixels=",
             uri=uri,
         )
-    context.options = {**context.options, "max_pixels": str(largest_decoded(max_pixels))}
+    context.options = {**context.options, "max_pixels": str(max_decoded(max_pixels))}
 
 
 def _describe(

@@ -32,7 +32,7 @@ from mediaref_ursa._scan.decode_check import checked_by_decoding
 from mediaref_ursa._scan.exact_starts import exact_starts
 from mediaref_ursa._scan.missing_times import NO_PTS, frame_times
 from mediaref_ursa._scan.packet_collector import (
-    Columns,
+    PacketCollector,
     segment_table,
     starts_of,
     timed_packets,
@@ -43,7 +43,7 @@ from mediaref_ursa._scan.probe import probe_segment
 from mediaref_ursa._scan.sparse import sparse_columns
 from mediaref_ursa._scan.sync_samples import DeclinedError
 from mediaref_ursa._scan.ties import output_rank, tied_packets
-from mediaref_ursa._scan.trial_decode import decode_order_trial, numbered_packets
+from mediaref_ursa._scan.trial_decode import decode_trial_in_decode_order, numbered_packets
 
 Progress = Callable[[int, int], None]
 
@@ -130,7 +130,7 @@ def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | Non
         info = replace(info, cut_short=True)
     columns.finish(info)
     info = _with_facts(info, columns)
-    unread = inspector is None or columns.needs_trial or times_contradict_order(columns, info)
+    unread = inspector is None or columns.needs_trial_decode or times_contradict_order(columns, info)
     if unread or columns.uncertain:
         _learn_by_decoding(reader, info, columns, verify_starts=unread)
     else:
@@ -166,15 +166,15 @@ def _sparse_table(
     return segment_table(info, columns)
 
 
-def _decode_head(reader: RangeReader, info: SegmentInfo, columns: Columns, head: int | None) -> None:
+def _decode_head(reader: RangeReader, info: SegmentInfo, columns: PacketCollector, head: int | None) -> None:
     """Learn by decoding which of the first packets give frames, where that is uncertain."""
     if head is not None:
-        trial = decode_order_trial(reader, info, stop=head)
-        columns.mark_damaged(trial.refused | trial.ambiguous)
-        columns.shown[:head] &= np.isin(np.arange(head), [*trial.numbers, *trial.refused])
+        trial_decode = decode_trial_in_decode_order(reader, info, stop=head)
+        columns.mark_damaged(trial_decode.refused | trial_decode.ambiguous)
+        columns.shown[:head] &= np.isin(np.arange(head), [*trial_decode.numbers, *trial_decode.refused])
 
 
-def _break_ties(reader: RangeReader, info: SegmentInfo, columns: Columns) -> None:
+def _break_ties(reader: RangeReader, info: SegmentInfo, columns: PacketCollector) -> None:
     """Learn by decoding which of the frames that share a time is put out last, where some do."""
     ties = tied_packets(columns.pts, timed_packets(columns))
     if ties:
@@ -185,8 +185,8 @@ def _break_ties(reader: RangeReader, info: SegmentInfo, columns: Columns) -> Non
 
 def _read_packets(
     reader: RangeReader, info: SegmentInfo, inspector: Inspector | None, progress: Progress | None
-) -> tuple[Columns, AlphaCollector | None]:
-    columns = Columns()
+) -> tuple[PacketCollector, AlphaCollector | None]:
+    columns = PacketCollector()
     guess = _OFFSET_GUESSES[0]
     failing: list[int] = []
     with open_video(reader, uri=info.uri, stream_index=info.stream_index) as (container, stream):
@@ -229,7 +229,7 @@ def _locate(reader: RangeReader, pos: int | None, data: bytes, guess: int) -> in
 
 
 def _learn_by_decoding(
-    reader: RangeReader, info: SegmentInfo, columns: Columns, *, verify_starts: bool
+    reader: RangeReader, info: SegmentInfo, columns: PacketCollector, *, verify_starts: bool
 ) -> None:
     """Decode the segment to learn which packets give frames, at what times, and from where.
 
@@ -237,20 +237,22 @@ def _learn_by_decoding(
     if ``verify_starts``: else the bits have said it.
     """
     candidates = np.flatnonzero(columns.random_access)
-    trial = decode_order_trial(reader, info, with_pixels=verify_starts)
-    times = frame_times(trial.pts, columns.duration[trial.numbers], trial.numbers, info)
-    trial = replace(trial, pts=times.pts)
+    trial_decode = decode_trial_in_decode_order(reader, info, with_pixels=verify_starts)
+    times = frame_times(trial_decode.pts, columns.duration[trial_decode.numbers], trial_decode.numbers, info)
+    trial_decode = replace(trial_decode, pts=times.pts)
     columns.untimed = times.untimed
-    columns.mark_damaged(trial.refused | trial.ambiguous)
-    columns.shown &= np.isin(np.arange(len(columns)), [*trial.refused])  # asking for their frames is an error
-    columns.shown[trial.numbers] = True
-    columns.pts[trial.numbers] = trial.pts
+    columns.mark_damaged(trial_decode.refused | trial_decode.ambiguous)
+    columns.shown &= np.isin(
+        np.arange(len(columns)), [*trial_decode.refused]
+    )  # asking for their frames is an error
+    columns.shown[trial_decode.numbers] = True
+    columns.pts[trial_decode.numbers] = trial_decode.pts
     columns.rank = np.zeros(len(columns), dtype=np.int64)
-    columns.rank[trial.numbers] = np.arange(len(trial.numbers))
+    columns.rank[trial_decode.numbers] = np.arange(len(trial_decode.numbers))
     if verify_starts:
-        columns.exact = exact_starts(numbered_packets(reader, info), info, candidates, trial)
+        columns.exact = exact_starts(numbered_packets(reader, info), info, candidates, trial_decode)
     columns.random_access &= columns.pts != NO_PTS
-    untimed = int((trial.pts == NO_PTS).sum())
+    untimed = int((trial_decode.pts == NO_PTS).sum())
     if untimed:
         logger.warning(
             "{} frames of {} have no time, so that no reference names them", untimed, redact(info.uri)
@@ -262,12 +264,13 @@ def _with_alpha_of_frames(info: SegmentInfo, reader: RangeReader) -> SegmentInfo
     return replace(info, alpha=ALPHA_UNREADABLE if hidden else ALPHA_IN_FRAMES)
 
 
-def _with_facts(info: SegmentInfo, columns: Columns) -> SegmentInfo:
+def _with_facts(info: SegmentInfo, columns: PacketCollector) -> SegmentInfo:
     return replace(
         info,
         addressable=columns.addressable,
         palettes=columns.palettes,
         lookahead_packets=_LOOKAHEAD_PACKETS if columns.needs_lookahead else 0,
-        restartable=columns.restartable and not (columns.lossy or columns.lone_fields or columns.needs_trial),
+        restartable=columns.restartable
+        and not (columns.has_gap or columns.single_fields or columns.needs_trial_decode),
         start_headers=tuple(columns.start_headers),
     )

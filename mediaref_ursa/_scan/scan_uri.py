@@ -24,7 +24,7 @@ def reader_of(uri: str, store: ObjectStore, info: ObjectInfo) -> RangeReader:
 
     Where the store can, it reads the version that ``info`` describes and no other.
     """
-    if is_at_hand(store):
+    if is_local_store(store):
         return RangeReader(lambda offset, length: store.get_range(uri, offset, length), info.size)
 
     def read_ranges(ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -37,11 +37,11 @@ def reader_of(uri: str, store: ObjectStore, info: ObjectInfo) -> RangeReader:
         info.size,
         read_ranges=read_ranges,
         blocks_kept=_REMOTE_BLOCKS_KEPT,
-        most_blocks_ahead=_REMOTE_BLOCKS_AHEAD,
+        max_blocks_ahead=_REMOTE_BLOCKS_AHEAD,
     )
 
 
-def is_at_hand(store: ObjectStore) -> bool:
+def is_local_store(store: ObjectStore) -> bool:
     """Say whether a store's bytes are on this machine, so that reading all of them costs little."""
     return isinstance(store, LocalStore | MemoryStore)
 
@@ -83,10 +83,10 @@ def scan_uri(
             etag=info.etag,
             progress=progress,
             stream_index=stream_index,
-            full=True if full is None and is_at_hand(store) else full,
+            full=True if full is None and is_local_store(store) else full,
             decode=decode,
             max_pixels=max_pixels,
         )
 
 
-__all__ = ["Progress", "is_at_hand", "reader_of", "scan_uri"]
+__all__ = ["Progress", "is_local_store", "reader_of", "scan_uri"]

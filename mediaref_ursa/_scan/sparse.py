@@ -23,8 +23,8 @@ from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import SegmentInfo
 from mediaref_ursa._pyav.demux import open_video, packets, refuse_changes
 from mediaref_ursa._pyav.palettes import palette_of
-from mediaref_ursa._scan.packet_collector import Columns
-from mediaref_ursa._scan.packet_prefixes import PacketHeads, read_pieces
+from mediaref_ursa._scan.packet_collector import PacketCollector
+from mediaref_ursa._scan.packet_prefixes import PacketPrefixes, read_pieces
 from mediaref_ursa._scan.sync_samples import Claims, DeclinedError
 
 Progress = Callable[[int, int], None]
@@ -45,7 +45,7 @@ def sparse_columns(
     *,
     progress: Progress | None = None,
     whatever_it_costs: bool = False,
-) -> Columns:
+) -> PacketCollector:
     """Return the columns of a full scan, checksums and reference flags unknown.
 
     Args:
@@ -86,9 +86,9 @@ class _BlankReader(RangeReader):
         super().__init__(file.read_at, file.length)
         self._file = file
         self._media = media
-        self._heads: PacketHeads | None = None
+        self._heads: PacketPrefixes | None = None
 
-    def leave_out_media(self, heads: PacketHeads) -> None:
+    def leave_out_media(self, heads: PacketPrefixes) -> None:
         """Answer zeros for media from now on."""
         self._heads = heads
 
@@ -165,18 +165,18 @@ class _SparseScan:
     """
 
     def __init__(self, reader: RangeReader, samples: _Samples, claims: Claims | None) -> None:
-        self.columns = Columns()
+        self.columns = PacketCollector()
         self._reader = reader
         self._samples = samples
         self._claims = claims
         flagged = np.flatnonzero(samples.is_claimed & (claims is not None))
         rows = np.unique(np.concatenate([[0, len(samples.size) - 1], flagged])).astype(np.int64)
         with_tails = claims is not None and claims.wants_tails
-        self.heads = PacketHeads(reader, rows, samples.offset, samples.size, with_tails=with_tails)
+        self.heads = PacketPrefixes(reader, rows, samples.offset, samples.size, with_tails=with_tails)
         self.cost_bytes = reader.bytes_read + self.heads.cost_bytes() + reader.length // _STRETCHES_SHARE
         self._flagged = flagged
-        places = np.linspace(0, len(flagged) - 1, _STRETCHES if len(flagged) else 0)
-        self._stretches = set(flagged[places.astype(np.int64)].tolist())
+        positions = np.linspace(0, len(flagged) - 1, _STRETCHES if len(flagged) else 0)
+        self._stretches = set(flagged[positions.astype(np.int64)].tolist())
         self._false_claims = 0
 
     def add(self, packet: Packet[VideoStream]) -> None:
@@ -197,7 +197,7 @@ class _SparseScan:
         is_keyframe = packet.is_keyframe and (self._claims is None or bool(samples.is_claimed[row]))
         self.columns.add_unread(packet, int(packet.pos or 0), traits, is_keyframe=is_keyframe)
 
-    def finish(self) -> Columns:
+    def finish(self) -> PacketCollector:
         """Return the columns of all packets.
 
         Raises:
@@ -216,7 +216,7 @@ class _SparseScan:
             return _NO_CLAIM
         tail = self.heads.tail_before(row) if self._claims.wants_tails else b""
         size = int(self._samples.size[row])
-        traits = self._claims.judge(self.heads.head(row), size, tail, lambda: self._read([row])[0])
+        traits = self._claims.classify(self.heads.head(row), size, tail, lambda: self._read([row])[0])
         self._count(row, traits)
         if row in self._stretches:
             self._read_stretch(row)
@@ -232,12 +232,12 @@ class _SparseScan:
     def _read_stretch(self, row: int) -> None:
         """Read packets that follow a flagged one, as far as a share of the file allows."""
         assert self._claims is not None
-        place = int(np.searchsorted(self._flagged, row, side="right"))
-        stop = int(self._flagged[place]) if place < len(self._flagged) else len(self._samples.size)
+        position = int(np.searchsorted(self._flagged, row, side="right"))
+        stop = int(self._flagged[position]) if position < len(self._flagged) else len(self._samples.size)
         most = min(_STRETCH_BYTES, self._reader.length // _STRETCHES_SHARE // _STRETCHES)
         fitting = int(np.searchsorted(np.cumsum(self._samples.size[row + 1 : stop]), most, side="right"))
         rows = list(range(row + 1, row + 1 + fitting))
-        self._claims.witness(self._read(rows), goes_on=row + 1 + fitting == stop)
+        self._claims.spot_check(self._read(rows), is_adjacent=row + 1 + fitting == stop)
 
     def _read(self, rows: list[int]) -> list[bytes]:
         return read_pieces(self._reader, self._samples.offset[rows], self._samples.size[rows])

@@ -3,7 +3,8 @@
 A full scan reads every packet and believes no flag. A sparse one reads the heads of the packets that are
 flagged. This module says of such a packet what the full scan would say, or declines: where the answer
 hangs on packets that were not read. It takes ISO/IEC 14496-15 at its word that a sync sample needs no
-parameter sets but those of the sample entry and its own; a witness looks whether some stretches keep to that.
+parameter sets but those of the sample entry and its own; a spot check looks whether some stretches
+keep to that.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Claims:
         elif info.codec in ("mpeg1video", "mpeg2video"):
             inspector.inspect(memoryview(_MPEG_INTRA_PICTURE))  # as if sequence headers had come
         self._inspector: Inspector = inspector
-        self._witness: Inspector | None = None
+        self._spot_check: Inspector | None = None
 
     @property
     def smallest_picture_bytes(self) -> int:
@@ -70,7 +71,7 @@ class Claims:
         """Whether :meth:`judge` looks at how the packet before ends."""
         return self._codec == "hevc"
 
-    def judge(self, head: bytes, size: int, tail_before: bytes, read_whole: Callable[[], bytes]) -> Traits:
+    def classify(self, head: bytes, size: int, tail_before: bytes, read_whole: Callable[[], bytes]) -> Traits:
         """Return what a full scan would say of the next flagged packet.
 
         Args:
@@ -88,32 +89,32 @@ class Claims:
         if traits is None:
             data = head if len(head) == size else read_whole()
             traits = self._inspector.inspect(memoryview(data))
-        if traits.uncertain or traits.lone_field or self._is_interlaced(data):
+        if traits.uncertain or traits.single_field or self._is_interlaced(data):
             raise DeclinedError("interlaced or packed pictures")
         if self._codec.startswith("mpeg") and not traits.random_access:
             raise DeclinedError("flagged packets that are no random access points")
-        if self._witness is not None:
-            if self._witness.inspect(memoryview(data)).random_access != traits.random_access:
+        if self._spot_check is not None:
+            if self._spot_check.inspect(memoryview(data)).random_access != traits.random_access:
                 raise DeclinedError("parameter sets between the flagged packets")
-            self._witness = None
+            self._spot_check = None
         return traits
 
-    def witness(self, packets: list[bytes], *, goes_on: bool) -> None:
-        """Read the packets that follow the one judged last as a full scan does, to see that it agrees.
+    def spot_check(self, packets: list[bytes], *, is_adjacent: bool) -> None:
+        """Read the packets after the one classified last as a full scan does, to see that it agrees.
 
         Args:
             packets: Those that follow in decode order.
-            goes_on: Whether the next flagged packet follows them.
+            is_adjacent: Whether the next flagged packet follows them.
 
         Raises:
             DeclinedError: They are not what a sparse scan takes them for.
         """
-        witness = copy.deepcopy(self._inspector)
+        spot_check = copy.deepcopy(self._inspector)
         for data in packets:
-            traits = witness.inspect(memoryview(data))
-            if not traits.shown or traits.uncertain or traits.lone_field:
+            traits = spot_check.inspect(memoryview(data))
+            if not traits.shown or traits.uncertain or traits.single_field:
                 raise DeclinedError("hidden, packed or lone pictures")
-        self._witness = witness if goes_on else None
+        self._spot_check = spot_check if is_adjacent else None
 
     def _from_head(self, head: bytes, size: int) -> tuple[bytes, Traits | None]:
         """Judge by the head alone, or return None for the facts: then the packet is read whole."""
@@ -122,7 +123,7 @@ class Claims:
             return b"", None
         inspector = copy.deepcopy(self._inspector)
         traits = inspector.inspect(memoryview(data))
-        if not traits.random_access or not traits.shown or traits.uncertain or traits.lone_field:
+        if not traits.random_access or not traits.shown or traits.uncertain or traits.single_field:
             return b"", None
         self._inspector = inspector
         return data, traits
@@ -208,7 +209,7 @@ class _FrameH264(H264Inspector):
 def _length_size(info: SegmentInfo) -> int:
     """Return how many bytes the length of a NAL unit takes, as the configuration record says."""
     record = info.extradata
-    place, least = (4, 7) if info.codec == "h264" else (21, 23)
+    position, least = (4, 7) if info.codec == "h264" else (21, 23)
     if record[:1] != b"\x01" or len(record) < least:
         raise DeclinedError("no configuration record")
-    return (record[place] & 3) + 1
+    return (record[position] & 3) + 1

@@ -11,7 +11,7 @@ from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
 from mediaref_ursa._pyav.codec import drain_context, feed_context, open_context
 
-_MOST_REORDERED_PACKETS = 64
+_MAX_REORDERED_PACKETS = 64
 """Packets further apart in decode order come out in that order: a decoder holds back 16 frames at most."""
 
 
@@ -23,7 +23,7 @@ def tied_packets(pts: Int64Array, shown: Int64Array) -> list[list[int]]:
         shown: int64 ``(n,)``, ascending, the packets that give frames with a time.
     """
     ordered = shown[np.argsort(pts[shown], kind="stable")]
-    joined = (np.diff(pts[ordered]) == 0) & (np.diff(ordered) <= _MOST_REORDERED_PACKETS)
+    joined = (np.diff(pts[ordered]) == 0) & (np.diff(ordered) <= _MAX_REORDERED_PACKETS)
     ends = np.flatnonzero(np.diff(np.concatenate([[False], joined, [False]]).astype(np.int8)))
     return [
         ordered[first : last + 1].tolist()
@@ -44,13 +44,13 @@ def output_rank(
         info: The segment.
     """
     spans = _merged(
-        sorted((start, max(tie) + _MOST_REORDERED_PACKETS) for start, tie in zip(starts, ties, strict=True))
+        sorted((start, max(tie) + _MAX_REORDERED_PACKETS) for start, tie in zip(starts, ties, strict=True))
     )
     output = _decoded(spans, packets, info)
-    place = {number: place for place, number in enumerate(output)}
+    position = {number: at for at, number in enumerate(output)}
     rank = np.arange(count, dtype=np.int64)
     for tie in ties:
-        given = sorted((number for number in tie if number in place), key=lambda number: place[number])
+        given = sorted((number for number in tie if number in position), key=lambda number: position[number])
         rank[tie] = -1
         rank[given] = sorted(given)
     return rank

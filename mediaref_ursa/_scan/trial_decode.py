@@ -27,7 +27,7 @@ _PREDICTED = (int(PictureType.P), int(PictureType.B))
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialDecode:
     """The frames that a linear decode gives.
 
     Attributes:
@@ -68,9 +68,9 @@ class PixelCrc:
         return zlib.crc32(self._converters[pixels].convert(frame, 0, uri="").data)
 
 
-def decode_order_trial(
+def decode_trial_in_decode_order(
     reader: RangeReader, info: SegmentInfo, *, stop: int | None = None, with_pixels: bool = False
-) -> Trial:
+) -> TrialDecode:
     """Decode the first ``stop`` packets, or all, from the first one on.
 
     Raises:
@@ -95,7 +95,7 @@ def decode_order_trial(
                 predicted.add(number)
     given = np.array(numbers, dtype=np.int64)
     if stop is not None:
-        return Trial(given, np.empty(0, dtype=np.int64), pixels, refused=frozenset(refused))
+        return TrialDecode(given, np.empty(0, dtype=np.int64), pixels, refused=frozenset(refused))
     reported = list(_reported(reader, info, with_pixels=with_pixels))
     if len(reported) != len(numbers) or [crc for _, crc in reported if crc is not None] != crcs:
         raise UnsupportedMediaError(
@@ -104,7 +104,7 @@ def decode_order_trial(
             uri=info.uri,
         )
     pts = np.array([pts for pts, _ in reported], dtype=np.int64)
-    return Trial(given, pts, pixels, frozenset(predicted), frozenset(refused))
+    return TrialDecode(given, pts, pixels, frozenset(predicted), frozenset(refused))
 
 
 def numbered_packets(

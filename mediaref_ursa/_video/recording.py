@@ -17,14 +17,14 @@ from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.media_warnings import warn_once
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import BEFORE_FIRST, TOLERANCE_NS, Int64Array
-from mediaref_ursa._core.uris import absolute_place, is_local, is_relative_path, local_path, scheme_of
+from mediaref_ursa._core.uris import absolute_location, is_local, is_relative_path, local_path, scheme_of
 from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import ADDITIONAL, AllSegments, all_segments, uri_list
 from mediaref_ursa._plan.segments import Float64Array, SegmentSequence
 from mediaref_ursa._plan.timeline import Timeline
 from mediaref_ursa.store import ObjectStore
-from mediaref_ursa.store._local import place_of
+from mediaref_ursa.store._local import location_of
 from mediaref_ursa.store._open import open_store
 
 with needs_extra("video"):
@@ -87,8 +87,8 @@ class Recording:
                 f"{ADDITIONAL}"
             )
         for part in named if not segment_uris else ():
-            check_segment(self._place(uri), self._place(part), access)
-        self._is_one_file = count == 1 and self._place(named[0]) == self._place(uri)
+            check_segment(self._location(uri), self._location(part), access)
+        self._is_one_file = count == 1 and self._location(named[0]) == self._location(uri)
         self._segment_uris = [uri] if self._is_one_file else named
         self._relative_to: str | None = None
         if store is None and given and is_relative_path(given):
@@ -124,8 +124,8 @@ class Recording:
         if not self.index.has_packets:
             return self.segment(number)
         table = self.index.segment_table(number)
-        place = self._place(self._segment_uris[number])
-        return table.with_uri(place)
+        location = self._location(self._segment_uris[number])
+        return table.with_uri(location)
 
     def segment(self, number: int, *, with_alpha: bool = False) -> SegmentTable:
         """Return a segment whose media were found to be what the index describes.
@@ -166,10 +166,10 @@ class Recording:
             ValueError: The URI names neither the video nor one of its segments.
             FrameOutsideVideoError: A time at which no frame of the video is shown.
         """
-        place = self._place(place_of(uri, self.access, has_own_store=self.store is not None))
-        numbers = [i for i, part in enumerate(self._segment_uris) if self._place(part) == place]
+        location = self._location(location_of(uri, self.access, has_own_store=self.store is not None))
+        numbers = [i for i, part in enumerate(self._segment_uris) if self._location(part) == location]
         groups = [[number] for number in numbers]
-        if not groups and place == self._place(self.uri):
+        if not groups and location == self._location(self.uri):
             groups = [list(range(len(self._segment_uris)))]
         if not groups:
             raise ValueError(
@@ -188,17 +188,17 @@ class Recording:
 
     def names(self, uri: str) -> bool:
         """Whether a URI is that of the video or of one of its segments."""
-        place = self._place(place_of(uri, self.access, has_own_store=self.store is not None))
-        return place in (self._place(part) for part in (self.uri, *self._segment_uris))
+        location = self._location(location_of(uri, self.access, has_own_store=self.store is not None))
+        return location in (self._location(part) for part in (self.uri, *self._segment_uris))
 
-    def references(self, places: Int64Array) -> tuple[list[str], Int64Array]:
-        """Return the URI and the ``pts_ns`` of the frame at each place of the timeline.
+    def references(self, ranks: Int64Array) -> tuple[list[str], Int64Array]:
+        """Return the URI and the ``pts_ns`` of the frame at each rank of the timeline.
 
         They name the files that hold the frames, as the caller or the index named them.
         """
-        segment, frame = self.timeline.locate(places)
-        uris = [""] * len(places)
-        pts_ns = np.zeros(len(places), dtype=np.int64)
+        segment, frame = self.timeline.locate(ranks)
+        uris = [""] * len(ranks)
+        pts_ns = np.zeros(len(ranks), dtype=np.int64)
         for number in np.unique(segment).tolist():
             mine = np.flatnonzero(segment == number)
             pts_ns[mine] = self.indexed_segment(number).pts_ns[frame[mine]]
@@ -244,12 +244,12 @@ class Recording:
             uri=self.uri,
         )
 
-    def selected(self, places: Int64Array, timestamps: Float64Array) -> Recording:
-        """Return a recording of some frames only, by their places in the timeline, at other timestamps.
+    def selected(self, ranks: Int64Array, timestamps: Float64Array) -> Recording:
+        """Return a recording of some frames only, by their ranks in the timeline, at other timestamps.
 
         A frame may be taken more than once; it then stands in several segments of the same file.
         """
-        segment, frame = self.timeline.locate(places)
+        segment, frame = self.timeline.locate(ranks)
         parts = []
         for number in np.unique(segment).tolist():
             left = np.flatnonzero(segment == number)
@@ -281,24 +281,24 @@ class Recording:
         ]
 
     def _checked(self, number: int) -> SegmentTable:
-        place = self._place(self._segment_uris[number])
-        store = self._store(place)
+        location = self._location(self._segment_uris[number])
+        store = self._store(location)
         if not self.index.has_packets:
-            return complete_base_index(place, store, self.index, number, self.access)
+            return complete_base_index(location, store, self.index, number, self.access)
         table = self.indexed_segment(number)
-        self.access.check_pixels(table.info.width, table.info.height, place)
+        self.access.check_pixels(table.info.width, table.info.height, location)
         if not is_etag_pinned(store, table.info):
-            self.index.check_fresh(number, store.head(place))
+            self.index.check_fresh(number, store.head(location))
         return scanned_if_outdated(table, store, self.access)
 
-    def _store(self, place: str) -> ObjectStore:
-        return self._own_store or open_store(place, None, self.storage_options, self.access)
+    def _store(self, location: str) -> ObjectStore:
+        return self._own_store or open_store(location, None, self.storage_options, self.access)
 
-    def _place(self, uri: str) -> str:
-        return absolute_place(uri) if self.store is None else uri
+    def _location(self, uri: str) -> str:
+        return absolute_location(uri) if self.store is None else uri
 
 
-def video_place(uri: str | os.PathLike[str], store: ObjectStore | None, access: Access) -> str:
+def video_location(uri: str | os.PathLike[str], store: ObjectStore | None, access: Access) -> str:
     """Return where a video is, if it may be read.
 
     Raises:
@@ -306,7 +306,7 @@ def video_place(uri: str | os.PathLike[str], store: ObjectStore | None, access: 
         UnsupportedMediaError: A data URI.
     """
     access.check_video_uri(os.fspath(uri))
-    return place_of(os.fspath(uri), access, has_own_store=store is not None)
+    return location_of(os.fspath(uri), access, has_own_store=store is not None)
 
 
 def open_index_of(
@@ -318,17 +318,17 @@ def open_index_of(
         InvalidReferenceError: They may not.
         FrameIndexError: There is none, or it is damaged.
     """
-    place = video_place(uri, store, access)
+    location = video_location(uri, store, access)
     if store is None:
-        place = absolute_place(place)
-    found_in = open_store(place, store, storage_options, access)
+        location = absolute_location(location)
+    found_in = open_store(location, store, storage_options, access)
     # Lance knows no other schemes; there an index stands in the cache directory, if anywhere.
-    beside = (scheme_of(place) or "file") in DEFAULT_SCHEMES
+    beside = (scheme_of(location) or "file") in DEFAULT_SCHEMES
     find = LanceFrameIndex.open if beside else LanceFrameIndex.open_elsewhere
-    return find(place, storage_options=storage_options, store=found_in, access=access)
+    return find(location, storage_options=storage_options, store=found_in, access=access)
 
 
-def segment_places(
+def segment_locations(
     uri: str,
     segment_uris: Sequence[str | os.PathLike[str]] | None,
     index: LanceFrameIndex | None,
@@ -344,7 +344,7 @@ def segment_places(
         InvalidReferenceError: References may not lead there.
         TypeError: One path in place of a list.
     """
-    parts = [video_place(part, store, access) for part in uri_list(segment_uris)]
+    parts = [video_location(part, store, access) for part in uri_list(segment_uris)]
     if not parts:
         return []
     if isinstance(segment_uris, AllSegments) or (index is not None and _is_of_a_name(index, len(parts))):
@@ -360,7 +360,7 @@ def describes_first_only(
     access: Access,
 ) -> bool:
     """Whether the index beside ``uri`` is that of one file, which is the first of several in a recording."""
-    named = segment_places(video_place(uri, store, access), segment_uris, index, store, access)
+    named = segment_locations(video_location(uri, store, access), segment_uris, index, store, access)
     if len(named) < 2 or len(index.segment_frame_counts()) != 1:
         return False
     return not index.segments or index.segments[0].uri == index.uri

@@ -31,7 +31,7 @@ from mediaref_ursa._core.media_warnings import warn_once
 from mediaref_ursa._core.process_state import register
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.reentrancy import refuse_amid_change
-from mediaref_ursa._core.uris import absolute_place, is_local, is_remote, local_path, scheme_of
+from mediaref_ursa._core.uris import absolute_location, is_local, is_remote, local_path, scheme_of
 from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._model.alpha import table_with_alpha
@@ -116,21 +116,21 @@ def open_source(
         MediaRefError: As stores and the scan raise.
     """
     refuse_amid_change()
-    place = absolute_place(uri) if store is None else uri
-    found_in = open_store(place, store, storage_options, access)
+    location = absolute_location(uri) if store is None else uri
+    found_in = open_store(location, store, storage_options, access)
     if frame_index is not None:
-        return _with_index(place, found_in, frame_index, access, ask_store)
+        return _with_index(location, found_in, frame_index, access, ask_store)
     options = tuple(sorted((storage_options or {}).items(), key=repr))
     # An entry keeps its store, so that no other can have its identity as long as the entry stands.
-    key = (place, id(store), repr(options), access)
+    key = (location, id(store), repr(options), access)
 
     if isinstance(found_in, CachedStore) and not ask_store:
-        pinned = _pinned.get(key, partial(_pinned_by_index, place, found_in, storage_options, access))
+        pinned = _pinned.get(key, partial(_pinned_by_index, location, found_in, storage_options, access))
         if pinned.source is not None:
             return pinned.source
-    info = found_in.head(place)
-    version = (*key, info, _local_identity(place))
-    source = _by_version.get(version, partial(_find, place, found_in, storage_options, access, info))
+    info = found_in.head(location)
+    version = (*key, info, _local_identity(location))
+    source = _by_version.get(version, partial(_find, location, found_in, storage_options, access, info))
     if source.segments and all(is_etag_pinned(found_in, table.info) for table in source.segments):
         _pinned.put(key, _Pinned(found_in, source))  # from now on its entity tag is known
     elif ask_store:
@@ -303,7 +303,7 @@ def check_segment(video: str, segment: str, access: Access) -> None:
     access.check_segment(video, segment)
     if segment == video or not is_local(video):
         return
-    if access.guards_base:
+    if access.confines_to_base:
         assert access.base_dir is not None
         check_under_base(segment, access.base_dir)
     elif access.untrusted and not access.allow_outside_base:
@@ -364,12 +364,14 @@ def source_with_alpha(source: VideoSource, access: Access = TRUSTED) -> VideoSou
         UnsupportedMediaError: There is alpha that cannot be read.
         FrameIndexStaleError: The file is no more what the index describes.
     """
-    tables = tuple(table_with_alpha(_told_of_alpha(table, source.store, access)) for table in source.segments)
+    tables = tuple(
+        table_with_alpha(_with_known_alpha(table, source.store, access)) for table in source.segments
+    )
     return replace(source, segments=tables)
 
 
-def _told_of_alpha(table: SegmentTable, store: ObjectStore, access: Access) -> SegmentTable:
-    if table.info.alpha != ALPHA_UNKNOWN or not table.info.may_have_hidden_alpha:
+def _with_known_alpha(table: SegmentTable, store: ObjectStore, access: Access) -> SegmentTable:
+    if table.info.alpha != ALPHA_UNKNOWN or not table.info.may_have_separate_alpha:
         return table
     logger.info("{} is scanned: its index does not say whether there is alpha", redact(table.info.uri))
 

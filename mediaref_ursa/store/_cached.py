@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
-from mediaref_ursa._cache.settings import SegmentCache, SegmentKey, segment_cache
+from mediaref_ursa._cache.settings import ObjectKey, RangeCache, shared_range_cache
 from mediaref_ursa._cache.single_flight import Fetch
 from mediaref_ursa._core.counters import count
 from mediaref_ursa._core.errors import LimitExceededError, MediaChangedError, MediaNotFoundError, StoreError
@@ -15,7 +15,7 @@ from mediaref_ursa._core.process_state import register_while_alive
 from mediaref_ursa._core.redaction import without_credentials
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._core.uris import is_local, without_query
-from mediaref_ursa.store._download.range_download import ObjectVersion, marks_of
+from mediaref_ursa.store._download.range_download import ObjectVersion, validators_of
 from mediaref_ursa.store._local import LocalStore
 from mediaref_ursa.store._memory import MemoryStore
 from mediaref_ursa.store._protocol import ObjectInfo, ObjectStore, ReadsOneVersion, check_range, check_within
@@ -39,7 +39,7 @@ class CachedStore:
         cache: Where they are kept; the cache of this user without it.
     """
 
-    def __init__(self, inner: ObjectStore, cache: SegmentCache | None = None) -> None:
+    def __init__(self, inner: ObjectStore, cache: RangeCache | None = None) -> None:
         self.inner = inner
         self._cache = cache
         self.forget()
@@ -48,7 +48,7 @@ class CachedStore:
     def __repr__(self) -> str:
         return f"CachedStore({self.inner!r})"
 
-    def __reduce__(self) -> tuple[type[CachedStore], tuple[ObjectStore, SegmentCache | None]]:
+    def __reduce__(self) -> tuple[type[CachedStore], tuple[ObjectStore, RangeCache | None]]:
         return CachedStore, (self.inner, self._cache)
 
     def forget(self) -> None:
@@ -79,7 +79,7 @@ class CachedStore:
             return self.inner.get_ranges(uri, ranges)
         for _ in range(_ATTEMPTS):
             info = self._remembered(uri)
-            if segment_key(uri, info) is None or any(sum(pair) > info.size for pair in ranges):
+            if object_key(uri, info) is None or any(sum(pair) > info.size for pair in ranges):
                 break
             with suppress(MediaChangedError):
                 return self.get_ranges_of(uri, info, ranges)
@@ -95,7 +95,7 @@ class CachedStore:
             MediaChangedError: Another one stands there; nothing of that is kept.
         """
         check_within(uri, info, ranges)
-        cache, key = self._cache_for(uri), segment_key(uri, info)
+        cache, key = self._cache_for(uri), object_key(uri, info)
         fetch = partial(self._fetched, uri, info)
         if cache is None or key is None or not any(length for _, length in ranges):
             return fetch(ranges)
@@ -103,7 +103,7 @@ class CachedStore:
 
     def discard(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> None:
         """Let go of what is on disk of some ranges of an object, so that they are fetched again."""
-        cache, key = self._cache_for(uri), segment_key(uri, info)
+        cache, key = self._cache_for(uri), object_key(uri, info)
         if cache is not None and key is not None:
             cache.discard(key, ranges)
 
@@ -112,7 +112,7 @@ class CachedStore:
         cache = self._cache_for(uri)
         for _ in range(_ATTEMPTS if cache else 0):
             info = self._remembered(uri)
-            key = segment_key(uri, info)
+            key = object_key(uri, info)
             if key is None or info.size == 0 or (max_bytes is not None and info.size > max_bytes):
                 break
             assert cache is not None
@@ -121,11 +121,11 @@ class CachedStore:
                 return _through(cache, key, [(0, info.size)], fetch)[0]
         return self.inner.get(uri, max_bytes)
 
-    def _cache_for(self, uri: str) -> SegmentCache | None:
+    def _cache_for(self, uri: str) -> RangeCache | None:
         """Return the cache to use; none for a file of this machine, or where there is to be no cache."""
         if is_local(uri):
             return None
-        cache = self._cache if self._cache is not None else segment_cache()
+        cache = self._cache if self._cache is not None else shared_range_cache()
         return cache if cache.quota_bytes else None
 
     def _fetched(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -154,9 +154,9 @@ class CachedStore:
         except MediaNotFoundError:
             raise
         except (StoreError, LimitExceededError):  # perhaps the object is a shorter or a longer one by now
-            version.admit(marks_of(self.inner.head(uri)))
+            version.admit(validators_of(self.inner.head(uri)))
             raise
-        version.admit(marks_of(self.head(uri)))
+        version.admit(validators_of(self.head(uri)))
         return data
 
     def _remembered(self, uri: str) -> ObjectInfo:
@@ -182,7 +182,7 @@ class CachedStore:
 
 
 def _through(
-    cache: SegmentCache, key: SegmentKey, ranges: Sequence[tuple[int, int]], fetch: Fetch
+    cache: RangeCache, key: ObjectKey, ranges: Sequence[tuple[int, int]], fetch: Fetch
 ) -> list[bytes]:
     """Read ranges through the cache, and count what it held."""
     fetched_bytes = 0
@@ -198,7 +198,7 @@ def _through(
     return blobs
 
 
-def cached(store: ObjectStore, cache: SegmentCache | None = None) -> ObjectStore:
+def cached(store: ObjectStore, cache: RangeCache | None = None) -> ObjectStore:
     """Return a store that reads through the segment cache; one that reads this machine comes back as it is.
 
     Args:
@@ -211,21 +211,21 @@ def cached(store: ObjectStore, cache: SegmentCache | None = None) -> ObjectStore
     return store if isinstance(store, LocalStore | MemoryStore | CachedStore) else CachedStore(store, cache)
 
 
-def segment_key(uri: str, info: ObjectInfo) -> SegmentKey | None:
+def object_key(uri: str, info: ObjectInfo) -> ObjectKey | None:
     """Return what the object's ranges are kept under; None where nothing tells one version from the next.
 
     A signature in the query differs from day to day, so the query is no part of the key. Where it may be the
     query that chooses the object, only an entity tag tells objects apart.
 
-    >>> segment_key("https://me:secret@host/a.mp4?signature=1", ObjectInfo(5, '"abc"', None))
-    SegmentKey(uri='https://host/a.mp4', etag='"abc" 5')
-    >>> segment_key("https://host/a.mp4", ObjectInfo(5, None, None)) is None
+    >>> object_key("https://me:secret@host/a.mp4?signature=1", ObjectInfo(5, '"abc"', None))
+    ObjectKey(uri='https://host/a.mp4', etag='"abc" 5')
+    >>> object_key("https://host/a.mp4", ObjectInfo(5, None, None)) is None
     True
     """
-    place = without_query(without_credentials(uri))
+    location = without_query(without_credentials(uri))
     if info.etag is not None and not info.etag.startswith("W/"):
-        return SegmentKey(place, f"{info.etag} {info.size}")
+        return ObjectKey(location, f"{info.etag} {info.size}")
     # A weak tag stays the same for bytes that mean the same (RFC 9110, 8.8.1): it does not do alone.
     if info.modified is None or without_query(uri) != uri:
         return None
-    return SegmentKey(place, f"{info.etag or ''} {info.size} {info.modified!r}")
+    return ObjectKey(location, f"{info.etag or ''} {info.size} {info.modified!r}")

@@ -120,7 +120,7 @@ def _read(uri: str, descriptor: int, offset: int, length: int, size: int) -> byt
     return b"".join(parts)
 
 
-def place_of(uri: str, access: Access, *, has_own_store: bool = False) -> str:
+def location_of(uri: str, access: Access, *, has_own_store: bool = False) -> str:
     """Return where a reference points, if it may point there.
 
     Relative paths begin at the base directory. What is local stays below it, seen through symbolic
@@ -135,17 +135,17 @@ def place_of(uri: str, access: Access, *, has_own_store: bool = False) -> str:
         InvalidReferenceError: It leads elsewhere, its scheme is not served, or the base is no local folder.
 
     >>> from mediaref_ursa._model.access import TRUSTED
-    >>> place_of("clips/a.mp4", TRUSTED), place_of("https://host/a.mp4", TRUSTED)
+    >>> location_of("clips/a.mp4", TRUSTED), location_of("https://host/a.mp4", TRUSTED)
     ('clips/a.mp4', 'https://host/a.mp4')
     """
     access.check_scheme(uri, has_own_store=has_own_store)
     if access.base_dir is None or not is_local(uri):
         return uri
     base = local_path(access.base_dir)
-    place = str(Path(base) / local_path(uri)) if is_relative_path(uri) else uri
-    if access.guards_base:
-        check_under_base(place, base)
-    return place
+    location = str(Path(base) / local_path(uri)) if is_relative_path(uri) else uri
+    if access.confines_to_base:
+        check_under_base(location, base)
+    return location
 
 
 def check_under_base(uri: str, base_dir: str) -> None:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mediaref_ursa._cache.settings import SegmentCache, segment_cache
+from mediaref_ursa._cache.settings import RangeCache, shared_range_cache
 from mediaref_ursa._core.extras import check_packages_of
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.uris import is_local, is_remote, scheme_of
@@ -73,6 +73,6 @@ def open_store(
     return _stores.get(key, lambda: cached(store_for(uri, storage_options, access), cache))
 
 
-def _shared_cache(access: Access) -> SegmentCache | None:
+def _shared_cache(access: Access) -> RangeCache | None:
     """Return the cache in a directory that others may write in, None for the usual one."""
-    return segment_cache(allow_shared_dir=True) if access.allow_shared_cache_dir else None
+    return shared_range_cache(allow_shared_dir=True) if access.allow_shared_cache_dir else None

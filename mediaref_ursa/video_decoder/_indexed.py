@@ -19,8 +19,8 @@ from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.seconds import NotFiniteError, latest_times, range_of_times
 from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS, Int64Array
-from mediaref_ursa._core.uris import absolute_place
-from mediaref_ursa._decode.buffer_pool import spare_memory
+from mediaref_ursa._core.uris import absolute_location
+from mediaref_ursa._decode.buffer_pool import buffers
 from mediaref_ursa._decode.output import FrameRows
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.pixels import PixelSpec
@@ -29,7 +29,7 @@ from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa.store import MemoryStore, ObjectStore
 from mediaref_ursa.store._file_object import FileObjectStore
-from mediaref_ursa.store._local import place_of
+from mediaref_ursa.store._local import location_of
 from mediaref_ursa.video_decoder.base import BaseVideoDecoder
 from mediaref_ursa.video_decoder.frame_batch import FrameBatch
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
@@ -145,7 +145,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         self, seconds: Any, *, strategy: BatchDecodingStrategy | str | None = None
     ) -> FrameBatch:
         """Return the frame that is shown at each time; see :class:`BaseVideoDecoder`."""
-        return self._batch(self._frames_shown_at(self._asked_times(seconds)), strategy)
+        return self._batch(self._frames_displayed_at(self._asked_times(seconds)), strategy)
 
     def get_frames_played_in_range(
         self, start_seconds: float, stop_seconds: float, fps: float | None = None
@@ -161,13 +161,13 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             begin = _exact(start_seconds)
             count = math.floor((_exact(stop_seconds) - begin) / step + Fraction(1, 2))  # as TorchCodec
             times = [start + number * step for number in range(count)]
-            batch = self._batch(self._frames_shown_at(times), None)
+            batch = self._batch(self._frames_displayed_at(times), None)
             shown = np.array([float(time - start + begin) for time in times], dtype=np.float64)
             return FrameBatch(batch.data, self._array(shown), self._array(np.full(count, float(step))))
         if not start_seconds < stop_seconds:  # as they are given: a range may be shorter than a nanosecond
             return self._batch(np.empty(0, dtype=np.int64), None)
-        first = int(self._frames_shown_at([start])[0])  # which is shown then, however short the range is
-        last = int(self._frames_shown_at([max(start, before)])[0])
+        first = int(self._frames_displayed_at([start])[0])  # which is shown then, however short the range is
+        last = int(self._frames_displayed_at([max(start, before)])[0])
         if last > first and self._segments.seconds_of(last) >= before:
             last -= 1
         return self._batch(np.arange(first, last + 1, dtype=np.int64), None)
@@ -207,7 +207,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         except NotFiniteError as error:
             raise FrameOutsideVideoError(str(error), uri=self._video.uri) from None
 
-    def _frames_shown_at(self, seconds: list[Fraction]) -> Int64Array:
+    def _frames_displayed_at(self, seconds: list[Fraction]) -> Int64Array:
         """Return int64 ``(n,)``: the number of the frame that is shown at each time.
 
         Raises:
@@ -249,7 +249,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
 
     def _empty(self, shape: tuple[int, ...]) -> Any:
         """Return memory for frames."""
-        return spare_memory.empty(shape)
+        return buffers.empty(shape)
 
     def _decoded_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Return the shape of a frame as it is decoded."""
@@ -296,10 +296,10 @@ def _video_of(
         raise ValueError("expected frame_index or stream_index, found both: an index describes one stream")
     if isinstance(source, (str, os.PathLike)):
         access.check_video_uri(os.fspath(source))
-        uri = place_of(os.fspath(source), access)
+        uri = location_of(os.fspath(source), access)
         if stream_index is None:
             return open_source(uri, frame_index, storage_options=storage_options, access=access)
-        uri = absolute_place(uri)
+        uri = absolute_location(uri)
         return _scanned(uri, open_store(uri, None, storage_options, access), stream_index, access)
     uri, store = _store_of(source)
     if frame_index is not None:

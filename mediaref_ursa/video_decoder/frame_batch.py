@@ -81,8 +81,8 @@ class FrameBatch:
 
     def __iter__(self) -> Iterator[FrameBatch]:
         """Yield each frame, a batch without the first dimension, as TorchCodec's does."""
-        for place in range(len(self)):
-            yield self[place]
+        for position in range(len(self)):
+            yield self[position]
 
     def __repr__(self) -> str:
         return _text(self)

@@ -48,7 +48,7 @@ def windows(count: int, draw: random.Random) -> Iterator[list[int]]:
 
 
 def check(path: Path, seed: int, kept_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mediaref_ursa._decode.decoder_pool.MOST_KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr("mediaref_ursa._decode.decoder_pool.MAX_KEPT_BYTES", kept_bytes)
     frames = oracle(path)
     refs = [MediaRef(str(path), -(-frame.time * 10**9 // 1)) for frame in frames]
     draw = random.Random(seed)

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from mediaref_ursa._cache.cached_ranges import Listing
 from mediaref_ursa._cache.entry import BLOCK_BYTES, Span
 from mediaref_ursa._cache.range_cache import _union
-from mediaref_ursa._cache.settings import SegmentCache
+from mediaref_ursa._cache.settings import RangeCache
 from mediaref_ursa.store import ObjectInfo
 from mediaref_ursa.store._cached import CachedStore
 
@@ -72,7 +72,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule()
     def start_a_process(self) -> None:
-        self.cache = SegmentCache(self.directory, QUOTA_BYTES)
+        self.cache = RangeCache(self.directory, QUOTA_BYTES)
         self.store = CachedStore(self.objects, self.cache)
 
     @rule(uri=st.sampled_from(URIS), ranges=RANGES)
@@ -98,7 +98,7 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(keep_bytes=st.integers(0, QUOTA_BYTES))
     def evict(self, keep_bytes: int) -> None:
         self.cache.info()
-        SegmentCache(self.directory, keep_bytes).prune()
+        RangeCache(self.directory, keep_bytes).prune()
 
     @precondition(lambda self: self.files())
     @rule(data=st.data())

@@ -27,7 +27,7 @@ def test_every_place_is_a_frame_and_back(recording: tuple[list[int], list[float]
     segment, local = timeline.locate(np.arange(len(timeline)))
     assert list(zip(segment.tolist(), local.tolist(), strict=True)) == [frames[n] for n in by_time]
     assert timeline.timestamps.tolist() == [timestamps[n] for n in by_time]
-    assert timeline.places_of(segment, local).tolist() == list(range(len(frames)))
+    assert timeline.ranks_of(segment, local).tolist() == list(range(len(frames)))
 
 
 @given(recordings(), seconds, seconds)

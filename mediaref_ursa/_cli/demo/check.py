@@ -103,20 +103,20 @@ def check_frames(
     truth: dict[int, VideoFrame | None] = {}
     decoded = 0
     for uri in dict.fromkeys(one.segment_uri for one in wanted):
-        places = [place for place, one in enumerate(wanted) if one.segment_uri == uri]
-        shown, count = linear_frames_at(uri, [wanted[place].local_ns for place in places], on_frame)
-        truth.update(zip(places, shown, strict=True))
+        positions = [position for position, one in enumerate(wanted) if one.segment_uri == uri]
+        shown, count = linear_frames_at(uri, [wanted[position].local_ns for position in positions], on_frame)
+        truth.update(zip(positions, shown, strict=True))
         decoded += count
     distinct = {id(frame): frame for frame in truth.values() if frame is not None}
     pictures = {key: upright_rgb(frame) for key, frame in distinct.items()}
     milliseconds = (time.perf_counter() - began) * 1e3
     reasons = []
-    for place, found in enumerate(frames):
-        frame_shown = truth[place]
+    for position, found in enumerate(frames):
+        frame_displayed = truth[position]
         reasons.append(
             "the linear decode shows no frame at that time"
-            if frame_shown is None
-            else difference(found, pictures[id(frame_shown)], frame_shown.pts)
+            if frame_displayed is None
+            else difference(found, pictures[id(frame_displayed)], frame_displayed.pts)
         )
     wrong = [WrongFrame(one, reason) for one, reason in zip(wanted, reasons, strict=True) if reason]
     return Check(tuple(wrong), decoded, milliseconds)
@@ -153,8 +153,8 @@ def linear_frames_at(
                 if frame.pts is None:
                     continue
                 # Of frames with the same pts the later one is shown: hence "at or after the best".
-                for place in np.flatnonzero((frame.pts <= reach) & (frame.pts >= best)).tolist():
-                    shown[place], best[place] = frame, frame.pts
+                for position in np.flatnonzero((frame.pts <= reach) & (frame.pts >= best)).tolist():
+                    shown[position], best[position] = frame, frame.pts
     return shown, count
 
 

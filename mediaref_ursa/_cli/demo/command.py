@@ -12,13 +12,13 @@ from pathlib import Path
 
 import click
 
-from mediaref_ursa._cli.progress import BAR_STEPS, progress_bar, say, say_error, tell_failures
+from mediaref_ursa._cli.progress import BAR_STEPS, print_error, progress_bar, report_failures, say
 from mediaref_ursa._core.errors import MediaRefError, MissingExtraError
 
 _NAME_CHARACTERS = 60
 
 
-class _NothingShownError(Exception):
+class _NothingDisplayedError(Exception):
     """Raised where nothing came of any video, so that no folder stays behind."""
 
 
@@ -49,19 +49,19 @@ def demo(
     names: list[str | None] = [video.uri for video in listed] if videos else [None]
     total = len(names) + len(failures)
     is_wrong = False
-    with contextlib.suppress(_NothingShownError), _output_folder(output) as directory:
+    with contextlib.suppress(_NothingDisplayedError), _output_folder(output) as directory:
         for number, name in enumerate(names, start=1):
-            place = directory if total == 1 else directory / _folder_name(number, name)
+            target = directory if total == 1 else directory / _folder_name(number, name)
             try:
-                with _new_folder(place):
-                    is_wrong |= _show(name, place, seed, write_index)
+                with _new_folder(target):
+                    is_wrong |= _show(name, target, seed, write_index)
             except MissingExtraError:  # no other video would fare better
                 raise
             except MediaRefError as error:
                 failures.append(error)
         if len(failures) == total:
-            raise _NothingShownError
-    tell_failures(failures, total, "shown")
+            raise _NothingDisplayedError
+    report_failures(failures, total, "shown")
     if failures or is_wrong:
         ctx.exit(1)
 
@@ -82,7 +82,7 @@ def _show(video: str | None, directory: Path, seed: int, write_index: bool) -> b
             ),
         )
     for wrong in result.wrong:
-        say_error(str(wrong))
+        print_error(str(wrong))
     say(str(result.contact_sheet))
     return bool(result.wrong)
 
@@ -117,7 +117,7 @@ def _output_folder(output: Path | None) -> Iterator[Path]:
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[None]:
     """Make a folder where there is none; on errors what was made goes again."""
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield

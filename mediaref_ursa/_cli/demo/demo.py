@@ -152,14 +152,14 @@ def _index_of_own_clip(uri: str, say: Say) -> LanceFrameIndex:
 def _index_of(uri: str, write: bool, say: Say) -> LanceFrameIndex:
     """Return the index of the caller's video; nothing is written beside it unless that is asked for."""
     found = find_index(uri)
-    place = redact(lance_frame_index_uri(uri))
+    location = redact(lance_frame_index_uri(uri))
     if found.state == FRESH and found.index is not None:
-        say(f"frame index:  {place}, which stands there already and is fresh")
+        say(f"frame index:  {location}, which stands there already and is fresh")
         return found.index
     if write:
         require_index_place(uri)
         index = write_frame_index(uri, segments=found.segment_uris, overwrite=found.state == STALE)
-        say(f"frame index:  written to {place}")
+        say(f"frame index:  written to {location}")
         return index
     index = scan_frame_index(uri, segments=found.segment_uris)
     say("frame index:  built in memory, nothing is written beside the video (--write-index writes it)")
@@ -181,8 +181,8 @@ def _decode_batches(
         refs[-RANDOM_FRAMES:], frame_index=index
     )  # imports, threads and memory are no part of the times
     random_batch, window_batch = (
-        _decode(what, _wanted(what, [refs[i] for i in places.tolist()], tables, numbers[places]), index)
-        for what, places in chosen.items()
+        _decode(what, _wanted(what, [refs[i] for i in positions.tolist()], tables, numbers[positions]), index)
+        for what, positions in chosen.items()
     )
     return random_batch, window_batch
 
@@ -233,12 +233,12 @@ def _wanted(
     segments = np.searchsorted(firsts, numbers, side="right") - 1
     return [
         Wanted(
-            label=f"{what}, place {place}",
+            label=f"{what}, place {position}",
             ref=ref,
             segment_uri=tables[segment].info.uri,
             local_ns=int(tables[segment].pts_ns[frame]),
         )
-        for place, (ref, segment, frame) in enumerate(
+        for position, (ref, segment, frame) in enumerate(
             zip(refs, segments.tolist(), (numbers - firsts[segments]).tolist(), strict=True)
         )
     ]

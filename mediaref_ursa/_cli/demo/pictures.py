@@ -86,8 +86,8 @@ def write_contact_sheet(path: Path, groups: Sequence[tuple[str, Sequence[Tile]]]
     for (heading, tiles), count in zip(groups, rows, strict=True):
         draw.text((8, top + 7), heading, fill=_INK, font=ImageFont.load_default(16))
         top += _HEADING_HEIGHT
-        for place, tile in enumerate(tiles):
-            corner = (place % _COLUMNS * _CELL_WIDTH, top + place // _COLUMNS * row_height)
+        for position, tile in enumerate(tiles):
+            corner = (position % _COLUMNS * _CELL_WIDTH, top + position // _COLUMNS * row_height)
             _draw_tile(sheet, draw, tile, corner)
         top += count * row_height
     sheet.save(path, format="PNG")
@@ -97,10 +97,15 @@ def _draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, corner
     left, top = corner
     thumbnail = Image.fromarray(tile.pixels)
     thumbnail.thumbnail((_CELL_WIDTH - 8, _CELL_HEIGHT - 8))
-    place = (left + (_CELL_WIDTH - thumbnail.width) // 2, top + (_CELL_HEIGHT - thumbnail.height) // 2)
-    sheet.paste(thumbnail, place)
+    position = (left + (_CELL_WIDTH - thumbnail.width) // 2, top + (_CELL_HEIGHT - thumbnail.height) // 2)
+    sheet.paste(thumbnail, position)
     if tile.is_wrong:
-        box = (place[0] - 3, place[1] - 3, place[0] + thumbnail.width + 2, place[1] + thumbnail.height + 2)
+        box = (
+            position[0] - 3,
+            position[1] - 3,
+            position[0] + thumbnail.width + 2,
+            position[1] + thumbnail.height + 2,
+        )
         draw.rectangle(box, outline=_ALARM, width=3)
     below = (left + _CELL_WIDTH // 2, top + _CELL_HEIGHT + _CAPTION_HEIGHT // 2 - 2)
     colour = _ALARM if tile.is_wrong else _INK

@@ -1,7 +1,7 @@
 """The engine of TorchCodec: each run is handed to it as a small movie of its own.
 
 TorchCodec opens files, and believes what they say of keyframes and times. Here it is given a file that
-holds one run: it begins at a random access point, its times are places in presentation order, and its
+holds one run: it begins at a random access point, its times are ranks in presentation order, and its
 bytes were read and checked by us. So which frame comes out is decided by the index, as for every engine, and
 TorchCodec neither opens a path nor a URL.
 """
@@ -29,12 +29,12 @@ from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._decode.packet_feed import PacketFeed
 from mediaref_ursa._decode.torchcodec.library import load_torchcodec
-from mediaref_ursa._decode.torchcodec.run_movie import TICKS_PER_SECOND, RunMovie, presentation_places
+from mediaref_ursa._decode.torchcodec.run_movie import TICKS_PER_SECOND, RunMovie, presentation_ranks
 from mediaref_ursa._decode.torchcodec.transforms import TransformDraws, whole_frame
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._plan.runs import Run
-from mediaref_ursa._plan.tasks import Begun, Step
+from mediaref_ursa._plan.tasks import DecodeSchedule, DecodeTask
 
 _IN_MEMORY_BYTES = 64 << 20
 _FRAMES_AT_ONCE = 32
@@ -45,7 +45,7 @@ _SEEK_MODES = ("exact", "approximate")
 _ALPHA_FORMATS = ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya8", "ya16", "pal8")
 _TAGGED_FORMATS = ("yuv4", "yuva", "nv", "p0")  # yuvj says by its name that it is of full range
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-_SOURCE_PLACE = re.compile(r"^\w+, \S+:\d+, ")
+_SOURCE_POSITION = re.compile(r"^\w+, \S+:\d+, ")
 _GOOD = object()
 _LUMA = (19595, 38470, 7471)  # BT.601 in 65536ths, as Pillow's L
 
@@ -115,9 +115,11 @@ class TorchCodecEngine:
         """
         return info.codec == "h264"
 
-    def begin(self, tables: Sequence[SegmentTable], stores: Sequence[object], runs: Sequence[Run]) -> Begun:
-        """Return a step for each run: no frame is decoded already."""
-        return Begun(steps=[Step(run) for run in runs])
+    def begin(
+        self, tables: Sequence[SegmentTable], stores: Sequence[object], runs: Sequence[Run]
+    ) -> DecodeSchedule:
+        """Return a task for each run: no frame is decoded already."""
+        return DecodeSchedule(tasks=[DecodeTask(run) for run in runs])
 
     def pixels(self, picture: Any, new: Callable[[tuple[int, ...]], Any]) -> Any:
         """Return the pixels of a frame: tensors as they are, arrays where they are wanted."""
@@ -127,7 +129,7 @@ class TorchCodecEngine:
         np.copyto(pixels, picture)
         return pixels
 
-    def decode(self, table: SegmentTable, step: Step, feed: PacketFeed) -> Iterator[tuple[int, Any]]:
+    def decode(self, table: SegmentTable, task: DecodeTask, feed: PacketFeed) -> Iterator[tuple[int, Any]]:
         """Yield the packet and the pixels of each frame wanted, in presentation order.
 
         Raises:
@@ -157,11 +159,11 @@ class TorchCodecEngine:
             )
         # With transforms, which come after it, turning is TorchCodec's.
         rotation = info.rotation if self._spec.apply_rotation and self.transforms else 0
-        check = self._run_check(table, step.run.targets.tolist())
+        check = self._run_check(table, task.run.targets.tolist())
         with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
             with _temporary_file_errors(info):
                 movie = _Movie.write(cast("BinaryIO", file), table, check.watched(feed), rotation)
-            fed = [packet for packet in step.run.targets.tolist() if packet <= feed.last]
+            fed = [packet for packet in task.run.targets.tolist() if packet <= feed.last]
             outcomes = {packet: check.outcome(packet, _GOOD) for packet in fed}
             yield from (item for item in outcomes.items() if item[1] is not _GOOD)
             for packet, picture in self._pictures(movie, [p for p in fed if outcomes[p] is _GOOD]):
@@ -171,7 +173,7 @@ class TorchCodecEngine:
         """Yield a tensor ``(H, W, 3)`` for each of the packets that a frame comes out for."""
         if not packets:
             return
-        packets = sorted(packets, key=movie.place_of)
+        packets = sorted(packets, key=movie.rank_of)
         decoder = self._open(movie)
         at_once = self._frames_at_once(movie.table.info)
         alone: list[int] = []
@@ -254,11 +256,11 @@ class TorchCodecEngine:
         Raises:
             CorruptMediaError: TorchCodec gave up. The decoder is not to be used again.
         """
-        places = [movie.place_of(packet) for packet in packets]
+        ranks = [movie.rank_of(packet) for packet in packets]
         with self._errors(movie.table.info):
-            batch = decoder.get_frames_at(places)
+            batch = decoder.get_frames_at(ranks)
         times = np.rint(batch.pts_seconds.numpy() * TICKS_PER_SECOND).astype(np.int64)
-        expected = [movie.movie.time_of(place) for place in places]
+        expected = [movie.movie.time_of(rank) for rank in ranks]
         return {
             packet: picture if time == own else None
             for packet, picture, time, own in zip(packets, batch.data, times.tolist(), expected, strict=True)
@@ -309,7 +311,7 @@ class TorchCodecEngine:
             picture = picture.flip(-1)
         if not colours.endswith("A"):
             return picture
-        if info.pixel_format.startswith(_ALPHA_FORMATS) or info.may_have_hidden_alpha:
+        if info.pixel_format.startswith(_ALPHA_FORMATS) or info.may_have_separate_alpha:
             raise UnsupportedMediaError(
                 f"TorchCodec gives no alpha, the video has some, or its index does not say "
                 f"({info.codec}, {info.pixel_format}); use decoder='pyav'",
@@ -335,7 +337,7 @@ class _Movie:
     movie: RunMovie
     table: SegmentTable
     packets: Int64Array
-    _places: Int64Array = field(init=False)
+    _ranks: Int64Array = field(init=False)
 
     @classmethod
     def write(
@@ -348,24 +350,24 @@ class _Movie:
             movie.add(packet.data if numbers else packet.as_first_of(table.info).data)
             numbers.append(packet.number)
         written = cls(file, movie, table, np.array(numbers, dtype=np.int64))
-        written._arrange(presentation_places(table, written.packets))
+        written._arrange(presentation_ranks(table, written.packets))
         return written
 
-    def place_of(self, packet: int) -> int:
+    def rank_of(self, packet: int) -> int:
         """Return where the frame of a packet stands among all."""
-        return int(self._places[np.searchsorted(self.packets, packet)])
+        return int(self._ranks[np.searchsorted(self.packets, packet)])
 
     def put_last(self, packet: int) -> None:
         """Let the frame of a packet be shown after all others."""
-        places = presentation_places(self.table, self.packets)
+        ranks = presentation_ranks(self.table, self.packets)
         own = np.searchsorted(self.packets, packet)
-        places[places > places[own]] -= 1
-        places[own] = len(places) - 1
-        self._arrange(places)
+        ranks[ranks > ranks[own]] -= 1
+        ranks[own] = len(ranks) - 1
+        self._arrange(ranks)
 
-    def _arrange(self, places: Int64Array) -> None:
-        self._places = places
-        self.movie.finish(places)
+    def _arrange(self, ranks: Int64Array) -> None:
+        self._ranks = ranks
+        self.movie.finish(ranks)
 
 
 def checked_seek_mode(seek_mode: Any) -> None:
@@ -438,4 +440,4 @@ def _reason(error: BaseException) -> str:
     """Return what an error of TorchCodec says, without where in its sources, and no heading."""
     lines = [line.strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and not line.endswith(":")]
-    return _SOURCE_PLACE.sub("", told[0])[:200] if told else type(error).__name__
+    return _SOURCE_POSITION.sub("", told[0])[:200] if told else type(error).__name__

@@ -2,7 +2,7 @@
 
 The movie holds nothing but one video track whose samples are the run's packets, untouched. The first
 sample is its only sync sample, so that no decoder seeks to a packet that a container merely calls a
-keyframe, and each sample's time is the place that its frame has in presentation order.
+keyframe, and each sample's time is the rank that its frame has in presentation order.
 
 Boxes are those of ISO/IEC 14496-12; ``glbl``, which carries a codec's configuration as FFmpeg knows it, is
 FFmpeg's own.
@@ -74,25 +74,25 @@ class RunMovie:
         self._out.write(data)
         self._sizes.append(len(data))
 
-    def finish(self, places: Int64Array) -> None:
+    def finish(self, ranks: Int64Array) -> None:
         """Write what describes the samples; nothing can be added after, but this can be done again.
 
         Args:
-            places: int64 ``(n,)``, of each sample, where its frame stands in presentation order. No two
+            ranks: int64 ``(n,)``, of each sample, where its frame stands in presentation order. No two
                 are the same, and all are less than ``n``.
         """
         self._out.seek(len(self._brand) + _MDAT_HEADER_BYTES + sum(self._sizes))
-        self._out.write(self._moov(places))
+        self._out.write(self._moov(ranks))
         self._out.truncate()
         self._out.seek(len(self._brand))
         self._out.write(struct.pack(">I4sQ", 1, b"mdat", _MDAT_HEADER_BYTES + sum(self._sizes)))
         self._out.seek(0)
 
-    def time_of(self, place: int) -> int:
-        """Return the ticks at which the frame at a place is shown."""
-        return place + len(self._sizes)  # no sample may be shown before it is decoded
+    def time_of(self, rank: int) -> int:
+        """Return the ticks at which the frame at a rank is shown."""
+        return rank + len(self._sizes)  # no sample may be shown before it is decoded
 
-    def _moov(self, places: Int64Array) -> bytes:
+    def _moov(self, ranks: Int64Array) -> bytes:
         ticks = len(self._sizes)
         header = _full_box(
             b"mvhd",
@@ -101,9 +101,9 @@ class RunMovie:
             bytes(24),
             struct.pack(">I", 2),
         )
-        return _box(b"moov", header, self._track(places, ticks))
+        return _box(b"moov", header, self._track(ranks, ticks))
 
-    def _track(self, places: Int64Array, ticks: int) -> bytes:
+    def _track(self, ranks: Int64Array, ticks: int) -> bytes:
         size = struct.pack(">II", self._info.width << 16 & 0xFFFFFFFF, self._info.height << 16 & 0xFFFFFFFF)
         turned = _matrix(self._rotation)
         header = _full_box(b"tkhd", struct.pack(">4xII4xI16x", 0, 1, ticks), turned, size, flags=3)
@@ -111,14 +111,14 @@ class RunMovie:
         handler = _full_box(b"hdlr", b"mhlrvide", bytes(13))
         own_file = _full_box(b"dref", struct.pack(">I", 1), _full_box(b"url ", flags=1))
         media = _box(
-            b"minf", _full_box(b"vmhd", bytes(8), flags=1), _box(b"dinf", own_file), self._samples(places)
+            b"minf", _full_box(b"vmhd", bytes(8), flags=1), _box(b"dinf", own_file), self._samples(ranks)
         )
         return _box(b"trak", header, _box(b"mdia", media_header, handler, media))
 
-    def _samples(self, places: Int64Array) -> bytes:
+    def _samples(self, ranks: Int64Array) -> bytes:
         count = len(self._sizes)
         delays = np.ones((count, 2), dtype=">u4")
-        delays[:, 1] = places + count - np.arange(count)
+        delays[:, 1] = ranks + count - np.arange(count)
         first = len(self._brand) + _MDAT_HEADER_BYTES
         return _box(
             b"stbl",
@@ -147,7 +147,7 @@ class RunMovie:
         return _box(self._tag, *parts)
 
 
-def presentation_places(table: SegmentTable, packets: Int64Array) -> Int64Array:
+def presentation_ranks(table: SegmentTable, packets: Int64Array) -> Int64Array:
     """Return where the frame of each packet stands among those of ``packets`` in presentation order.
 
     Packets that show nothing stand before all others: whoever waits for a frame at its time or later
@@ -158,9 +158,9 @@ def presentation_places(table: SegmentTable, packets: Int64Array) -> Int64Array:
         packets: int64 ``(m,)``, ascending.
     """
     order = np.lexsort((packets, table.frame_of_packet[packets]))
-    places = np.empty(len(packets), dtype=np.int64)
-    places[order] = np.arange(len(packets))
-    return places
+    ranks = np.empty(len(packets), dtype=np.int64)
+    ranks[order] = np.arange(len(packets))
+    return ranks
 
 
 def _matrix(rotation: int) -> bytes:

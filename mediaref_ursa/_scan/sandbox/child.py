@@ -39,7 +39,7 @@ _DTYPES = {
     "is_keyframe": "|b1",
 }
 _LENGTHS = struct.Struct("<QQ")
-_MOST_TEXT_BYTES = 64 << 20
+_MAX_TEXT_BYTES = 64 << 20
 _SPARE_SECONDS = 5
 
 
@@ -52,19 +52,19 @@ def send(pipe: BinaryIO, header: dict[str, Any], *payload: bytes | memoryview) -
     pipe.flush()
 
 
-def receive(pipe: BinaryIO, most_bytes: int) -> tuple[dict[str, Any], bytes]:
+def receive(pipe: BinaryIO, max_answer_bytes: int) -> tuple[dict[str, Any], bytes]:
     """Receive one message.
 
     Args:
         pipe: Where it comes from.
-        most_bytes: How long its bytes may be; refused before memory is taken.
+        max_answer_bytes: How long its bytes may be; refused before memory is taken.
 
     Raises:
         EOFError: The other process is gone.
         ValueError: No message of :func:`send`, or too long a one.
     """
     text_bytes, payload_bytes = _LENGTHS.unpack(_exactly(pipe, _LENGTHS.size))
-    if text_bytes > _MOST_TEXT_BYTES or payload_bytes > most_bytes:
+    if text_bytes > _MAX_TEXT_BYTES or payload_bytes > max_answer_bytes:
         raise ValueError(f"a message of {text_bytes} and {payload_bytes} bytes")
     header = json.loads(_exactly(pipe, text_bytes))
     if not isinstance(header, dict):
@@ -161,7 +161,7 @@ def _answer(
         int(request["length"]),
         read_ranges=read_ranges,
         blocks_kept=32,
-        most_blocks_ahead=8,
+        max_blocks_ahead=8,
     )
     table = scan_segment(
         reader,

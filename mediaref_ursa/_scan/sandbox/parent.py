@@ -39,13 +39,13 @@ from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._protocol import ReadsOneVersion
 
 with needs_extra("video"):
-    from mediaref_ursa._scan.scan_uri import is_at_hand, scan_uri
+    from mediaref_ursa._scan.scan_uri import is_local_store, scan_uri
 
 Ranges = Sequence[tuple[int, int]]
 
 _STOP_SECONDS = 5.0
-_MOST_RANGES = 1 << 16
-_MOST_SHOWN = 2000
+_MAX_RANGES = 1 << 16
+_MAX_LISTED = 2000
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
@@ -80,8 +80,8 @@ def scan_video(
     """
     began = time.monotonic()
     info = store.head(uri)
-    is_told_apart = info.etag is not None or info.modified is not None
-    key = (uri, info, access.scan_limits, access.max_pixels, stream_index) if is_told_apart else None
+    is_distinguished = info.etag is not None or info.modified is not None
+    key = (uri, info, access.scan_limits, access.max_pixels, stream_index) if is_distinguished else None
     if key is not None:
         failed_scans.check(key)
     try:
@@ -104,7 +104,7 @@ def _scanned(
     request = {
         "length": info.size,
         "stream_index": stream_index,
-        "full": True if is_at_hand(store) else None,
+        "full": True if is_local_store(store) else None,
         "max_pixels": access.max_pixels,
         "max_seconds": limits.max_seconds,
         "max_memory_bytes": int(limits.max_memory_bytes),
@@ -215,11 +215,11 @@ class _Scan:
         """Read what the child asks for, within the file and in bounds."""
         ranges = [(int(offset), int(length)) for offset, length in wanted]
         total = sum(length for _, length in ranges)
-        if len(ranges) > _MOST_RANGES or total > self._limits.max_memory_bytes:
+        if len(ranges) > _MAX_RANGES or total > self._limits.max_memory_bytes:
             raise ValueError(f"{len(ranges)} reads of {total} bytes at once")
         if any(offset < 0 or length < 0 or offset + length > self._info.size for offset, length in ranges):
             raise ValueError("reads outside the file")
-        if is_at_hand(self._store):
+        if is_local_store(self._store):
             return self._store.get_ranges(self._uri, ranges)
         return self._in_time(lambda: self._read_far(ranges))
 
@@ -250,7 +250,7 @@ class _Scan:
 
     def _error_of(self, header: dict[str, Any]) -> MediaRefError:
         kind = getattr(errors, str(header["error"]), None)
-        message = str(header["message"])[:_MOST_SHOWN]
+        message = str(header["message"])[:_MAX_LISTED]
         if not (isinstance(kind, type) and issubclass(kind, MediaRefError)):
             return CorruptMediaError(message, uri=self._uri)
         if kind is LimitExceededError and "not enough memory" in message:  # FFmpeg's own words for it

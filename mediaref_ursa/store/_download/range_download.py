@@ -18,7 +18,7 @@ T = TypeVar("T")
 CHUNK_BYTES = 64 << 10
 _CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d+)-(\d+)|\*)/(\d+|\*)\s*", re.IGNORECASE)
 _VERSIONS_TRIED = 3
-_SHOWN_CHARACTERS = 80
+_DISPLAYED_CHARACTERS = 80
 
 
 class ObjectEndsError(Exception):
@@ -30,7 +30,7 @@ class ObjectEndsError(Exception):
 
 
 @dataclass(frozen=True)
-class Marks:
+class Validators:
     """What tells one version of an object from the next; None is what an answer does not say.
 
     Attributes:
@@ -44,17 +44,17 @@ class Marks:
     modified: float | None = None
 
 
-def difference(expected: Marks, found: Marks) -> str | None:
+def difference(expected: Validators, found: Validators) -> str | None:
     """Say how two versions differ, None if nothing tells them apart.
 
     Two strong tags that agree settle it. A weak tag stays the same for bytes that mean the same
     (RFC 9110, 8.8.1), so that length and time of change have to agree too.
 
-    >>> difference(Marks(5, '"a"'), Marks(5, '"b"'))
+    >>> difference(Validators(5, '"a"'), Validators(5, '"b"'))
     'expected the ETag "a", found "b"'
-    >>> difference(Marks(5, '"a"', 1.0), Marks(None, 'W/"a"', 2.0))
+    >>> difference(Validators(5, '"a"', 1.0), Validators(None, 'W/"a"', 2.0))
     'expected the time of change 1.0, found 2.0'
-    >>> difference(Marks(5, '"a"', 1.0), Marks(5, '"a"', 2.0)) is None
+    >>> difference(Validators(5, '"a"', 1.0), Validators(5, '"a"', 2.0)) is None
     True
     """
     if expected.size is not None and found.size is not None and expected.size != found.size:
@@ -62,8 +62,8 @@ def difference(expected: Marks, found: Marks) -> str | None:
     if expected.etag and found.etag:
         if expected.etag.removeprefix("W/") != found.etag.removeprefix("W/"):
             return (
-                f"expected the ETag {expected.etag[:_SHOWN_CHARACTERS]},"
-                f" found {found.etag[:_SHOWN_CHARACTERS]}"
+                f"expected the ETag {expected.etag[:_DISPLAYED_CHARACTERS]},"
+                f" found {found.etag[:_DISPLAYED_CHARACTERS]}"
             )
         if is_strong(expected.etag) and is_strong(found.etag):
             return None
@@ -98,36 +98,36 @@ class ObjectVersion:
         self.uri = uri
         self.is_given = expected is not None
         self._lock = threading.Lock()
-        self._marks = Marks() if expected is None else marks_of(expected)
+        self._validators = Validators() if expected is None else validators_of(expected)
 
     @property
     def size(self) -> int | None:
         """The object's length, once it is known."""
-        return self._marks.size
+        return self._validators.size
 
     @property
     def strong_etag(self) -> str | None:
         """The tag that a condition (If-Match) can name."""
-        return self._marks.etag if is_strong(self._marks.etag) else None
+        return self._validators.etag if is_strong(self._validators.etag) else None
 
     @property
     def can_be_recognised(self) -> bool:
         """Whether a second answer can be told to be of the same version."""
-        return self.strong_etag is not None or self._marks.modified is not None
+        return self.strong_etag is not None or self._validators.modified is not None
 
-    def admit(self, found: Marks) -> None:
+    def admit(self, found: Validators) -> None:
         """Take note of what an answer tells of its object.
 
         Raises:
             MediaChangedError: It is another one.
         """
         with self._lock:
-            known = self._marks
+            known = self._validators
             how = difference(known, found)
             told = found.etag or (known.modified is not None and found.modified is not None)
             if how is None and self.is_given and is_strong(known.etag) and not told:
-                how = f"expected the ETag {str(known.etag)[:_SHOWN_CHARACTERS]}, found none"
-            self._marks = Marks(
+                how = f"expected the ETag {str(known.etag)[:_DISPLAYED_CHARACTERS]}, found none"
+            self._validators = Validators(
                 known.size if known.size is not None else found.size,
                 known.etag or found.etag,
                 known.modified if known.modified is not None else found.modified,
@@ -136,9 +136,9 @@ class ObjectVersion:
             raise changed(self.uri, how)
 
 
-def marks_of(info: ObjectInfo) -> Marks:
+def validators_of(info: ObjectInfo) -> Validators:
     """Return what a store told of an object."""
-    return Marks(info.size, info.etag or None, info.modified)
+    return Validators(info.size, info.etag or None, info.modified)
 
 
 def in_one_version(uri: str, read: Callable[[ObjectVersion], T], within_seconds: float) -> T:
@@ -162,7 +162,7 @@ def in_one_version(uri: str, read: Callable[[ObjectVersion], T], within_seconds:
     return read(ObjectVersion(uri))
 
 
-class Part:
+class RangeDownload:
     """A range, and what has come of it so far; a later attempt goes on where an earlier one broke off.
 
     Args:
@@ -246,7 +246,7 @@ class Part:
         if status != 206 or match is None or (match[1], match[2]) != (str(self._first), str(self._last)):
             raise TransientError(
                 f"expected the bytes {self._first}-{self._last}, found Content-Range"
-                f" '{content_range[:_SHOWN_CHARACTERS]}' (HTTP {status})"
+                f" '{content_range[:_DISPLAYED_CHARACTERS]}' (HTTP {status})"
             )
         if content_length not in (None, self.missing_bytes):
             raise TransientError(f"expected a body of {self.missing_bytes} bytes, found {content_length}")

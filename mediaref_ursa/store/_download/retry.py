@@ -19,7 +19,7 @@ from typing import TypeVar
 from loguru import logger
 
 from mediaref_ursa._core.counters import in_this_context
-from mediaref_ursa._core.daemon_threads import HelperThreads
+from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._core.errors import StoreError
 from mediaref_ursa._core.redaction import redact
 
@@ -103,7 +103,7 @@ class Deadline:
             time.sleep(min(left, _POLL_SECONDS))
 
 
-class Pace:
+class LowSpeedLimit:
     """How fast a body comes: one that comes by drops is given up, so that another attempt has time left.
 
     Args:
@@ -221,7 +221,7 @@ def each_at_once(
     workers = min(max_workers, len(items))
     if workers <= 1:
         return [read(item, stop) for item in items]
-    with HelperThreads(workers, thread_name) as threads:
+    with DaemonThreads(workers, thread_name) as threads:
         try:
             futures = [threads.submit(in_this_context(read), item, stop) for item in items]
             return [future.result() for future in futures]

@@ -15,7 +15,7 @@ from mediaref_ursa._core.uris import why_not_found
 from mediaref_ursa.store._download.range_download import changed
 from mediaref_ursa.store._download.retry import TransientError, retry_after_seconds
 
-_SHOWN_CHARACTERS = 300
+_DISPLAYED_CHARACTERS = 300
 # Whose exceptions are errors of a store, though many are no OSError.
 _LIBRARIES = (
     *("adlfs", "aiobotocore", "aiohttp", "azure", "boto3", "botocore", "fsspec", "gcsfs", "google"),
@@ -204,4 +204,4 @@ def _reason(error: BaseException, secrets: Collection[str]) -> str:
     first = _QUERY.sub("", str(text).strip().partition("\n")[0])
     for secret in secrets:
         first = first.replace(secret, "***")
-    return f"{name}: {first[:_SHOWN_CHARACTERS]}" if first else name
+    return f"{name}: {first[:_DISPLAYED_CHARACTERS]}" if first else name

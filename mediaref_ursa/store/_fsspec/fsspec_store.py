@@ -28,11 +28,11 @@ from mediaref_ursa._model.storage_options import (
 from mediaref_ursa.store._download.range_download import (
     ObjectEndsError,
     ObjectVersion,
-    Part,
+    RangeDownload,
     in_one_version,
-    marks_of,
+    validators_of,
 )
-from mediaref_ursa.store._download.retry import Deadline, Pace, RetryPolicy, each_at_once, retried
+from mediaref_ursa.store._download.retry import Deadline, LowSpeedLimit, RetryPolicy, each_at_once, retried
 from mediaref_ursa.store._fsspec.errors import is_past_the_end, mapped_errors
 from mediaref_ursa.store._fsspec.filesystems import (
     call,
@@ -133,7 +133,7 @@ class FsspecStore:
         version = ObjectVersion(uri, info)
         found = self._ranges(version, ranges)
         if not self._is_conditional and any(length for _, length in ranges):
-            version.admit(marks_of(self.head(uri)))
+            version.admit(validators_of(self.head(uri)))
         return found
 
     def get(self, uri: str, max_bytes: int | None = None) -> bytes:
@@ -147,7 +147,7 @@ class FsspecStore:
         version = ObjectVersion(uri, info)
         found = self._read_all(version, [(0, info.size)] if info.size else [])
         if not self._is_conditional and info.size > self.max_read_bytes:
-            version.admit(marks_of(self.head(uri)))
+            version.admit(validators_of(self.head(uri)))
         return found[0] if found else b""
 
     @property
@@ -180,7 +180,7 @@ class FsspecStore:
     def _read_all(self, version: ObjectVersion, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Read each range, long ones in several reads, once it is known that the object is that long."""
         if version.size is None and any(length > self.max_read_bytes for _, length in ranges):
-            version.admit(marks_of(self.head(version.uri)))
+            version.admit(validators_of(self.head(version.uri)))
         for offset, length in ranges:
             if version.size is not None and offset + length > version.size:
                 raise ObjectEndsError(version.size)
@@ -197,11 +197,11 @@ class FsspecStore:
         )
         return [next(blobs) if len(pairs) == 1 else b"".join(islice(blobs, len(pairs))) for pairs in parts]
 
-    def _one_read(self, version: ObjectVersion, place: tuple[int, int], stop: threading.Event) -> bytes:
-        part = Part(*place)
+    def _one_read(self, version: ObjectVersion, span: tuple[int, int], stop: threading.Event) -> bytes:
+        part = RangeDownload(*span)
         return self._retried(version.uri, partial(self._read_part, version, part), part, stop)
 
-    def _read_part(self, version: ObjectVersion, part: Part, deadline: Deadline) -> bytes:
+    def _read_part(self, version: ObjectVersion, part: RangeDownload, deadline: Deadline) -> bytes:
         """Read what a range still lacks."""
         uri = version.uri
         if not version.can_be_recognised:
@@ -212,7 +212,7 @@ class FsspecStore:
         with self._opened(uri) as (filesystem, path):
             try:
                 if self._is_conditional:
-                    limits = ReadLimits(self._answer_seconds, Pace(self.read_timeout_seconds))
+                    limits = ReadLimits(self._answer_seconds, LowSpeedLimit(self.read_timeout_seconds))
                     read = partial(read_part, filesystem, path, version, part, limits)
                     timed(filesystem, read, deadline.left_seconds())
                 else:
@@ -226,7 +226,7 @@ class FsspecStore:
         if is_past or (part.missing_bytes and not self._is_conditional):
             info = self._told(uri, deadline)
             if version.is_given:
-                version.admit(marks_of(info))
+                version.admit(validators_of(info))
             if info.size < part.offset + part.length:
                 raise ObjectEndsError(info.size)
         return part.joined()
@@ -247,7 +247,7 @@ class FsspecStore:
         self,
         uri: str,
         attempt: Callable[[Deadline], T],
-        part: Part | None = None,
+        part: RangeDownload | None = None,
         stop: threading.Event | None = None,
     ) -> T:
         policy = RetryPolicy(
@@ -273,7 +273,7 @@ class FsspecStore:
             yield shared_filesystem(protocol, options), kind._strip_protocol(known_uri)
 
 
-def _read_at_once(filesystem: Any, path: str, part: Part, deadline: Deadline) -> None:
+def _read_at_once(filesystem: Any, path: str, part: RangeDownload, deadline: Deadline) -> None:
     part.begin_again()
     end = part.offset + part.length
     part.add(bytes(call(filesystem, "cat_file", deadline.left_seconds(), path, start=part.offset, end=end)))

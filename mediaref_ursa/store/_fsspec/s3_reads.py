@@ -10,8 +10,14 @@ from datetime import datetime
 from typing import Any
 
 from mediaref_ursa._core.errors import StoreError
-from mediaref_ursa.store._download.range_download import CHUNK_BYTES, Marks, ObjectVersion, Part, total_of
-from mediaref_ursa.store._download.retry import Pace, TransientError
+from mediaref_ursa.store._download.range_download import (
+    CHUNK_BYTES,
+    ObjectVersion,
+    RangeDownload,
+    Validators,
+    total_of,
+)
+from mediaref_ursa.store._download.retry import LowSpeedLimit, TransientError
 
 _AS_THEY_ARE = ("", "identity", "aws-chunked")
 
@@ -26,11 +32,11 @@ class ReadLimits:
     """
 
     answer_seconds: float
-    pace: Pace
+    pace: LowSpeedLimit
 
 
 async def read_part(
-    filesystem: Any, path: str, version: ObjectVersion, part: Part, limits: ReadLimits
+    filesystem: Any, path: str, version: ObjectVersion, part: RangeDownload, limits: ReadLimits
 ) -> None:
     """Read what a range still lacks; runs in the event loop of the file system.
 
@@ -67,7 +73,7 @@ async def read_part(
             await closing
 
 
-def _check_reply(reply: Mapping[str, Any], version: ObjectVersion, part: Part) -> None:
+def _check_reply(reply: Mapping[str, Any], version: ObjectVersion, part: RangeDownload) -> None:
     status = reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     found, length = reply.get("ContentRange") or "", reply.get("ContentLength")
     encoding = (reply.get("ContentEncoding") or "").strip().lower()
@@ -75,7 +81,7 @@ def _check_reply(reply: Mapping[str, Any], version: ObjectVersion, part: Part) -
         raise StoreError(f"expected the bytes as they are, found Content-Encoding '{encoding[:80]}'")
     modified = reply.get("LastModified")
     version.admit(
-        Marks(
+        Validators(
             size=length if status == 200 else total_of(found),
             etag=reply.get("ETag") or None,
             modified=modified.timestamp() if isinstance(modified, datetime) else None,

@@ -89,7 +89,7 @@ def _has_plain_shape(address: ipaddress.IPv6Address) -> bool:
 def system_addresses(host: str, port: int) -> list[str]:
     """Ask the system for the addresses of a host, in the order in which they are to be tried."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(_with_scope(place) for *_, place in found))
+    return list(dict.fromkeys(_with_scope(sockaddr) for *_, sockaddr in found))
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -97,10 +97,12 @@ def resolve(host: str, port: int) -> list[str]:
     return system_addresses(host, port)
 
 
-def _with_scope(place: tuple[Any, ...]) -> str:
-    """Return the address of a socket's place; a link-local one with the network that it is in."""
-    address = str(place[0])
-    return f"{address}%{place[3]}" if len(place) == 4 and place[3] and "%" not in address else address
+def _with_scope(sockaddr: tuple[Any, ...]) -> str:
+    """Return the address of a socket's address tuple; a link-local one with the network that it is in."""
+    address = str(sockaddr[0])
+    return (
+        f"{address}%{sockaddr[3]}" if len(sockaddr) == 4 and sockaddr[3] and "%" not in address else address
+    )
 
 
 def checked_addresses(host: str, port: int) -> list[str]:

@@ -27,8 +27,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util.connection import create_connection
 
-from mediaref_ursa._core.daemon_threads import HelperThreads
-from mediaref_ursa.store._download.retry import Deadline, Pace
+from mediaref_ursa._core.daemon_threads import DaemonThreads
+from mediaref_ursa.store._download.retry import Deadline, LowSpeedLimit
 from mediaref_ursa.store._http import addresses as addresses_module
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class _TimedReader(io.RawIOBase):
         self._socket = sock
         self._raw = sock.makefile("rb", buffering=0)
         self._limit_seconds = sock.gettimeout()
-        self._pace = Pace(self._limit_seconds)
+        self._low_speed_limit = LowSpeedLimit(self._limit_seconds)
 
     def readable(self) -> bool:
         return True
@@ -73,7 +73,7 @@ class _TimedReader(io.RawIOBase):
             found = self._raw.readinto(buffer)
         else:
             found = self._read_for(left_seconds, buffer)
-        if found and self._pace.is_too_slow(found):
+        if found and self._low_speed_limit.is_too_slow(found):
             raise TimeoutError("the bytes come too slowly")
         return found
 
@@ -140,12 +140,12 @@ class _TimedSecureConnection(HTTPSConnection):
         return _connect(self, addresses_module.system_addresses, _open_socket)
 
 
-class _GuardedConnection(_TimedConnection):
+class _PublicConnection(_TimedConnection):
     def _new_conn(self) -> socket.socket:
         return _connect(self, addresses_module.checked_addresses, open_socket)
 
 
-class _GuardedSecureConnection(_TimedSecureConnection):
+class _PublicSecureConnection(_TimedSecureConnection):
     def _new_conn(self) -> socket.socket:
         return _connect(self, addresses_module.checked_addresses, open_socket)
 
@@ -183,7 +183,7 @@ def _looked_up(look_up: Callable[[], list[str]]) -> list[str]:
     deadline: Deadline | None = getattr(_operation, "deadline", None)
     if deadline is None:
         return look_up()
-    threads = HelperThreads(1, "mediaref-names")
+    threads = DaemonThreads(1, "mediaref-names")
     asked = threads.submit(look_up)
     threads.close_when_done()
     while deadline.left_seconds() > 0:
@@ -244,16 +244,16 @@ class _TimedSecurePool(HTTPSConnectionPool):
     ConnectionCls = _TimedSecureConnection
 
 
-class _GuardedPool(HTTPConnectionPool):
-    ConnectionCls = _GuardedConnection
+class _PublicPool(HTTPConnectionPool):
+    ConnectionCls = _PublicConnection
 
 
-class _GuardedSecurePool(HTTPSConnectionPool):
-    ConnectionCls = _GuardedSecureConnection
+class _PublicSecurePool(HTTPSConnectionPool):
+    ConnectionCls = _PublicSecureConnection
 
 
 _TIMED = {"http": _TimedPool, "https": _TimedSecurePool}
-_GUARDED = {"http": _GuardedPool, "https": _GuardedSecurePool}
+_PUBLIC_ONLY = {"http": _PublicPool, "https": _PublicSecurePool}
 
 
 class TimedAdapter(HTTPAdapter):
@@ -265,7 +265,7 @@ class TimedAdapter(HTTPAdapter):
     """
 
     def __init__(self, *, is_guarded: bool) -> None:
-        self._pools = _GUARDED if is_guarded else _TIMED
+        self._pools = _PUBLIC_ONLY if is_guarded else _TIMED
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:

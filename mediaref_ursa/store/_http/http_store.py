@@ -29,7 +29,7 @@ from mediaref_ursa._core.uris import REMOTE_SCHEMES, scheme_of
 from mediaref_ursa.store._download.range_download import (
     ObjectEndsError,
     ObjectVersion,
-    Part,
+    RangeDownload,
     in_one_version,
     total_of,
 )
@@ -41,7 +41,7 @@ from mediaref_ursa.store._http.replies import (
     content_length,
     content_range,
     has_no_end,
-    marks_of_reply,
+    validators_of_reply,
 )
 from mediaref_ursa.store._http.sessions import borrowed_session, mapped_errors
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, check_within, past_the_end, too_large
@@ -103,7 +103,7 @@ class HttpStore:
 
     def head(self, uri: str) -> ObjectInfo:
         """Return length, entity tag and time of change; by a ranged GET where HEAD is refused."""
-        info = self._retried(uri, partial(self._head_if_told, uri))
+        info = self._retried(uri, partial(self._head_if_reported, uri))
         if info is None:
             raise StoreError(
                 "expected a Content-Length or Content-Range, found none: the length is unknown", uri=uri
@@ -136,7 +136,7 @@ class HttpStore:
         """Return the whole object; reading stops as soon as it turns out larger than ``max_bytes``."""
         return in_one_version(uri, lambda version: self._whole(version, max_bytes), self.deadline_seconds)
 
-    def _head_if_told(self, uri: str, deadline: Deadline) -> ObjectInfo | None:
+    def _head_if_reported(self, uri: str, deadline: Deadline) -> ObjectInfo | None:
         found = self._told("HEAD", uri, {}, deadline)
         return found or self._told("GET", uri, {"Range": "bytes=0-0"}, deadline)
 
@@ -146,8 +146,8 @@ class HttpStore:
         except _RangeIgnoredError:
             return self._cut_from_whole(version, ranges)
 
-    def _one_range(self, version: ObjectVersion, place: tuple[int, int], stop: threading.Event) -> bytes:
-        part = Part(*place)
+    def _one_range(self, version: ObjectVersion, span: tuple[int, int], stop: threading.Event) -> bytes:
+        part = RangeDownload(*span)
         if part.length == 0:
             return b""
         try:
@@ -155,29 +155,29 @@ class HttpStore:
         except ObjectEndsError as error:
             raise past_the_end(version.uri, part.offset, part.length, error.size) from None
 
-    def _read_range(self, version: ObjectVersion, part: Part, deadline: Deadline) -> bytes:
+    def _read_range(self, version: ObjectVersion, part: RangeDownload, deadline: Deadline) -> bytes:
         """Read what a range still lacks."""
         if not version.can_be_recognised:
             part.begin_again()
         headers = {"Range": part.range_header, **_condition(version, part)}
         with self._reply("GET", version.uri, headers, deadline) as response:
-            version.admit(marks_of_reply(response))
+            version.admit(validators_of_reply(response))
             if response.status_code != HTTPStatus.OK:
                 part.check_reply(response.status_code, content_range(response), content_length(response))
             elif part.offset == 0 and content_length(response) == part.length:
                 part.begin_again()  # the range is the whole object, and that is what has come
             else:
-                self._give_up_on_ranges(response)
+                self._refuse_whole_body(response)
             for chunk in chunks_of(response, deadline):
                 part.add(chunk)
             return part.joined()
 
     def _whole(self, version: ObjectVersion, max_bytes: int | None) -> bytes:
-        part = Part(0, None)
+        part = RangeDownload(0, None)
         return self._retried(version.uri, partial(self._read_whole, version, part, max_bytes), part)
 
     def _read_whole(
-        self, version: ObjectVersion, part: Part, max_bytes: int | None, deadline: Deadline
+        self, version: ObjectVersion, part: RangeDownload, max_bytes: int | None, deadline: Deadline
     ) -> bytes:
         """Read what of the whole object has not come yet.
 
@@ -190,11 +190,11 @@ class HttpStore:
         with self._reply("GET", version.uri, headers, deadline) as response:
             if response.status_code == 416 and total_of(content_range(response)) == 0:
                 return b""
-            version.admit(marks_of_reply(response))
+            version.admit(validators_of_reply(response))
             is_whole = response.status_code == HTTPStatus.OK
             if is_whole:
                 part.begin_again()
-            part.end_at(content_length(response) if is_whole else _told_total(response))
+            part.end_at(content_length(response) if is_whole else _reported_total(response))
             if max_bytes is not None and part.length > max_bytes:
                 raise too_large(version.uri, part.length, max_bytes)
             if not is_whole:
@@ -205,11 +205,11 @@ class HttpStore:
                     raise too_large(version.uri, part.held_bytes, max_bytes)
             is_open_ended = has_no_end(response)
         if is_open_ended and not part.has_length:
-            info = self._head_if_told(version.uri, deadline)
+            info = self._head_if_reported(version.uri, deadline)
             part.end_at(None if info is None else info.size)
         return part.joined()
 
-    def _give_up_on_ranges(self, response: requests.Response) -> NoReturn:
+    def _refuse_whole_body(self, response: requests.Response) -> NoReturn:
         """Raise: such an object is read whole if it is small enough, else the range is asked for again."""
         if (content_length(response) or 0) > self.max_whole_body_bytes:
             raise TransientError(self._too_large_to_be_cut)
@@ -239,14 +239,14 @@ class HttpStore:
         with self._reply(method, uri, headers, deadline) as response:
             if method == "HEAD" and response.status_code != HTTPStatus.OK:
                 return None
-            marks = marks_of_reply(response)
+            marks = validators_of_reply(response)
             return None if marks.size is None else ObjectInfo(marks.size, marks.etag, marks.modified)
 
     def _retried(
         self,
         uri: str,
         attempt: Callable[[Deadline], T],
-        part: Part | None = None,
+        part: RangeDownload | None = None,
         stop: threading.Event | None = None,
     ) -> T:
         if scheme_of(uri) not in REMOTE_SCHEMES:
@@ -302,14 +302,14 @@ class HttpStore:
         raise StoreError(f"expected at most {self.max_redirects} redirects, found more", uri=uri)
 
 
-def _condition(version: ObjectVersion, part: Part) -> dict[str, str]:
+def _condition(version: ObjectVersion, part: RangeDownload) -> dict[str, str]:
     """Ask for one version: the one that the caller wants, or the one whose first bytes have come."""
     if version.strong_etag is None or not (version.is_given or part.held_bytes):
         return {}
     return {"If-Match": version.strong_etag}
 
 
-def _told_total(response: requests.Response) -> int:
+def _reported_total(response: requests.Response) -> int:
     """Return how long the object is by an answer that says which part of it has come."""
     found = total_of(content_range(response))
     if found is None:

@@ -10,7 +10,7 @@ import requests
 from mediaref_ursa._core.counters import count
 from mediaref_ursa._core.errors import MediaNotFoundError, StoreError
 from mediaref_ursa._core.uris import why_not_found
-from mediaref_ursa.store._download.range_download import CHUNK_BYTES, Marks, changed, total_of
+from mediaref_ursa.store._download.range_download import CHUNK_BYTES, Validators, changed, total_of
 from mediaref_ursa.store._download.retry import Deadline, TransientError, retry_after_seconds, timestamp
 
 _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
@@ -59,12 +59,12 @@ def content_range(response: requests.Response) -> str:
     return response.headers.get("Content-Range", "")
 
 
-def marks_of_reply(response: requests.Response) -> Marks:
+def validators_of_reply(response: requests.Response) -> Validators:
     """Return what the answer tells of the whole object."""
     is_whole = response.status_code == HTTPStatus.OK
     size = content_length(response) if is_whole else total_of(content_range(response))
     etag = response.headers.get("ETag", "").strip()
-    return Marks(size, etag or None, timestamp(response.headers.get("Last-Modified")))
+    return Validators(size, etag or None, timestamp(response.headers.get("Last-Modified")))
 
 
 def has_no_end(response: requests.Response) -> bool:
