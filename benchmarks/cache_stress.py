@@ -334,7 +334,7 @@ def report(
     print(f"hits             {counts['hits']:10d}    no byte fetched")
     print(f"fetched          {counts['fetched'] / mb:10.1f} MB")
     print(f"evicted ranges   {info.evicted_ranges:10d}")
-    print(f"litter           {cache.prune().litter:10d}    (wanted: 0)")
+    print(f"litter           {cache.prune().orphans:10d}    (wanted: 0)")
     print(f"wrong            {counts['wrong']:10d}    (wanted: 0)")
     print(f"errors           {errors:10d}    (wanted: 0)")
     print("".join([text for _, _, texts in found for text in texts][:2]))

@@ -72,5 +72,5 @@ def frame_index_name(
     else:
         version += [etag, None if modified is None else repr(modified), uri if location != uri else None]
     digest = hashlib.sha256(json.dumps([location, *version]).encode("utf-8", "surrogatepass")).hexdigest()
-    shown = _ODD_LETTERS.sub("_", posixpath.basename(location))[-_DISPLAYED_CHARACTERS:].lstrip(".")
-    return f"{shown}-{digest[:_DIGEST_CHARACTERS]}.lance"
+    readable = _ODD_LETTERS.sub("_", posixpath.basename(location))[-_DISPLAYED_CHARACTERS:].lstrip(".")
+    return f"{readable}-{digest[:_DIGEST_CHARACTERS]}.lance"

@@ -87,7 +87,7 @@ class FakePacket:
     """
 
     place: int
-    shown: bool
+    displayed: bool
     random_access: bool
     is_reference: int
     needs: frozenset[int]
@@ -119,10 +119,10 @@ def first_packet_needed(packets: Sequence[FakePacket], number: int) -> int:
 
 def fake_stream(packets: Sequence[FakePacket], pts: Sequence[int], **info: Any) -> FakeStream:
     """Return the stream of ``packets``; ``pts`` gives the ticks of the places."""
-    shown = sorted((packet.place, number) for number, packet in enumerate(packets) if packet.shown)
-    numbers = [number for _, number in shown]
+    displayed = sorted((packet.place, number) for number, packet in enumerate(packets) if packet.displayed)
+    numbers = [number for _, number in displayed]
     table = segment_table(
-        [pts[place] for place, _ in shown],
+        [pts[place] for place, _ in displayed],
         packet=numbers,
         start=[first_packet_needed(packets, number) for number in numbers],
         packets=packet_table(len(packets), is_reference=[packet.is_reference for packet in packets]),
@@ -166,8 +166,8 @@ def streams(draw: Callable[..., Any], **info: Any) -> FakeStream:
     past: list[int] = []  # references of the group before, as an open group may need them
     for group in range(draw(st.integers(1, 4))):
         packets, past = _add_group(draw, packets, past, group)
-    if not any(packet.shown for packet in packets):
-        packets[0] = replace(packets[0], shown=True)
+    if not any(packet.displayed for packet in packets):
+        packets[0] = replace(packets[0], displayed=True)
     pts = draw(ascending_pts(len(packets)))
     return fake_stream(packets, pts, **info)
 
@@ -315,7 +315,7 @@ def hvcc(*sets: bytes, size: int = 4) -> bytes:
 
 
 def vp9(
-    *, key: bool = False, shown: bool = True, profile: int = 0, existing: bool = False, size: int = 9,
+    *, key: bool = False, displayed: bool = True, profile: int = 0, existing: bool = False, size: int = 9,
     resilient: bool = True, refreshes: int = 1, intra_only: bool = False,
 ) -> bytes:  # fmt: skip
     bits = Bits().u(2, 2).u(1, profile & 1).u(1, profile >> 1)
@@ -324,11 +324,11 @@ def vp9(
     if existing:
         bits.u(1, 1).u(3, 1)
     else:
-        bits.u(1, 0).u(1, not key).u(1, shown).u(1, resilient)
+        bits.u(1, 0).u(1, not key).u(1, displayed).u(1, resilient)
         if key:
             bits.u(24, 0x498342)
         else:
-            if not shown:
+            if not displayed:
                 bits.u(1, intra_only)
             if not resilient:
                 bits.u(2, 0)
@@ -353,8 +353,8 @@ def obu(
     return bytes([kind << 3 | extension << 2 | sized << 1]) + b"\x20" * extension + leb128 * sized + payload
 
 
-def av1_frame(kind: int = 1, *, shown: bool = True, existing: bool = False, size: int = 5) -> bytes:
-    header = Bits().u(1, existing).u(2, kind).u(1, shown)
+def av1_frame(kind: int = 1, *, displayed: bool = True, existing: bool = False, size: int = 5) -> bytes:
+    header = Bits().u(1, existing).u(2, kind).u(1, displayed)
     return header.payload().ljust(size, b"\x55")
 
 

@@ -65,7 +65,7 @@ def test_h264_length_prefixed(size: int) -> None:
 
     assert flags(found, "random_access") == "1000"
     assert flags(found, "discardable") == "0010"
-    assert all(traits.shown and not traits.single_field and not traits.uncertain for traits in found)
+    assert all(traits.displayed and not traits.single_field and not traits.uncertain for traits in found)
 
 
 @pytest.mark.parametrize("extradata", [b"", annex_b(*SETS)], ids=["without extradata", "with extradata"])
@@ -125,7 +125,7 @@ def test_h264_a_picture_that_brings_a_new_parameter_set_is_not_left_out() -> Non
     found = run("h264", [prefixed(*nals) for nals in packets], avcc(*SETS))
 
     assert flags(found, "discardable") == "0010"
-    assert flags(found, "shown") == "1110"
+    assert flags(found, "displayed") == "1110"
 
 
 def field(parity: int | None, kind: int = PREDICTED, **options: Any) -> bytes:
@@ -196,7 +196,7 @@ def test_start_codes_inside_a_length_prefixed_unit_end_it(size: int) -> None:
     ]
     found = run("h264", packets, avcc(*SETS, size=size))
 
-    assert flags(found, "shown") == "111"
+    assert flags(found, "displayed") == "111"
     assert flags(found, "random_access") == "100"
     assert flags(found, "discardable") == "010"
 
@@ -206,7 +206,7 @@ def test_start_codes_inside_a_length_prefixed_unit_end_it(size: int) -> None:
     ]
     found = run("hevc", packets, hvcc(*HEVC_SETS, size=size))
 
-    assert flags(found, "shown") == "11"
+    assert flags(found, "displayed") == "11"
     assert flags(found, "random_access") == "10"
     assert flags(found, "discardable") == "01"
     assert not any(traits.uncertain for traits in found)
@@ -320,15 +320,15 @@ def test_hevc_skipped_leading_pictures(rasl: int) -> None:
         (IDR_N_LP, (hevc(EOS), hevc(CRA)), rasl),
         (IDR_N_LP, (hevc(EOS + 1),), CRA, rasl),
     ]
-    shown = [
+    displayed = [
         (IDR_N_LP, CRA, rasl),
         (CRA, TRAIL_R, CRA, rasl),
         (CRA, RADL_N),
         (IDR_N_LP, BLA, CRA, rasl),
         (IDR_N_LP, (hevc(EOS),), TRAIL_R, CRA, rasl),
     ]
-    assert [hevc_run(*kinds)[-1].shown for kinds in skipped] == [False] * len(skipped)
-    assert [hevc_run(*kinds)[-1].shown for kinds in shown] == [True] * len(shown)
+    assert [hevc_run(*kinds)[-1].displayed for kinds in skipped] == [False] * len(skipped)
+    assert [hevc_run(*kinds)[-1].displayed for kinds in displayed] == [True] * len(displayed)
 
 
 def test_hevc_temporal_layers() -> None:
@@ -364,15 +364,15 @@ def test_hevc_parameter_sets_that_change(sub_layers: int) -> None:
 
 def test_vp8() -> None:
     """A key frame that has no start code, or goes on with the segments of the frame before, is no start."""
-    shown, hidden = (bytes([flag, 0, 0]) + b"\x9d\x01\x2a\x60\0\x40\0" for flag in (0x10, 0))
+    displayed, hidden = (bytes([flag, 0, 0]) + b"\x9d\x01\x2a\x60\0\x40\0" for flag in (0x10, 0))
     plain, segments, kept = (bytes([first]) + bytes(9) for first in (0x00, 0x30, 0x20))
-    packets = [shown + plain, b"\x11\0\0", b"\x01\0\0", hidden + plain, b"", b"\x10\0\0", shown]
-    packets += [shown + segments, shown + kept]
+    packets = [displayed + plain, b"\x11\0\0", b"\x01\0\0", hidden + plain, b"", b"\x10\0\0", displayed]
+    packets += [displayed + segments, displayed + kept]
 
     found = run("vp8", packets)
 
     assert flags(found, "random_access") == "100100010"
-    assert flags(found, "shown") == "110001111"
+    assert flags(found, "displayed") == "110001111"
     assert flags(found, "uncertain") == "000001101"
 
 
@@ -380,7 +380,10 @@ def test_vp8() -> None:
 @pytest.mark.parametrize("size_bytes", [1, 2, 4])
 def test_vp9(profile: int, size_bytes: int) -> None:
     key, inter = vp9(key=True, profile=profile), vp9(profile=profile)
-    hidden, hidden_key = vp9(shown=False, profile=profile), vp9(key=True, shown=False, profile=profile)
+    hidden, hidden_key = (
+        vp9(displayed=False, profile=profile),
+        vp9(key=True, displayed=False, profile=profile),
+    )
     existing = vp9(existing=True, profile=profile, size=1)
     pairs = [(key,), (hidden, inter), (hidden_key, inter), (inter, hidden_key)]
     pairs += [(hidden, existing), (hidden, hidden)]
@@ -390,7 +393,7 @@ def test_vp9(profile: int, size_bytes: int) -> None:
     found = run("vp9", packets)
 
     assert flags(found, "random_access") == "100100101000"
-    assert flags(found, "shown") == "110010111110"
+    assert flags(found, "displayed") == "110010111110"
 
 
 def test_vp9_frames_that_leave_nothing_behind() -> None:
@@ -398,9 +401,9 @@ def test_vp9_frames_that_leave_nothing_behind() -> None:
     found = run(
         "vp9",
         [
-            *(key, spare, kept, vp9(refreshes=0, resilient=False), vp9(refreshes=0, shown=False)),
+            *(key, spare, kept, vp9(refreshes=0, resilient=False), vp9(refreshes=0, displayed=False)),
             *(vp9(existing=True, size=1), superframe(spare, spare), superframe(spare, kept), b""),
-            vp9(refreshes=0, shown=False, intra_only=True),
+            vp9(refreshes=0, displayed=False, intra_only=True),
         ],
     )
     assert flags(found, "discardable") == "0100101000"
@@ -441,19 +444,19 @@ def test_decoders_restart_where_sets_that_change_come_along() -> None:
 
 
 def test_vp9_a_last_byte_that_looks_like_a_superframe_marker() -> None:
-    assert run("vp9", [vp9(key=True) + b"\xc1", b"\xc1", vp9(shown=False) + b"\xdf"])[0].random_access
+    assert run("vp9", [vp9(key=True) + b"\xc1", b"\xc1", vp9(displayed=False) + b"\xdf"])[0].random_access
 
 
 SEQUENCE, FRAME_HEADER, FRAME, TILES, DELIMITER = 1, 3, 6, 4, 2
 KEY, INTER = obu(FRAME, av1_frame(0)), obu(FRAME, av1_frame(1))
-HIDDEN, HIDDEN_KEY = obu(FRAME, av1_frame(1, shown=False)), obu(FRAME, av1_frame(0, shown=False))
+HIDDEN, HIDDEN_KEY = obu(FRAME, av1_frame(1, displayed=False)), obu(FRAME, av1_frame(0, displayed=False))
 EXISTING = obu(FRAME_HEADER, av1_frame(existing=True, size=1))
 SEQ = obu(SEQUENCE, b"\0\0\0\x12\x34")
 AV1C = b"\x81\x04\x0c\0" + SEQ
 
 
 @pytest.mark.parametrize(
-    ("packet", "random_access", "shown"),
+    ("packet", "random_access", "displayed"),
     [
         (obu(DELIMITER) + SEQ + KEY, True, True),
         (KEY, True, True),
@@ -475,10 +478,10 @@ AV1C = b"\x81\x04\x0c\0" + SEQ
         (b"", False, False),
     ],
 )  # fmt: skip
-def test_av1(packet: bytes, random_access: bool, shown: bool) -> None:
+def test_av1(packet: bytes, random_access: bool, displayed: bool) -> None:
     found = run("av1", [SEQ + KEY, packet], AV1C)[1]
 
-    assert (found.random_access, found.shown) == (random_access, shown)
+    assert (found.random_access, found.displayed) == (random_access, displayed)
 
 
 def test_av1_sequence_headers_that_change() -> None:
@@ -506,7 +509,7 @@ def test_mpeg2() -> None:
 
     assert flags(found, "random_access") == "10001"
     assert flags(found, "discardable") == "00100"
-    assert all(traits.shown and not traits.single_field for traits in found)
+    assert all(traits.displayed and not traits.single_field for traits in found)
 
 
 def test_mpeg2_without_headers_in_band() -> None:
@@ -516,7 +519,7 @@ def test_mpeg2_without_headers_in_band() -> None:
     found = run("mpeg1video", packets, SEQUENCE_HEADER)
 
     assert flags(found, "random_access") == "1010"
-    assert flags(found, "shown") == "1110"
+    assert flags(found, "displayed") == "1110"
 
 
 def test_mpeg2_fields() -> None:
@@ -543,7 +546,7 @@ def test_mpeg4() -> None:
 
     assert flags(found, "random_access") == "10001"
     assert flags(found, "discardable") == "00100"
-    assert all(traits.shown and not traits.uncertain for traits in found)
+    assert all(traits.displayed and not traits.uncertain for traits in found)
 
 
 def test_mpeg4_a_configuration_that_came_with_an_earlier_packet_is_fed_at_later_starts() -> None:
@@ -579,7 +582,7 @@ def test_ffv1() -> None:
 
 def test_codecs_whose_packets_stand_alone() -> None:
     assert starts("prores", [b"frame", b""]) == "11"
-    assert flags(run("prores", [b"frame", b""]), "shown") == "10"
+    assert flags(run("prores", [b"frame", b""]), "displayed") == "10"
 
 
 def dqt(*tables: tuple[int, int]) -> bytes:

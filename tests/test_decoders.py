@@ -161,7 +161,7 @@ def test_another_store_of_the_same_identity_gives_its_own_frames(clip: GetClip) 
 
     gone, store = Store(), Store()
     assert decoders.knows(store)
-    decoders.give_back(DecoderKey.of(table, store, 1), Decoder(table.info, 1, can_resume=True))
+    decoders.give_back(DecoderKey.from_table(table, store, 1), Decoder(table.info, 1, can_resume=True))
     assert decoders.knows(store)
     assert len(decoders._idle) == 1
     decoders._stores[id(store)] = weakref.ref(gone)  # as if it had stood there before

@@ -253,7 +253,7 @@ def quiet(_: str) -> None:
 
 def test_nothing_is_written_beside_the_callers_video(video: Path, out: Path) -> None:
     said: list[str] = []
-    result = run_demo(str(video), out, say=said.append)
+    result = run_demo(str(video), out, print_line=said.append)
     assert result.wrong == ()
     assert result.checked == RANDOM_FRAMES + 48
     assert [path.name for path in video.parent.iterdir()] == ["video.mp4"]
@@ -263,40 +263,40 @@ def test_nothing_is_written_beside_the_callers_video(video: Path, out: Path) -> 
 
 def test_the_index_is_written_beside_the_callers_video_when_asked(video: Path, out: Path) -> None:
     said: list[str] = []
-    assert run_demo(str(video), out, write_index=True, say=said.append).wrong == ()
+    assert run_demo(str(video), out, write_index=True, print_line=said.append).wrong == ()
     assert sorted(path.name for path in video.parent.iterdir()) == ["video.mp4", "video.mp4.lance"]
     assert f"frame index:  written to {video}.lance" in said
-    assert run_demo(str(video), out, say=said.append).wrong == ()
+    assert run_demo(str(video), out, print_line=said.append).wrong == ()
     assert f"frame index:  {video}.lance, which stands there already and is fresh" in said
 
 
 def test_a_stale_index_is_left_alone_unless_it_may_be_written(video: Path, clip: GetClip, out: Path) -> None:
     write_frame_index(str(video))
     shutil.copy(clip("h264_idr_mp4").path, video)
-    assert run_demo(str(video), out, say=quiet).wrong == ()
+    assert run_demo(str(video), out, print_line=quiet).wrong == ()
     with pytest.raises(FrameIndexExistsError):
         write_frame_index(str(video))
     said: list[str] = []
-    assert run_demo(str(video), out, write_index=True, say=said.append).wrong == ()
+    assert run_demo(str(video), out, write_index=True, print_line=said.append).wrong == ()
     assert f"frame index:  written to {video}.lance" in said
 
 
 def test_a_relative_path_and_a_file_uri_do(video: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(video.parent)
-    assert run_demo("video.mp4", out, say=quiet).wrong == ()
-    assert run_demo(video.as_uri(), out, say=quiet).wrong == ()
+    assert run_demo("video.mp4", out, print_line=quiet).wrong == ()
+    assert run_demo(video.as_uri(), out, print_line=quiet).wrong == ()
     uris = {ref["uri"] for ref in pq.read_table(out / "references.parquet")["frame"].to_pylist()}
     assert uris == {str(video)}
 
 
 def test_one_frame_is_enough(clip: GetClip, out: Path) -> None:
-    result = run_demo(str(clip("h264_one_frame_mp4").path), out, say=quiet)
+    result = run_demo(str(clip("h264_one_frame_mp4").path), out, print_line=quiet)
     assert result.wrong == ()
     assert [(work.asked, work.distinct) for work in result.works] == [(32, 1), (1, 1), (1, 1)]
 
 
 def test_the_table_counts_what_plans_read(video: Path, out: Path) -> None:
-    result = run_demo(str(video), out, seed=5, say=quiet)
+    result = run_demo(str(video), out, seed=5, print_line=quiet)
     table = scan_frame_index(str(video)).segment_table(0)
     random, window, linear = result.works
     assert (random.asked, window.asked, window.distinct, linear.asked) == (32, 48, 48, 48)
@@ -309,7 +309,7 @@ def test_the_table_counts_what_plans_read(video: Path, out: Path) -> None:
 
 def test_progress_counts_the_frames_of_the_linear_decode(video: Path, out: Path) -> None:
     calls: list[tuple[int, int]] = []
-    run_demo(str(video), out, say=quiet, progress=lambda done, total: calls.append((done, total)))
+    run_demo(str(video), out, print_line=quiet, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(number, 48) for number in range(1, 49)]
 
 
@@ -319,7 +319,7 @@ def test_a_video_of_several_files(clip: GetClip, tmp_path: Path, out: Path) -> N
         for name in ("h264_idr_mp4", "h264_29_97_mp4")
     )
     write_frame_index(str(first), segment_uris=[str(first), str(second)])
-    result = run_demo(str(first), out, say=quiet)
+    result = run_demo(str(first), out, print_line=quiet)
     assert result.wrong == ()
     assert result.works[-1].asked == 48 + 70
 
@@ -328,7 +328,7 @@ def test_an_index_that_swaps_two_packets_is_found_out(clip: GetClip, tmp_path: P
     video = Path(shutil.copy(clip("h264_all_intra_mp4").path, tmp_path / "video.mp4"))
     table = scan_frame_index(str(video)).segment_table(0)
     write_index(f"{video}.lance", [swap_packets(table, 10, 30)])
-    result = run_demo(str(video), out, say=quiet)
+    result = run_demo(str(video), out, print_line=quiet)
     named = {one.wanted.ref.pts_ns for one in result.wrong}
     assert named == {int(table.pts_ns[10]), int(table.pts_ns[30])}
 
@@ -339,7 +339,7 @@ def test_an_index_whose_times_are_late_by_a_frame_is_found_out(
     video = Path(shutil.copy(clip("h264_all_intra_mp4").path, tmp_path / "video.mp4"))
     table = scan_frame_index(str(video)).segment_table(0)
     write_index(f"{video}.lance", [replace(table, pts=table.pts + int(table.pts[1]))])
-    result = run_demo(str(video), out, say=quiet)
+    result = run_demo(str(video), out, print_line=quiet)
     assert len({one.wanted.ref.pts_ns for one in result.wrong}) == len(table) - 1  # the last stays shown
 
 
@@ -370,7 +370,7 @@ def test_what_is_timed_comes_after_a_warm_up(video: Path, out: Path, monkeypatch
 
     monkeypatch.setattr(demo, "batch_decode", recorded)
     monkeypatch.setattr(demo, "time", Time)
-    run_demo(str(video), out, say=quiet)
+    run_demo(str(video), out, print_line=quiet)
 
     assert happened == ["decode", *["clock", "decode", "clock"] * 2]
 
@@ -384,7 +384,7 @@ def test_the_linear_decode_converts_what_the_batches_convert(
 
     whole = demo_check.upright_rgb
     monkeypatch.setattr(demo_check, "upright_rgb", lambda frame: (converted.append(1), whole(frame))[1])
-    result = run_demo(str(video), out, say=said.append)
+    result = run_demo(str(video), out, print_line=said.append)
 
     assert len(converted) == 48, "each frame once"
     assert "after a warm-up, with conversion to RGB" in "".join(said)
@@ -394,6 +394,6 @@ def test_the_linear_decode_converts_what_the_batches_convert(
 def test_one_wrong_frame_is_told_in_the_singular(clip: GetClip, tmp_path: Path, out: Path) -> None:
     video = Path(shutil.copy(clip("h264_one_frame_mp4").path, tmp_path / "video.mp4"))
     said: list[str] = []
-    run_demo(str(video), out, say=said.append)
+    run_demo(str(video), out, print_line=said.append)
     assert said[-1] == "all 33 frames equal those of the linear decode, pixel for pixel"
     assert "1 frames" not in "".join(said)

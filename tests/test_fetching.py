@@ -299,7 +299,7 @@ def test_a_decoder_that_cannot_be_made_ends_each_run_and_lets_its_bytes_go(
     with Fetcher(plan, sources, range(len(plan.runs))) as fetcher:
         for run in range(len(plan.runs)):
             fetcher.packets_of_run(run).close()  # never begun
-            fetcher.give_up(run)
+            fetcher.release_run(run)
         assert fetcher._ahead is not None
         assert fetcher._ahead._sent == {}
         assert fetcher._ahead._bytes_in_flight == 0

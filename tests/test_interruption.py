@@ -153,8 +153,8 @@ class TestHelperThreads:
 class TestDeadlines:
     STORE = HttpStore(connect_timeout_seconds=0.2, deadline_seconds=0.5, attempts=9, backoff_seconds=0.01)
 
-    @pytest.mark.parametrize("is_guarded", [False, True])
-    def test_a_host_of_many_addresses(self, is_guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("public_only", [False, True])
+    def test_a_host_of_many_addresses(self, public_only: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         tried: list[float] = []
 
         def hang(address: str, port: int, timeout: float, **_: Any) -> socket.socket:
@@ -168,13 +168,13 @@ class TestDeadlines:
         for name in ("open_socket", "_open_socket"):
             monkeypatch.setattr(connections, name, hang)
         close_idle_sessions()
-        store = HttpStore(**{**vars(self.STORE), "allow_private_hosts": not is_guarded})
+        store = HttpStore(**{**vars(self.STORE), "allow_private_hosts": not public_only})
         with pytest.raises(StoreError, match="deadline_seconds"):
             store.get_range("http://media.example/a.bin", 0, 1)
         assert sum(tried) < 0.6  # what was waited for, whatever else took time
 
-    @pytest.mark.parametrize("is_guarded", [False, True])
-    def test_a_name_that_is_not_looked_up(self, is_guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("public_only", [False, True])
+    def test_a_name_that_is_not_looked_up(self, public_only: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         go_on = threading.Event()
 
         def wait(*_: object, **__: object) -> list[Any]:
@@ -183,15 +183,15 @@ class TestDeadlines:
 
         monkeypatch.setattr(socket, "getaddrinfo", wait)
         close_idle_sessions()
-        store = HttpStore(**{**vars(self.STORE), "allow_private_hosts": not is_guarded})
+        store = HttpStore(**{**vars(self.STORE), "allow_private_hosts": not public_only})
         with pytest.raises(StoreError, match="deadline_seconds"):
             store.get_range("http://media.example/a.bin", 0, 1)
         assert not go_on.is_set()
         go_on.set()
 
-    @pytest.mark.parametrize("is_guarded", [False, True])
+    @pytest.mark.parametrize("public_only", [False, True])
     def test_the_address_that_answers_is_used(
-        self, is_guarded: bool, monkeypatch: pytest.MonkeyPatch
+        self, public_only: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def open_one(address: str, port: int, **_: Any) -> socket.socket:
             if not address.endswith(".3"):
@@ -206,7 +206,7 @@ class TestDeadlines:
             monkeypatch.setattr(connections, name, open_one)
         close_idle_sessions()
         with ObjectServer({"/a.bin": b"abc"}) as server:
-            store = HttpStore(allow_private_hosts=not is_guarded)
+            store = HttpStore(allow_private_hosts=not public_only)
             assert store.get_range("http://media.example/a.bin", 1, 2) == b"bc"
         close_idle_sessions()
 

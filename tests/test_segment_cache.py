@@ -472,7 +472,7 @@ def test_files_that_are_being_written_are_no_litter(
 
     def write_then_look(*arguments: object) -> None:
         write_entry(*arguments)  # type: ignore[arg-type]
-        assert RangeCache(cache.directory, 50 * MB).prune().litter == 0
+        assert RangeCache(cache.directory, 50 * MB).prune().orphans == 0
 
     monkeypatch.setattr(range_cache, "write_entry", write_then_look)
     cache.get_ranges(KEY, [(0, 1000)], source)
@@ -739,7 +739,7 @@ def test_processes_and_threads_share_a_directory(directory: Path, source: Source
     assert [child.exitcode for child in children] == [0, 0, 0]
     assert 0 < peak <= quota_bytes
     last = RangeCache(directory, quota_bytes)
-    assert (last.prune().litter, _taken(last)) == (0, bytes_in(directory))
+    assert (last.prune().orphans, _taken(last)) == (0, bytes_in(directory))
 
 
 def test_a_child_forked_while_locks_are_held_goes_on(

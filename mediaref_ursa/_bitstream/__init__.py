@@ -1,4 +1,4 @@
-"""What a packet's own bits say: whether decoding can begin there, whether it is shown, who needs it.
+"""What a packet's own bits say: whether decoding can begin there, whether it is displayed, who needs it.
 
 A container's keyframe flag is only a hint: some files flag every packet. Pure: bytes in, facts out.
 """

@@ -1,4 +1,4 @@
-"""AV1: shown key frames in temporal units (AV1 bitstream specification, 5.3, 5.9 and 7.6)."""
+"""AV1: displayed key frames in temporal units (AV1 bitstream specification, 5.3, 5.9 and 7.6)."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class _Sequence:
 class Av1Inspector:
     """Reads AV1 temporal units.
 
-    Only a shown key frame at the head of its unit counts as a random access point, and only where a
-    decoder that begins there knows the sequence header; a delayed one (hidden, shown later) would
+    Only a displayed key frame at the head of its unit counts as a random access point, and only where a
+    decoder that begins there knows the sequence header; a delayed one (never output, displayed later) would
     need frames between to be left out, so that decoding begins earlier instead.
     """
 
@@ -65,11 +65,11 @@ class Av1Inspector:
             elif kind == _TILE_GROUP and has_tiles:
                 has_tiles[-1] = True
         knows_sequence = (found or self._configured) == self._in_force
-        key = bool(headers) and headers[0].is_key and headers[0].is_shown and has_tiles[0]
+        key = bool(headers) and headers[0].is_key and headers[0].is_displayed and has_tiles[0]
         self._relies_on_configuration |= key and not found
         return Traits(
             random_access=key and knows_sequence,
-            shown=any(header.is_shown for header in headers),
+            displayed=any(header.is_displayed for header in headers),
             discardable=_all_discardable(headers),
             uncertain=not all(has_tiles),
             restartable=not (self._has_changed and self._relies_on_configuration),
@@ -87,13 +87,13 @@ class _Header:
 
     Attributes:
         is_key: A key frame that is coded here.
-        is_shown: The frame is shown.
+        is_shown: The frame is displayed.
         refreshes: It is kept for other frames to refer to.
         repeats: It shows a frame that was decoded before, and has no tiles.
     """
 
     is_key: bool
-    is_shown: bool
+    is_displayed: bool
     refreshes: bool | None
     repeats: bool = False
 
@@ -111,17 +111,17 @@ def _frame_header(payload: memoryview, sequence: _Sequence) -> _Header:
     vectors and segments too. So a frame that refreshes none may be left out.
     """
     if sequence.reduced:
-        return _Header(is_key=True, is_shown=True, refreshes=True)
+        return _Header(is_key=True, is_displayed=True, refreshes=True)
     reader = BitReader(bytes(payload[:_HEADER_BYTES]))
     if reader.bits(1):  # show_existing_frame: of a key frame, it refreshes all slots
-        return _Header(is_key=False, is_shown=True, refreshes=True, repeats=True)
-    kind, shown = reader.bits(2), bool(reader.bits(1))
+        return _Header(is_key=False, is_displayed=True, refreshes=True, repeats=True)
+    kind, displayed = reader.bits(2), bool(reader.bits(1))
     is_key = kind == _KEY_FRAME
-    if is_key and shown:
-        return _Header(is_key, shown, refreshes=True)
+    if is_key and displayed:
+        return _Header(is_key, displayed, refreshes=True)
     if sequence.timed:
-        return _Header(is_key, shown, refreshes=None)
-    if not shown:
+        return _Header(is_key, displayed, refreshes=None)
+    if not displayed:
         reader.bits(1)  # showable_frame
     resilient = kind == _SWITCH_FRAME or bool(reader.bits(1))
     reader.bits(1)  # disable_cdf_update
@@ -134,7 +134,7 @@ def _frame_header(payload: memoryview, sequence: _Sequence) -> _Header:
     reader.bits(sequence.order_hint_bits)
     if not (resilient or kind in (_KEY_FRAME, _INTRA_ONLY_FRAME)):
         reader.bits(3)  # primary_ref_frame
-    return _Header(is_key, shown, kind == _SWITCH_FRAME or reader.bits(8) != 0)
+    return _Header(is_key, displayed, kind == _SWITCH_FRAME or reader.bits(8) != 0)
 
 
 def _read_sequence(header: bytes) -> _Sequence:

@@ -24,7 +24,7 @@ class CarriedHeaders:
     def __init__(self) -> None:
         self.changed = False
         self.restartable = True
-        self._has_begun = False
+        self._has_started = False
         self._in_force: dict[Hashable, bytes] = {}
 
     @property
@@ -54,10 +54,10 @@ class CarriedHeaders:
         }
         self.changed = bool(differing)
         if any(not (header and kind in self) for kind, header in differing.items()):
-            self.restartable &= not self._has_begun
+            self.restartable &= not self._has_started
         self._in_force.update(differing)
         return missing
 
     def begin_at(self) -> None:
         """Note that decoding may begin with the last packet."""
-        self._has_begun = True
+        self._has_started = True

@@ -122,7 +122,7 @@ class H264Inspector:
             self._sets.begin_at(units.sets)
         return Traits(
             random_access=random_access,
-            shown=bool(slices) or units.is_junk,
+            displayed=bool(slices) or units.is_junk,
             discardable=not (reference or units.is_junk or self._sets.changed or self._carried.changed),
             uncertain=self._is_uncertain(units, is_field=parity is not None),
             has_gap=self._follows_a_gap(slices, idr=idr, reference=reference),

@@ -35,7 +35,7 @@ class _Units:
         kind: Of its first slice, -1 without one.
         layer: Temporal layer of its first slice.
         first_slices: How many slices say that a picture begins with them.
-        drops_pictures: Whether a picture that begins a sequence says that those not shown yet are not to be.
+        drops_pictures: Whether a picture that begins a sequence drops those that are not displayed yet.
         sets: Parameter sets by key.
         carried: SEI messages that stay in force, by kind.
         ends: Whether the sequence ends after the picture.
@@ -133,13 +133,13 @@ class HevcInspector:
         uncertain |= self._has_grain or self._sets.has_several(_SPS)
         if kind < 0:
             return Traits(
-                random_access=False, shown=units.is_junk, uncertain=uncertain, restartable=restartable
+                random_access=False, displayed=units.is_junk, uncertain=uncertain, restartable=restartable
             )
         if _BLA[0] <= kind <= _LAST_IRAP:
             self._skips_leading = kind in _BLA or (kind == _CRA and self._sequence_begins)
         return Traits(
             random_access=random_access,
-            shown=not (kind in _RASL and self._skips_leading),
+            displayed=not (kind in _RASL and self._skips_leading),
             discardable=kind < 16 and kind % 2 == 0 and not (self._sets.changed or self._carried.changed),
             layer=units.layer,
             uncertain=uncertain,
@@ -171,7 +171,7 @@ def _hvcc_nals(extradata: bytes) -> Iterator[bytes]:
 
 
 def _may_hide_pictures(nal: bytes) -> bool:
-    """Whether a picture parameter set lets slices say that their picture is not shown (7.3.2.3.1)."""
+    """Whether a picture parameter set lets slices say that their picture is not displayed (7.3.2.3.1)."""
     if (nal[0] >> 1) & 63 != _PPS:
         return False
     reader = BitReader(unescape(nal[2:16]))

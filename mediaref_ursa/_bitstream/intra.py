@@ -30,7 +30,7 @@ class StatelessInspector:
 
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
-        return Traits(random_access=True, shown=len(data) > 0, discardable=True, restartable=True)
+        return Traits(random_access=True, displayed=len(data) > 0, discardable=True, restartable=True)
 
 
 class JpegInspector:
@@ -53,7 +53,7 @@ class JpegInspector:
         self._carried.begin_at()
         return Traits(
             random_access=True,
-            shown=len(data) > 0,
+            displayed=len(data) > 0,
             discardable=not self._carried.changed,
             restartable=self._carried.restartable,
             start_headers=b"".join(missing),

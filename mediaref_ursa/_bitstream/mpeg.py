@@ -110,7 +110,7 @@ class Mpeg2Inspector:
         changes = headers.sequence or headers.matrices or self._carried.changed
         return Traits(
             random_access=random_access,
-            shown=headers.pictures > 0,
+            displayed=headers.pictures > 0,
             discardable=headers.kind == _BIDIRECTIONAL and not changes,
             uncertain=self._is_uncertain(headers),
             single_field=headers.lone_parity is not None,

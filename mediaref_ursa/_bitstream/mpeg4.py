@@ -57,7 +57,7 @@ class Mpeg4Inspector:
         random_access = types[:1] == [_INTRA] and coded and self._vol is not None and not bound_to_the_first
         return Traits(
             random_access=random_access,
-            shown=bool(vops),
+            displayed=bool(vops),
             discardable=types == [_BIDIRECTIONAL] and not (bound_to_the_first or self._carried.changed),
             uncertain=len(vops) != 1 or not coded or self._changes_configuration,
             start_headers=self._not_configured(missing) if random_access else b"",

@@ -10,8 +10,8 @@ class Traits(NamedTuple):
 
     Attributes:
         random_access: Decoding may begin here: every frame that follows in decode order and is not
-            shown before this one comes out bit-exact.
-        shown: The packet gives a frame to show; hidden packets are only decoded.
+            displayed before this one comes out bit-exact.
+        displayed: The packet gives a frame to show; never output packets are only decoded.
         discardable: No other frame of the same or a lower temporal layer is predicted from it; None
             where its bits were not read for that.
         layer: Temporal layer; a discardable packet may be left out only in the highest one.
@@ -28,7 +28,7 @@ class Traits(NamedTuple):
     """
 
     random_access: bool
-    shown: bool = True
+    displayed: bool = True
     discardable: bool | None = None
     layer: int = 0
     uncertain: bool = False

@@ -22,12 +22,12 @@ class Vp8Inspector:
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
         if not len(data):
-            return Traits(random_access=False, shown=False, restartable=True)
+            return Traits(random_access=False, displayed=False, restartable=True)
         is_key = not data[0] & 1
         begins = is_key and data[3:6] == _VP8_START_CODE and not _vp8_keeps_segments(data)
         return Traits(
             random_access=begins,
-            shown=bool(data[0] & 0x10),
+            displayed=bool(data[0] & 0x10),
             uncertain=is_key and not begins,
             restartable=True,
         )
@@ -80,7 +80,7 @@ class Vp9Inspector:
         headers = [_vp9_header(frame) for frame in _superframe(data)]
         return Traits(
             random_access=bool(headers) and headers[0].is_key,
-            shown=any(header.is_shown for header in headers),
+            displayed=any(header.is_displayed for header in headers),
             discardable=bool(headers) and not any(header.leaves_something for header in headers),
             uncertain=not all(header.is_valid for header in headers),
             depends_on_previous_state=any(header.depends_on_previous_state for header in headers),
@@ -90,7 +90,7 @@ class Vp9Inspector:
 
 class _Vp9Header(NamedTuple):
     is_key: bool
-    is_shown: bool
+    is_displayed: bool
     leaves_something: bool
     depends_on_previous_state: bool
     is_valid: bool = True
@@ -101,25 +101,33 @@ def _vp9_header(frame: memoryview) -> _Vp9Header:
     reader = BitReader(bytes(frame[:12]))
     if reader.bits(2) != 2:  # frame_marker
         return _Vp9Header(
-            is_key=False, is_shown=True, leaves_something=True, depends_on_previous_state=True, is_valid=False
+            is_key=False,
+            is_displayed=True,
+            leaves_something=True,
+            depends_on_previous_state=True,
+            is_valid=False,
         )
     profile = reader.bits(1) | reader.bits(1) << 1
     if profile == 3:
         reader.bits(1)
     if reader.bits(1):  # show_existing_frame
-        return _Vp9Header(is_key=False, is_shown=True, leaves_something=True, depends_on_previous_state=True)
-    is_key, is_shown, is_resilient = not reader.bits(1), bool(reader.bits(1)), bool(reader.bits(1))
+        return _Vp9Header(
+            is_key=False, is_displayed=True, leaves_something=True, depends_on_previous_state=True
+        )
+    is_key, is_displayed, is_resilient = not reader.bits(1), bool(reader.bits(1)), bool(reader.bits(1))
     if is_key:
         is_valid = reader.bits(24) == _VP9_SYNC_CODE
         return _Vp9Header(
-            is_valid, is_shown, leaves_something=True, depends_on_previous_state=False, is_valid=is_valid
+            is_valid, is_displayed, leaves_something=True, depends_on_previous_state=False, is_valid=is_valid
         )
     if not is_resilient:
-        return _Vp9Header(is_key, is_shown, leaves_something=True, depends_on_previous_state=True)
-    is_intra_only = False if is_shown else bool(reader.bits(1))
+        return _Vp9Header(is_key, is_displayed, leaves_something=True, depends_on_previous_state=True)
+    is_intra_only = False if is_displayed else bool(reader.bits(1))
     if is_intra_only:  # rare, and its header has more before the flags
-        return _Vp9Header(is_key, is_shown, leaves_something=True, depends_on_previous_state=False)
-    return _Vp9Header(is_key, is_shown, leaves_something=reader.bits(8) != 0, depends_on_previous_state=False)
+        return _Vp9Header(is_key, is_displayed, leaves_something=True, depends_on_previous_state=False)
+    return _Vp9Header(
+        is_key, is_displayed, leaves_something=reader.bits(8) != 0, depends_on_previous_state=False
+    )
 
 
 def _superframe(data: memoryview) -> Iterator[memoryview]:
@@ -149,4 +157,4 @@ class Ffv1Inspector:
 
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
-        return Traits(random_access=int.from_bytes(data[:2], "big") >= 0x7F80, shown=len(data) > 0)
+        return Traits(random_access=int.from_bytes(data[:2], "big") >= 0x7F80, displayed=len(data) > 0)

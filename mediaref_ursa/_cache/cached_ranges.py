@@ -64,7 +64,7 @@ class Listings:
         self._lock = ShortLock()
         self._kept: OrderedDict[Path, tuple[tuple[int, int], Listing]] = OrderedDict()
 
-    def of(self, folder: Path) -> Listing:
+    def get(self, folder: Path) -> Listing:
         """Return what a directory holds; nothing if there is none."""
         try:
             changed_ns, inode = _identity(folder)

@@ -1,7 +1,7 @@
 """How many bytes the cache takes, in all processes together, and what has to go to keep the quota.
 
-The account counts what stands on disk and what writers have reserved. A process that is killed while it
-changes something leaves the account marked; one that is killed while it writes leaves a file that nobody
+The usage file counts what stands on disk and what writers have reserved. A process that is killed while it
+changes something leaves the usage file marked; one that is killed while it writes leaves a file that nobody
 locks. The next one that sees either counts anew. So does the first of an hour and of a new boot.
 """
 
@@ -41,12 +41,12 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class DiskUsageBusyError(Exception):
-    """Another process holds the account for too long."""
+    """Another process holds the usage file for too long."""
 
 
 @dataclass
 class UsageFile:
-    """What the account file says; whoever holds its lock may change it.
+    """What the usage file file says; whoever holds its lock may change it.
 
     Attributes:
         taken_bytes: On disk and reserved.
@@ -63,13 +63,13 @@ class UsageFile:
     is_settled: bool = False
 
     def to_line(self) -> bytes:
-        """Return the account as one line with its own checksum."""
+        """Return the usage file as one line with its own checksum."""
         text = json.dumps(vars(self))
         return f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
 
     @classmethod
     def from_line(cls, data: bytes) -> UsageFile:
-        """Return what a line says; an empty, unsettled account if it cannot be read."""
+        """Return what a line says; an empty, unsettled usage file if it cannot be read."""
         crc, _, text = data.partition(b"\n")[0].partition(b" ")
         if crc != b"%08x" % zlib.crc32(text):
             return cls()
@@ -93,13 +93,13 @@ class Reservation:
 class EvictionResult:
     """What was removed: files of dead processes, ranges, and their bytes on disk."""
 
-    litter: int
+    orphans: int
     ranges: int
     freed_bytes: int
 
 
 class DiskUsage:
-    """The account of one cache directory. Safe for many threads and processes."""
+    """The usage file of one cache directory. Safe for many threads and processes."""
 
     def __init__(self, folder: CacheFolder, quota_bytes: int) -> None:
         self._folder = folder
@@ -115,20 +115,20 @@ class DiskUsage:
         """Remove what dead processes left, and keep the quota.
 
         Raises:
-            DiskUsageBusyError: Another process holds the account.
+            DiskUsageBusyError: Another process holds the usage file.
             OSError: The directory cannot be written.
         """
-        with self.changing() as account:
-            is_old = not 0 <= time.time() - account.counted_seconds < _COUNT_AGAIN_SECONDS
-            if is_old or account.boot != _boot_id() or has_dead_writers(self._folder):
-                self._count(account)
-            self._make_room(account, 0)
+        with self.changing() as usage:
+            is_old = not 0 <= time.time() - usage.counted_seconds < _COUNT_AGAIN_SECONDS
+            if is_old or usage.boot != _boot_id() or has_dead_writers(self._folder):
+                self._count(usage)
+            self._make_room(usage, 0)
 
     def reserve(self, key: ObjectKey, span: Span) -> Reservation | None:
         """Make room for a range, evicting the least recently used; None where it does not fit or is there.
 
         Raises:
-            DiskUsageBusyError: Another process holds the account.
+            DiskUsageBusyError: Another process holds the usage file.
             OSError: The directory cannot be written.
         """
         home = self._folder.of_object(key.digest)
@@ -138,13 +138,13 @@ class DiskUsage:
         needed = disk_bytes(span.length)
         descriptor = None
         try:
-            with self.changing() as account:
-                if target.exists() or not self._make_room(account, needed + OBJECT_BYTES):
+            with self.changing() as usage:
+                if target.exists() or not self._make_room(usage, needed + OBJECT_BYTES):
                     return None
                 descriptor = open_lockable(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
                 lock(descriptor)
-                account.taken_bytes += needed + _make_home(home, key)
-        except BaseException:  # the file is litter, and the account is marked: the next count mends both
+                usage.taken_bytes += needed + _make_home(home, key)
+        except BaseException:  # the file is orphans, and the usage file is marked: the next count mends both
             if descriptor is not None:
                 close_lockable(descriptor)
             raise
@@ -171,26 +171,26 @@ class DiskUsage:
         with suppress(OSError):
             self._remove(path, charge(path.stat().st_size))
 
-    def sweep(self, *, keep_bytes: int) -> EvictionResult:
-        """Remove litter, and ranges until the rest takes no more than ``keep_bytes``.
+    def evict(self, *, keep_bytes: int) -> EvictionResult:
+        """Remove orphans, and ranges until the rest takes no more than ``keep_bytes``.
 
         Raises:
-            DiskUsageBusyError: Another process holds the account.
+            DiskUsageBusyError: Another process holds the usage file.
             OSError: The directory cannot be written.
         """
-        with self.changing() as account:
-            inventory = self._count(account)
-            before = account.taken_bytes
-            evicted = account.evicted_ranges
-            self._evict(account, inventory, keep_bytes)
+        with self.changing() as usage:
+            inventory = self._count(usage)
+            before = usage.taken_bytes
+            evicted = usage.evicted_ranges
+            self._evict(usage, inventory, keep_bytes)
             return EvictionResult(
-                len(inventory.litter), account.evicted_ranges - evicted, before - account.taken_bytes
+                len(inventory.orphans), usage.evicted_ranges - evicted, before - usage.taken_bytes
             )
 
     def evicted_ranges(self) -> int:
         """Return how many ranges were ever evicted, by all processes; 0 where that is unknown."""
         try:
-            return UsageFile.from_line(self._folder.account.read_bytes()).evicted_ranges
+            return UsageFile.from_line(self._folder.usage.read_bytes()).evicted_ranges
         except OSError:
             return 0
 
@@ -198,54 +198,54 @@ class DiskUsage:
         """Return what stands in the cache, without changing anything."""
         return take_inventory(self._folder)
 
-    def _count(self, account: UsageFile) -> Inventory:
-        """Set the account right and remove litter."""
+    def _count(self, usage: UsageFile) -> Inventory:
+        """Set the usage file right and remove orphans."""
         inventory = self.look()
-        for path in inventory.litter:
+        for path in inventory.orphans:
             remove_orphans(path)
-        account.taken_bytes = inventory.stored_bytes + inventory.reserved_bytes
-        account.counted_seconds = time.time()
-        account.boot = _boot_id()
+        usage.taken_bytes = inventory.stored_bytes + inventory.reserved_bytes
+        usage.counted_seconds = time.time()
+        usage.boot = _boot_id()
         return inventory
 
-    def _make_room(self, account: UsageFile, needed_bytes: int) -> bool:
-        if account.taken_bytes + needed_bytes <= self._quota_bytes:
+    def _make_room(self, usage: UsageFile, needed_bytes: int) -> bool:
+        if usage.taken_bytes + needed_bytes <= self._quota_bytes:
             return True
         if needed_bytes > self._quota_bytes:
             return False
-        inventory = self._count(account)
-        if account.taken_bytes + needed_bytes > self._quota_bytes:
+        inventory = self._count(usage)
+        if usage.taken_bytes + needed_bytes > self._quota_bytes:
             keep_bytes = min(int(self._quota_bytes * _LOW_WATER), self._quota_bytes - needed_bytes)
             if keep_bytes >= inventory.reserved_bytes:  # else all would go, and still not be enough
-                self._evict(account, inventory, keep_bytes)
-        return account.taken_bytes + needed_bytes <= self._quota_bytes
+                self._evict(usage, inventory, keep_bytes)
+        return usage.taken_bytes + needed_bytes <= self._quota_bytes
 
-    def _evict(self, account: UsageFile, inventory: Inventory, keep_bytes: int) -> None:
+    def _evict(self, usage: UsageFile, inventory: Inventory, keep_bytes: int) -> None:
         """Remove the least recently used ranges; who has one open reads it to its end."""
         touched: set[Path] = set()
         for found in sorted(inventory.ranges, key=lambda one: one.used_ns):
-            if account.taken_bytes <= keep_bytes:
+            if usage.taken_bytes <= keep_bytes:
                 break
             _unlink(found.path)
-            account.taken_bytes -= found.disk_bytes
-            account.evicted_ranges += 1
+            usage.taken_bytes -= found.disk_bytes
+            usage.evicted_ranges += 1
             touched.add(found.path.parent)
         living = homes_of_writers(self._folder)
         for home in touched:
             if home.name not in living and remove_home(home):
-                account.taken_bytes -= OBJECT_BYTES
+                usage.taken_bytes -= OBJECT_BYTES
 
     def _remove(self, path: Path, freed_bytes: int) -> None:
         try:
-            with self.changing() as account:
+            with self.changing() as usage:
                 if _unlink(path):
-                    account.taken_bytes -= freed_bytes
+                    usage.taken_bytes -= freed_bytes
         except DiskUsageBusyError:
             _unlink(path)  # not subtracted: the next count sets it right
 
     @contextmanager
     def changing(self) -> Iterator[UsageFile]:
-        """Hold the account: nobody else reserves or evicts. It is marked, so that a kill is noticed.
+        """Hold the usage file: nobody else reserves or evicts. It is marked, so that a kill is noticed.
 
         Raises:
             DiskUsageBusyError: Another process or thread holds it.
@@ -259,14 +259,14 @@ class DiskUsage:
             self._owner = threading.get_ident()
             descriptor = self._locked_usage(deadline)
             try:
-                account = UsageFile.from_line(os.pread(descriptor, _USAGE_BYTES, 0))
-                if not account.is_settled:
-                    self._count(account)
-                account.is_settled = False
-                os.pwrite(descriptor, account.to_line(), 0)
-                yield account
-                account.is_settled = True
-                os.pwrite(descriptor, account.to_line(), 0)
+                usage = UsageFile.from_line(os.pread(descriptor, _USAGE_BYTES, 0))
+                if not usage.is_settled:
+                    self._count(usage)
+                usage.is_settled = False
+                os.pwrite(descriptor, usage.to_line(), 0)
+                yield usage
+                usage.is_settled = True
+                os.pwrite(descriptor, usage.to_line(), 0)
             finally:
                 close_lockable(descriptor)
         finally:
@@ -275,7 +275,7 @@ class DiskUsage:
 
     def _locked_usage(self, deadline: float) -> int:
         while True:
-            descriptor = open_lockable(self._folder.account, os.O_RDWR | os.O_CREAT)
+            descriptor = open_lockable(self._folder.usage, os.O_RDWR | os.O_CREAT)
             try:
                 if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
                     return descriptor

@@ -36,7 +36,7 @@ class CacheFolder:
         return self.root / "writing"
 
     @property
-    def account(self) -> Path:
+    def usage(self) -> Path:
         """The lock, and how many bytes are taken."""
         return self.root / "account"
 

@@ -1,4 +1,4 @@
-"""What stands in a cache directory: complete ranges, ranges that are being written, litter."""
+"""What stands in a cache directory: complete ranges, ranges that are being written, orphans."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Inventory:
     Attributes:
         ranges: Complete files.
         objects: Directories that hold any.
-        litter: Files and directories that dead processes left.
+        orphans: Files and directories that dead processes left.
         reserved_bytes: What living writers are writing.
     """
 
     ranges: tuple[StoredRange, ...]
     objects: int
-    litter: tuple[Path, ...]
+    orphans: tuple[Path, ...]
     reserved_bytes: int
 
     @property
@@ -55,7 +55,7 @@ def take_inventory(folder: CacheFolder) -> Inventory:
     Writers are looked at first: a range that moves to its place meanwhile is counted twice rather than not
     at all.
     """
-    living, litter, reserved_bytes = _writers(folder)
+    living, orphans, reserved_bytes = _writers(folder)
     ranges: list[StoredRange] = []
     objects = 0
     for home in _files_in(folder.objects):
@@ -66,8 +66,8 @@ def take_inventory(folder: CacheFolder) -> Inventory:
         if found or home.name in living:
             objects += 1
         else:
-            litter.append(home)
-    return Inventory(tuple(ranges), objects, tuple(litter), reserved_bytes)
+            orphans.append(home)
+    return Inventory(tuple(ranges), objects, tuple(orphans), reserved_bytes)
 
 
 def has_dead_writers(folder: CacheFolder) -> bool:
@@ -102,7 +102,7 @@ def remove_orphans(path: Path) -> None:
 def _writers(folder: CacheFolder) -> tuple[set[str], list[Path], int]:
     """Return the objects that living writers write to, dead writers' files, and the living ones' bytes."""
     living: set[str] = set()
-    litter: list[Path] = []
+    orphans: list[Path] = []
     reserved_bytes = 0
     for path in _files_in(folder.writing):
         home, length = _parts_of_writing(path.name)
@@ -110,8 +110,8 @@ def _writers(folder: CacheFolder) -> tuple[set[str], list[Path], int]:
             living.add(home)
             reserved_bytes += disk_bytes(length)
         elif home:
-            litter.append(path)
-    return living, litter, reserved_bytes
+            orphans.append(path)
+    return living, orphans, reserved_bytes
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -124,7 +124,7 @@ class RangeCache:
         if not self._is_open():
             return
         home = self._folder.of_object(key.digest)
-        listing = self._listings.of(home)
+        listing = self._listings.get(home)
         for offset, length in ranges:
             for _, held in listing.cover(Span(offset, offset + length)):
                 if held is not None:
@@ -153,7 +153,7 @@ class RangeCache:
         Raises:
             StoreError: Others may write in the directory, or it cannot be written, or is in use for too long.
         """
-        return self._sweep(keep_bytes=0)
+        return self._evict_to(keep_bytes=0)
 
     def prune(self) -> EvictionResult:
         """Remove what dead processes left, and the least recently used ranges above the quota.
@@ -161,13 +161,13 @@ class RangeCache:
         Raises:
             StoreError: As ``clear`` raises.
         """
-        return self._sweep(keep_bytes=self.quota_bytes)
+        return self._evict_to(keep_bytes=self.quota_bytes)
 
-    def _sweep(self, *, keep_bytes: int) -> EvictionResult:
+    def _evict_to(self, *, keep_bytes: int) -> EvictionResult:
         if not self._check_if_there():
             return EvictionResult(0, 0, 0)
         try:
-            return self._disk_usage.sweep(keep_bytes=keep_bytes)
+            return self._disk_usage.evict(keep_bytes=keep_bytes)
         except DiskUsageBusyError:
             raise StoreError(
                 f"the cache is in use by another process for too long: {self.directory}"
@@ -214,7 +214,7 @@ class RangeCache:
     def _from_disk(self, key: ObjectKey, wanted: Span) -> list[tuple[Span, bytes | None]]:
         """Return the pieces of a range in order, each with its bytes or None where they are missing."""
         home = self._folder.of_object(key.digest)
-        listing = self._listings.of(home)
+        listing = self._listings.get(home)
         found: list[tuple[Span, bytes | None]] = []
         position = wanted.start
         while position < wanted.stop:

@@ -54,10 +54,10 @@ def prune() -> None:
     click.echo(_evicted_text(shared_range_cache().prune()))
 
 
-def _evicted_text(swept: EvictionResult) -> str:
-    litter = "1 leftover" if swept.litter == 1 else f"{swept.litter} leftovers"
-    ranges = "1 range" if swept.ranges == 1 else f"{swept.ranges} ranges"
-    return f"removed {ranges} and {litter} of ended processes, freed {_size(swept.freed_bytes)}"
+def _evicted_text(evicted: EvictionResult) -> str:
+    orphans = "1 leftover" if evicted.orphans == 1 else f"{evicted.orphans} leftovers"
+    ranges = "1 range" if evicted.ranges == 1 else f"{evicted.ranges} ranges"
+    return f"removed {ranges} and {orphans} of ended processes, freed {_size(evicted.freed_bytes)}"
 
 
 def _size(count: int) -> str:

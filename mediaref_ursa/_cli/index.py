@@ -168,7 +168,7 @@ def _index_all(
 
 def _wait(task: Future[_Indexed], progress: _Progress, bar: Bar) -> None:
     """Wait for a video, drawing the bar meanwhile."""
-    while bar.is_shown and not task.done():
+    while bar.is_displayed and not task.done():
         progress.show(bar)
         threading.Event().wait(_DRAW_SECONDS)
     task.exception()
@@ -188,7 +188,7 @@ def _note(
     except MediaRefError as error:
         failures.append(error)
     else:
-        bar.say(found.line + ("" if bar.is_shown else progress.text()))
+        bar.print_line(found.line + ("" if bar.is_displayed else progress.text()))
         if found.problems:
             has_gap.append(redact(found.video))
             bar.print_warning(f"{redact(found.video)}: {'; '.join(found.problems)}")

@@ -15,7 +15,7 @@ from mediaref_ursa import __version__
 from mediaref_ursa._cli.cache import cache
 from mediaref_ursa._cli.demo.command import demo
 from mediaref_ursa._cli.index import index
-from mediaref_ursa._cli.progress import print_error, report_failures, say
+from mediaref_ursa._cli.progress import print_error, print_line, report_failures
 from mediaref_ursa._core.errors import MediaRefError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -87,12 +87,12 @@ def inspect(ctx: click.Context, videos: tuple[str, ...], as_json: bool) -> None:
             failures.append(error)
         else:
             if not as_json:
-                say("\n" * (len(reports) > 1) + reports[-1].to_text())
+                print_line("\n" * (len(reports) > 1) + reports[-1].to_text())
     if as_json and len(videos) == 1 and names_one_video(videos[0]):
         for report in reports:
-            say(json.dumps(report.to_dict(), indent=2))
+            print_line(json.dumps(report.to_dict(), indent=2))
     elif as_json:
-        say(json.dumps([report.to_dict() for report in reports], indent=2))
+        print_line(json.dumps([report.to_dict() for report in reports], indent=2))
     report_failures(failures, total, "inspected")
     if failures:
         ctx.exit(1)
@@ -110,5 +110,5 @@ def _report(video: str) -> VideoReport:
         tables = tuple(scanned.segment_table(number) for number in range(len(scanned.segments)))
     report = report_on(video, tables, found.state)
     if found.reason:
-        say(f"note: the frame index is not used: {found.reason}", err=True)
+        print_line(f"note: the frame index is not used: {found.reason}", err=True)
     return report

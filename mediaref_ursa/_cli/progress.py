@@ -32,13 +32,13 @@ class Bar:
         self._position = 0
 
     @property
-    def is_shown(self) -> bool:
+    def is_displayed(self) -> bool:
         """Whether anybody sees the bar."""
         return sys.stderr.isatty()
 
     def move_to(self, position: int, length: int, label: str | None = None) -> None:
         """Say how far it is, of how much; never back."""
-        if not self.is_shown or position <= self._position:
+        if not self.is_displayed or position <= self._position:
             return
         if self._bar is None:  # made now, and not before: it estimates by the time since it was made
             steps = max(self._length // BAR_STEPS, 1)
@@ -53,10 +53,10 @@ class Bar:
         self._bar.update(position - self._position)
         self._position = position
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print text to stdout in place of the bar; the next move draws the bar again below it."""
         self._wipe()
-        say(text)
+        print_line(text)
 
     def print_warning(self, text: str) -> None:
         """Print text to stderr in place of the bar."""
@@ -86,14 +86,14 @@ def progress_bar(label: str, length: int) -> Iterator[Bar]:
         bar.close()
 
 
-def say(text: str, *, err: bool = False) -> None:
+def print_line(text: str, *, err: bool = False) -> None:
     """Print text, with a question mark for what no terminal shows: bytes of file names that are no UTF-8."""
     click.echo(text.encode("utf-8", "replace").decode("utf-8"), err=err)
 
 
 def print_error(message: str, *, kind: str = "error") -> None:
     """Print one line to stderr."""
-    say(f"{kind}: " + " ".join(message.splitlines()), err=True)
+    print_line(f"{kind}: " + " ".join(message.splitlines()), err=True)
 
 
 def report_failures(failures: Sequence[Exception], total: int, what: str) -> None:

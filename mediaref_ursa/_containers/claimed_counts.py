@@ -250,14 +250,14 @@ class _FlvCheck(_NoCheck):
 
     def see(self, position: int, data: bytes) -> None:
         begin = max(0, position - self._overlap)
-        near = self._read_at(begin, position - begin) + data
-        near += self._read_at(position + len(data), 4)
+        around = self._read_at(begin, position - begin) + data
+        around += self._read_at(position + len(data), 4)
         for name in _FLV_LISTS:
-            at = near.find(name)
+            at = around.find(name)
             while at >= 0:
-                count = int.from_bytes(near[at + len(name) : at + len(name) + 4], "big")
+                count = int.from_bytes(around[at + len(name) : at + len(name) + 4], "big")
                 self._refuse("a list of key frames", count * _FLV_VALUE_BYTES)
-                at = near.find(name, at + 1)
+                at = around.find(name, at + 1)
 
 
 class _AviCheck(_NoCheck):

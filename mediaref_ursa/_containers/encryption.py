@@ -172,8 +172,8 @@ def _mpegts_encryption(stream_index: int, length: int, read: ReadRange) -> str |
         control = _pes_scrambling(packet)
         if control is not None:
             (scrambled if control else clear)["picture"] += 1
-    most = any(scrambled[kind] > clear[kind] for kind in scrambled)
-    return "a scrambled transport stream" if most else None
+    is_scrambled = any(scrambled[kind] > clear[kind] for kind in scrambled)
+    return "a scrambled transport stream" if is_scrambled else None
 
 
 def _section(packet: bytes) -> bytes:

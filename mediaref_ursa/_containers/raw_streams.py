@@ -85,7 +85,7 @@ def _jpeg_picture(data: bytes) -> tuple[bytes, int] | None:
 
 
 def stream_without_times(head: bytes) -> str | None:
-    """Return what a stream is that says nothing of when its frames are shown, None if it is none."""
+    """Return what a stream is that says nothing of when its frames are displayed, None if it is none."""
     code = next((code for code in _START_CODES if head.startswith(code)), None)
     if code is None or len(head) < len(code) + 2:
         return None

@@ -30,12 +30,12 @@ class DaemonThreads:
     wanted does so.
 
     Args:
-        most: How many threads there are at most.
+        max_threads: How many threads there are at most.
         name: The beginning of their names.
     """
 
-    def __init__(self, most: int, name: str) -> None:
-        self._most = most
+    def __init__(self, max_threads: int, name: str) -> None:
+        self._max_threads = max_threads
         self._name = name
         self._threads = 0
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -60,7 +60,7 @@ class DaemonThreads:
         self._unfinished.add(future)
         future.add_done_callback(self._unfinished.discard)
         self._jobs.put((future, lambda: function(*args, **kwargs)))
-        if self._threads < self._most:
+        if self._threads < self._max_threads:
             self._start_thread()
         if not self._threads:
             self._jobs.put(None)

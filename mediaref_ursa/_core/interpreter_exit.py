@@ -80,13 +80,13 @@ class _Work(ProcessState):
         until = time.monotonic() + _MAX_WAIT_SECONDS
         with self._changed:
             self._is_ending = True
-            self._changed.wait_for(self._is_none_inside, _MAX_WAIT_SECONDS)
+            self._changed.wait_for(self._is_empty, _MAX_WAIT_SECONDS)
             leaving = list(self._leaving)
         for thread in leaving:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, until - time.monotonic()))
 
-    def _is_none_inside(self) -> bool:
+    def _is_empty(self) -> bool:
         return not any(thread.daemon for thread in self._inside)
 
 

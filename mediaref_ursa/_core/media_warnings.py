@@ -59,13 +59,13 @@ def warn_of_cut_bits(bits: str, uri: str | None) -> None:
         bits: How many bits each gray value has.
         uri: The file; None for an image in memory.
     """
-    shown = "an image in memory" if uri is None else redact(uri)
+    name = "an image in memory" if uri is None else redact(uri)
     warn_once(
         BitDepthWarning,
         f"gray values of {bits} bits are given as 8 bits, and the rest of them is lost; read depth and other "
         "measurements with a library that gives stored values, such as Pillow or PyAV. Where 8 bits are "
         "enough, say warnings.simplefilter('ignore', mediaref_ursa.BitDepthWarning)",
-        uri=shown,
+        uri=name,
     )
 
 

@@ -12,20 +12,20 @@ KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHON
 
 def lower_limit(what: int, limit: int) -> None:
     """Lower one of the system's limits (``resource.RLIMIT_...``) for good; it is never raised."""
-    _, most = resource.getrlimit(what)
-    if most == resource.RLIM_INFINITY or limit < most:
+    _, hard_limit = resource.getrlimit(what)
+    if hard_limit == resource.RLIM_INFINITY or limit < hard_limit:
         with contextlib.suppress(OSError, ValueError):  # macOS knows some of these by name only
             resource.setrlimit(what, (limit, limit))
 
 
 def limit_next_memory(more_bytes: int) -> None:
     """Let this process map so many bytes more than now; the next call sets another limit."""
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
     limit = address_space_bytes() + more_bytes
-    if most != resource.RLIM_INFINITY:
-        limit = min(limit, most)
+    if hard_limit != resource.RLIM_INFINITY:
+        limit = min(limit, hard_limit)
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard_limit))
 
 
 def address_space_bytes() -> int:

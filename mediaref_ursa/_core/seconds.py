@@ -183,9 +183,9 @@ class _Seconds:
 
     def check_fits(self) -> None:
         """Refuse what int64 nanoseconds do not hold."""
-        largest = max((abs(Fraction(number)) for number in self._extremes()), default=Fraction(0))
-        if largest >= _MAX_SECONDS:
-            raise ValueError(f"expected seconds that fit into int64 nanoseconds, found {float(largest):g}")
+        maximum = max((abs(Fraction(number)) for number in self._extremes()), default=Fraction(0))
+        if maximum >= _MAX_SECONDS:
+            raise ValueError(f"expected seconds that fit into int64 nanoseconds, found {float(maximum):g}")
 
     def _extremes(self) -> list[Any]:
         floats = [self.numbers.min(), self.numbers.max()] if self.numbers.size else []

@@ -63,9 +63,9 @@ def _split_seconds(ticks: Int64Array, time_base: Fraction) -> tuple[Int64Array, 
     if den > _INT64_MAX // (4 * NS_PER_SECOND):
         raise OverflowError(f"a time base of {time_base} s is too fine for nanoseconds")
     if ticks.size:
-        largest = max(abs(int(ticks.min())), abs(int(ticks.max()))) * num
-        if largest > _INT64_MAX or (largest // den + 1) * NS_PER_SECOND > _INT64_MAX:
-            raise OverflowError(f"times of up to {largest}/{den} s do not fit into int64 nanoseconds")
+        maximum = max(abs(int(ticks.min())), abs(int(ticks.max()))) * num
+        if maximum > _INT64_MAX or (maximum // den + 1) * NS_PER_SECOND > _INT64_MAX:
+            raise OverflowError(f"times of up to {maximum}/{den} s do not fit into int64 nanoseconds")
     return np.divmod(ticks * num, den)
 
 

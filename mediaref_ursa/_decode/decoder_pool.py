@@ -40,7 +40,7 @@ class DecoderKey(NamedTuple):
     max_pixels: int
 
     @classmethod
-    def of(cls, table: SegmentTable, store: object, max_pixels: int) -> DecoderKey:
+    def from_table(cls, table: SegmentTable, store: object, max_pixels: int) -> DecoderKey:
         return cls(table.info.uri, table.packets.identity, id(store), max_pixels)
 
 

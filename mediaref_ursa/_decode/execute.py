@@ -292,7 +292,7 @@ class _Call:
             try:
                 left = yield from self._frames_until_bad(left, PacketFeed(packets))
             finally:
-                self.fetcher.give_up(number)
+                self.fetcher.release_run(number)
             if left is not None:  # what was fetched ahead was for the run as it was planned
                 segment = left.run.segment
                 packets = packets_of(

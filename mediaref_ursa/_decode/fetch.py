@@ -59,7 +59,7 @@ class Fetcher:
         far = [run for run in far if plan.segments[plan.runs[run].segment].info.addressable]
         self._ahead = _ReadAhead(plan, sources, far) if far else None
         self._far = frozenset(far)
-        self._near = _read_together(plan, sources, order)
+        self._together = _read_together(plan, sources, order)
 
     def __enter__(self) -> Fetcher:
         return self
@@ -72,10 +72,10 @@ class Fetcher:
         if self._ahead is not None:
             self._ahead.close()
 
-    def give_up(self, run: int) -> None:
+    def release_run(self, run: int) -> None:
         """Let go of what was fetched for a run and not taken."""
         if self._ahead is not None and run in self._far:
-            self._ahead.give_up(run)
+            self._ahead.release_run(run)
 
     def packets_of_run(self, run: int) -> Iterator[EncodedPacket]:
         """Yield the packets of one of the plan's runs, each run once.
@@ -86,8 +86,8 @@ class Fetcher:
         """
         if self._ahead is not None and run in self._far:
             return self._far_packets(run)
-        if run in self._near:
-            return self._near[run].packets_of_run(run)
+        if run in self._together:
+            return self._together[run].packets_of_run(run)
         planned = self._plan.runs[run]
         source, table = self._sources[planned.segment], self._plan.segments[planned.segment]
         return packets_of(source, table, planned.packets, self._plan.fetch)
@@ -149,14 +149,14 @@ def _read_together(
     plan: DecodePlan, sources: Sequence[VideoSource], order: Sequence[int]
 ) -> dict[int, _ReadTogether]:
     """Return, for short runs of near segments, what reads them with their neighbours in the order."""
-    near: dict[int, _ReadTogether] = {}
+    together: dict[int, _ReadTogether] = {}
     group: list[int] = []
     group_bytes = 0
 
     def close() -> None:
         if len(group) > 1:
             source = sources[plan.runs[group[0]].segment]
-            near.update(dict.fromkeys(group, _ReadTogether(plan, source, tuple(group))))
+            together.update(dict.fromkeys(group, _ReadTogether(plan, source, tuple(group))))
         group.clear()
 
     for run in order:
@@ -176,7 +176,7 @@ def _read_together(
         else:
             close()
     close()
-    return near
+    return together
 
 
 class _ReadAhead:
@@ -236,9 +236,9 @@ class _ReadAhead:
             yield from _checked_packets(store, table, rows, read_of, start_in_read, blobs, release)
         finally:
             blobs.clear()
-            self.give_up(run)
+            self.release_run(run)
 
-    def give_up(self, run: int) -> None:
+    def release_run(self, run: int) -> None:
         """Let go of the reads of a run that it has not passed."""
         while self._unused[run]:
             self._release(self._unused[run].pop())

@@ -88,7 +88,9 @@ class PyAVEngine:
             if self._codec_threads > 1 or table.info.lookahead_packets or not decoders.knows(store):
                 schedule.tasks.extend(DecodeTask(run) for run in mine)
             else:
-                _schedule_segment(table, DecoderKey.of(table, store, self._max_pixels), list(mine), schedule)
+                _schedule_segment(
+                    table, DecoderKey.from_table(table, store, self._max_pixels), list(mine), schedule
+                )
         return schedule
 
     def decode(

@@ -22,15 +22,15 @@ _MAX_OFFLOADED = 4  # each holds a decoded frame
 
 
 class WorkerPool(Generic[T]):
-    """Does jobs, in the thread that asks for their results and in helpers, first come first served.
+    """Does jobs, in the thread that asks for their results and in pool threads, first come first served.
 
-    A job may hand parts of itself over to a helper that has nothing to do, so that one long job keeps two
-    threads busy. Helpers are threads of a pool that all calls share: while others have it, the caller does
-    all by himself.
+    A job may offload parts of itself to an idle pool thread, so that one long job keeps two threads busy. All
+    calls share the pool threads. If all of them are busy, the calling thread runs every job itself, so that a
+    call never blocks waiting for a thread.
 
     Args:
         workers: Threads at once, the caller's among them.
-        when_ended: Called before helpers are waited for: frees those that wait for something else.
+        when_ended: Called before pool threads are waited for: frees those that wait for something else.
     """
 
     def __init__(self, workers: int, when_ended: Callable[[], None]) -> None:
@@ -42,16 +42,16 @@ class WorkerPool(Generic[T]):
         self._running = self._idle = 0
         self._has_ended = False
         self._error: BaseException | None = None
-        self._helpers: list[Future[None]] = []
+        self._futures: list[Future[None]] = []
         self._stop = threading.Event()
         self._changed = threading.Condition()
 
     def forget(self) -> None:
-        """End in a forked child, which has none of the helpers, and not what they were doing."""
+        """End in a forked child, which has none of the pool threads, and not what they were doing."""
         self._changed = threading.Condition()
         self._stop = threading.Event()
-        if self._helpers:
-            self._helpers = []
+        if self._futures:
+            self._futures = []
             self._has_ended = True
             self._error = MediaRefError(
                 "this call was begun before the process forked, and its threads are not here; call again"
@@ -60,25 +60,25 @@ class WorkerPool(Generic[T]):
     def results(self, jobs: Iterable[Callable[[], Iterable[T]]]) -> Iterator[T]:
         """Do jobs and yield their results as they come.
 
-        Closing the iterator ends the work: a helper stops at its next result, and is waited for.
+        Closing the iterator ends the work: a pool thread stops at its next result, and is waited for.
         """
         self._jobs.extend(jobs)
         return self._alone() if self._workers == 1 else self._together()
 
     def _together(self) -> Iterator[T]:
-        """Do the jobs in the caller's thread and in helpers."""
+        """Do the jobs in the caller's thread and in pool threads."""
         register_while_alive(self)
         with stopped_by(self._stop):
-            self._helpers = threads.submit(self._help, self._workers - 1)
+            self._futures = threads.submit(self._work_for_the_pool, self._workers - 1)
         try:
             yield from self._work()
         finally:
             self._end()
             self._when_ended()
-            for helper in self._helpers:
-                helper.cancel()
-            wait(self._helpers)
-            self._forget()
+            for future in self._futures:
+                future.cancel()
+            wait(self._futures)
+            self._clear()
         if self._error is not None:
             raise self._error
 
@@ -96,16 +96,16 @@ class WorkerPool(Generic[T]):
             while self._jobs:
                 yield from self._jobs.popleft()()
         finally:
-            self._forget()
+            self._clear()
 
-    def _forget(self) -> None:
-        """Let go of what was not done: jobs know the crew, and would keep their memory until a collection."""
+    def _clear(self) -> None:
+        """Let go of what was not done: jobs know the pool, and would keep their memory until a collection."""
         self._jobs.clear()
         self._offloaded.clear()
         self._results.clear()
 
     def _work(self) -> Iterator[T]:
-        """Be the caller's thread: yield also what helpers give."""
+        """Be the caller's thread: yield also what pool threads give."""
         while True:
             job = self._next_job(or_results=True)
             while self._results:
@@ -115,8 +115,8 @@ class WorkerPool(Generic[T]):
             elif self._has_ended or not (self._running or self._results):
                 return
 
-    def _help(self) -> None:
-        """Be a helper's thread."""
+    def _work_for_the_pool(self) -> None:
+        """Be a pool thread's thread."""
         try:
             while (job := self._next_job()) is not None:
                 for result in self._done(job):

@@ -212,10 +212,10 @@ def find_index_with(
         raise missing
     if found.state in (FRESH, NO_INDEX) or index_dir is not None or video is None:
         return found
-    elsewhere = state_of(
+    in_cache_dir = state_of(
         lambda: kind.open_elsewhere(uri, storage_options=storage_options, store=store, info=video), head
     )
-    return elsewhere if elsewhere.state == FRESH else found
+    return in_cache_dir if in_cache_dir.state == FRESH else found
 
 
 def checked_if_exists(if_exists: str | None, overwrite: bool) -> str:

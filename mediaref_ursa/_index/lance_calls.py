@@ -161,7 +161,7 @@ def _call(
         return sandboxed_processes.ask(request, rules.limits, max_answer_bytes)
     if os.getpid() == _home_process:
         return _perform(request, table)
-    return _helper.ask(request, table)
+    return _own_process.ask(request, table)
 
 
 def _perform(request: dict[str, Any], table: pa.Table | None) -> tuple[dict[str, Any], pa.Table | None]:
@@ -257,12 +257,12 @@ class _OwnProcess(TableProcess, ProcessState):
             self.stop()
 
 
-def serve(*, guarded: bool = False) -> None:
+def serve(*, sandboxed: bool = False) -> None:
     """Answer requests from standard input on standard output until nobody can ask any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
-    if guarded:
+    if sandboxed:
         lower_limit(resource.RLIMIT_CORE, 0)
         lower_limit(resource.RLIMIT_FSIZE, 0)
     while True:
@@ -270,7 +270,7 @@ def serve(*, guarded: bool = False) -> None:
             request, table = receive(sys.stdin.buffer)
         except (OSError, EOFError):
             return
-        if guarded:
+        if sandboxed:
             limit_next_memory(int(request["memory"]))
         try:
             answer, found = _perform(request, table)
@@ -281,5 +281,5 @@ def serve(*, guarded: bool = False) -> None:
         send(answers, answer, found)
 
 
-_helper = register(_OwnProcess())
-atexit.register(_helper.stop)
+_own_process = register(_OwnProcess())
+atexit.register(_own_process.stop)

@@ -90,10 +90,10 @@ def check_local_table(
     sizes = [check(f"{folder}/data/{path}") for path in manifest.data_files]
     for path in _further_files(folder):
         check(path)
-    most = _SPARE_BYTES + _BYTES_A_ROW * manifest.rows
-    if strict and sum(sizes) > most:
+    max_bytes = _SPARE_BYTES + _BYTES_A_ROW * manifest.rows
+    if strict and sum(sizes) > max_bytes:
         raise TableRefusedError(
-            f"expected at most {most} bytes for {manifest.rows} rows of an index, found more"
+            f"expected at most {max_bytes} bytes for {manifest.rows} rows of an index, found more"
         )
     return manifest
 

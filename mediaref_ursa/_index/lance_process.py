@@ -59,11 +59,11 @@ class TableProcess:
 
     Args:
         environment: What it gets of the environment; all of this process's if None.
-        guarded: It gives up what only writers need, and takes a limit on memory with each request.
+        sandboxed: It gives up what only writers need, and takes a limit on memory with each request.
     """
 
-    def __init__(self, environment: dict[str, str] | None = None, *, guarded: bool = False) -> None:
-        self._environment, self._guarded = environment, guarded
+    def __init__(self, environment: dict[str, str] | None = None, *, sandboxed: bool = False) -> None:
+        self._environment, self._sandboxed = environment, sandboxed
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -113,17 +113,17 @@ class TableProcess:
 
     def _start(self) -> None:
         self.stop()
-        own = _import_path(with_working_directory=not self._guarded)
+        own = _import_path(with_working_directory=not self._sandboxed)
         program = (
             f"import sys; sys.path[:] = {own!r}; from mediaref_ursa._index.lance_calls import serve; "
-            f"serve(guarded={self._guarded})"
+            f"serve(sandboxed={self._sandboxed})"
         )
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this package
                 [sys.executable, "-I", "-c", program],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL if self._guarded else None,
+                stderr=subprocess.DEVNULL if self._sandboxed else None,
                 env=self._environment,
             )
         except OSError as error:
@@ -181,18 +181,22 @@ class SandboxedProcesses(ProcessState):
             raise _too_late(limits)
         try:
             is_local = scheme_of(request["uri"]) == ""
-            helper, is_used = self._take(is_local=is_local)
+            process, is_used = self._take(is_local=is_local)
             try:
-                return _ask_in_time(helper, {**request, "memory": memory}, limits, deadline, max_answer_bytes)
+                return _ask_in_time(
+                    process, {**request, "memory": memory}, limits, deadline, max_answer_bytes
+                )
             except LanceProcessError:
                 if not is_used:
                     raise
                 # It may have ended while nobody asked it.
-                return _ask_in_time(helper, {**request, "memory": memory}, limits, deadline, max_answer_bytes)
+                return _ask_in_time(
+                    process, {**request, "memory": memory}, limits, deadline, max_answer_bytes
+                )
             finally:
-                if helper.is_running:
+                if process.is_running:
                     with self._lock:
-                        self._idle.append((is_local, helper))
+                        self._idle.append((is_local, process))
         except LanceProcessError as error:
             if isinstance(error.__cause__, OSError) and "no process can be started" in str(error):
                 raise
@@ -205,27 +209,27 @@ class SandboxedProcesses(ProcessState):
 
     def _take(self, *, is_local: bool) -> tuple[TableProcess, bool]:
         with self._lock:
-            for position, (kind, helper) in enumerate(self._idle):
+            for position, (kind, process) in enumerate(self._idle):
                 if kind == is_local:
                     del self._idle[position]
-                    return helper, True
+                    return process, True
         kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
         # A table in a cloud store is read with the credentials of the environment; one on this machine
         # needs none.
-        return TableProcess((kept if is_local else dict(os.environ)) | _FEW_THREADS, guarded=True), False
+        return TableProcess((kept if is_local else dict(os.environ)) | _FEW_THREADS, sandboxed=True), False
 
     def close(self) -> None:
         """End the idle processes."""
         with self._lock:
             idle, self._idle = self._idle, []
-        for _, helper in idle:
-            helper.stop()
+        for _, process in idle:
+            process.stop()
 
     def forget(self) -> None:
         """Leave the parent's processes to the parent; called in a forked child."""
         idle, self._idle = self._idle, []
-        for _, helper in idle:
-            helper.forget()
+        for _, process in idle:
+            process.forget()
         self._begin()
 
 
@@ -240,13 +244,17 @@ def _import_path(*, with_working_directory: bool) -> list[str]:
 
 
 def _ask_in_time(
-    helper: TableProcess, request: dict[str, Any], limits: IndexLimits, deadline: float, max_answer_bytes: int
+    process: TableProcess,
+    request: dict[str, Any],
+    limits: IndexLimits,
+    deadline: float,
+    max_answer_bytes: int,
 ) -> Answer:
     late = threading.Event()
 
     def end() -> None:
         late.set()
-        helper.kill()
+        process.kill()
 
     watch = threading.Timer(max(0.001, deadline - time.monotonic()), end)
     watch.daemon = True
@@ -255,7 +263,7 @@ def _ask_in_time(
     except RuntimeError as error:  # there are no more threads to be had
         raise LanceProcessError(f"no process can be started to read tables: {error}") from OSError(str(error))
     try:
-        return helper.ask_once(request, None, max_answer_bytes)
+        return process.ask_once(request, None, max_answer_bytes)
     except LanceProcessError as error:
         raise _too_late(limits) if late.is_set() else error from error
     finally:

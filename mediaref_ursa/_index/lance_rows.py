@@ -28,14 +28,14 @@ PACKET_FIELDS = [
     pa.field("is_keyframe", pa.bool_()),
 ]
 _FRAME_FIELDS = ("segment_idx", "pts", "duration", "start_decode_idx")
-_HIDDEN = "hidden_packets"
+_NEVER_OUTPUT = "hidden_packets"
 
 
 class SegmentRows:
     """Rows that belong to several segments which follow one another.
 
     Args:
-        table: The rows, with all columns of the index; that of packets never shown may be missing.
+        table: The rows, with all columns of the index; that of packets never output may be missing.
         first_segment: The number of the first segment.
         uri: The index, named in errors.
     """
@@ -48,15 +48,15 @@ class SegmentRows:
             name: ints(table, name) for name in ("segment_idx", "pts", "duration", "start_decode_idx")
         }
         self._timestamp = floats(table, "timestamp")
-        shown = table.select([field.name for field in PACKET_FIELDS])
-        self._shown = _packet_columns(shown)
-        self._hidden, self._hidden_ends = None, np.zeros(self._count + 1, dtype=np.int64)
-        if _HIDDEN in table.column_names:
-            lists = table.column(_HIDDEN).combine_chunks()
+        displayed = table.select([field.name for field in PACKET_FIELDS])
+        self._displayed = _packet_columns(displayed)
+        self._never_output, self._never_output_ends = None, np.zeros(self._count + 1, dtype=np.int64)
+        if _NEVER_OUTPUT in table.column_names:
+            lists = table.column(_NEVER_OUTPUT).combine_chunks()
             counts = ints_of(pc.list_value_length(lists), 0)
-            np.cumsum(counts, out=self._hidden_ends[1:])
-            self._hidden = _packet_columns(
-                pa.Table.from_arrays(lists.flatten().flatten(), schema=shown.schema)
+            np.cumsum(counts, out=self._never_output_ends[1:])
+            self._never_output = _packet_columns(
+                pa.Table.from_arrays(lists.flatten().flatten(), schema=displayed.schema)
             )
 
     def take(self, entry: SegmentEntry) -> SegmentTable:
@@ -77,18 +77,18 @@ class SegmentRows:
             pts=self._frames["pts"][first:last],
             duration=self._frames["duration"][first:last],
             timestamp=self._timestamp[first:last],
-            packet=self._shown["decode_idx"][first:last],
+            packet=self._displayed["decode_idx"][first:last],
             start=self._frames["start_decode_idx"][first:last],
             packets=self._packets(entry, first, last),
         )
 
     def _packets(self, entry: SegmentEntry, first: int, last: int) -> PacketTable:
-        """Put shown and hidden packets of some rows back into decode order."""
-        columns = {name: column[first:last] for name, column in self._shown.items()}
-        if self._hidden is not None and entry.packets != entry.frames:
-            begin, end = self._hidden_ends[[first, last]].tolist()
+        """Put displayed and never output packets of some rows back into decode order."""
+        columns = {name: column[first:last] for name, column in self._displayed.items()}
+        if self._never_output is not None and entry.packets != entry.frames:
+            begin, end = self._never_output_ends[[first, last]].tolist()
             columns = {
-                name: np.concatenate([column, self._hidden[name][begin:end]])
+                name: np.concatenate([column, self._never_output[name][begin:end]])
                 for name, column in columns.items()
             }
         decode_idx = columns.pop("decode_idx")

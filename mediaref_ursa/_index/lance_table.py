@@ -53,7 +53,7 @@ _MAX_NAME_BYTES = 255
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 _NO_BUCKET = re.compile(r"404 Not Found|NoSuchBucket")
 _REQUEST_DETAILS = re.compile(r"\?list-type\S*|: <\?xml.*")
-_BYTES_A_PACKET = 256  # of one row, or one packet that is never shown, as Arrow has it, and some more
+_BYTES_A_PACKET = 256  # of one row, or one packet that is never output, as Arrow has it, and some more
 _SPARE_BYTES = 1 << 20
 
 BASE_COLUMNS = ("segment_idx", "local_frame_idx", "pts", "timestamp")
@@ -104,7 +104,7 @@ class LanceIndexFile:
         self._access, self._confine_to = access, confine_to
         self._version, self.rows, schema = self._describe()
         _check_count(self.rows, access, uri)
-        self._hidden = "hidden_packets" in schema.names
+        self._never_output = "hidden_packets" in schema.names
         missing = [name for name in BASE_COLUMNS if name not in schema.names]
         if missing:
             raise FrameIndexInvalidError(f"expected the columns {BASE_COLUMNS}, missing {missing}", uri=uri)
@@ -148,8 +148,8 @@ class LanceIndexFile:
         first_rows = np.concatenate([[0], np.cumsum([entry.frames for entry in self.segments])])
         first, last = _block_of(number, first_rows)
         entries = self.segments[first:last]
-        has_hidden = self._hidden and any(entry.packets != entry.frames for entry in entries)
-        columns = [name for name in SCHEMA.names if name != "hidden_packets" or has_hidden]
+        has_never_output = self._never_output and any(entry.packets != entry.frames for entry in entries)
+        columns = [name for name in SCHEMA.names if name != "hidden_packets" or has_never_output]
         count = int(first_rows[last] - first_rows[first])
         table = self._read(columns, offset=int(first_rows[first]), limit=count)
         with _lance_errors("take its rows apart", self.uri):
@@ -173,10 +173,16 @@ class LanceIndexFile:
         self._check_files(self._version)
         location, options = _lance_location(self.uri, self._storage_options)
         packets = self.rows + sum(entry.packets for entry in self.segments or ())
-        most = _SPARE_BYTES + _BYTES_A_PACKET * packets
+        max_bytes = _SPARE_BYTES + _BYTES_A_PACKET * packets
         with _lance_errors("read its rows", self.uri):
             return read(
-                location, options, self._version, columns, where, rules=self._rules, max_answer_bytes=most
+                location,
+                options,
+                self._version,
+                columns,
+                where,
+                rules=self._rules,
+                max_answer_bytes=max_bytes,
             )
 
     @property
@@ -463,7 +469,7 @@ def _arrow_table(number: int, table: SegmentTable) -> pa.Table:
             pa.array(table.duration),
             pa.array(table.start),
             *packet_columns,
-            _hidden_array(table),
+            _never_output_array(table),
         ],
         schema=SCHEMA,
     )
@@ -482,21 +488,25 @@ def _packet_arrays(packets: PacketTable, rows: Int64Array) -> list[pa.Array]:
     ]
 
 
-def _hidden_array(table: SegmentTable) -> pa.Array:
-    """Attach each packet that is never shown to the shown frame of its number, as far as there are any."""
-    is_hidden = np.ones(len(table.packets), dtype=np.bool_)
-    is_hidden[table.packet] = False
-    hidden = np.flatnonzero(is_hidden).astype(np.int64)
-    row_of = _row_after(table, hidden)
+def _never_output_array(table: SegmentTable) -> pa.Array:
+    """Attach each packet that is never output to the displayed frame of its number, where there is one."""
+    is_never_output = np.ones(len(table.packets), dtype=np.bool_)
+    is_never_output[table.packet] = False
+    never_output = np.flatnonzero(is_never_output).astype(np.int64)
+    row_of = _row_after(table, never_output)
     order = np.argsort(row_of, kind="stable")
-    counts = np.bincount(row_of, minlength=len(table)) if len(hidden) else np.zeros(len(table), np.int64)
+    counts = (
+        np.bincount(row_of, minlength=len(table)) if len(never_output) else np.zeros(len(table), np.int64)
+    )
     ends = np.cumsum(counts)
-    structs = pa.StructArray.from_arrays(_packet_arrays(table.packets, hidden[order]), fields=PACKET_FIELDS)
+    structs = pa.StructArray.from_arrays(
+        _packet_arrays(table.packets, never_output[order]), fields=PACKET_FIELDS
+    )
     return pa.ListArray.from_arrays(pa.array(np.append(0, ends).astype(np.int32)), structs)
 
 
-def _row_after(table: SegmentTable, hidden: Int64Array) -> Int64Array:
-    """Return the row of the next shown packet in decode order, or of the last one."""
+def _row_after(table: SegmentTable, never_output: Int64Array) -> Int64Array:
+    """Return the row of the next displayed packet in decode order, or of the last one."""
     order = np.argsort(table.packet, kind="stable")
-    following = np.searchsorted(table.packet[order], hidden)
+    following = np.searchsorted(table.packet[order], never_output)
     return order[np.minimum(following, len(order) - 1)].astype(np.int64)

@@ -49,7 +49,7 @@ class IndexTarget:
         Raises:
             FrameIndexExistsError: One stands in the location that is tried first.
         """
-        self._refuse(self._beside if self.goes_to_sidecar else self._elsewhere)
+        self._refuse(self._sidecar if self.goes_to_sidecar else self._in_cache_dir)
 
     def write(self, tables: list[SegmentTable], *, overwrite: bool) -> str:
         """Write the index, and return where.
@@ -59,14 +59,14 @@ class IndexTarget:
             StoreError: Nothing can be written in either location.
         """
         if self.goes_to_sidecar:
-            location = self._beside
+            location = self._sidecar
             try:
                 write_index(location, tables, storage_options=self.storage_options)
             except StoreError as error:
                 logger.info("the frame index goes to the cache directory: {}", error)
             else:
                 return location
-        location = self._elsewhere
+        location = self._in_cache_dir
         if not overwrite:
             self._refuse(location)
         make_index_folder(self.index_dir)
@@ -74,11 +74,11 @@ class IndexTarget:
         return location
 
     @property
-    def _beside(self) -> str:
+    def _sidecar(self) -> str:
         return lance_frame_index_uri(absolute_location(self.video))
 
     @cached_property
-    def _elsewhere(self) -> str:
+    def _in_cache_dir(self) -> str:
         info = info_of(self.video, self.store, self.storage_options)
         return index_in_cache_dir(self.video, info, self.index_dir)
 

@@ -109,8 +109,8 @@ class Access:
             _check_type(name, getattr(self, name), bool, "True or False")
         if self.allow_private_hosts is not None:
             _check_type("allow_private_hosts", self.allow_private_hosts, bool, "True or False")
-        for name, least in (("max_redirects", 0), ("max_data_uri_bytes", 0), ("max_pixels", 1)):
-            _check_count(name, getattr(self, name), least)
+        for name, minimum in (("max_redirects", 0), ("max_data_uri_bytes", 0), ("max_pixels", 1)):
+            _check_count(name, getattr(self, name), minimum)
         if self.index_limits is not None:
             _check_type("index_limits", self.index_limits, IndexLimits, "an IndexLimits")
         if self.base_dir is not None:
@@ -265,11 +265,11 @@ class Access:
             LimitExceededError: The index of the video says so many.
         """
         limits = self.scan_limits
-        most = length if limits is None else min(length, limits.max_packets)
-        if count > most:
+        maximum = length if limits is None else min(length, limits.max_packets)
+        if count > maximum:
             raise LimitExceededError(
-                f"expected a frame index of at most {most} frames for a file of {length} bytes, found one of "
-                f"{count}; write it anew with: mediaref-ursa index --overwrite"
+                f"expected a frame index of at most {maximum} frames for a file of {length} bytes, found one "
+                f"of {count}; write it anew with: mediaref-ursa index --overwrite"
                 + ("" if limits is None else ", or allow more with index_limits=IndexLimits(max_packets=)"),
                 uri=uri,
             )
@@ -327,7 +327,7 @@ def _is_in_folder_of(uri: str, video: str) -> bool:
     ours, other = urlsplit(video), urlsplit(uri)
     if (ours.scheme.lower(), ours.netloc) != (other.scheme.lower(), other.netloc):
         return False
-    if any(hidden in other.path.lower() for hidden in ("\\", "%5c", "%2f")):
+    if any(escaped in other.path.lower() for escaped in ("\\", "%5c", "%2f")):
         return False
     if ".." in other.path.replace("%2e", ".").replace("%2E", ".").split("/"):
         return False
@@ -339,11 +339,11 @@ def _check_type(name: str, value: object, kind: type, words: str) -> None:
         raise TypeError(f"expected {name} to be {words}, found {value!r:.100}")
 
 
-def _check_count(name: str, value: object, least: int) -> None:
+def _check_count(name: str, value: object, minimum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"expected {name} to be a whole number, found {value!r:.100}")
-    if value < least:
-        raise ValueError(f"expected {name} of {least} or more, found {value}")
+    if value < minimum:
+        raise ValueError(f"expected {name} of {minimum} or more, found {value}")
 
 
 TRUSTED = Access()

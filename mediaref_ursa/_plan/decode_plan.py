@@ -105,27 +105,27 @@ class DecodePlan:
 
     def _reads(self, *, is_here: bool) -> list[Read]:
         """Return the reads of files of this machine, or those of stores elsewhere."""
-        here = [is_local(table.info.uri) for table in self.segments]
-        return [read for read in self.read_plan.reads if here[read.segment] == is_here]
+        local = [is_local(table.info.uri) for table in self.segments]
+        return [read for read in self.read_plan.reads if local[read.segment] == is_here]
 
     def _explain_reads(self) -> Iterator[str]:
-        here, elsewhere = self._reads(is_here=True), self._reads(is_here=False)
-        if here:
-            length = sum(read.length for read in here)
-            yield f"{counted(len(here), 'range')} of local files, {counted(length, 'byte')}"
-        if elsewhere or not here:
-            length = sum(read.length for read in elsewhere)
-            yield f"{counted(len(elsewhere), 'request')}, {counted(length, 'byte')}"
+        local, remote = self._reads(is_here=True), self._reads(is_here=False)
+        if local:
+            length = sum(read.length for read in local)
+            yield f"{counted(len(local), 'range')} of local files, {counted(length, 'byte')}"
+        if remote or not local:
+            length = sum(read.length for read in remote)
+            yield f"{counted(len(remote), 'request')}, {counted(length, 'byte')}"
 
     def _explain_runs(self, segment: int) -> Iterator[str]:
-        shown = [run for run in self.runs if run.segment == segment]
-        for run in shown[:_RUNS_LISTED]:
+        runs = [run for run in self.runs if run.segment == segment]
+        for run in runs[:_RUNS_LISTED]:
             yield (
                 f"run from packet {run.packets[0]}: {counted(len(run.targets), 'frame')}, "
                 f"{counted(len(run.packets), 'packet')}, {counted(self.run_bytes(run), 'byte')}"
             )
-        if len(shown) > _RUNS_LISTED:
-            yield f"and {counted(len(shown) - _RUNS_LISTED, 'more run')}"
+        if len(runs) > _RUNS_LISTED:
+            yield f"and {counted(len(runs) - _RUNS_LISTED, 'more run')}"
 
 
 _RUNS_LISTED = 20

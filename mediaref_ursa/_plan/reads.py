@@ -38,14 +38,14 @@ class FetchOptions:
     max_bytes_in_flight: int = 32 << 20
 
     def __post_init__(self) -> None:
-        for name, least in (
+        for name, minimum in (
             ("max_gap_bytes", 0),
             ("max_read_bytes", 1),
             ("max_requests", 1),
             ("max_bytes_in_flight", 1),
         ):
-            if getattr(self, name) < least:
-                raise ValueError(f"expected {name} of {least} or more, found {getattr(self, name)}")
+            if getattr(self, name) < minimum:
+                raise ValueError(f"expected {name} of {minimum} or more, found {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

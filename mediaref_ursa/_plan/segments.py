@@ -108,8 +108,8 @@ class SegmentSequence:
         frames = frames_at(self._starts_ns, self._end_ns, t_ns, tolerance_ns)
         if len(untimed := self._untimed_ns):
             before = frames_at(untimed, _INT64_MAX, t_ns, tolerance_ns)
-            begun = np.where(before < 0, _INT64_MIN, untimed[before])
-            frames[(frames >= 0) & (begun > self._starts_ns[frames])] = UNTIMED
+            began = np.where(before < 0, _INT64_MIN, untimed[before])
+            frames[(frames >= 0) & (began > self._starts_ns[frames])] = UNTIMED
         if len(self.tables) == 1:
             return np.zeros(len(frames), dtype=np.int64), frames
         segment, frame = self.locate(np.maximum(frames, 0))

@@ -30,7 +30,7 @@ class Timeline:
     order: Int64Array | None
 
     @classmethod
-    def of(cls, timestamps: Float64Array, counts: Int64Array) -> Timeline:
+    def from_timestamps(cls, timestamps: Float64Array, counts: Int64Array) -> Timeline:
         """Put frames in order.
 
         Args:
@@ -40,7 +40,7 @@ class Timeline:
         Raises:
             FrameIndexInvalidError: Another number of timestamps than of frames, or one that is not finite.
 
-        >>> Timeline.of(np.array([0.0, 2.0, 1.0]), np.array([2, 1])).locate(np.array([1, 2]))
+        >>> Timeline.from_timestamps(np.array([0.0, 2.0, 1.0]), np.array([2, 1])).locate(np.array([1, 2]))
         (array([1, 0]), array([0, 1]))
         """
         firsts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -81,7 +81,7 @@ class Timeline:
     def between(self, start: float, end: float) -> tuple[int, int]:
         """Return the half-open range of ranks whose timestamps lie in ``[start, end)``.
 
-        >>> Timeline.of(np.array([0.0, 0.5, 1.0]), np.array([3])).between(0.5, 1.0)
+        >>> Timeline.from_timestamps(np.array([0.0, 0.5, 1.0]), np.array([3])).between(0.5, 1.0)
         (1, 2)
         """
         first = int(np.searchsorted(self.timestamps, start, side="left"))

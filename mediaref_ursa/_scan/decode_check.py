@@ -141,7 +141,7 @@ class RunCheck:
         """Prepare for a run's packets, from a random access point on; frames of ``targets`` are wanted."""
         self._table = table
         self._targets = targets
-        self._good = _known_good.of(table)
+        self._good = _known_good.mask_of(table)
         is_known = table.info.verified == DECODED or all(self._good[packet] for packet in targets)
         self._decode = None if is_known else Decoder(table.info, MAX_PIXELS)
         if self._decode is not None:
@@ -191,7 +191,7 @@ class _KnownGood(ProcessState):
         self._lock = ShortLock()
         self._columns: OrderedDict[object, npt.NDArray[np.bool_]] = OrderedDict()
 
-    def of(self, table: SegmentTable) -> npt.NDArray[np.bool_]:
+    def mask_of(self, table: SegmentTable) -> npt.NDArray[np.bool_]:
         with self._lock:
             key = table.packets.identity
             if key not in self._columns:

@@ -179,7 +179,7 @@ class _SpotCheck:
             if number is None or expected is None or not self._is_mine(number):
                 continue
             rank = self._given[number] = self._given.get(number, -1) + 1
-            if rank >= len(expected) or self.crc.of(frame) != expected[rank]:
+            if rank >= len(expected) or self.crc.value(frame) != expected[rank]:
                 self.has_failed = True
             elif rank == len(expected) - 1:
                 self.proven.add(number)

@@ -16,7 +16,7 @@ NO_PTS = int(np.iinfo(np.int64).min)
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """When frames are shown, as the decoder reports it.
+    """When frames are displayed, as the decoder reports it.
 
     Attributes:
         pts: int64 ``(n,)``, ticks, in the order of output; ``NO_PTS`` for a frame without a time.
@@ -30,12 +30,12 @@ class FrameTimes:
 def frame_times(
     reported: Int64Array, duration: Int64Array, packet: Int64Array, info: SegmentInfo
 ) -> FrameTimes:
-    """Return when each frame of a linear decode is shown.
+    """Return when each frame of a linear decode is displayed.
 
     A program stream says times now and then only, and leaves the others to the frame rate (ISO/IEC 13818-1,
     2.7.5). Where most frames have none, they follow from the durations of those before, if these add up to
     every time that the stream does say. Where only some have none, nothing is guessed: no reference can name
-    them, and they are shown until the next frame begins.
+    them, and they are displayed until the next frame begins.
 
     Args:
         reported: int64 ``(n,)``, what the container's own decoder reports, in the order of output; ``NO_PTS``
@@ -87,12 +87,12 @@ def _inferred(reported: Int64Array, duration: Int64Array, packet: Int64Array) ->
 
 def _untimed(reported: Int64Array, duration: Int64Array) -> tuple[int, ...]:
     """Return when the first frame of each stretch without times takes the place of the one before it."""
-    shown = np.unique(reported[reported != NO_PTS])
+    displayed = np.unique(reported[reported != NO_PTS])
     stretches = np.flatnonzero((reported[1:] == NO_PTS) & (reported[:-1] != NO_PTS))
     begins: set[int] = set()
     for before in stretches.tolist():
         begin = int(reported[before]) + max(int(duration[before]), 1)
-        following = int(np.searchsorted(shown, reported[before], side="right"))
-        if following < len(shown) and begin < shown[following]:
+        following = int(np.searchsorted(displayed, reported[before], side="right"))
+        if following < len(displayed) and begin < displayed[following]:
             begins.add(begin)
     return tuple(sorted(begins))

@@ -33,7 +33,7 @@ class PacketCollector:
 
     pts: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))
     duration: Int64Array = field(default_factory=lambda: np.empty(0, np.int64))
-    shown: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    displayed: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     random_access: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     is_reference: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
     raw_pts: array[int] = field(default_factory=lambda: array("q"))
@@ -46,8 +46,10 @@ class PacketCollector:
     access: bytearray = field(default_factory=bytearray)
     visible: bytearray = field(default_factory=bytearray)
     discardable: array[int] = field(default_factory=lambda: array("b"))
-    rank: Int64Array | None = None  # of packets with one time, the highest is shown; decode order without it
-    exact: ExactStarts | None = None  # where decoding has shown what bits do not tell
+    rank: Int64Array | None = (
+        None  # of packets with one time, the highest is displayed; decode order without it
+    )
+    exact: ExactStarts | None = None  # where decoding proved what bits leave open
     untimed: tuple[int, ...] = ()
     recent_dts: int | None = None
     last_sure_pts: int = _INT64_MAX
@@ -85,7 +87,7 @@ class PacketCollector:
             return
         traits = inspector.inspect(memoryview(data))
         self._add_access(traits)
-        self.visible.append(traits.shown and not packet.is_discard)
+        self.visible.append(traits.displayed and not packet.is_discard)
         self.highest_layer = max(self.highest_layer, traits.layer)
         # 0: others need it; n > 0: nobody of layer n - 1 or below does; -1: not known
         if traits.depends_on_previous_state and len(self.discardable) and self.discardable[-1] > 0:
@@ -95,7 +97,7 @@ class PacketCollector:
         # What a decoder makes up for a lost picture depends on all that it was fed.
         self.needs_trial_decode |= traits.uncertain or traits.has_gap
         self.needs_lookahead |= traits.uncertain or traits.single_field
-        self.uncertain |= self.needs_trial_decode or traits.single_field or (traits.shown and pts is None)
+        self.uncertain |= self.needs_trial_decode or traits.single_field or (traits.displayed and pts is None)
         self.single_fields |= traits.single_field
         self.has_gap |= traits.has_gap
         self.restartable &= traits.restartable
@@ -114,7 +116,7 @@ class PacketCollector:
         self.keyframe.append(is_keyframe)
         self.corrupt.append(packet.is_corrupt)
         self._add_access(traits)
-        self.visible.append(traits.shown and not packet.is_discard)
+        self.visible.append(traits.displayed and not packet.is_discard)
         self.discardable.append(UNKNOWN)
 
     def _add_access(self, traits: Traits) -> None:
@@ -131,13 +133,13 @@ class PacketCollector:
     def mark_damaged(self, packets: Collection[int]) -> None:
         """Call packets damaged that should give frames, where the decoder refuses them or gives two."""
         for packet in packets:
-            self.corrupt[packet] |= bool(self.shown[packet])
+            self.corrupt[packet] |= bool(self.displayed[packet])
 
     def finish(self, info: SegmentInfo) -> None:
         """Turn what was gathered into arrays."""
         self.pts = np.array(self.raw_pts, dtype=np.int64)
         self.duration = np.array(self.raw_duration, dtype=np.int64)
-        self.shown = np.frombuffer(bytes(self.visible), dtype=np.bool_).copy()
+        self.displayed = np.frombuffer(bytes(self.visible), dtype=np.bool_).copy()
         self.random_access = np.frombuffer(bytes(self.access), dtype=np.bool_).copy()
         discardable = np.array(self.discardable, dtype=np.int64)
         # Where packets are lost, a decoder conceals by what it decoded last: it must be fed all of them.
@@ -154,28 +156,28 @@ class PacketCollector:
     def _forget_the_end(self) -> None:
         """Of a file that is cut short, keep only what no lost packet can come before.
 
-        The last packet may be a part of one. A packet that is lost is decoded, hence shown, after
+        The last packet may be a part of one. A packet that is lost is decoded, hence displayed, after
         the last packet's dts, so that no frame is lost before that.
         """
         self.corrupt[-1] = True
-        shown = self.pts[-_MAX_REORDER_DEPTH - 1 :]
-        self.last_sure_pts = int(shown.min()) if self.recent_dts is None else self.recent_dts
+        displayed = self.pts[-_MAX_REORDER_DEPTH - 1 :]
+        self.last_sure_pts = int(displayed.min()) if self.recent_dts is None else self.recent_dts
 
 
 def segment_table(info: SegmentInfo, columns: PacketCollector) -> SegmentTable:
-    shown, repeated = _presentation_order(columns)
-    if not len(shown):
+    displayed, repeated = _presentation_order(columns)
+    if not len(displayed):
         raise CorruptMediaError("expected a video, found packets but no frame to show", uri=info.uri)
     count = len(columns)
-    pts = columns.pts[shown]
+    pts = columns.pts[displayed]
     offsets = np.array(columns.offset, dtype=np.int64) if info.addressable else np.full(count, -1, np.int64)
     return SegmentTable(
         info=replace(info, repeated_times=repeated),
         pts=pts,
-        duration=_durations(pts, columns.duration[shown], info.time_base),
+        duration=_durations(pts, columns.duration[displayed], info.time_base),
         timestamp=pts * info.time_base.numerator / info.time_base.denominator,
-        packet=shown.astype(np.int64),
-        start=starts_of(columns, shown),
+        packet=displayed.astype(np.int64),
+        start=starts_of(columns, displayed),
         packets=PacketTable(
             offset=offsets,
             size=np.array(columns.size, dtype=np.int64),
@@ -188,39 +190,39 @@ def segment_table(info: SegmentInfo, columns: PacketCollector) -> SegmentTable:
 
 
 def _presentation_order(columns: PacketCollector) -> tuple[Int64Array, int]:
-    """Return the shown packets by pts, and how many are not since one that is put out later has their pts."""
-    shown = timed_packets(columns)
-    rank = shown if columns.rank is None else columns.rank[shown]
-    ordered = shown[np.lexsort((rank, columns.pts[shown]))]
+    """Return the displayed packets by pts, and how many are not since a later one has their pts."""
+    displayed = timed_packets(columns)
+    rank = displayed if columns.rank is None else columns.rank[displayed]
+    ordered = displayed[np.lexsort((rank, columns.pts[displayed]))]
     pts = columns.pts[ordered]
     last = np.append(pts[1:] != pts[:-1], True) if len(ordered) else np.empty(0, np.bool_)
     return ordered[last], int(len(ordered) - last.sum())
 
 
 def timed_packets(columns: PacketCollector) -> Int64Array:
-    """Return the packets, ascending, whose frames are shown at a time that is known."""
-    shown = columns.shown & (columns.pts != NO_PTS) & (columns.pts <= columns.last_sure_pts)
-    return np.flatnonzero(shown).astype(np.int64)
+    """Return the packets, ascending, whose frames are displayed at a time that is known."""
+    displayed = columns.displayed & (columns.pts != NO_PTS) & (columns.pts <= columns.last_sure_pts)
+    return np.flatnonzero(displayed).astype(np.int64)
 
 
-def starts_of(columns: PacketCollector, shown: Int64Array) -> Int64Array:
-    """Return the packet at which decoding must begin for each shown packet.
+def starts_of(columns: PacketCollector, displayed: Int64Array) -> Int64Array:
+    """Return the packet at which decoding must begin for each displayed packet.
 
-    It is the last random access point, in decode order, that is neither decoded nor shown after the
-    frame: pictures that are decoded after an open GOP's first picture but shown before it refer to
+    It is the last random access point, in decode order, that is neither decoded nor displayed after the
+    frame: pictures that are decoded after an open GOP's first picture but displayed before it refer to
     the GOP before. Without one, decoding begins at the first packet. Where starts were found by decoding,
     it is the last packet from which the frame was seen to come out.
     """
     if columns.exact is not None:
         proven = np.zeros(len(columns), dtype=np.int64)
         proven[columns.exact.packet] = columns.exact.start
-        of_displayed: Int64Array = proven[shown]
-        return of_displayed
+        proven_displayed: Int64Array = proven[displayed]
+        return proven_displayed
     points = np.flatnonzero(columns.random_access)
     if not len(points):
-        return np.zeros(len(shown), dtype=np.int64)
-    step = np.searchsorted(points, shown, side="right") - 1
-    step = last_not_above(columns.pts[points], step, columns.pts[shown])
+        return np.zeros(len(displayed), dtype=np.int64)
+    step = np.searchsorted(points, displayed, side="right") - 1
+    step = last_not_above(columns.pts[points], step, columns.pts[displayed])
     return np.where(step >= 0, points[np.maximum(step, 0)], 0).astype(np.int64)
 
 
@@ -234,7 +236,7 @@ def _durations(pts: Int64Array, duration: Int64Array, time_base: Fraction) -> In
 def times_contradict_order(columns: PacketCollector, info: SegmentInfo) -> bool:
     """Whether times cannot be those of presentation: then they do not tell which pictures lead an open GOP.
 
-    AVI says when packets are decoded. A B-picture of MPEG is shown before the reference decoded last.
+    AVI says when packets are decoded. A B-picture of MPEG is displayed before the reference decoded last.
     """
     pts = columns.pts
     if info.codec in ("h264", "hevc"):
@@ -248,15 +250,15 @@ def times_contradict_order(columns: PacketCollector, info: SegmentInfo) -> bool:
 
 
 def uncertain_head(columns: PacketCollector) -> int | None:
-    """Return how many packets to decode to learn which of the first are shown, or None.
+    """Return how many packets to decode to learn which of the first are displayed, or None.
 
     A stream that does not begin at a random access point, or whose first one is followed by pictures
-    that are shown before it, loses some of them in every decoder.
+    that are displayed before it, loses some of them in every decoder.
     """
     starts = np.flatnonzero(columns.random_access)
     if not len(starts):
         return len(columns)
     first = int(starts[0])
     second = int(starts[1]) if len(starts) > 1 else len(columns)
-    leading = columns.shown[first:second] & (columns.pts[first:second] < columns.pts[first])
+    leading = columns.displayed[first:second] & (columns.pts[first:second] < columns.pts[first])
     return second if first > 0 or leading.any() else None

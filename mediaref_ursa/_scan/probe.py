@@ -48,8 +48,11 @@ def probe_segment(
         CorruptMediaError: No frame can be decoded.
         LimitExceededError: Frames of more than ``max_pixels`` pixels.
     """
-    largest = max_decoded(max_pixels)
-    with open_video(reader, uri=uri, stream_index=stream_index, max_pixels=largest) as (container, stream):
+    max_decoded_pixels = max_decoded(max_pixels)
+    with open_video(reader, uri=uri, stream_index=stream_index, max_pixels=max_decoded_pixels) as (
+        container,
+        stream,
+    ):
         _check_pixels(stream, max_pixels, uri)
         info = _describe(stream, container.format.name, reader, uri=uri, etag=etag)
         info = replace(info, stream_index=stream_index)
@@ -149,7 +152,7 @@ def _first_frames(
     use_one_thread(stream.codec_context)
     theirs: list[VideoFrame] = []
     ours: list[VideoFrame] = []
-    hidden: set[int] = set()
+    discarded: set[int] = set()
     source = packets(container, stream, uri=info.uri)
     for number in count():
         packet = next(source, None)
@@ -158,11 +161,11 @@ def _first_frames(
             palette = palette_of(packet)
             copy = numbered_packet(EncodedPacket(number, bytes(packet), packet.is_keyframe, palette))
             if packet.is_discard:
-                hidden.add(number)
+                discarded.add(number)
         with foreign_errors(f"decode the first {info.codec} frame", uri=info.uri):
             theirs += stream.codec_context.decode(packet)
             ours += own.decode(copy)
-        ours = [frame for frame in ours if frame.pts not in hidden]
+        ours = [frame for frame in ours if frame.pts not in discarded]
         if theirs and ours:
             return theirs[0], ours[0]
         if packet is None:

@@ -171,7 +171,7 @@ def _decode_head(reader: RangeReader, info: SegmentInfo, columns: PacketCollecto
     if head is not None:
         trial_decode = decode_trial_in_decode_order(reader, info, stop=head)
         columns.mark_damaged(trial_decode.refused | trial_decode.ambiguous)
-        columns.shown[:head] &= np.isin(np.arange(head), [*trial_decode.numbers, *trial_decode.refused])
+        columns.displayed[:head] &= np.isin(np.arange(head), [*trial_decode.numbers, *trial_decode.refused])
 
 
 def _break_ties(reader: RangeReader, info: SegmentInfo, columns: PacketCollector) -> None:
@@ -220,11 +220,11 @@ def _locate(reader: RangeReader, pos: int | None, data: bytes, guess: int) -> in
     """Return where in the file the packet's bytes stand, or None where they stand nowhere as such."""
     if pos is None or pos < 0:
         return None
-    near = reader.read_at(pos, len(data) + _OFFSET_SEARCH_BYTES)
+    around = reader.read_at(pos, len(data) + _OFFSET_SEARCH_BYTES)
     for delta in (guess, *_OFFSET_GUESSES):
-        if near.startswith(data, delta):
+        if around.startswith(data, delta):
             return pos + delta
-    delta = near.find(data)
+    delta = around.find(data)
     return None if delta < 0 else pos + delta
 
 
@@ -242,10 +242,10 @@ def _learn_by_decoding(
     trial_decode = replace(trial_decode, pts=times.pts)
     columns.untimed = times.untimed
     columns.mark_damaged(trial_decode.refused | trial_decode.ambiguous)
-    columns.shown &= np.isin(
+    columns.displayed &= np.isin(
         np.arange(len(columns)), [*trial_decode.refused]
     )  # asking for their frames is an error
-    columns.shown[trial_decode.numbers] = True
+    columns.displayed[trial_decode.numbers] = True
     columns.pts[trial_decode.numbers] = trial_decode.pts
     columns.rank = np.zeros(len(columns), dtype=np.int64)
     columns.rank[trial_decode.numbers] = np.arange(len(trial_decode.numbers))
@@ -260,8 +260,8 @@ def _learn_by_decoding(
 
 
 def _with_alpha_of_frames(info: SegmentInfo, reader: RangeReader) -> SegmentInfo:
-    hidden = has_unreadable_alpha(info, reader)
-    return replace(info, alpha=ALPHA_UNREADABLE if hidden else ALPHA_IN_FRAMES)
+    is_unreadable = has_unreadable_alpha(info, reader)
+    return replace(info, alpha=ALPHA_UNREADABLE if is_unreadable else ALPHA_IN_FRAMES)
 
 
 def _with_facts(info: SegmentInfo, columns: PacketCollector) -> SegmentInfo:

@@ -234,8 +234,8 @@ class _SparseScan:
         assert self._claims is not None
         position = int(np.searchsorted(self._flagged, row, side="right"))
         stop = int(self._flagged[position]) if position < len(self._flagged) else len(self._samples.size)
-        most = min(_STRETCH_BYTES, self._reader.length // _STRETCHES_SHARE // _STRETCHES)
-        fitting = int(np.searchsorted(np.cumsum(self._samples.size[row + 1 : stop]), most, side="right"))
+        max_bytes = min(_STRETCH_BYTES, self._reader.length // _STRETCHES_SHARE // _STRETCHES)
+        fitting = int(np.searchsorted(np.cumsum(self._samples.size[row + 1 : stop]), max_bytes, side="right"))
         rows = list(range(row + 1, row + 1 + fitting))
         self._claims.spot_check(self._read(rows), is_adjacent=row + 1 + fitting == stop)
 

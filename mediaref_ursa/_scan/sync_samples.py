@@ -112,7 +112,7 @@ class Claims:
         spot_check = copy.deepcopy(self._inspector)
         for data in packets:
             traits = spot_check.inspect(memoryview(data))
-            if not traits.shown or traits.uncertain or traits.single_field:
+            if not traits.displayed or traits.uncertain or traits.single_field:
                 raise DeclinedError("hidden, packed or lone pictures")
         self._spot_check = spot_check if is_adjacent else None
 
@@ -123,7 +123,7 @@ class Claims:
             return b"", None
         inspector = copy.deepcopy(self._inspector)
         traits = inspector.inspect(memoryview(data))
-        if not traits.random_access or not traits.shown or traits.uncertain or traits.single_field:
+        if not traits.random_access or not traits.displayed or traits.uncertain or traits.single_field:
             return b"", None
         self._inspector = inspector
         return data, traits
@@ -209,7 +209,7 @@ class _FrameH264(H264Inspector):
 def _length_size(info: SegmentInfo) -> int:
     """Return how many bytes the length of a NAL unit takes, as the configuration record says."""
     record = info.extradata
-    position, least = (4, 7) if info.codec == "h264" else (21, 23)
-    if record[:1] != b"\x01" or len(record) < least:
+    position, min_length = (4, 7) if info.codec == "h264" else (21, 23)
+    if record[:1] != b"\x01" or len(record) < min_length:
         raise DeclinedError("no configuration record")
     return (record[position] & 3) + 1

@@ -15,14 +15,14 @@ _MAX_REORDERED_PACKETS = 64
 """Packets further apart in decode order come out in that order: a decoder holds back 16 frames at most."""
 
 
-def tied_packets(pts: Int64Array, shown: Int64Array) -> list[list[int]]:
+def tied_packets(pts: Int64Array, displayed: Int64Array) -> list[list[int]]:
     """Return the packets whose frames share a time, where decode order does not tell which comes out last.
 
     Args:
         pts: int64 ``(m,)``, ticks, of all packets.
-        shown: int64 ``(n,)``, ascending, the packets that give frames with a time.
+        displayed: int64 ``(n,)``, ascending, the packets that give frames with a time.
     """
-    ordered = shown[np.argsort(pts[shown], kind="stable")]
+    ordered = displayed[np.argsort(pts[displayed], kind="stable")]
     joined = (np.diff(pts[ordered]) == 0) & (np.diff(ordered) <= _MAX_REORDERED_PACKETS)
     ends = np.flatnonzero(np.diff(np.concatenate([[False], joined, [False]]).astype(np.int8)))
     return [

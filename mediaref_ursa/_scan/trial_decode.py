@@ -60,7 +60,7 @@ class PixelCrc:
     def __init__(self) -> None:
         self._converters: dict[int, FrameConverter] = {}
 
-    def of(self, frame: VideoFrame) -> int:
+    def value(self, frame: VideoFrame) -> int:
         """Return the CRC-32 of a frame's RGBA pixels."""
         pixels = frame.width * frame.height
         if pixels not in self._converters:
@@ -76,20 +76,20 @@ def decode_trial_in_decode_order(
     Raises:
         UnsupportedMediaError: The container's own decoder gives other frames.
     """
-    hidden: set[int] = set()
+    discarded: set[int] = set()
     numbers: list[int] = []
     pixels: dict[int, list[int]] = {}
     crcs: list[int] = []
     predicted: set[int] = set()
     refused: set[int] = set()
     crc = PixelCrc()
-    source = islice(numbered_packets(reader, info, hidden), stop)
+    source = islice(numbered_packets(reader, info, discarded), stop)
     for number, frame in decode_packets(open_context(info), source, info, refused):
-        if number in hidden:
+        if number in discarded:
             continue
         numbers.append(number)
         if with_pixels:
-            crcs.append(crc.of(frame))
+            crcs.append(crc.value(frame))
             pixels.setdefault(number, []).append(crcs[-1])
             if int(frame.pict_type) in _PREDICTED:
                 predicted.add(number)
@@ -108,14 +108,14 @@ def decode_trial_in_decode_order(
 
 
 def numbered_packets(
-    reader: RangeReader, info: SegmentInfo, hidden: set[int] | None = None
+    reader: RangeReader, info: SegmentInfo, discarded: set[int] | None = None
 ) -> Iterator[EncodedPacket]:
-    """Yield all packets in decode order; the numbers of those that an edit list hides go to ``hidden``."""
+    """Yield all packets in decode order; the numbers of those that an edit list hides go to ``discarded``."""
     palette = None
     with open_video(reader, uri=info.uri, stream_index=info.stream_index) as (container, stream):
         for number, packet in enumerate(packets(container, stream, uri=info.uri)):
-            if packet.is_discard and hidden is not None:
-                hidden.add(number)
+            if packet.is_discard and discarded is not None:
+                discarded.add(number)
             palette = palette_of(packet) or palette
             yield EncodedPacket(number, bytes(packet), packet.is_keyframe, palette)
 
@@ -132,9 +132,9 @@ def _reported(
             with suppress(CorruptMediaError), foreign_errors("decode a packet", uri=info.uri):
                 frames = stream.codec_context.decode(packet)
             for frame in frames:
-                yield NO_PTS if frame.pts is None else frame.pts, crc.of(frame) if with_pixels else None
+                yield NO_PTS if frame.pts is None else frame.pts, crc.value(frame) if with_pixels else None
 
 
 def pixel_crc(frame: VideoFrame) -> int:
     """Return the CRC-32 of a frame's RGBA pixels."""
-    return PixelCrc().of(frame)
+    return PixelCrc().value(frame)

@@ -106,7 +106,7 @@ class Recording:
     def timeline(self) -> Timeline:
         """All frames in the order of their timestamps, read from the index."""
         try:
-            timeline = Timeline.of(self.index.timestamps(), self.index.segment_frame_counts())
+            timeline = Timeline.from_timestamps(self.index.timestamps(), self.index.segment_frame_counts())
         except FrameIndexInvalidError as error:
             raise FrameIndexInvalidError(error.message, uri=error.uri or self.uri) from error
         if timeline.order is not None:
@@ -323,8 +323,8 @@ def open_index_of(
         location = absolute_location(location)
     found_in = open_store(location, store, storage_options, access)
     # Lance knows no other schemes; there an index stands in the cache directory, if anywhere.
-    beside = (scheme_of(location) or "file") in DEFAULT_SCHEMES
-    find = LanceFrameIndex.open if beside else LanceFrameIndex.open_elsewhere
+    has_sidecar = (scheme_of(location) or "file") in DEFAULT_SCHEMES
+    find = LanceFrameIndex.open if has_sidecar else LanceFrameIndex.open_elsewhere
     return find(location, storage_options=storage_options, store=found_in, access=access)
 
 

@@ -163,10 +163,10 @@ def _videos_like(pattern: str) -> set[str]:
 def _videos_below(folder: str) -> Iterator[str]:
     """Yield the videos below a folder, and the names of recordings that only indexes have."""
     for parent, folders, files in os.walk(folder):
-        beside = set(files)
+        in_folder = set(files)
         for name in folders:
             video = _video_of_index(os.path.join(parent, name))  # noqa: PTH118 - "." is kept as it was written
-            if video and os.path.basename(video) not in beside:  # noqa: PTH119
+            if video and os.path.basename(video) not in in_folder:  # noqa: PTH119
                 yield _joined(folder, video)
         folders[:] = [name for name in folders if not (name.startswith(".") or name.endswith(_INDEX_SUFFIX))]
         for name in files:

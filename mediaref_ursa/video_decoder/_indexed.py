@@ -144,13 +144,13 @@ class IndexedVideoDecoder(BaseVideoDecoder):
     def get_frames_played_at(
         self, seconds: Any, *, strategy: BatchDecodingStrategy | str | None = None
     ) -> FrameBatch:
-        """Return the frame that is shown at each time; see :class:`BaseVideoDecoder`."""
+        """Return the frame that is displayed at each time; see :class:`BaseVideoDecoder`."""
         return self._batch(self._frames_displayed_at(self._asked_times(seconds)), strategy)
 
     def get_frames_played_in_range(
         self, start_seconds: float, stop_seconds: float, fps: float | None = None
     ) -> FrameBatch:
-        """Return the frames that are shown in a range of times; see :class:`BaseVideoDecoder`."""
+        """Return the frames that are displayed in a range of times; see :class:`BaseVideoDecoder`."""
         start, stop = range_of_times(start_seconds, stop_seconds)
         self._check_range(start, stop)
         before = (
@@ -162,11 +162,13 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             count = math.floor((_exact(stop_seconds) - begin) / step + Fraction(1, 2))  # as TorchCodec
             times = [start + number * step for number in range(count)]
             batch = self._batch(self._frames_displayed_at(times), None)
-            shown = np.array([float(time - start + begin) for time in times], dtype=np.float64)
-            return FrameBatch(batch.data, self._array(shown), self._array(np.full(count, float(step))))
+            displayed = np.array([float(time - start + begin) for time in times], dtype=np.float64)
+            return FrameBatch(batch.data, self._array(displayed), self._array(np.full(count, float(step))))
         if not start_seconds < stop_seconds:  # as they are given: a range may be shorter than a nanosecond
             return self._batch(np.empty(0, dtype=np.int64), None)
-        first = int(self._frames_displayed_at([start])[0])  # which is shown then, however short the range is
+        first = int(
+            self._frames_displayed_at([start])[0]
+        )  # which is displayed then, however short the range is
         last = int(self._frames_displayed_at([max(start, before)])[0])
         if last > first and self._segments.seconds_of(last) >= before:
             last -= 1
@@ -200,7 +202,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         """Return the times at which frames are asked for.
 
         Raises:
-            FrameOutsideVideoError: One is not finite, so that nothing is shown then.
+            FrameOutsideVideoError: One is not finite, so that nothing is displayed then.
         """
         try:
             return latest_times(seconds)
@@ -208,18 +210,18 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             raise FrameOutsideVideoError(str(error), uri=self._video.uri) from None
 
     def _frames_displayed_at(self, seconds: list[Fraction]) -> Int64Array:
-        """Return int64 ``(n,)``: the number of the frame that is shown at each time.
+        """Return int64 ``(n,)``: the number of the frame that is displayed at each time.
 
         Raises:
-            FrameOutsideVideoError: Nothing is shown at one of them.
+            FrameOutsideVideoError: Nothing is displayed at one of them.
         """
         t_ns = np.array([_nanoseconds(t) for t in seconds], dtype=np.int64)
         segment, frame = self._segments.resolve(t_ns, TOLERANCE_NS)
         if (frame < 0).any():
             first = int(np.flatnonzero(frame < 0)[0])
             raise self._segments.outside_error(self._video.uri, int(t_ns[first]), int(frame[first]))
-        shown: Int64Array = self._segments.firsts[segment] + frame
-        return shown
+        displayed: Int64Array = self._segments.firsts[segment] + frame
+        return displayed
 
     def _check_range(self, start: Fraction, stop: Fraction) -> None:
         begin, end = self._segments.span_seconds

@@ -46,7 +46,7 @@ VALID = {
     "hevc": [hvcc(hevc_sps(sub_layers=3)), prefixed(hevc(21), hevc(36)), annex_b(hevc_sps(), hevc(8))],
     "av1": [b"\x81\x04\x0c\0" + obu(1, b"\0\0\0\x12"), obu(2) + obu(6, av1_frame(0)), obu(3, av1_frame(1))],
     "vp8": [b"\x10\0\0\x9d\x01\x2a"],
-    "vp9": [vp9(key=True), superframe(vp9(shown=False), vp9())],
+    "vp9": [vp9(key=True), superframe(vp9(displayed=False), vp9())],
     "mpeg1video": [b"\0\0\1\xb3\x28\x01\x68\x13" + mpeg2(1, extension=False)],
     "mpeg2video": [b"\0\0\1\xb3\x28\x01\x68\x13" + mpeg2(1, 1), mpeg2(3) + b"\0\0\1\xb5\x38"],
     "mpeg4": [b"\0\0\1\x20\0" + vop(0), vop(1, 8) + vop(2)],

@@ -21,7 +21,7 @@ def recordings(draw: st.DrawFn) -> tuple[list[int], list[float]]:
 @given(recordings())
 def test_every_place_is_a_frame_and_back(recording: tuple[list[int], list[float]]) -> None:
     counts, timestamps = recording
-    timeline = Timeline.of(np.array(timestamps), np.array(counts))
+    timeline = Timeline.from_timestamps(np.array(timestamps), np.array(counts))
     frames = [(segment, i) for segment, count in enumerate(counts) for i in range(count)]
     by_time = sorted(range(len(frames)), key=lambda n: (timestamps[n], n))
     segment, local = timeline.locate(np.arange(len(timeline)))
@@ -35,7 +35,7 @@ def test_a_window_holds_what_lies_in_it(
     recording: tuple[list[int], list[float]], start: float, end: float
 ) -> None:
     counts, timestamps = recording
-    timeline = Timeline.of(np.array(timestamps), np.array(counts))
+    timeline = Timeline.from_timestamps(np.array(timestamps), np.array(counts))
     first, stop = timeline.between(start, end)
     inside = sorted(t for t in timestamps if start <= t < end)
     assert timeline.timestamps[first:stop].tolist() == inside

@@ -104,8 +104,10 @@ def check_frames(
     decoded = 0
     for uri in dict.fromkeys(one.segment_uri for one in wanted):
         positions = [position for position, one in enumerate(wanted) if one.segment_uri == uri]
-        shown, count = linear_frames_at(uri, [wanted[position].local_ns for position in positions], on_frame)
-        truth.update(zip(positions, shown, strict=True))
+        displayed, count = linear_frames_at(
+            uri, [wanted[position].local_ns for position in positions], on_frame
+        )
+        truth.update(zip(positions, displayed, strict=True))
         decoded += count
     distinct = {id(frame): frame for frame in truth.values() if frame is not None}
     pictures = {key: upright_rgb(frame) for key, frame in distinct.items()}
@@ -125,7 +127,7 @@ def check_frames(
 def linear_frames_at(
     uri: str, t_ns: Sequence[int], on_frame: Callable[[], None] = lambda: None
 ) -> tuple[list[VideoFrame | None], int]:
-    """Decode a file from its first packet to its last on one thread, and keep what is shown at given times.
+    """Decode a file from its first packet to its last on one thread; keep what is displayed at given times.
 
     Args:
         uri: One video file.
@@ -133,13 +135,13 @@ def linear_frames_at(
         on_frame: Called for each frame.
 
     Returns:
-        The frame shown at each time, or None before the first; and how many frames were decoded.
+        The frame displayed at each time, or None before the first; and how many frames were decoded.
 
     Raises:
         MediaRefError: The file cannot be read or decoded.
     """
     store = store_for(uri)
-    shown: list[VideoFrame | None] = [None] * len(t_ns)
+    displayed: list[VideoFrame | None] = [None] * len(t_ns)
     best = np.full(len(t_ns), _LONG_AGO, dtype=np.int64)
     count = 0
     with open_video(reader_of(uri, store, store.head(uri)), uri=uri) as (container, stream):
@@ -152,10 +154,10 @@ def linear_frames_at(
                 on_frame()
                 if frame.pts is None:
                     continue
-                # Of frames with the same pts the later one is shown: hence "at or after the best".
+                # Of frames with the same pts the later one is displayed: hence "at or after the best".
                 for position in np.flatnonzero((frame.pts <= reach) & (frame.pts >= best)).tolist():
-                    shown[position], best[position] = frame, frame.pts
-    return shown, count
+                    displayed[position], best[position] = frame, frame.pts
+    return displayed, count
 
 
 def difference(found: UInt8Array, truth: UInt8Array, pts: int | None) -> str | None:

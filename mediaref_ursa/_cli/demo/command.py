@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from mediaref_ursa._cli.progress import BAR_STEPS, print_error, progress_bar, report_failures, say
+from mediaref_ursa._cli.progress import BAR_STEPS, print_error, print_line, progress_bar, report_failures
 from mediaref_ursa._core.errors import MediaRefError, MissingExtraError
 
 _NAME_CHARACTERS = 60
@@ -76,14 +76,14 @@ def _show(video: str | None, directory: Path, seed: int, write_index: bool) -> b
             directory,
             seed=seed,
             write_index=write_index,
-            say=bar.say,
+            print_line=bar.print_line,
             progress=lambda done, total: bar.move_to(
                 BAR_STEPS * min(done, total) // max(total, 1), BAR_STEPS
             ),
         )
     for wrong in result.wrong:
         print_error(str(wrong))
-    say(str(result.contact_sheet))
+    print_line(str(result.contact_sheet))
     return bool(result.wrong)
 
 

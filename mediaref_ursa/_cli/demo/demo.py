@@ -36,7 +36,7 @@ with needs_extra("video"):
 
 UInt8Array = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 REFERENCES = 1000
 RANDOM_FRAMES = 32
@@ -100,7 +100,7 @@ def run_demo(
     *,
     seed: int = 0,
     write_index: bool = False,
-    say: Say = print,
+    print_line: PrintLine = print,
     progress: Progress | None = None,
 ) -> DemoResult:
     """Do the main job on a video and compare every frame with a linear decode.
@@ -111,70 +111,70 @@ def run_demo(
         seed: Of the choice of references.
         write_index: Write the frame index beside the caller's video; it is written beside the
             generated clip in any case.
-        say: Called with each step that is done, in words, and with the table.
+        print_line: Called with each step that is done, in words, and with the table.
         progress: Called with the frames of the linear decode that are done, and how many there are.
 
     Raises:
         MediaRefError: The video cannot be indexed or decoded, or references did not survive Parquet.
         OSError: ``directory`` cannot be written to.
     """
-    uri = _video(video, directory, say)
-    index = _index_of_own_clip(uri, say) if video is None else _index_of(uri, write_index, say)
-    batches = _decode_batches(uri, index, directory / "references.parquet", seed, say)
+    uri = _video(video, directory, print_line)
+    index = _index_of_own_clip(uri, print_line) if video is None else _index_of(uri, write_index, print_line)
+    batches = _decode_batches(uri, index, directory / "references.parquet", seed, print_line)
     wanted = [one for batch in batches for one in batch.wanted]
     frames = [frame for batch in batches for frame in batch.frames]
     check = check_frames(wanted, frames, _counter(progress, len(index)))
     works = (*(batch.work for batch in batches), _linear_work(check, wanted, index))
-    say(f"\n{table_text(works)}\n\n{_FOOTNOTE}")
-    say(_verdict(check, len(frames)))
+    print_line(f"\n{table_text(works)}\n\n{_FOOTNOTE}")
+    print_line(_verdict(check, len(frames)))
     sheet = directory / "contact_sheet.png"
     write_contact_sheet(sheet, _tiles(batches, check))
     return DemoResult(works, len(frames), check.wrong, sheet)
 
 
-def _video(video: str | None, directory: Path, say: Say) -> str:
+def _video(video: str | None, directory: Path, print_line: PrintLine) -> str:
     if video is not None:
         uri = str(Path(local_path(video)).absolute()) if is_local(video) else video
-        say(f"video:        {redact(uri)}")
+        print_line(f"video:        {redact(uri)}")
         return uri
     path = (directory / "counter.mp4").absolute()
     write_counter_clip(path)
-    say(f"video:        {path}, encoded now")
+    print_line(f"video:        {path}, encoded now")
     return str(path)
 
 
-def _index_of_own_clip(uri: str, say: Say) -> LanceFrameIndex:
+def _index_of_own_clip(uri: str, print_line: PrintLine) -> LanceFrameIndex:
     index = write_frame_index(uri, overwrite=True)
-    say(f"frame index:  written to {lance_frame_index_uri(uri)}")
+    print_line(f"frame index:  written to {lance_frame_index_uri(uri)}")
     return index
 
 
-def _index_of(uri: str, write: bool, say: Say) -> LanceFrameIndex:
+def _index_of(uri: str, write: bool, print_line: PrintLine) -> LanceFrameIndex:
     """Return the index of the caller's video; nothing is written beside it unless that is asked for."""
     found = find_index(uri)
     location = redact(lance_frame_index_uri(uri))
     if found.state == FRESH and found.index is not None:
-        say(f"frame index:  {location}, which stands there already and is fresh")
+        print_line(f"frame index:  {location}, which stands there already and is fresh")
         return found.index
     if write:
         require_index_place(uri)
         index = write_frame_index(uri, segments=found.segment_uris, overwrite=found.state == STALE)
-        say(f"frame index:  written to {location}")
+        print_line(f"frame index:  written to {location}")
         return index
     index = scan_frame_index(uri, segments=found.segment_uris)
-    say("frame index:  built in memory, nothing is written beside the video (--write-index writes it)")
+    print_line("frame index:  built in memory, nothing is written beside the video (--write-index writes it)")
     return index
 
 
 def _decode_batches(
-    uri: str, index: LanceFrameIndex, stored: Path, seed: int, say: Say
+    uri: str, index: LanceFrameIndex, stored: Path, seed: int, print_line: PrintLine
 ) -> tuple[_Batch, _Batch]:
     """Store references, read them back, and decode a random choice of them and a window."""
     tables = [index.segment_table(number) for number in range(len(index.segments))]
     window, others = choose_frames(len(index), seed)
     numbers = np.concatenate([window, others])
     refs = through_parquet(references_to(uri, tables, numbers), stored)
-    say(f"references:   {len(refs)} written to {stored} and read back equal")
+    print_line(f"references:   {len(refs)} written to {stored} and read back equal")
     random = len(window) + np.random.default_rng([seed, 1]).choice(len(others), RANDOM_FRAMES, replace=False)
     chosen = {"random frames": random, "one window": np.arange(len(window))}
     batch_decode(

@@ -439,5 +439,5 @@ def _temporary_file_errors(info: SegmentInfo) -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     """Return what an error of TorchCodec says, without where in its sources, and no heading."""
     lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.endswith(":")]
-    return _SOURCE_POSITION.sub("", told[0])[:200] if told else type(error).__name__
+    reasons = [line for line in lines if line and not line.endswith(":")]
+    return _SOURCE_POSITION.sub("", reasons[0])[:200] if reasons else type(error).__name__

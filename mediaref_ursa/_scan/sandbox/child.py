@@ -179,10 +179,10 @@ def _answer(
 class _PacketCount:
     """Counts packets by how often a scan tells of its progress."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_packets: int) -> None:
         from mediaref_ursa._scan.scan_segment import PROGRESS_EVERY_PACKETS
 
-        self._every, self._most = PROGRESS_EVERY_PACKETS, most
+        self._every, self._max_packets = PROGRESS_EVERY_PACKETS, max_packets
         self._calls, self._done_bytes = 0, 0
 
     def __call__(self, done_bytes: int, all_bytes: int) -> None:
@@ -190,13 +190,13 @@ class _PacketCount:
             self._calls = 0
         self._done_bytes = done_bytes
         self._calls += 1
-        if (self._calls - 1) * self._every > self._most:  # the last call only says that it is done
-            raise _too_many_packets(self._most)
+        if (self._calls - 1) * self._every > self._max_packets:  # the last call only says that it is done
+            raise _too_many_packets(self._max_packets)
 
 
-def _too_many_packets(most: int) -> LimitExceededError:
+def _too_many_packets(max_packets: int) -> LimitExceededError:
     return LimitExceededError(
-        f"expected a video of at most {most} packets, found more; "
+        f"expected a video of at most {max_packets} packets, found more; "
         "allow more with index_limits=IndexLimits(max_packets=)"
     )
 

@@ -124,8 +124,8 @@ class ObjectVersion:
         with self._lock:
             known = self._validators
             how = difference(known, found)
-            told = found.etag or (known.modified is not None and found.modified is not None)
-            if how is None and self.is_given and is_strong(known.etag) and not told:
+            is_known = found.etag or (known.modified is not None and found.modified is not None)
+            if how is None and self.is_given and is_strong(known.etag) and not is_known:
                 how = f"expected the ETag {str(known.etag)[:_DISPLAYED_CHARACTERS]}, found none"
             self._validators = Validators(
                 known.size if known.size is not None else found.size,

@@ -106,7 +106,7 @@ class FsspecStore:
 
     def head(self, uri: str) -> ObjectInfo:
         """Return the object's length, entity tag and time of change, as they are now."""
-        return self._retried(uri, partial(self._told, uri))
+        return self._retried(uri, partial(self._reported, uri))
 
     def get_range(self, uri: str, offset: int, length: int) -> bytes:
         """Return exactly ``length`` bytes from ``offset`` on."""
@@ -224,14 +224,14 @@ class FsspecStore:
             finally:
                 count(bytes_fetched=max(0, part.held_bytes - held_bytes))
         if is_past or (part.missing_bytes and not self._is_conditional):
-            info = self._told(uri, deadline)
+            info = self._reported(uri, deadline)
             if version.is_given:
                 version.admit(validators_of(info))
             if info.size < part.offset + part.length:
                 raise ObjectEndsError(info.size)
         return part.joined()
 
-    def _told(self, uri: str, deadline: Deadline) -> ObjectInfo:
+    def _reported(self, uri: str, deadline: Deadline) -> ObjectInfo:
         with self._opened(uri) as (filesystem, path):
             filesystem.invalidate_cache(path)
             count(requests=1)

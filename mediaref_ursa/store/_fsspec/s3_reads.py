@@ -32,7 +32,7 @@ class ReadLimits:
     """
 
     answer_seconds: float
-    pace: LowSpeedLimit
+    low_speed_limit: LowSpeedLimit
 
 
 async def read_part(
@@ -61,7 +61,7 @@ async def read_part(
             if not chunk:
                 break
             part.add(chunk)
-            if part.missing_bytes and limits.pace.is_too_slow(len(chunk)):
+            if part.missing_bytes and limits.low_speed_limit.is_too_slow(len(chunk)):
                 raise TransientError("the bytes come too slowly")
     except Exception as error:
         if "Checksum" in type(error).__name__:  # of botocore: what came is not what S3 holds

@@ -264,8 +264,8 @@ class TimedAdapter(HTTPAdapter):
             looking up.
     """
 
-    def __init__(self, *, is_guarded: bool) -> None:
-        self._pools = _PUBLIC_ONLY if is_guarded else _TIMED
+    def __init__(self, *, public_only: bool) -> None:
+        self._pools = _PUBLIC_ONLY if public_only else _TIMED
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:

@@ -137,8 +137,8 @@ class HttpStore:
         return in_one_version(uri, lambda version: self._whole(version, max_bytes), self.deadline_seconds)
 
     def _head_if_reported(self, uri: str, deadline: Deadline) -> ObjectInfo | None:
-        found = self._told("HEAD", uri, {}, deadline)
-        return found or self._told("GET", uri, {"Range": "bytes=0-0"}, deadline)
+        found = self._reported("HEAD", uri, {}, deadline)
+        return found or self._reported("GET", uri, {"Range": "bytes=0-0"}, deadline)
 
     def _ranges(self, version: ObjectVersion, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         try:
@@ -232,15 +232,19 @@ class HttpStore:
                 raise past_the_end(version.uri, offset, length, len(whole))
         return [whole[offset : offset + length] for offset, length in ranges]
 
-    def _told(
+    def _reported(
         self, method: str, uri: str, headers: Mapping[str, str], deadline: Deadline
     ) -> ObjectInfo | None:
         """Return what an answer tells of the object, None if not its length."""
         with self._reply(method, uri, headers, deadline) as response:
             if method == "HEAD" and response.status_code != HTTPStatus.OK:
                 return None
-            marks = validators_of_reply(response)
-            return None if marks.size is None else ObjectInfo(marks.size, marks.etag, marks.modified)
+            validators = validators_of_reply(response)
+            return (
+                None
+                if validators.size is None
+                else ObjectInfo(validators.size, validators.etag, validators.modified)
+            )
 
     def _retried(
         self,
@@ -261,8 +265,8 @@ class HttpStore:
         self, method: str, uri: str, headers: Mapping[str, str], deadline: Deadline
     ) -> Iterator[requests.Response]:
         """Send a request and give the answer, once its status is one of an object."""
-        is_guarded = not self.allow_private_hosts
-        with borrowed_session(is_guarded=is_guarded) as session, mapped_errors(uri), within(deadline):
+        public_only = not self.allow_private_hosts
+        with borrowed_session(public_only=public_only) as session, mapped_errors(uri), within(deadline):
             response = self._follow(session, method, uri, headers, deadline)
             try:
                 check_status(uri, response, method)

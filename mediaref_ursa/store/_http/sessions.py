@@ -37,16 +37,16 @@ class _SessionPool(ProcessState):
         self._lock = ShortLock()
         self._idle: dict[bool, list[requests.Session]] = {False: [], True: []}
 
-    def take(self, *, is_guarded: bool) -> requests.Session:
+    def take(self, *, public_only: bool) -> requests.Session:
         with self._lock:
-            if self._idle[is_guarded]:
-                return self._idle[is_guarded].pop()
-        return _new_session(is_guarded=is_guarded)
+            if self._idle[public_only]:
+                return self._idle[public_only].pop()
+        return _new_session(public_only=public_only)
 
-    def give(self, session: requests.Session, *, is_guarded: bool) -> None:
+    def give(self, session: requests.Session, *, public_only: bool) -> None:
         with self._lock:
-            if len(self._idle[is_guarded]) < _MAX_IDLE_SESSIONS:
-                self._idle[is_guarded].append(session)
+            if len(self._idle[public_only]) < _MAX_IDLE_SESSIONS:
+                self._idle[public_only].append(session)
                 return
         session.close()
 
@@ -58,7 +58,7 @@ class _SessionPool(ProcessState):
             session.close()
 
 
-def _new_session(*, is_guarded: bool) -> requests.Session:
+def _new_session(*, public_only: bool) -> requests.Session:
     session = requests.Session()
     # What one server sets is not for another reference's request.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -66,7 +66,7 @@ def _new_session(*, is_guarded: bool) -> requests.Session:
     # environment says, proxies and certificates, HttpStore takes account.
     session.trust_env = False
     for scheme in ("http://", "https://"):
-        session.mount(scheme, TimedAdapter(is_guarded=is_guarded))
+        session.mount(scheme, TimedAdapter(public_only=public_only))
     return session
 
 
@@ -79,13 +79,13 @@ def close_idle_sessions() -> None:
 
 
 @contextmanager
-def borrowed_session(*, is_guarded: bool = False) -> Iterator[requests.Session]:
-    """Lend a session of this process to one thread; a guarded one reaches the public network only."""
-    session = _POOL.take(is_guarded=is_guarded)
+def borrowed_session(*, public_only: bool = False) -> Iterator[requests.Session]:
+    """Lend a session of this process to one thread; a public-only one reaches the public network only."""
+    session = _POOL.take(public_only=public_only)
     try:
         yield session
     finally:
-        _POOL.give(session, is_guarded=is_guarded)
+        _POOL.give(session, public_only=public_only)
 
 
 @contextmanager
