@@ -7,6 +7,7 @@ import json
 import posixpath
 import re
 
+from mediaref_ursa._core.etags import is_strong
 from mediaref_ursa._core.redaction import without_credentials
 from mediaref_ursa._core.uris import is_data, is_local, without_query
 
@@ -67,7 +68,7 @@ def frame_index_name(
     version: list[object] = [length]
     if is_local(uri):
         pass
-    elif etag is not None and not etag.startswith("W/"):
+    elif is_strong(etag):
         version.append(etag)
     else:
         version += [etag, None if modified is None else repr(modified), uri if location != uri else None]

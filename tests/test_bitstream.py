@@ -407,7 +407,7 @@ def test_vp9_frames_that_leave_nothing_behind() -> None:
         ],
     )
     assert flags(found, "discardable") == "0100101000"
-    assert flags(found, "inherits") == "0001010000"
+    assert flags(found, "depends_on_previous_state") == "0001010000"
 
 
 def test_vp9_what_a_frame_inherits_from_is_kept() -> None:

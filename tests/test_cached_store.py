@@ -402,6 +402,7 @@ def test_many_uris_are_not_remembered_for_ever(
     store: CachedStore, inner: RecordingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_cached, "_MAX_REMEMBERED", 3)
+    store.forget()
     for number in range(5):
         store.head(f"{URI}?{number}")
     store.get_range(f"{URI}?4", 0, 1)

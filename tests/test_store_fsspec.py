@@ -270,13 +270,13 @@ class TestS3:
     def test_other_options_are_another_file_system(
         self, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(filesystems, "_MAX_FILESYSTEMS", 3)
         kept = filesystems._Filesystems()
         first = kept.get("memory", {})
         assert kept.get("memory", {}) is first
         assert kept.get("memory", {"use_listings_cache": False}) is not first
         monkeypatch.setenv("AWS_PROFILE", "another")
         assert kept.get("memory", {}) is not first
-        monkeypatch.setattr(filesystems, "_MAX_FILESYSTEMS", 2)
         for number in range(5):
             kept.get("memory", {"max_paths": number})
         assert len(kept._known) <= 3

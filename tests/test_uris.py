@@ -17,7 +17,7 @@ from mediaref_ursa import (
 )
 from mediaref_ursa._core import uris
 from mediaref_ursa._core.uris import (
-    data_uri_bytes,
+    MAX_DATA_URI_BYTES,
     decode_data_payload,
     is_remote,
     local_path,
@@ -26,6 +26,11 @@ from mediaref_ursa._core.uris import (
     why_not_found,
 )
 from mediaref_ursa.layout import lance_frame_index_uri
+
+
+def data_uri_bytes(uri: str, *, max_bytes: int | None = MAX_DATA_URI_BYTES) -> bytes:
+    parts = parse_data_uri(uri, max_bytes=max_bytes)
+    return decode_data_payload(parts.payload, is_base64=parts.is_base64)
 
 
 @pytest.mark.parametrize(

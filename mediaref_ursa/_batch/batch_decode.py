@@ -6,12 +6,10 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-import numpy as np
-import numpy.typing as npt
-
 from mediaref_ursa._batch.decode import BatchOutput, decode_videos, load_images
 from mediaref_ursa._batch.options import DECODERS, Backend, BatchOptions, OnError
 from mediaref_ursa._batch.resolve import BatchRequest, resolve_batch
+from mediaref_ursa._core.array_types import UInt8Array
 from mediaref_ursa._core.counters import Counters, counting
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.interpreter_exit import working
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
     from mediaref_ursa._batch.options import DecodeOptions, Device, FrameIndexes, ResolveOptions
 
-UInt8Array = npt.NDArray[np.uint8]
 Frame = TypeVar("Frame")
 
 

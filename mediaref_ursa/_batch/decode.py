@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mediaref_ursa._batch.options import BatchOptions
 from mediaref_ursa._batch.resolve import BatchRequest, resolve_batch
+from mediaref_ursa._core.array_types import Int64Array, UInt8Array
 from mediaref_ursa._core.errors import MediaChangedError, MediaRefError, memory_limits
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._decode.output import DecodedFrame, FrameRows, new_array
 from mediaref_ursa._images.load import load_image
 from mediaref_ursa._model.pixels import PixelSpec
@@ -22,8 +21,6 @@ from mediaref_ursa._references.columns import ReferenceColumns
 if TYPE_CHECKING:
     from mediaref_ursa._decode.execute import Engine
     from mediaref_ursa._images.pillow import PixelFormat
-
-UInt8Array = npt.NDArray[np.uint8]
 
 _IMAGE_FORMATS: dict[str, PixelFormat] = {
     "RGB": "rgb",

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mediaref_ursa._batch.options import BatchOptions
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._core.errors import MediaRefError, memory_limits
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._core.uris import is_local
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs

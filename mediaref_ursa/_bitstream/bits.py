@@ -21,11 +21,6 @@ class BitReader:
         self._value = int.from_bytes(data, "big")
         self._left = len(data) * 8
 
-    @property
-    def bits_left(self) -> int:
-        """Bits that have not been read, negative once the reader ran past the end."""
-        return self._left
-
     def bits(self, count: int) -> int:
         """Return the next ``count`` bits as an unsigned number."""
         self._left -= count

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mediaref_ursa._cache.entry import Span, span_named
+from mediaref_ursa._core.lru import LruDict
 from mediaref_ursa._core.reentrancy import ShortLock
 
 _MAX_LISTINGS = 64
@@ -62,16 +62,15 @@ class Listings:
     def forget(self) -> None:
         """Begin anew."""
         self._lock = ShortLock()
-        self._kept: OrderedDict[Path, tuple[tuple[int, int], Listing]] = OrderedDict()
+        self._kept: LruDict[Path, tuple[tuple[int, int], Listing]] = LruDict(_MAX_LISTINGS)
 
     def get(self, folder: Path) -> Listing:
         """Return what a directory holds; nothing if there is none."""
         try:
             changed_ns, inode = _identity(folder)
             with self._lock:
-                kept = self._kept.get(folder)
+                kept = self._kept.use(folder)
                 if kept is not None and kept[0] == (changed_ns, inode):
-                    self._kept.move_to_end(folder)
                     return kept[1]
             with os.scandir(folder) as entries:
                 listing = Listing(filter(None, (span_named(entry.name) for entry in entries)))
@@ -85,9 +84,6 @@ class Listings:
     def _keep(self, folder: Path, identity: tuple[int, int], listing: Listing) -> None:
         with self._lock:
             self._kept[folder] = identity, listing
-            self._kept.move_to_end(folder)
-            while len(self._kept) > _MAX_LISTINGS:
-                self._kept.popitem(last=False)
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mediaref_ursa._cli.progress import size_text
+
 if TYPE_CHECKING:
     from mediaref_ursa._cache.settings import EvictionResult
 
@@ -32,8 +34,8 @@ def info(as_json: bool) -> None:
         click.echo(json.dumps(asdict(found), indent=2))
         return
     click.echo(f"directory  {found.directory}")
-    click.echo(f"quota      {_size(found.quota_bytes)}")
-    click.echo(f"stored     {_size(found.stored_bytes)}")
+    click.echo(f"quota      {size_text(found.quota_bytes)}")
+    click.echo(f"stored     {size_text(found.stored_bytes)}")
     click.echo(f"objects    {found.objects}")
     click.echo(f"ranges     {found.ranges}")
 
@@ -57,16 +59,4 @@ def prune() -> None:
 def _evicted_text(evicted: EvictionResult) -> str:
     orphans = "1 leftover" if evicted.orphans == 1 else f"{evicted.orphans} leftovers"
     ranges = "1 range" if evicted.ranges == 1 else f"{evicted.ranges} ranges"
-    return f"removed {ranges} and {orphans} of ended processes, freed {_size(evicted.freed_bytes)}"
-
-
-def _size(count: int) -> str:
-    """Return bytes as people read them.
-
-    >>> _size(999), _size(1_500_000), _size(50_000_000_000)
-    ('999 bytes', '1.5 MB', '50.0 GB')
-    """
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "KB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} bytes"
+    return f"removed {ranges} and {orphans} of ended processes, freed {size_text(evicted.freed_bytes)}"

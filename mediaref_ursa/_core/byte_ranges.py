@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._core.ticks import Int64Array
+from mediaref_ursa._core.array_types import Int64Array
 
 
 @dataclass(frozen=True)

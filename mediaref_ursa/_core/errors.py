@@ -217,3 +217,11 @@ def memory_limits(uri: str | None = None) -> Iterator[None]:
         failed = True  # what the traceback holds is let go first
     if failed:
         raise out_of_memory(uri)
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what caused it, what caused that, and so on."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections import OrderedDict
 
 from mediaref_ursa._core.errors import BitDepthWarning, MediaRefWarning
+from mediaref_ursa._core.lru import LruDict
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.reentrancy import ShortLock
@@ -23,7 +23,7 @@ class _GivenWarnings(ProcessState):
 
     def forget(self) -> None:
         self._lock = ShortLock()
-        self._given: OrderedDict[tuple[type[MediaRefWarning], str], None] = OrderedDict()
+        self._given: LruDict[tuple[type[MediaRefWarning], str], None] = LruDict(_MAX_REMEMBERED)
 
     def add(self, category: type[MediaRefWarning], uri: str) -> bool:
         """Note a warning; False if it was given before."""
@@ -32,8 +32,6 @@ class _GivenWarnings(ProcessState):
             if key in self._given:
                 return False
             self._given[key] = None
-            if len(self._given) > _MAX_REMEMBERED:
-                self._given.popitem(last=False)
         return True
 
 

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS, Int64Array
+from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS
 
 FRAME_RATE = 60
 """Frames a second that seconds must be able to tell apart, where the caller names no rate."""

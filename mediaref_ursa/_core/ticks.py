@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-Int64Array = npt.NDArray[np.int64]
+from mediaref_ursa._core.array_types import Int64Array
+
 Number = TypeVar("Number", int, Fraction)
 
 NS_PER_SECOND = 1_000_000_000

@@ -350,14 +350,3 @@ def _stray_letter(letter: str, position: int) -> str:
         f"Malformed data URI: expected a percent-encoded payload, found {letter!r} at {position}: it has "
         "unquoted characters; encode it (urllib.parse.quote) or use base64"
     )
-
-
-def data_uri_bytes(uri: str, *, max_bytes: int | None = MAX_DATA_URI_BYTES) -> bytes:
-    """Return the decoded payload of a data URI.
-
-    Raises:
-        ValueError: The URI or its payload is malformed.
-        LimitExceededError: The payload is larger than ``max_bytes``, measured before decoding.
-    """
-    parts = parse_data_uri(uri, max_bytes=max_bytes)
-    return decode_data_payload(parts.payload, is_base64=parts.is_base64)

@@ -10,3 +10,7 @@ def counted(number: int, noun: str) -> str:
     ('1 frame', '0 frames', '2 random access points')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+WRITE_ANEW = "write it anew with: mediaref-ursa index --overwrite"
+"""What to do about a frame index that cannot be used."""

@@ -9,13 +9,11 @@ import sys
 from math import prod
 
 import numpy as np
-import numpy.typing as npt
 
+from mediaref_ursa._core.array_types import UInt8Array
 from mediaref_ursa._core.errors import memory_limits
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
-
-UInt8Array = npt.NDArray[np.uint8]
 
 MIN_BYTES = 1 << 20
 """Smaller arrays come from memory that the process has already, as a rule."""

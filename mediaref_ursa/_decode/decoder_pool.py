@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from mediaref_ursa._core.array_types import Int64Array
+from mediaref_ursa._core.lru import LruDict
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import AlphaSplit, SegmentInfo, SegmentTable
 from mediaref_ursa._plan.access_pattern import AccessPattern
 from mediaref_ursa._pyav.decoder import Decoder
@@ -66,7 +67,7 @@ class DecoderPool(ProcessState):
         self._idle: list[_Idle] = []
         self._kept: OrderedDict[tuple[DecoderKey, int], tuple[VideoFrame, int]] = OrderedDict()
         self._kept_bytes = 0
-        self._patterns: OrderedDict[tuple[DecoderKey, int], AccessPattern] = OrderedDict()
+        self._patterns: LruDict[tuple[DecoderKey, int], AccessPattern] = LruDict(_MAX_PATTERNS)
         self._stores: dict[int, weakref.ref[object]] = {}
 
     def before_fork(self) -> None:
@@ -111,8 +112,6 @@ class DecoderPool(ProcessState):
             before = self._patterns.pop(mine, None)
             pattern = AccessPattern(frames) if before is None else before.followed_by(frames)
             self._patterns[mine] = pattern
-            if len(self._patterns) > _MAX_PATTERNS:
-                self._patterns.popitem(last=False)
         return pattern
 
     def take_resumable(self, key: DecoderKey) -> list[Decoder]:

@@ -14,15 +14,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mediaref_ursa._core.array_types import Int64Array, UInt8Array
 from mediaref_ursa._core.counters import count
 from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError, memory_limits, out_of_memory
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.interpreter_exit import check_exit, stops_at_exit, working
 from mediaref_ursa._core.media_warnings import warn_of_cut_bits
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._decode.fetch import Fetcher, packets_of, reads_in_place
-from mediaref_ursa._decode.output import DecodedFrame, NewFrame, UInt8Array, new_array
+from mediaref_ursa._decode.output import DecodedFrame, NewFrame, new_array
 from mediaref_ursa._decode.packet_feed import PacketFeed
 from mediaref_ursa._decode.worker_pool import WorkerPool
 from mediaref_ursa._model.pixels import PixelSpec

@@ -9,13 +9,13 @@ from concurrent.futures import Future, wait
 
 import numpy as np
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.byte_ranges import MergedRanges, merge_ranges
 from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._core.errors import CorruptMediaError, StoreError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.process_state import register_while_alive
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import UNKNOWN, EncodedPacket, SegmentTable
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.reads import FetchOptions, ReadPlan, RunReads

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from mediaref_ursa._core.array_types import Int64Array, UInt8Array
 from mediaref_ursa._core.errors import MediaRefError, UnsupportedMediaError
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._decode.buffer_pool import buffers
 
-UInt8Array = npt.NDArray[np.uint8]
 NewFrame = Callable[[int, tuple[int, ...]], UInt8Array]
 
 

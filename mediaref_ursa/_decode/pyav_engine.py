@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mediaref_ursa._core.array_types import UInt8Array
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._decode.decoder_pool import DecoderKey, decoders
 from mediaref_ursa._decode.packet_feed import PacketFeed
@@ -17,7 +18,7 @@ from mediaref_ursa._model.pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 from mediaref_ursa._plan.runs import Run
 from mediaref_ursa._plan.tasks import CachedFrame, DecodeSchedule, DecodeTask
-from mediaref_ursa._pyav.convert import FrameConverter, NewFrame, UInt8Array, quarter_turns
+from mediaref_ursa._pyav.convert import FrameConverter, NewFrame, quarter_turns
 from mediaref_ursa._pyav.decoder import Decoder, NumberedFrame
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.cached_property import cached_property
 from mediaref_ursa._core.errors import (
     FrameIndexInvalidError,
@@ -21,8 +22,8 @@ from mediaref_ursa._core.errors import (
 from mediaref_ursa._core.extras import check_packages_of, needs_extra
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._core.uris import absolute_location, is_cloud, is_remote, scheme_of
+from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._index.location import check_index_folder, index_in_cache_dir, info_of
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._model.index_metadata import recorded_uri
@@ -229,7 +230,7 @@ class LanceFrameIndex:
         if not np.isfinite(found).all():
             raise FrameIndexInvalidError(
                 f"expected finite timestamps in the frame index, found {found[~np.isfinite(found)][0]}; "
-                "write it anew with: mediaref-ursa index --overwrite",
+                f"{WRITE_ANEW}",
                 uri=self.uri,
             )
         return found
@@ -270,8 +271,7 @@ class LanceFrameIndex:
         else:
             return
         raise FrameIndexStaleError(
-            f"the frame index describes another file: expected {what} {expected}, found {seen}; "
-            "write it anew with: mediaref-ursa index --overwrite",
+            f"the frame index describes another file: expected {what} {expected}, found {seen}; {WRITE_ANEW}",
             uri=info.uri,
         )
 

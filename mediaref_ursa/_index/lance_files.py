@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._index.lance_manifest import (
     MAX_MANIFEST_BYTES,
     Manifest,
@@ -46,7 +47,7 @@ def check_manifest(manifest: Manifest, *, allow_outside: bool, strict: bool) -> 
     if manifest.is_unusual is not None and strict:
         raise TableRefusedError(
             "expected a frame index such as mediaref-ursa writes, since its writer is not trusted, found one "
-            f"whose manifest has {manifest.is_unusual}; write it anew with: mediaref-ursa index --overwrite"
+            f"whose manifest has {manifest.is_unusual}; {WRITE_ANEW}"
         )
     return manifest
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import FrameIndexInvalidError
 from mediaref_ursa._core.extras import needs_extra
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.index_metadata import SegmentEntry
 from mediaref_ursa._model.segment import UNKNOWN, PacketTable, SegmentTable
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import (
     FrameIndexError,
     FrameIndexInvalidError,
@@ -23,8 +24,8 @@ from mediaref_ursa._core.errors import (
     StoreError,
 )
 from mediaref_ursa._core.extras import needs_extra
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._core.uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
+from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._index.folder_lock import FolderLock
 from mediaref_ursa._index.lance_calls import LanceCallError, LanceProcessError, Rules, describe, read, write
 from mediaref_ursa._index.lance_files import TableRefusedError, check_local_table
@@ -277,7 +278,7 @@ def _checked(table: SegmentTable, entry: SegmentEntry, number: int, uri: str) ->
     if entry.columns_crc32 not in (None, table.columns_crc32):
         raise FrameIndexInvalidError(
             f"the frame index is damaged: expected CRC-32 {entry.columns_crc32:08x} of segment {number}, "
-            f"found {table.columns_crc32:08x}; write it anew with: mediaref-ursa index --overwrite",
+            f"found {table.columns_crc32:08x}; {WRITE_ANEW}",
             uri=uri,
         )
     return table

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import CorruptMediaError
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._core.wording import counted
 from mediaref_ursa._index.found import FRESH
 from mediaref_ursa._model.damage import problems_of

@@ -28,7 +28,7 @@ def find_index(uri: str, index_dir: str | os.PathLike[str] | None = None) -> Fou
     return find_index_with(LanceFrameIndex, uri, index_dir)
 
 
-def require_index_place(uri: str) -> None:
+def require_writable_location(uri: str) -> None:
     """Refuse to write an index where none can be written.
 
     Raises:

@@ -7,8 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._decode.output import UInt8Array
+from mediaref_ursa._core.array_types import Int64Array, UInt8Array
 
 Selection = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 

@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from mediaref_ursa._core.array_types import Float64Array, Int64Array, UInt8Array
 from mediaref_ursa._core.errors import FrameIndexMissingError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.interpreter_exit import working
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.seconds import window_bounds
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._lazy.concat import joined_video
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.pixels import PixelSpec
@@ -27,7 +26,6 @@ from mediaref_ursa._model.segment_uris import AllSegments, uri_list
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.reads import FetchOptions
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
-from mediaref_ursa._plan.segments import Float64Array
 from mediaref_ursa._references.columns import reference_columns
 from mediaref_ursa._video.recording import (
     Recording,
@@ -53,8 +51,6 @@ if TYPE_CHECKING:
     from mediaref_ursa._model.access import AccessOptions
     from mediaref_ursa._references.columns import References
     from mediaref_ursa._references.media_ref import MediaRef
-
-UInt8Array = npt.NDArray[np.uint8]
 
 _FRAMES_AT_ONCE = 32
 

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.extras import needs_extra
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._lazy.lazy_frames import LazyFrames
 
 PACKAGES = {"temporaldata": "temporaldata", "torch_brain": "torch_brain.data"}

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._core.array_types import Float64Array, Int64Array, UInt8Array
 from mediaref_ursa._core.errors import FrameIndexMissingError, UnsupportedMediaError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.interpreter_exit import working
-from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._decode.output import FrameRows, UInt8Array
+from mediaref_ursa._decode.output import FrameRows
 from mediaref_ursa._lazy.lazy_frames import LazyFrames
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.pixels import PixelSpec
@@ -25,7 +25,6 @@ from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import AllSegments
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
-from mediaref_ursa._plan.segments import Float64Array
 from mediaref_ursa._video.recording import Recording, open_index_of
 from mediaref_ursa.store import ObjectStore
 

@@ -25,6 +25,7 @@ from mediaref_ursa._core.uris import (
     local_path,
     scheme_of,
 )
+from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._model.pixels import MAX_PIXELS
 from mediaref_ursa._model.storage_options import FSSPEC_SCHEMES
 
@@ -269,7 +270,7 @@ class Access:
         if count > maximum:
             raise LimitExceededError(
                 f"expected a frame index of at most {maximum} frames for a file of {length} bytes, found one "
-                f"of {count}; write it anew with: mediaref-ursa index --overwrite"
+                f"of {count}; {WRITE_ANEW}"
                 + ("" if limits is None else ", or allow more with index_limits=IndexLimits(max_packets=)"),
                 uri=uri,
             )

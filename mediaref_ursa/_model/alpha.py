@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._core.errors import FrameIndexInvalidError, UnsupportedMediaError
+from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._model.segment import (
     ALPHA_UNREADABLE,
     SEPARATE_ALPHA,
@@ -24,7 +25,7 @@ from mediaref_ursa._model.segment import (
 )
 
 if TYPE_CHECKING:
-    from mediaref_ursa._core.ticks import Int64Array
+    from mediaref_ursa._core.array_types import Int64Array
 
 _ROW = np.dtype([("start", "<u4"), ("size", "<u4"), ("crc32", "<u4"), ("random_access", "u1")])
 """A packet's alpha: where it begins after the packet's first byte, its bytes, the CRC-32 of all from the
@@ -67,7 +68,7 @@ class AlphaPackets:
         ):
             raise FrameIndexInvalidError(
                 f"the frame index cannot be true: what it says of the alpha of {packets} packets is damaged; "
-                "write it anew with: mediaref-ursa index --overwrite",
+                f"{WRITE_ANEW}",
                 uri=uri,
             )
         return cls(np.frombuffer(data, dtype=_ROW, offset=4))
@@ -105,8 +106,7 @@ def _derived(table: SegmentTable) -> SegmentTable:
     has_alpha = size > 0
     if (has_alpha & (start < packets.size)).any():
         raise FrameIndexInvalidError(
-            "the frame index cannot be true: alpha begins within its packet; "
-            "write it anew with: mediaref-ursa index --overwrite",
+            f"the frame index cannot be true: alpha begins within its packet; {WRITE_ANEW}",
             uri=table.info.uri,
         )
     return replace(

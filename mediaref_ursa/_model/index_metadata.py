@@ -14,6 +14,7 @@ from typing import Any
 from mediaref_ursa._core.errors import FrameIndexInvalidError, FrameIndexVersionError
 from mediaref_ursa._core.redaction import without_credentials
 from mediaref_ursa._core.uris import scheme_of, without_query
+from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._model.segment import (
     ALPHA_UNKNOWN,
     DECODED,
@@ -271,6 +272,6 @@ def _absolute(uri: object, index_uri: str) -> str:
 
 def _invalid(what: str, index_uri: str) -> FrameIndexInvalidError:
     return FrameIndexInvalidError(
-        f"the frame index cannot be read: {what}; write it anew with: mediaref-ursa index --overwrite",
+        f"the frame index cannot be read: {what}; {WRITE_ANEW}",
         uri=index_uri,
     )

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.cached_property import cached_property
 from mediaref_ursa._core.errors import FrameIndexInvalidError
-from mediaref_ursa._core.ticks import Int64Array, ticks_to_ns_ceil, ticks_to_ns_round
+from mediaref_ursa._core.ticks import ticks_to_ns_ceil, ticks_to_ns_round
+from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._model.stream_header import StreamHeader
 
 _TOO_LONG = 2**62
@@ -364,7 +366,7 @@ def _check(table: SegmentTable) -> None:
             problem = str(error)
     if problem is not None:
         raise FrameIndexInvalidError(
-            f"the frame index cannot be true: {problem}; write it anew with: mediaref-ursa index --overwrite",
+            f"the frame index cannot be true: {problem}; {WRITE_ANEW}",
             uri=table.info.uri,
         )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mediaref_ursa._core.ticks import Int64Array
+from mediaref_ursa._core.array_types import Int64Array
 
 _REACH_FRAMES = 16
 """A window that begins this long after the last one's end still goes on from it."""

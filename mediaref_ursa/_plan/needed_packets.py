@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._core.ticks import Int64Array
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._model.segment import SegmentTable
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.byte_ranges import merge_ranges
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan.runs import Run
 

@@ -11,8 +11,8 @@ from enum import Enum
 
 import numpy as np
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan.needed_packets import packets_of_runs, packets_to_feed
 

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-import numpy.typing as npt
 
+from mediaref_ursa._core.array_types import Float64Array, Int64Array
 from mediaref_ursa._core.cached_property import cached_property
 from mediaref_ursa._core.errors import FrameOutsideVideoError
-from mediaref_ursa._core.ticks import AFTER_LAST, UNTIMED, Int64Array, frames_at, running_offsets
+from mediaref_ursa._core.ticks import AFTER_LAST, UNTIMED, frames_at, running_offsets
 from mediaref_ursa._model.segment import SegmentTable
 
 _SECONDS_DIGITS = 9
 _INT64_MIN, _INT64_MAX = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max)
-
-Float64Array = npt.NDArray[np.float64]
 
 
 def locate_frames(firsts: Int64Array, frames: Int64Array) -> tuple[Int64Array, Int64Array]:

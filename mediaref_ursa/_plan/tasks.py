@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mediaref_ursa._core.ticks import Int64Array
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan.runs import Run, join_runs
 

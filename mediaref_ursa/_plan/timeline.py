@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mediaref_ursa._core.array_types import Float64Array, Int64Array
 from mediaref_ursa._core.errors import FrameIndexInvalidError
-from mediaref_ursa._core.ticks import Int64Array
-from mediaref_ursa._plan.segments import Float64Array, locate_frames
+from mediaref_ursa._plan.segments import locate_frames
 
 _ANEW = "write the frame index anew with: mediaref-ursa index --overwrite"
 

@@ -8,15 +8,14 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from mediaref_ursa._core.array_types import UInt8Array
 from mediaref_ursa._core.errors import LimitExceededError
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._pyav.errors import FOREIGN_ERRORS, known_error
 
-UInt8Array = npt.NDArray[np.uint8]
 NewFrame = Callable[[tuple[int, ...]], UInt8Array]
 
 _SWS_BT2020 = 9  # PyAV has no name for it before 18

@@ -10,8 +10,8 @@ from typing import TypeVar
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import MediaRefError
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.damage import damage_before, damage_error, is_spoilt
 from mediaref_ursa._model.segment import AlphaSplit, EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._pyav.alpha import AlphaDecoder

@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Iterator
 
 from mediaref_ursa._containers.range_file import RangeReader
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import CorruptMediaError
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import EncodedPacket, SegmentTable
 from mediaref_ursa._pyav.demux import open_video, packets
 from mediaref_ursa._pyav.errors import foreign_errors

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from mediaref_ursa._containers.range_file import RangeReader
+from mediaref_ursa._core.array_types import BoolArray
 from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError
+from mediaref_ursa._core.lru import LruDict
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._model.damage import damage_before
@@ -189,17 +190,14 @@ class _KnownGood(ProcessState):
 
     def forget(self) -> None:
         self._lock = ShortLock()
-        self._columns: OrderedDict[object, npt.NDArray[np.bool_]] = OrderedDict()
+        self._columns: LruDict[object, BoolArray] = LruDict(_MAX_SEGMENTS)
 
-    def mask_of(self, table: SegmentTable) -> npt.NDArray[np.bool_]:
+    def mask_of(self, table: SegmentTable) -> BoolArray:
         with self._lock:
-            key = table.packets.identity
-            if key not in self._columns:
-                self._columns[key] = np.zeros(len(table.packets), dtype=np.bool_)
-                if len(self._columns) > _MAX_SEGMENTS:
-                    self._columns.popitem(last=False)
-            self._columns.move_to_end(key)
-            return self._columns[key]
+            mask = self._columns.use(table.packets.identity)
+            if mask is None:
+                mask = self._columns[table.packets.identity] = np.zeros(len(table.packets), dtype=np.bool_)
+            return mask
 
 
 _known_good = register(_KnownGood())

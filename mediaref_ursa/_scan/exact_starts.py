@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from av.video.frame import VideoFrame
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import CorruptMediaError
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
 from mediaref_ursa._pyav.codec import drain_context, feed_context, open_context
 from mediaref_ursa._scan.trial_decode import PixelCrc, TrialDecode

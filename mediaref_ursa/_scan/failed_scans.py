@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Hashable
 
 from mediaref_ursa._core.errors import (
@@ -12,6 +11,7 @@ from mediaref_ursa._core.errors import (
     MediaRefError,
     UnsupportedMediaError,
 )
+from mediaref_ursa._core.lru import LruDict
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 
@@ -31,7 +31,7 @@ class FailedScans(ProcessState):
 
     def forget(self) -> None:
         self._lock = ShortLock()
-        self._errors: OrderedDict[Hashable, tuple[float, MediaRefError]] = OrderedDict()
+        self._errors: LruDict[Hashable, tuple[float, MediaRefError]] = LruDict(_MAX_REMEMBERED)
 
     def close(self) -> None:
         """Let every video be scanned anew."""
@@ -58,10 +58,7 @@ class FailedScans(ProcessState):
         )  # holds no stack, thus no memory
         with self._lock:
             self._errors[key] = time.monotonic(), error
-            self._errors.move_to_end(key)
-            if len(self._errors) > _MAX_REMEMBERED:
-                self._errors.popitem(last=False)
 
 
 failed_scans = register(FailedScans())
-"""Those of this process."""
+"""The failed scans of this process."""

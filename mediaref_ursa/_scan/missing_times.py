@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import UnsupportedMediaError
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import SegmentInfo
 
 NO_PTS = int(np.iinfo(np.int64).min)

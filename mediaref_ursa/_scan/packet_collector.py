@@ -14,8 +14,8 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from mediaref_ursa._bitstream import Inspector, Traits
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import CorruptMediaError
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import UNKNOWN, PacketTable, SegmentInfo, SegmentTable
 from mediaref_ursa._scan.exact_starts import ExactStarts
 from mediaref_ursa._scan.missing_times import NO_PTS

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import numpy as np
 
 from mediaref_ursa._containers.range_file import RangeReader
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.byte_ranges import merge_ranges
-from mediaref_ursa._core.ticks import Int64Array
+from mediaref_ursa._core.lru import LruDict
 
 HEAD_BYTES = 2048
 GAP_BYTES = 32 << 10
@@ -61,7 +60,7 @@ class PacketPrefixes:
         self._with_tails = with_tails
         self._begins = offsets[self._rows]
         self._rank_of = {row: rank for rank, row in enumerate(self._rows.tolist())}
-        self._batches: OrderedDict[int, list[bytes]] = OrderedDict()
+        self._batches: LruDict[int, list[bytes]] = LruDict(_BATCHES_KEPT)
 
     def __contains__(self, row: int) -> bool:
         return row in self._rank_of
@@ -95,8 +94,6 @@ class PacketPrefixes:
         if batch is None:
             rows = self._rows[number * _BATCH_HEADS : (number + 1) * _BATCH_HEADS]
             batch = self._batches[number] = read_pieces(self._reader, *self._spans(rows))
-            if len(self._batches) > _BATCHES_KEPT:
-                self._batches.popitem(last=False)
         return batch[position + len(batch) // 2 if is_tail else position]
 
     def _spans(self, rows: Int64Array) -> tuple[Int64Array, Int64Array]:

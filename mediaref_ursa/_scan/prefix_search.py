@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mediaref_ursa._core.ticks import Int64Array
+from mediaref_ursa._core.array_types import Int64Array
 
 
 def last_not_above(values: Int64Array, last: Int64Array, limit: Int64Array) -> Int64Array:

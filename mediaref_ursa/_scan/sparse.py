@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from mediaref_ursa._bitstream import STATELESS_CODECS, Traits
 from mediaref_ursa._containers.mp4 import Extents, media_extents
 from mediaref_ursa._containers.range_file import RangeReader
-from mediaref_ursa._core.ticks import Int64Array
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._model.segment import SegmentInfo
 from mediaref_ursa._pyav.demux import open_video, packets, refuse_changes
 from mediaref_ursa._pyav.palettes import palette_of

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import CorruptMediaError
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
 from mediaref_ursa._pyav.codec import drain_context, feed_context, open_context
 

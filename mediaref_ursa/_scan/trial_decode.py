@@ -12,8 +12,8 @@ import numpy as np
 from av.video.frame import PictureType, VideoFrame
 
 from mediaref_ursa._containers.range_file import RangeReader
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
 from mediaref_ursa._pyav.codec import decode_packets, open_context, use_one_thread

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 from loguru import logger
 
+from mediaref_ursa._core.array_types import Float64Array, Int64Array
 from mediaref_ursa._core.cached_property import cached_property
 from mediaref_ursa._core.errors import FrameIndexInvalidError, OutsideRecordingWarning
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.media_warnings import warn_once
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.ticks import BEFORE_FIRST, TOLERANCE_NS, Int64Array
+from mediaref_ursa._core.ticks import BEFORE_FIRST, TOLERANCE_NS
 from mediaref_ursa._core.uris import absolute_location, is_local, is_relative_path, local_path, scheme_of
 from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import ADDITIONAL, AllSegments, all_segments, uri_list
-from mediaref_ursa._plan.segments import Float64Array, SegmentSequence
+from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa._plan.timeline import Timeline
 from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._local import location_of

@@ -27,11 +27,13 @@ from mediaref_ursa._core.errors import (
     FrameIndexWarning,
     MediaNotFoundError,
 )
+from mediaref_ursa._core.etags import is_strong
 from mediaref_ursa._core.media_warnings import warn_once
 from mediaref_ursa._core.process_state import register
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.reentrancy import refuse_amid_change
 from mediaref_ursa._core.uris import absolute_location, is_local, is_remote, local_path, scheme_of
+from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._model.alpha import table_with_alpha
@@ -179,7 +181,7 @@ def _index_with_etags(
     try:
         index = LanceFrameIndex.open(uri, storage_options=storage_options, store=store, access=access)
         infos = _segments_of(uri, index, access) if index.has_packets else ()
-        if infos and all(has_strong_etag(info) for info in infos):
+        if infos and all(is_strong(info.etag) for info in infos):
             return _with_index(uri, store, index, access, ask_store=False)
     except (FrameIndexError, MediaNotFoundError):
         pass  # the store is asked, and then told of it
@@ -193,15 +195,7 @@ def _lance_knows(uri: str) -> bool:
 
 def is_etag_pinned(store: ObjectStore, info: SegmentInfo) -> bool:
     """Whether what is read of a segment is known to be of the object that its index describes."""
-    return isinstance(store, CachedStore) and has_strong_etag(info)
-
-
-def has_strong_etag(info: SegmentInfo) -> bool:
-    """Whether the index says an entity tag, and not a weak one.
-
-    That stays the same for other bytes that mean the same (RFC 9110, 8.8.1).
-    """
-    return info.etag is not None and not info.etag.startswith("W/")
+    return isinstance(store, CachedStore) and is_strong(info.etag)
 
 
 def forget_sources() -> None:
@@ -347,7 +341,7 @@ def complete_base_index(
     if not np.array_equal(index.pts_table(segment), table.pts):
         raise FrameIndexStaleError(
             f"the frame index describes another video: expected {counts[segment]} frames, "
-            f"found {len(table)}, or their pts differ; write it anew with: mediaref-ursa index --overwrite",
+            f"found {len(table)}, or their pts differ; {WRITE_ANEW}",
             uri=uri,
         )
     first = int(counts[:segment].sum())
@@ -380,7 +374,7 @@ def _with_known_alpha(table: SegmentTable, store: ObjectStore, access: Access) -
         found = scan_video(uri, store, access, stream_index=table.info.stream_index)
         if not np.array_equal(found.packets.crc32, table.packets.crc32):
             raise FrameIndexStaleError(
-                "the frame index describes another file; write it anew with: mediaref-ursa index --overwrite",
+                f"the frame index describes another file; {WRITE_ANEW}",
                 uri=uri,
             )
         info = replace(table.info, alpha=found.info.alpha, alpha_packets=found.info.alpha_packets)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -11,6 +10,8 @@ from mediaref_ursa._cache.settings import ObjectKey, RangeCache, shared_range_ca
 from mediaref_ursa._cache.single_flight import Fetch
 from mediaref_ursa._core.counters import count
 from mediaref_ursa._core.errors import LimitExceededError, MediaChangedError, MediaNotFoundError, StoreError
+from mediaref_ursa._core.etags import is_strong
+from mediaref_ursa._core.lru import LruDict
 from mediaref_ursa._core.process_state import register_while_alive
 from mediaref_ursa._core.redaction import without_credentials
 from mediaref_ursa._core.reentrancy import ShortLock
@@ -54,7 +55,7 @@ class CachedStore:
     def forget(self) -> None:
         """Forget all entity tags, as a forked child and a pickled copy do."""
         self._lock = ShortLock()
-        self._heads: OrderedDict[str, ObjectInfo] = OrderedDict()
+        self._heads: LruDict[str, ObjectInfo] = LruDict(_MAX_REMEMBERED)
 
     def head(self, uri: str) -> ObjectInfo:
         """Ask the store itself, and remember the answer."""
@@ -62,9 +63,6 @@ class CachedStore:
             info = self.inner.head(uri)
         with self._lock:
             self._heads[uri] = info
-            self._heads.move_to_end(uri)
-            while len(self._heads) > _MAX_REMEMBERED:
-                self._heads.popitem(last=False)
         return info
 
     def get_range(self, uri: str, offset: int, length: int) -> bytes:
@@ -161,11 +159,8 @@ class CachedStore:
 
     def _remembered(self, uri: str) -> ObjectInfo:
         with self._lock:
-            known = self._heads.get(uri)
-            if known is not None:
-                self._heads.move_to_end(uri)
-                return known
-        return self.head(uri)
+            known = self._heads.use(uri)
+        return known or self.head(uri)
 
     @contextmanager
     def _forgetting(self, uri: str) -> Iterator[None]:
@@ -223,7 +218,7 @@ def object_key(uri: str, info: ObjectInfo) -> ObjectKey | None:
     True
     """
     location = without_query(without_credentials(uri))
-    if info.etag is not None and not info.etag.startswith("W/"):
+    if is_strong(info.etag):
         return ObjectKey(location, f"{info.etag} {info.size}")
     # A weak tag stays the same for bytes that mean the same (RFC 9110, 8.8.1): it does not do alone.
     if info.modified is None or without_query(uri) != uri:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from mediaref_ursa._cache.settings import RangeCache, shared_range_cache
 from mediaref_ursa._core.extras import check_packages_of
+from mediaref_ursa._core.lru import LruDict
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.uris import is_local, is_remote, scheme_of
 from mediaref_ursa._model.access import TRUSTED, Access
@@ -18,21 +18,19 @@ _STORES_KEPT = 64
 
 
 class _Stores(ProcessState):
-    """The stores that were chosen by scheme, least recently made dropped first."""
+    """The stores that were chosen by scheme, least recently used dropped first."""
 
     def __init__(self) -> None:
         self.close()
 
     def close(self) -> None:
-        self._kept: OrderedDict[tuple[object, ...], ObjectStore] = OrderedDict()
+        self._kept: LruDict[tuple[object, ...], ObjectStore] = LruDict(_STORES_KEPT)
 
     def get(self, key: tuple[object, ...], make: Callable[[], ObjectStore]) -> ObjectStore:
         """Return the store of a key, made by the first caller."""
-        found = self._kept.get(key)
+        found = self._kept.use(key)
         if found is None:
             found = self._kept[key] = make()
-            while len(self._kept) > _STORES_KEPT:
-                self._kept.popitem(last=False)
         return found
 
 

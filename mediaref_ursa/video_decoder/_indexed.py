@@ -12,13 +12,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from mediaref_ursa._core.array_types import Float64Array, Int64Array
 from mediaref_ursa._core.errors import FrameOutsideVideoError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.seconds import NotFiniteError, latest_times, range_of_times
-from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS, Int64Array
+from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS
 from mediaref_ursa._core.uris import absolute_location
 from mediaref_ursa._decode.buffer_pool import buffers
 from mediaref_ursa._decode.output import FrameRows
@@ -40,8 +40,6 @@ with needs_extra("video"):
     from mediaref_ursa._scan.sandbox.parent import scan_video
     from mediaref_ursa._video.source import VideoSource, open_source, source_with_alpha
     from mediaref_ursa.store._open import open_store
-
-Float64Array = npt.NDArray[np.float64]
 
 _DIMENSION_ORDERS = ("NCHW", "NHWC")
 _BYTES_URI, _FILE_URI = "<bytes>", "<file object>"

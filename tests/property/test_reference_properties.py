@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as npst
 from pydantic import ValidationError
 
 from mediaref_ursa import DataURI, MediaRef
-from mediaref_ursa._core.uris import data_uri_bytes, local_path, parse_data_uri, scheme_of
+from mediaref_ursa._core.uris import decode_data_payload, local_path, parse_data_uri, scheme_of
 from mediaref_ursa.store import MemoryStore
 from mediaref_ursa.table import from_arrow, to_arrow
 
@@ -88,7 +88,8 @@ def test_any_bytes_travel_in_a_data_uri(data: bytes, is_base64: bool) -> None:
 
     payload = base64.b64encode(data) if is_base64 else quote(data, safe="").encode()
     uri = DataURI(mimetype="application/x-test", is_base64=is_base64, data=payload, parameters=("a=b",))
-    assert uri.decoded_data == data == data_uri_bytes(uri.uri, max_bytes=len(data))
+    parts = parse_data_uri(uri.uri, max_bytes=len(data))
+    assert uri.decoded_data == data == decode_data_payload(parts.payload, is_base64=parts.is_base64)
     assert len(uri) == len(uri.uri)
     assert DataURI.from_uri(uri.uri) == uri
     assert DataURI.from_uri(uri.uri).uri == uri.uri

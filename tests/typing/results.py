@@ -9,9 +9,9 @@ import torch
 from typing_extensions import assert_type
 
 from mediaref_ursa import DecodedBatch, DecodePlan, LazyVideo, MediaRef, References, batch_decode, plan_decode
+from mediaref_ursa._core.array_types import UInt8Array
 from mediaref_ursa.video_decoder import FrameBatch, PyAVVideoDecoder
 
-UInt8Array = npt.NDArray[np.uint8]
 REFS = [MediaRef("clip.mp4", 0), MediaRef("photo.png")]
 
 

@@ -14,11 +14,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from mediaref_ursa._core.array_types import Int64Array, UInt8Array
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS, Int64Array
+from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._references.media_ref import MediaRef
 from mediaref_ursa._scan.scan_uri import reader_of
@@ -32,8 +32,6 @@ with needs_extra("video"):
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
-
-UInt8Array = npt.NDArray[np.uint8]
 
 _QUARTER_TURNS = (90, 180, 270)
 _LONG_AGO = np.iinfo(np.int64).min

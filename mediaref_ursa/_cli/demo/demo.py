@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from mediaref_ursa._batch.batch_decode import batch_decode, plan_decode
 from mediaref_ursa._cli.demo.check import Check, Wanted, WrongFrame, check_frames
 from mediaref_ursa._cli.demo.pictures import Tile, write_contact_sheet, write_counter_clip
+from mediaref_ursa._core.array_types import Int64Array, UInt8Array
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.ticks import NS_PER_SECOND, Int64Array
+from mediaref_ursa._core.ticks import NS_PER_SECOND
 from mediaref_ursa._core.uris import is_local, local_path
 from mediaref_ursa._core.wording import counted
 from mediaref_ursa._index.build import scan_frame_index, write_frame_index
 from mediaref_ursa._index.found import FRESH, STALE
 from mediaref_ursa._index.frame_index import LanceFrameIndex
-from mediaref_ursa._index.state import find_index, require_index_place
+from mediaref_ursa._index.state import find_index, require_writable_location
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa._references.media_ref import MediaRef
@@ -34,7 +34,6 @@ with needs_extra("video"):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-UInt8Array = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 PrintLine = Callable[[str], None]
 
@@ -157,7 +156,7 @@ def _index_of(uri: str, write: bool, print_line: PrintLine) -> LanceFrameIndex:
         print_line(f"frame index:  {location}, which stands there already and is fresh")
         return found.index
     if write:
-        require_index_place(uri)
+        require_writable_location(uri)
         index = write_frame_index(uri, segments=found.segment_uris, overwrite=found.state == STALE)
         print_line(f"frame index:  written to {location}")
         return index

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from mediaref_ursa._core.array_types import UInt8Array
 from mediaref_ursa._core.extras import needs_extra
 
 with needs_extra("video"):
@@ -18,8 +18,6 @@ with needs_extra("video"):
     from av.video.stream import VideoStream
 
     from mediaref_ursa._pyav.errors import foreign_errors
-
-UInt8Array = npt.NDArray[np.uint8]
 
 CLIP_WIDTH, CLIP_HEIGHT = 640, 360
 CLIP_FPS = 30

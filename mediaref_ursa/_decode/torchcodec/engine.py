@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import (
     CorruptMediaError,
     LimitExceededError,
@@ -26,7 +27,6 @@ from mediaref_ursa._core.errors import (
     UnsupportedMediaError,
 )
 from mediaref_ursa._core.extras import needs_extra
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._decode.packet_feed import PacketFeed
 from mediaref_ursa._decode.torchcodec.library import load_torchcodec
 from mediaref_ursa._decode.torchcodec.run_movie import TICKS_PER_SECOND, RunMovie, presentation_ranks

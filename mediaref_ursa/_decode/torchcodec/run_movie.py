@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import UnsupportedMediaError
-from mediaref_ursa._core.ticks import Int64Array
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 
 TICKS_PER_SECOND = 1000

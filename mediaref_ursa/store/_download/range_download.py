@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mediaref_ursa._core.errors import MediaChangedError
+from mediaref_ursa._core.etags import is_strong
 from mediaref_ursa.store._download.retry import TransientError
 from mediaref_ursa.store._protocol import ObjectInfo
 
@@ -70,11 +71,6 @@ def difference(expected: Validators, found: Validators) -> str | None:
     if None not in (expected.modified, found.modified) and expected.modified != found.modified:
         return f"expected the time of change {expected.modified}, found {found.modified}"
     return None
-
-
-def is_strong(etag: str | None) -> bool:
-    """Say whether a tag stands for the very bytes."""
-    return bool(etag) and not str(etag).startswith("W/")
 
 
 def changed(uri: str, how: str) -> MediaChangedError:

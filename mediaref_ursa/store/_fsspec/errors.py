@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from mediaref_ursa._core.errors import MediaNotFoundError, MediaRefError, StoreError
+from mediaref_ursa._core.errors import MediaNotFoundError, MediaRefError, StoreError, causes_of
 from mediaref_ursa._core.uris import why_not_found
 from mediaref_ursa.store._download.range_download import changed
 from mediaref_ursa.store._download.retry import TransientError, retry_after_seconds
@@ -119,10 +119,10 @@ def is_past_the_end(error: BaseException) -> bool:
 
 def _is_transient(error: BaseException) -> bool:
     """Say whether the same request may go right the next time; the outermost error that tells is believed."""
-    kinds = [{kind.__name__ for kind in type(link).__mro__} for link in _chain(error)]
+    kinds = [{kind.__name__ for kind in type(link).__mro__} for link in causes_of(error)]
     if not _FINAL_KINDS.isdisjoint(set().union(*kinds)) and "SSLEOFError" not in set().union(*kinds):
         return False
-    for link, names in zip(_chain(error), kinds, strict=True):
+    for link, names in zip(causes_of(error), kinds, strict=True):
         status = _status_of_link(link)
         if status is not None:
             is_busy = status in _TRANSIENT_STATUS or status >= 500
@@ -134,7 +134,7 @@ def _is_transient(error: BaseException) -> bool:
 
 def _asked_wait_seconds(error: BaseException) -> float | None:
     """Return what the header Retry-After said, where the library hands it on."""
-    for link in _chain(error):
+    for link in causes_of(error):
         response = getattr(link, "response", None)
         if isinstance(response, Mapping):
             headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
@@ -149,7 +149,7 @@ def _asked_wait_seconds(error: BaseException) -> float | None:
 
 def _status_of(error: BaseException) -> int | None:
     """Return the HTTP status that an error of one of many libraries stands for."""
-    found = (_status_of_link(link) for link in _chain(error))
+    found = (_status_of_link(link) for link in causes_of(error))
     return next((status for status in found if status is not None), None)
 
 
@@ -170,7 +170,7 @@ def _status_of_link(link: BaseException) -> int | None:
 
 def _codes_of(error: BaseException) -> set[str]:
     """Return the names by which services call what went wrong, ``SlowDown`` for instance."""
-    return set().union(*map(_codes_of_link, _chain(error)))
+    return set().union(*map(_codes_of_link, causes_of(error)))
 
 
 def _codes_of_link(link: BaseException) -> set[str]:
@@ -185,13 +185,6 @@ def _plain(error: BaseException, name: str) -> Any:
     """Return an attribute; no property, since some of those warn or raise."""
     is_property = isinstance(getattr(type(error), name, None), property)
     return None if is_property else getattr(error, name, None)
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__ or link.__context__
 
 
 def _reason(error: BaseException, secrets: Collection[str]) -> str:

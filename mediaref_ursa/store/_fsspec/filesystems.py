@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.extras import missing_package, needs_extra
+from mediaref_ursa._core.lru import LruDict
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 
@@ -63,23 +63,20 @@ class _Filesystems(ProcessState):
 
     def _begin(self) -> None:
         self._lock = ShortLock()
-        self._known: OrderedDict[Any, Any] = OrderedDict()
+        self._known: LruDict[Any, Any] = LruDict(_MAX_FILESYSTEMS)
 
     def get(self, protocol: str, options: dict[str, Any]) -> Any:
         """Return the one that was made with the same options and environment, or a new one."""
         environment = tuple(pair for pair in sorted(os.environ.items()) if pair[0].startswith(_ENVIRONMENT))
         key = (protocol, freeze(options), environment)
         with self._lock:
-            found = self._known.get(key)
+            found = self._known.use(key)
             if found is None:
                 # fsspec has a cache of its own, which a forked process would share connections by
                 found = fsspec.filesystem(protocol, **options, skip_instance_cache=True)
                 if hasattr(found, "_call_s3"):
                     found.retries = 1  # they are one for all stores, in _retry
                 self._known[key] = found
-                if len(self._known) > _MAX_FILESYSTEMS:
-                    self._known.popitem(last=False)
-            self._known.move_to_end(key)
             return found
 
     def close(self) -> None:
@@ -89,7 +86,7 @@ class _Filesystems(ProcessState):
         that only a collection finalizes it.
         """
         with self._lock:
-            idle, self._known = self._known, OrderedDict()
+            idle, self._known = self._known, LruDict[Any, Any](_MAX_FILESYSTEMS)
         if idle:
             idle.clear()
             gc.collect()  # outside the lock: closing waits for the event loop

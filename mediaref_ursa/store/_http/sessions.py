@@ -10,7 +10,7 @@ from http.cookiejar import DefaultCookiePolicy
 import requests
 import urllib3
 
-from mediaref_ursa._core.errors import InvalidReferenceError, MediaRefError, StoreError
+from mediaref_ursa._core.errors import InvalidReferenceError, MediaRefError, StoreError, causes_of
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa.store._download.retry import TransientError
@@ -127,20 +127,13 @@ def mapped_errors(uri: str) -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     """Name a network error by its class and by what the system said, which never holds the URL."""
     name = type(error).__name__
-    for cause in _chain(error):
+    for cause in causes_of(error):
         if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException) and cause.strerror:
             return f"{name}: {cause.strerror}"
-    kinds = {kind.__name__ for cause in _chain(error) for kind in type(cause).__mro__}
+    kinds = {kind.__name__ for cause in causes_of(error) for kind in type(cause).__mro__}
     return next((f"{name}: {words}" for kind, words in _IN_WORDS.items() if kind in kinds), name)
 
 
 def _is_cut_off(error: BaseException) -> bool:
     """Say whether a connection broke off under TLS; that a certificate is wrong stays so."""
-    return any(isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) for cause in _chain(error))
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__ or link.__context__
+    return any(isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) for cause in causes_of(error))
