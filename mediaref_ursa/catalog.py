@@ -27,7 +27,7 @@ class StorageFormat(str, Enum):
     """How a modality is stored."""
 
     MP4_INDEX = "mp4_index"
-    """Video files with the frame index that stands beside the URI, ``<uri>.lance``."""
+    """Video files with the frame index that stands next to the URI, ``<uri>.lance``."""
     VIDEO = "video"
     """Video files without one: they are scanned when they are opened."""
 
@@ -46,7 +46,7 @@ class ModalityRow(BaseModel):
     Attributes:
         name: What it is called, such as ``"camera_left"``.
         format: How it is stored.
-        uri: The video, the first of several segments, or the name of a recording, beside which its index
+        uri: The video, the first of several segments, or the name of a recording, next to which its index
             stands.
         segment_uris: The additional files of the recording, in order, where they are not the index's own. A
             list that contains ``uri`` is the whole list in its order, and so is one of as many files as the
@@ -98,7 +98,7 @@ def open_modality(
         store: Where the bytes are; chosen by the URI's scheme without it.
         storage_options: For cloud stores, as fsspec and Lance take them.
         **options: ``resize``, ``colorspace``, ``channel_format``, and what may be read, of
-            :class:`LazyVideo`: ``untrusted=True`` for a catalog that somebody else wrote.
+            :class:`LazyVideo`: ``untrusted=True`` for a catalog of an untrusted writer.
 
     Raises:
         FrameIndexMissingError: The format says that there is an index, and there is none.

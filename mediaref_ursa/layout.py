@@ -1,4 +1,4 @@
-"""Where the files of this library stand: beside the media they describe, or in a directory for many."""
+"""Where the files of this library stand: next to the media they describe, or in a directory for many."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def lance_frame_index_uri(uri: str) -> str:
         uri: A path, or a URI that is no data URI.
 
     Raises:
-        ValueError: A data URI has no location beside it.
+        ValueError: A data URI has no location next to it.
 
     >>> lance_frame_index_uri("recordings/a.mp4")
     'recordings/a.mp4.lance'
@@ -45,10 +45,10 @@ def frame_index_name(
 ) -> str:
     """Return the name of a video's frame index in a directory that holds those of many videos.
 
-    Two versions of one object have two names. The entity tag tells them apart where the store gives a strong
-    one; else the length, the time of change and a weak tag do, and the query counts, since it may be what
-    chooses the object. Of a local file, which may be copied together with its index, only the length counts.
-    No name shows a query or credentials.
+    Two versions of one object have two names. The entity tag distinguishes them where the store gives a
+    strong one; else the length, the time of change and a weak tag do, and the query counts, since it may be
+    what chooses the object. Of a local file, which may be copied together with its index, only the length
+    counts. No name shows a query or credentials.
 
     Args:
         uri: An absolute path, or a URI that is no data URI.

@@ -81,7 +81,7 @@ def test_examples_of_the_readme_run_twice_on_what_the_demo_made(
 ) -> None:
     (tmp_path / "demo").mkdir()
     monkeypatch.chdir(tmp_path)
-    run_demo(None, Path("demo"), say=lambda _: None)
+    run_demo(None, Path("demo"), print_line=lambda _: None)
     for _ in range(2):
         run_page(PAGES[0], capsys)
 

@@ -206,7 +206,7 @@ def batch_decode(
         base_dir: Where relative references begin. No reference to a file, relative or not, may lead out of
             it, by ``..``, an absolute path or a symbolic link.
         frame_index: A ``LanceFrameIndex`` of the one video that is referred to, or a mapping from
-            URIs to them; found beside each video, or built in memory, without it.
+            URIs to them; found next to each video, or built in memory, without it.
         device: A torch device: the frames are torch tensors there instead of NumPy arrays. Frames for
             ``"cuda"`` are decoded by the GPU and are never in host memory.
         decoder_options: ``num_ffmpeg_threads`` (1), FFmpeg's own threads within each decoder: a window within
@@ -226,8 +226,8 @@ def batch_decode(
             ``store`` is where bytes are read from, and ``storage_options`` what the store of a
             cloud scheme takes; ``fetch``, a ``FetchOptions``, is how they are read from afar.
             ``access``, an ``Access``, is what may be read, as one value; or each of its attributes by name.
-            ``untrusted`` (False) says that somebody else wrote the references: hosts outside the public
-            network are refused, videos without an index are scanned in a process of its own.
+            ``untrusted`` (False) says that the references come from an untrusted writer: hosts outside the
+            public network are refused, videos without an index are scanned in a process of its own.
             Options that open what is refused: ``allow_schemes``, ``allow_private_hosts``,
             ``max_redirects`` (5), ``allow_outside_base``, ``allow_outside_index``,
             ``max_data_uri_bytes`` (64 MiB), ``max_pixels`` (8K), ``index_limits``,
@@ -274,7 +274,9 @@ def batch_decode(
         rows = backend.rows(count, out) if as_array or out is not None else None
         output = BatchOutput(request.columns, rows)
         load_images(request, spec, output)
-        if request.has_videos or backend.decoder != "pyav":  # a missing TorchCodec is told, whatever they are
+        if (
+            request.has_videos or backend.decoder != "pyav"
+        ):  # a missing TorchCodec is an error, whatever they are
             from mediaref_ursa._decode.execute import checked_workers, make_engine
 
             engine = make_engine(backend.decoder, spec, backend.options, tensors=backend.device is not None)

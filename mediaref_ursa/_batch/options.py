@@ -137,7 +137,7 @@ class Backend:
         if device is not None:
             from mediaref_ursa._decode.torchcodec.engine import checked_device
 
-            device = checked_device(device)  # told now, and not after all is decoded
+            device = checked_device(device)  # an error now, and not after all is decoded
             if decoder == "torchcodec":
                 chosen.setdefault("device", device)
         return cls(decoder, chosen, device, dimension_order)

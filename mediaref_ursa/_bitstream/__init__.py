@@ -32,7 +32,7 @@ _INSPECTORS: dict[str, Callable[[bytes], Inspector]] = {
 
 
 def inspector_for(codec: str, extradata: bytes) -> Inspector | None:
-    """Return what reads a codec's packets, or None where only a trial decode can tell.
+    """Return what reads a codec's packets, or None where only a trial decode shows it.
 
     Args:
         codec: FFmpeg's canonical name of the codec.

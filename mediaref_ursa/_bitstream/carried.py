@@ -17,8 +17,8 @@ class CarriedHeaders:
     Attributes:
         changed: Whether the last packet brought a header that was not in force before: then the packets
             after it need it, whatever its picture is.
-        restartable: Whether the same kinds have been in force since decoding could first begin: then what a
-            decoder remembers from elsewhere is replaced wherever it begins anew.
+        restartable: Whether the same kinds have been in force since decoding could first begin: then what
+            a decoder remembers of other packets is replaced wherever it begins anew.
     """
 
     def __init__(self) -> None:

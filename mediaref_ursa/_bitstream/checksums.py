@@ -13,7 +13,7 @@ _FFV1_FOOTER_BYTES = 8
 def ffv1_checksums_hold(data: bytes) -> bool:
     """Return whether a packet of FFV1 is made of slices whose CRC-32 is right (RFC 9043, 4.9).
 
-    False also for a stream without such checksums: one packet for which they hold tells that it has some.
+    False also for a stream without such checksums: one packet for which they hold proves that it has some.
     """
     end = len(data)
     while end >= _FFV1_FOOTER_BYTES:

@@ -132,7 +132,7 @@ class H264Inspector:
         )
 
     def _is_uncertain(self, units: _Units, *, is_field: bool) -> bool:
-        """Whether only decoding tells what a packet gives: a part of a picture, or several, film grain.
+        """Whether only decoding shows what a packet gives: a part of a picture, or several, film grain.
 
         Grain is seeded by the number of a picture, which a decoder counts from where it began.
         """

@@ -118,7 +118,7 @@ class Mpeg2Inspector:
         )
 
     def _is_uncertain(self, headers: _Headers) -> bool:
-        """Whether only decoding tells what a packet gives: a part of a picture, or several.
+        """Whether only decoding shows what a packet gives: a part of a picture, or several.
 
         Decoders keep the colours of a sequence display extension where later sequences have none.
         """

@@ -59,6 +59,6 @@ class ParameterSets:
     def restartable(self) -> bool:
         """Whether all packets so far at which decoding may begin bring the sets along that ever change.
 
-        Then a decoder that knows sets of elsewhere learns theirs when it begins there.
+        Then a decoder that knows the sets of other packets learns theirs when it begins there.
         """
         return not self._ever_changed & self._relied_on

@@ -15,8 +15,8 @@ class Traits(NamedTuple):
         discardable: No other frame of the same or a lower temporal layer is predicted from it; None
             where its bits were not read for that.
         layer: Temporal layer; a discardable packet may be left out only in the highest one.
-        uncertain: Which packets give frames, or from which ones decoding can begin, cannot be told without
-            decoding the segment once.
+        uncertain: Which packets give frames, or from which ones decoding can begin, cannot be known
+            without decoding the segment once.
         lossy: Packets before this one are missing.
         single_field: The packet holds one field of an interlaced frame, not the whole of it.
         inherits: Besides reference pictures, decoding takes over what the packet before it left behind, so

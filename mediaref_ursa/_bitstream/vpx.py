@@ -34,7 +34,7 @@ class Vp8Inspector:
 
 
 def _vp8_keeps_segments(data: memoryview) -> bool:
-    """Whether a key frame takes its segments from the frame before, or is too short to tell (9.2 and 9.3)."""
+    """Whether a key frame takes its segments from the frame before, or is too short to know (9.2 and 9.3)."""
     if len(data) <= _VP8_KEY_HEADER_BYTES + 1:
         return True
     reader = _BooleanDecoder(data[_VP8_KEY_HEADER_BYTES:])

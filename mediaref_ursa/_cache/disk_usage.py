@@ -1,8 +1,8 @@
 """How many bytes the cache takes, in all processes together, and what has to go to keep the quota.
 
 The usage file counts what stands on disk and what writers have reserved. A process that is killed while it
-changes something leaves the usage file marked; one that is killed while it writes leaves a file that nobody
-locks. The next one that sees either counts anew. So does the first of an hour and of a new boot.
+changes something leaves the usage file marked; one that is killed while it writes leaves an unlocked
+file. The next one that sees either counts anew. So does the first of an hour and of a new boot.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DiskUsageBusyError(Exception):
 
 @dataclass
 class UsageFile:
-    """What the usage file file says; whoever holds its lock may change it.
+    """The content of the usage file; only the holder of its lock may change it.
 
     Attributes:
         taken_bytes: On disk and reserved.
@@ -107,7 +107,7 @@ class DiskUsage:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, with a lock that nobody holds."""
+        """Begin anew, with a free lock."""
         self._thread_lock = threading.Lock()
         self._owner: int | None = None
 
@@ -245,7 +245,9 @@ class DiskUsage:
 
     @contextmanager
     def changing(self) -> Iterator[UsageFile]:
-        """Hold the usage file: nobody else reserves or evicts. It is marked, so that a kill is noticed.
+        """Hold the usage file: no other process or thread reserves or evicts.
+
+        It is marked meanwhile, so that a kill is noticed.
 
         Raises:
             DiskUsageBusyError: Another process or thread holds it.
@@ -308,7 +310,7 @@ def _make_home(home: Path, key: ObjectKey) -> int:
 
 
 def _unlink(path: Path) -> bool:
-    """Remove a file; tell whether it was there."""
+    """Remove a file; return whether it was there."""
     try:
         path.unlink()
     except FileNotFoundError:

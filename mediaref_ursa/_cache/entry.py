@@ -1,7 +1,7 @@
 """One fetched byte range as a file: a header, a CRC-32 of each block, the bytes.
 
 Blocks are checked one by one, so that a short read out of a long range costs one or two blocks. Each checksum
-begins at the block's number: blocks that changed places are found, too.
+begins at the block's number: blocks that were swapped are found, too.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def span_named(name: str) -> Span | None:
 
 
 def is_key_name(name: str) -> bool:
-    """Tell whether a directory's name is a key in hexadecimal digits."""
+    """Return whether a directory's name is a key in hexadecimal digits."""
     return _KEY_NAME.fullmatch(name) is not None
 
 

@@ -19,7 +19,7 @@ class CacheFolder:
 
     Attributes:
         root: The directory as the operator names it.
-        allow_shared: Take a directory that belongs to somebody else, or in which others may write.
+        allow_shared: Take a directory that belongs to another user, or in which others may write.
     """
 
     root: Path
@@ -48,7 +48,7 @@ class CacheFolder:
         """Refuse a directory in which others may write: what they write there would be served.
 
         Raises:
-            StoreError: It belongs to somebody else, or others may write in it.
+            StoreError: It belongs to another user, or others may write in it.
             OSError: It is not there, or cannot be looked at.
         """
         for folder in (self.root, self.objects, self.writing):

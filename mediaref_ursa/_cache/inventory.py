@@ -71,7 +71,7 @@ def take_inventory(folder: CacheFolder) -> Inventory:
 
 
 def has_dead_writers(folder: CacheFolder) -> bool:
-    """Tell whether a process died while it wrote."""
+    """Return whether a process died while it wrote."""
     return bool(_writers(folder)[1])
 
 
@@ -134,14 +134,14 @@ def _ranges_in(home: Path) -> Iterator[StoredRange]:
 def _parts_of_writing(name: str) -> tuple[str, int]:
     """Return the object and the length of a range that is being written; ``""`` for a name not ours.
 
-    Whoever points the cache at a directory that has other uses keeps what is there.
+    A user who points the cache at a directory that has other uses keeps what is there.
     """
     match = _WRITING_NAME.fullmatch(name)
     return (match[1], int(match[2])) if match else ("", 0)
 
 
 def _is_being_written(path: Path) -> bool:
-    """Tell whether a living process holds the file's lock; the system frees it with the process."""
+    """Return whether a living process holds the file's lock; the system frees it with the process."""
     try:
         descriptor = open_lockable(path, os.O_RDWR | os.O_NONBLOCK)
     except FileNotFoundError:

@@ -187,7 +187,7 @@ class RangeCache:
         return True
 
     def _is_open(self) -> bool:
-        """Tell whether ranges can be read from disk; begin with the directory if that is still to do."""
+        """Return whether ranges can be read from disk; begin with the directory if that is still to do."""
         if self._is_started:
             return True
         if not self.quota_bytes or time.monotonic() < self._closed_until:
@@ -248,7 +248,7 @@ class RangeCache:
             return
         try:
             self._write(key, span, data)
-        except FileNotFoundError:  # somebody removed the directory
+        except FileNotFoundError:  # another process removed the directory
             self._is_started = False
         except (OSError, DiskUsageBusyError) as error:
             self._stop_writing(error)

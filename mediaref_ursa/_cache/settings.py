@@ -121,14 +121,14 @@ def parse_size(text: str) -> int:
 
 
 class _Current(ProcessState):
-    """The cache that was used last, and the lock of whoever makes it."""
+    """The cache that was used last, and the lock under which it is made."""
 
     def __init__(self) -> None:
         self.caches: dict[bool, RangeCache] = {}
         self.forget()
 
     def forget(self) -> None:
-        """Take a lock that nobody holds; the cache forgets for itself."""
+        """Take a free lock; the cache forgets for itself."""
         self.lock = ShortLock()
 
 

@@ -29,8 +29,8 @@ class SharedFetch(Future[bytes]):
 class SingleFlight:
     """What this process is fetching. Safe for many threads.
 
-    A thread first fetches all that nobody else does, then waits for the rest: it never waits while
-    somebody may be waiting for it.
+    A thread first fetches all that no other thread fetches, then waits for the rest: it never waits while
+    another thread may be waiting for it.
     """
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ _DRAW_SECONDS = 0.1
 
 
 class _StoppedError(Exception):
-    """Raised inside a scan that nobody waits for any more."""
+    """Raised inside a scan whose result is not waited for any more."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def index(
 
     A VIDEO is a path, a URL, a folder (for all videos below it), a pattern in quotes such as
     's3://bucket/takes/*.mp4', or the name of a recording of several files that has an index. Where nothing
-    can be written beside a video, its index goes to the cache directory, or to --index-dir.
+    can be written next to a video, its index goes to the cache directory, or to --index-dir.
 
     An index that is fresh is kept, so that a command that was stopped goes on where it was; one that is stale
     is written anew.
@@ -102,7 +102,7 @@ def index(
 
 
 class _Progress:
-    """Files and bytes done, of all videos. Told by many threads, shown by one."""
+    """Files and bytes done, of all videos. Updated by many threads, displayed by one."""
 
     def __init__(self, listed: Sequence[Listed]) -> None:
         self._sizes = [video.size_bytes or _size_bytes(video.uri) for video in listed]
@@ -146,7 +146,7 @@ def _index_all(
     listed: Sequence[Listed], wanted: _Wanted, jobs: int, failures: list[MediaRefError], has_gap: list[str]
 ) -> None:
     """Index videos on threads; say of each, in their order, what was done, and note what is lost."""
-    import mediaref_ursa._index.build  # noqa: F401 - what is not installed is told once, here
+    import mediaref_ursa._index.build  # noqa: F401 - what is not installed is reported once, here
 
     progress = _Progress(listed)
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="mediaref-index")
@@ -250,7 +250,7 @@ def _index_line(video: str, what: str, found: LanceFrameIndex) -> str:
 
 
 def _location_facts(video: str, place: str | None) -> list[str]:
-    """Say what the index takes on disk, older versions included, and where it is if not beside the video."""
+    """Say what the index takes on disk, older versions included, and where it is if not next to the video."""
     facts = []
     if place is not None and is_local(place):
         size = sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())

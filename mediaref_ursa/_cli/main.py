@@ -34,7 +34,7 @@ class _Group(click.Group):
         except MediaRefError as error:
             print_error(str(error))
         except OSError as error:
-            if error.errno == errno.EPIPE:  # nobody reads on: Click ends quietly then
+            if error.errno == errno.EPIPE:  # the reader of the pipe is gone: Click ends quietly then
                 raise
             print_error(str(error))
         except KeyboardInterrupt:

@@ -17,7 +17,7 @@ _CLEAR_LINE = "\r\x1b[2K"
 
 
 class Bar:
-    """A progress bar on stderr where that is a terminal, and nothing elsewhere.
+    """A progress bar on stderr where that is a terminal, and nothing where it is not.
 
     Args:
         label: What is going on.
@@ -33,7 +33,7 @@ class Bar:
 
     @property
     def is_displayed(self) -> bool:
-        """Whether anybody sees the bar."""
+        """Whether the bar is displayed."""
         return sys.stderr.isatty()
 
     def move_to(self, position: int, length: int, label: str | None = None) -> None:

@@ -79,7 +79,7 @@ def missing_part(container: str, length: int, read_range: ReadRange) -> str | No
 
 
 def _missing_in_mp4(length: int, read: ReadRange) -> str | None:
-    """Look for ``moov`` (ISO/IEC 14496-12, 8.2.1), without which the places of frames are not known."""
+    """Look for ``moov`` (ISO/IEC 14496-12, 8.2.1), without which the offsets of frames are not known."""
     position, kinds = 0, []
     for _ in range(_MAX_BOXES):
         if position + 8 > length:

@@ -119,7 +119,7 @@ class _Mp4Check(_NoCheck):
         end = position + len(data)
         if (
             position != self._end_of_read and data[4:8] in _TOP_LEVEL
-        ):  # a jump that an index of fragments told
+        ):  # a jump that an index of fragments gave
             self._next = position
         self._end_of_read = end
         while position <= self._next < end:

@@ -1,4 +1,4 @@
-"""Threads that wait for far bytes: whoever does not want them any more goes on at once.
+"""Threads that wait for far bytes: a caller that does not want them any more goes on at once.
 
 Threads of the standard library's pool are waited for when the pool is left and when the interpreter ends, so
 that Ctrl-C would wait for servers that do not answer. These daemon threads may be left running.
@@ -26,8 +26,8 @@ class DaemonThreads:
     """A few threads that do what is submitted, first come first served; those of one call.
 
     Leaving a ``with`` block waits for all; after an error, for what has begun. Where the block is interrupted
-    (KeyboardInterrupt, SystemExit, GeneratorExit) nobody waits; whoever can tell the jobs that they are not
-    wanted does so.
+    (KeyboardInterrupt, SystemExit, GeneratorExit) it does not wait; the caller stops the jobs
+    by an event.
 
     Args:
         max_threads: How many threads there are at most.
@@ -68,7 +68,7 @@ class DaemonThreads:
         return future
 
     def _start_thread(self) -> None:
-        """Start another thread, if that can be; in a signal's handler nobody may wait for one."""
+        """Start another thread, if that can be; a signal's handler may not wait for one."""
         if is_amid_change():
             return
         name = f"{self._name}_{self._threads}"

@@ -214,7 +214,7 @@ def memory_limits(uri: str | None = None) -> Iterator[None]:
     try:
         yield
     except MemoryError:
-        failed = True  # what the traceback holds is let go first
+        failed = True  # what the traceback holds is freed first
     if failed:
         raise out_of_memory(uri)
 

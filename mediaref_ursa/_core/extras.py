@@ -16,7 +16,7 @@ _MODULES = {"video": ("av", "lance", "pyarrow"), "cloud": ("fsspec",)}
 
 
 def has_extra(extra: str) -> bool:
-    """Say whether what an extra's names load is installed, without loading it.
+    """Return whether what an extra's names load is installed, without loading it.
 
     >>> has_extra("video")
     True

@@ -2,7 +2,7 @@
 
 A child shares its parent's open files, and with them the locks: if the parent died, its lock would live on
 in the child. So a child closes its copies. No fork comes between the opening of a file and the note of it,
-or the child would inherit a file that nobody knows of.
+or the child would inherit a file that is not noted.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ def close_lockable(descriptor: int) -> None:
 
 
 def lock(descriptor: int) -> None:
-    """Lock a file that nobody holds for longer than a look."""
+    """Lock a file that is only ever locked for a moment."""
     fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock a file, unless somebody holds it: another process, or another opening in this one."""
+    """Lock a file, unless it is held: by another process, or another opening in this one."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Limits that the system keeps on a process: for those that read what nobody vouches for."""
+"""Limits that the system keeps on a process: for those that read untrusted media."""
 
 from __future__ import annotations
 

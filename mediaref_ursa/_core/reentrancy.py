@@ -2,7 +2,7 @@
 
 Python calls a handler between two steps of whatever the main thread is doing, and goes on there only when the
 handler is done. A handler that calls this library may thus meet a lock of the very call that it interrupts.
-Nobody may wait for such a lock: the inner call is an error at once.
+No thread may wait for such a lock: the inner call is an error at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _held = register(_Held())
 
 
 class ShortLock:
-    """A re-entrant lock for a few steps that wait for nobody, known to :func:`is_amid_change`.
+    """A re-entrant lock for a few steps that do not block, known to :func:`is_amid_change`.
 
     It counts as held from just before it is taken until just after it is given back: a handler may come
     between.

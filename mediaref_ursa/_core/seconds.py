@@ -24,7 +24,7 @@ from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS
 
 FRAME_RATE = 60
-"""Frames a second that seconds must be able to tell apart, where the caller names no rate."""
+"""Frames a second that seconds must be able to distinguish, where the caller names no rate."""
 
 _EXACT_BITS = 53
 _SIGNIFICAND_BITS = {
@@ -50,9 +50,9 @@ def pts_ns_from_seconds(seconds: Any, *, frame_rate: float | Fraction = FRAME_RA
     """Return seconds as the ``pts_ns`` of references, whole nanoseconds.
 
     Seconds that are the time of a frame come back to that frame, if the type of number that they are stored
-    in can tell it from its neighbours: float32 does so at 60 frames a second for 72 hours, float64 always.
-    The result is the nearest nanosecond or, where floats lie further apart than twice ``tolerance_ns`` of
-    :func:`batch_decode` (1 µs; in float32 from 16 s on), up to half their distance later.
+    in can distinguish it from its neighbours: float32 does so at 60 frames a second for 72 hours, float64
+    always. The result is the nearest nanosecond or, where floats lie further apart than twice
+    ``tolerance_ns`` of :func:`batch_decode` (1 µs; in float32 from 16 s on), up to half their distance later.
 
     The precision is that of the numbers as they are given: a float32 that became a Python float
     (``float(t)``, ``.tolist()``, ``.item()``) looks like a float64. Make it one again:
@@ -63,7 +63,7 @@ def pts_ns_from_seconds(seconds: Any, *, frame_rate: float | Fraction = FRAME_RA
         seconds: One time, or many: Python numbers, ``Fraction`` and ``Decimal``, NumPy scalars and arrays,
             torch tensors, Arrow arrays, chunked arrays and scalars, pandas columns, lists of these numbers.
         frame_rate: The most frames a second of the video. Floats that lie further apart than two of its
-            frames are an error, since they could not be told from one another.
+            frames are an error, since they could not be distinguished.
 
     Returns:
         An int for one time, else an int64 array of the same shape.

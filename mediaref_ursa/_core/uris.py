@@ -47,27 +47,27 @@ def scheme_of(uri: str) -> str:
 
 
 def is_data(uri: str) -> bool:
-    """Say whether ``uri`` carries its bytes in itself (RFC 2397)."""
+    """Return whether ``uri`` carries its bytes in itself (RFC 2397)."""
     return scheme_of(uri) == "data"
 
 
 def is_local(uri: str) -> bool:
-    """Say whether ``uri`` names a file of this machine: a plain path or ``file:``."""
+    """Return whether ``uri`` names a file of this machine: a plain path or ``file:``."""
     return scheme_of(uri) in ("", "file")
 
 
 def is_remote(uri: str) -> bool:
-    """Say whether ``uri`` is served over http or https."""
+    """Return whether ``uri`` is served over http or https."""
     return scheme_of(uri) in REMOTE_SCHEMES
 
 
 def is_cloud(uri: str) -> bool:
-    """Say whether ``uri`` names an object of a cloud store, such as ``s3://bucket/key``."""
+    """Return whether ``uri`` names an object of a cloud store, such as ``s3://bucket/key``."""
     return scheme_of(uri) in CLOUD_SCHEMES
 
 
 def is_path(uri: str) -> bool:
-    """Say whether a local URI is one that names a path of this machine.
+    """Return whether a local URI is one that names a path of this machine.
 
     >>> is_path("a b.mp4"), is_path("file:///a%00b"), is_path("file://other-host/a")
     (True, False, False)
@@ -79,7 +79,7 @@ def is_path(uri: str) -> bool:
 
 
 def is_relative_path(uri: str) -> bool:
-    """Say whether ``uri`` is a plain path that is not absolute on this platform."""
+    """Return whether ``uri`` is a plain path that is not absolute on this platform."""
     return scheme_of(uri) == "" and not Path(uri).is_absolute()
 
 
@@ -132,7 +132,7 @@ def without_query(uri: str) -> str:
 
 
 def absolute_location(uri: str | os.PathLike[str]) -> str:
-    """Return a local URI as an absolute plain path, and any other as it is: one name for one place.
+    """Return a local URI as an absolute plain path, and any other as it is: one name for one location.
 
     Raises:
         MediaNotFoundError: A relative path, and the working directory was removed.

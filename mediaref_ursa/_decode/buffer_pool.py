@@ -1,4 +1,4 @@
-"""Memory for frames, and that of earlier frames which nobody has any more: touching it first costs the most.
+"""Memory for frames, that of earlier frames again: to touch fresh memory costs the most.
 
 Fresh memory is given out by the system page by page, which takes about as long as converting frames into it.
 """
@@ -29,7 +29,7 @@ class BufferPool(ProcessState):
     """Blocks of bytes that arrays were made of, for the next array of that size. Threads may share one.
 
     An array holds its block, and so does every view of it: a block to which only this object refers is
-    nobody's. Blocks of another size that are nobody's are let go whenever memory is taken.
+    idle. Idle blocks of another size are freed whenever memory is taken.
     """
 
     def __init__(self) -> None:

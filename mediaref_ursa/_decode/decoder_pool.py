@@ -1,7 +1,7 @@
 """Decoders between calls: where they stopped, and frames that are likely to be asked for again.
 
-A decoder belongs to the thread that took it, and to nobody while it is idle here. So none is ever closed or
-fed under another's feet: what is in use is not here, and what is here is in use by nobody.
+The pool holds idle decoders only; a checked-out decoder belongs to one thread. So no decoder is closed or fed
+while another thread uses it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class DecoderPool(ProcessState):
         self.forget()
 
     def forget(self) -> None:
-        """Be empty, with a lock that nobody holds."""
+        """Be empty, with a free lock."""
         self._lock = ShortLock()
         self._idle: list[_Idle] = []
         self._kept: OrderedDict[tuple[DecoderKey, int], tuple[VideoFrame, int]] = OrderedDict()
@@ -146,7 +146,7 @@ class DecoderPool(ProcessState):
             return spare[0].decoder
 
     def give_back(self, key: DecoderKey, decoder: Decoder) -> None:
-        """Let a decoder be idle, if it is of use to anybody later.
+        """Let a decoder be idle, if it is of use later.
 
         One that met damage is not: even flushed it may decode other pictures otherwise than a new one.
         """

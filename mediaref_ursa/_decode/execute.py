@@ -50,7 +50,7 @@ class Engine(Protocol):
 
     Attributes:
         joins_runs: Whether runs that follow one another may be given to it as one.
-        reads_alpha: Whether it is to be given packets with the alpha that stands beside them.
+        reads_alpha: Whether it is to be given packets with the alpha that the container stores as side data.
     """
 
     joins_runs: bool
@@ -216,7 +216,7 @@ def decoded_frames(
     order = list(range(len(tasks)))
     if workers > 1 and _fits_in_flight(left, sources):
         # The longest run goes first: the others then fill the time that it takes. Of many bytes, runs that
-        # share reads stay together instead, so that reads can be let go.
+        # share reads stay together instead, so that reads can be released.
         order.sort(key=lambda number: len(tasks[number].run.packets), reverse=True)
     with Fetcher(left, sources, order) as fetcher:
         pool: WorkerPool[DecodedFrame] = WorkerPool(workers, fetcher.close)

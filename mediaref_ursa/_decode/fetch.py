@@ -68,12 +68,12 @@ class Fetcher:
         self.close()
 
     def close(self) -> None:
-        """Send nothing more, and let nobody wait for what was sent."""
+        """Send nothing more, and wait for nothing that was sent."""
         if self._ahead is not None:
             self._ahead.close()
 
     def release_run(self, run: int) -> None:
-        """Let go of what was fetched for a run and not taken."""
+        """Release what was fetched for a run and not taken."""
         if self._ahead is not None and run in self._far:
             self._ahead.release_run(run)
 
@@ -182,9 +182,9 @@ def _read_together(
 class _ReadAhead:
     """The reads of far runs, in the order in which they are needed.
 
-    A read is let go when all runs that it serves have passed it. Reads are sent while they fit into the
-    bytes that may be in flight; one that a decoder waits for is sent at once, so that nobody waits for
-    bytes that wait for him. A forked child has none of the threads, and sends anew what they had not given.
+    A read is released when all runs that it serves have passed it. Reads are sent while they fit into the
+    bytes that may be in flight; one that a decoder blocks on bypasses the byte budget; otherwise
+    both would wait forever. A forked child has none of the threads, and sends anew what they had not given.
     """
 
     def __init__(self, plan: DecodePlan, sources: Sequence[VideoSource], runs: Sequence[int]) -> None:
@@ -216,7 +216,7 @@ class _ReadAhead:
         self._threads = DaemonThreads(self._workers, "mediaref-fetch")
 
     def close(self) -> None:
-        """Send nothing more, and let nobody wait. What is under way ends by itself."""
+        """Send nothing more, and wait for nothing. What is under way ends by itself."""
         self._is_closed.set()
         self._threads.close()
 
@@ -239,7 +239,7 @@ class _ReadAhead:
             self.release_run(run)
 
     def release_run(self, run: int) -> None:
-        """Let go of the reads of a run that it has not passed."""
+        """Release the reads of a run that it has not passed."""
         while self._unused[run]:
             self._release(self._unused[run].pop())
 
@@ -400,7 +400,7 @@ def _checked_packets(
 
 
 def ranges_of(store: ObjectStore, table: SegmentTable, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Return byte ranges of a segment, of the very object that its index describes if the store can tell."""
+    """Return byte ranges of a segment; of the very object that its index describes, if the store can."""
     if is_etag_pinned(store, table.info):
         assert isinstance(store, CachedStore)
         return store.get_ranges_of(table.info.uri, _indexed_object(table), ranges)

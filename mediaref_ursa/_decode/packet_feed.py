@@ -33,7 +33,7 @@ class PacketFeed:
             self.error = error
 
     def close(self) -> None:
-        """Give out no more: what was fetched for the rest is let go."""
+        """Give out no more: what was fetched for the rest is released."""
         if isinstance(self._packets, Generator):
             self._packets.close()
 

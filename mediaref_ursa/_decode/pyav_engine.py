@@ -79,7 +79,7 @@ class PyAVEngine:
     def begin(
         self, tables: Sequence[SegmentTable], stores: Sequence[object], runs: Sequence[Run]
     ) -> DecodeSchedule:
-        """Return the frames that are at hand, and the tasks that give the others.
+        """Return the frames that are cached, and the tasks that give the others.
 
         Where a reader moves on through a video, decoders go on from where they stopped.
         """

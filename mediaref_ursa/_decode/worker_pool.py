@@ -99,7 +99,7 @@ class WorkerPool(Generic[T]):
             self._clear()
 
     def _clear(self) -> None:
-        """Let go of what was not done: jobs know the pool, and would keep their memory until a collection."""
+        """Drop what was not done: jobs know the pool, and would keep their memory until a collection."""
         self._jobs.clear()
         self._offloaded.clear()
         self._results.clear()

@@ -1,4 +1,4 @@
-"""Building the frame index of a video: in memory, or to be written beside the video."""
+"""Building the frame index of a video: in memory, or to be written next to the video."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ def write_frame_index(
 ) -> LanceFrameIndex:
     """Scan a video once and write its frame index to ``<uri>.lance``.
 
-    Where nothing can be written beside the video (an http server, a read-only bucket or directory), the index
-    goes to this user's cache directory, and :meth:`LanceFrameIndex.open` finds it there.
+    Where nothing can be written next to the video (an http server, a read-only bucket or directory), the
+    index goes to this user's cache directory, and :meth:`LanceFrameIndex.open` finds it there.
 
     The write is one commit: a writer that is killed leaves the old index, or none.
 
@@ -133,7 +133,7 @@ def write_frame_index(
             packets then stay unknown, and which frames others refer to: bytes that were changed without a
             new length or entity tag are not found out, and a few packets more are read for each frame.
         index_dir: Write the index to this directory, under a name made from the URI and the version of the
-            video, and not beside the video.
+            video, and not next to the video.
         stream_index: The video stream of each file, counted across all kinds of streams as FFmpeg does;
             FFmpeg's best without it.
         if_exists: ``"error"`` (the default) raises where there is an index already. ``"keep"`` does what the
@@ -141,7 +141,7 @@ def write_frame_index(
             other segments, timestamps or another stream than are given, is written anew; what could not be
             made again is an error. ``"replace"`` writes in any case.
         decode: Decode every frame too, linearly and from its random access point, which takes as long as
-            two linear decodes. Damaged pictures, which no checksum tells, are then recorded. Without it
+            two linear decodes. Damaged pictures, which no checksum shows, are then recorded. Without it
             they are found when a frame is decoded that refers to one; it is an error either way.
 
     Warns:

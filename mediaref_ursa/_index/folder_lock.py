@@ -15,8 +15,9 @@ _STEP_SECONDS = 0.01
 class FolderLock:
     """Held within a ``with`` block, together with others at first.
 
-    It is let go when the block or the process ends. Where the file system keeps no locks, or another process
-    holds one for very long, the block runs all the same: it is a courtesy among writers, and no promise.
+    It is released when the block or the process ends. Where the file system keeps no locks, or another
+    process holds one for very long, the block runs all the same: it is a courtesy among writers, and no
+    promise.
 
     Args:
         folder: It need not exist; then nothing is locked.
@@ -34,7 +35,7 @@ class FolderLock:
 
     def exclude_others(self) -> None:
         """Wait until no other holds the lock; what was seen before may have changed meanwhile."""
-        self._take(fcntl.LOCK_UN)  # two that wait for each other to let go would wait for ever
+        self._take(fcntl.LOCK_UN)  # two that wait for each other's lock would wait for ever
         self._take(fcntl.LOCK_EX)
 
     def __exit__(self, *error: object) -> None:

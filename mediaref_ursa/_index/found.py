@@ -40,7 +40,7 @@ _SAME_SECONDS = 1e-6
 
 @dataclass(frozen=True)
 class FoundIndex:
-    """The index beside a video, as it was found.
+    """The index next to a video, as it was found.
 
     Attributes:
         state: ``FRESH``, ``STALE``, ``NO_INDEX``, ``DAMAGED``, ``NEWER`` or ``BASE_COLUMNS``.
@@ -82,7 +82,7 @@ class FoundIndex:
         stream_index: int | None,
         decode: bool = False,
     ) -> bool:
-        """Say whether it is of use and holds what a caller gives; what is not given may be anything."""
+        """Return whether it is of use and holds what a caller gives; what is not given may be anything."""
         if self.index is None or self.state not in (FRESH, BASE_COLUMNS) or (full and self.is_sparse):
             return False
         if decode and not self.is_decoded and not self.has_own_timestamps:
@@ -177,12 +177,12 @@ def find_index_with(
     *,
     is_name: bool = False,
 ) -> FoundIndex:
-    """Look for the index of a video, beside it and in the cache directory, and compare it with the video.
+    """Look for the index of a video, next to it and in the cache directory, and compare it with the video.
 
     Args:
         kind: The class that opens indexes.
         uri: The video, or the name of a recording of several files.
-        index_dir: Look in this directory only, and not beside the video nor in the cache directory.
+        index_dir: Look in this directory only, and not next to the video nor in the cache directory.
         store: Where the bytes of the files are; chosen by each URI's scheme without it.
         storage_options: For cloud stores.
         is_name: The caller knows the files of the recording, so that its name need not be one.

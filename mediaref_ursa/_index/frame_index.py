@@ -1,4 +1,4 @@
-"""The frame index of a video: written beside it once, opened for its metadata, read as needed."""
+"""The frame index of a video: written next to it once, opened for its metadata, read as needed."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ class LanceFrameIndex:
         info: ObjectInfo | None = None,
         access: Access = TRUSTED,
     ) -> LanceFrameIndex:
-        """Open the index of a video: the one beside it, else the one in this user's cache directory.
+        """Open the index of a video: the one next to it, else the one in this user's cache directory.
 
-        An index that stands beside a video is opened as it is. One in a directory for many is found by the
+        An index that stands next to a video is opened as it is. One in a directory for many is found by the
         version of the video that stands there now, which costs a request, and fits it.
 
         Args:
@@ -123,7 +123,7 @@ class LanceFrameIndex:
         info: ObjectInfo | None = None,
         access: Access = TRUSTED,
     ) -> LanceFrameIndex:
-        """Open the index in this user's cache directory, also where another stands beside the video.
+        """Open the index in this user's cache directory, also where another stands next to the video.
 
         Arguments and errors are those of :meth:`open`.
         """

@@ -258,7 +258,7 @@ class _OwnProcess(TableProcess, ProcessState):
 
 
 def serve(*, sandboxed: bool = False) -> None:
-    """Answer requests from standard input on standard output until nobody can ask any more."""
+    """Answer requests from standard input on standard output until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer

@@ -73,7 +73,7 @@ def check_local_table(
         The manifest; None where there is no table.
 
     Raises:
-        TableRefusedError: The table leads elsewhere, or holds something else than regular files.
+        TableRefusedError: The table leads out of its folder, or holds something else than regular files.
         ValueError: Its manifest is damaged.
         OSError: It cannot be read.
     """

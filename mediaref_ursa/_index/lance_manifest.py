@@ -2,8 +2,8 @@
 
 A manifest is a protobuf message that names the files of one version of a table. Those files need not lie in
 the table's own folder: base paths lead to other folders and other stores, and a path may be absolute. So the
-few fields that name files are read here, and whatever leads elsewhere, or is of a kind that this parser does
-not know, is told. The message is ``lance.table.Manifest`` of Lance's ``protos/table.proto``.
+few fields that name files are read here, and whatever leads out of its folder, or is of a kind that this
+parser does not know, is an error. The message is ``lance.table.Manifest`` of Lance's ``protos/table.proto``.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class TableProcess:
         except (OSError, EOFError, ValueError) as error:
             self._end()
             raise LanceProcessError(f"the process that reads tables ended: {error!r}") from error
-        except BaseException:  # an answer that nobody took would be taken for the next one
+        except BaseException:  # an answer that no one took would be taken for the next one
             self._end()
             raise
         if "refused" in answer:
@@ -136,7 +136,7 @@ class TableProcess:
         if process is None or process.stdin is None or process.stdout is None:
             return
         with contextlib.suppress(OSError):
-            process.stdin.close()  # it ends by itself when nobody can ask it any more
+            process.stdin.close()  # it ends by itself when its pipe is closed
         process.stdout.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_SECONDS)
@@ -189,7 +189,7 @@ class SandboxedProcesses(ProcessState):
             except LanceProcessError:
                 if not is_used:
                     raise
-                # It may have ended while nobody asked it.
+                # It may have ended while it was idle.
                 return _ask_in_time(
                     process, {**request, "memory": memory}, limits, deadline, max_answer_bytes
                 )
@@ -295,7 +295,7 @@ def receive(pipe: BinaryIO | Any, max_answer_bytes: int | None = None) -> Answer
 
     Args:
         pipe: Where it comes from.
-        max_answer_bytes: How long its table may be, told before memory is taken; any length if None.
+        max_answer_bytes: How long its table may be, checked before memory is taken; any length if None.
 
     Raises:
         EOFError: The other process is gone.

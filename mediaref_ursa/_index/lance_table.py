@@ -138,9 +138,10 @@ class LanceIndexFile:
             return segment, ints(table, "pts")[order], floats(table, "timestamp")[order]
 
     def segment_tables(self, number: int) -> dict[int, SegmentTable]:
-        """Read the columns of one segment, and of those beside it as long as they have few rows together.
+        """Read the columns of one segment, and of its neighbours as long as they have few rows together.
 
-        A segment beside it that is damaged is left out: it is told when it is asked for.
+        A neighbour that is damaged is left out: it is
+        an error when it is asked for itself.
 
         Raises:
             FrameIndexInvalidError: The rows cannot be read, or those of the segment cannot be true.
@@ -194,7 +195,7 @@ class LanceIndexFile:
     def _check_files(self, version: int | None) -> int | None:
         """Look at the files of a table on this machine before Lance opens them; return its version.
 
-        Of one elsewhere Lance reads the manifest, and its files are looked at there.
+        Of a remote one Lance reads the manifest, and its files are looked at there.
         """
         if scheme_of(self.uri) in REMOTE_SCHEMES:  # Lance reads object stores, but nothing over plain HTTP
             raise _missing(self.uri)
@@ -232,7 +233,7 @@ def _check_count(count: int, access: Access, uri: str) -> None:
 
 
 def _check_types(schema: pa.Schema, names: Sequence[str], uri: str) -> None:
-    """Refuse columns of other types than numbers: only those have a size that rows tell."""
+    """Refuse columns of other types than numbers: only those have a size that follows from the rows."""
     for name in names:
         if name not in schema.names:
             continue
@@ -352,7 +353,7 @@ def _set_aside(location: Path, uri: str) -> Path | None:
     aside = location.with_name(f"{location.name}.damaged-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         return location.rename(aside)
-    except FileNotFoundError:  # somebody removed it
+    except FileNotFoundError:  # another process removed it
         return None
     except OSError as error:
         raise StoreError(
@@ -391,7 +392,7 @@ def _unusable_name(uri: str) -> str | None:
 
 @contextmanager
 def _refusals(uri: str) -> Iterator[None]:
-    """Tell a location that takes no files from a table that is damaged."""
+    """Distinguish a location that takes no files from a damaged table."""
     try:
         yield
     except (LanceCallError, OSError) as error:

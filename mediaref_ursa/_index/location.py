@@ -1,4 +1,4 @@
-"""Where the frame index of a video goes that cannot stand beside it: a directory of this user's."""
+"""Where the frame index of a video goes that cannot stand next to it: a directory of this user's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def index_folder() -> Path:
 def index_in_cache_dir(
     video: str, info: ObjectInfo | None, index_dir: str | os.PathLike[str] | None = None
 ) -> str:
-    """Return where the index of a video is that does not stand beside it.
+    """Return where the index of a video is that does not stand next to it.
 
     Args:
         video: An absolute path or a URI.
@@ -49,7 +49,7 @@ def info_of(
     """Return what stands at a URI, None where it is only the name of a video of several files.
 
     Raises:
-        StoreError: That cannot be told.
+        StoreError: That cannot be known.
     """
     try:
         return open_store(video, store, storage_options).head(video)
@@ -61,7 +61,7 @@ def make_index_folder(index_dir: str | os.PathLike[str] | None = None) -> None:
     """Make the directory of :func:`index_in_cache_dir`; this user's own is made for this user alone.
 
     Raises:
-        StoreError: It cannot be made, belongs to somebody else, or others may write in it.
+        StoreError: It cannot be made, belongs to another user, or others may write in it.
     """
     if index_dir is not None:
         if is_local(os.fspath(index_dir)):
@@ -82,7 +82,7 @@ def check_index_folder() -> None:
     """Refuse this user's folder where others may write in it: what they write would be believed.
 
     Raises:
-        StoreError: It belongs to somebody else, or others may write in it.
+        StoreError: It belongs to another user, or others may write in it.
     """
     folder = index_folder()
     try:

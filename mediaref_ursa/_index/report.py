@@ -1,4 +1,4 @@
-"""What a video is like, told from its segment tables alone. Pure: no I/O."""
+"""What a video is like, computed from its segment tables alone. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class VideoReport:
 
     Attributes:
         uri: The video.
-        index: The state of the index beside it, one of the six words of ``_index/found``.
+        index: The state of the index next to it, one of the six words of ``_index/found``.
         segments: How many files it is made of.
         length_bytes: Size of these files.
         container: FFmpeg's short name of the demuxer.
@@ -134,8 +134,8 @@ def report_on(uri: str, tables: Sequence[SegmentTable], index: str) -> VideoRepo
     Args:
         uri: The video.
         tables: Its segments in order, at least one, each with at least one frame. What cannot be added
-            up, such as the codec and the size, is told of the first.
-        index: The state of the index beside it.
+            up, such as the codec and the size, is that of the first.
+        index: The state of the index next to it.
 
     Raises:
         CorruptMediaError: No segments, or one without frames.
@@ -233,7 +233,7 @@ class _Rate:
 
 
 def _rate(tables: Sequence[SegmentTable]) -> _Rate:
-    """Return the gaps within segments: those between two segments are nobody's frame rate."""
+    """Return the gaps within segments: those between two segments belong to no frame rate."""
     gaps = [(np.diff(table.pts), table.info.time_base) for table in tables if len(table) > 1]
     if not gaps:
         return _Rate(None, None, None)

@@ -11,15 +11,15 @@ from mediaref_ursa._index.frame_index import LanceFrameIndex
 
 
 def find_index(uri: str, index_dir: str | os.PathLike[str] | None = None) -> FoundIndex:
-    """Look for the index of a video, beside it and in the cache directory, and compare it with the video.
+    """Look for the index of a video, next to it and in the cache directory, and compare it with the video.
 
     Args:
         uri: The video.
-        index_dir: Look in this directory only, and not beside the video nor in the cache directory.
+        index_dir: Look in this directory only, and not next to the video nor in the cache directory.
 
     Raises:
         MissingExtraError: Lance or PyAV is not installed.
-        InvalidReferenceError: A data URI, beside which nothing can stand.
+        InvalidReferenceError: A data URI, next to which nothing can stand.
         MediaNotFoundError: There is neither such a file nor an index of that name.
         StoreError: The video cannot be read.
     """

@@ -24,7 +24,7 @@ with needs_extra("video"):
 
 @dataclass(frozen=True)
 class IndexTarget:
-    """Where the index of one video may go: beside it, else to a directory of indexes.
+    """Where the index of one video may go: next to it, else to a directory of indexes.
 
     Attributes:
         video: An absolute path or a URI.
@@ -40,7 +40,7 @@ class IndexTarget:
 
     @property
     def goes_to_sidecar(self) -> bool:
-        """Whether the location beside the video is tried."""
+        """Whether the location next to the video is tried."""
         return self.index_dir is None and not is_remote(self.video)
 
     def refuse_existing(self) -> None:

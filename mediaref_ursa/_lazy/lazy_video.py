@@ -134,7 +134,7 @@ class LazyVideo(VideoSeries):
         storage_options: Mapping[str, Any] | None = None,
         **options: Unpack[FileOptions],
     ) -> LazyVideo:
-        """Open a video with the frame index that stands beside it, or scan it where there is none.
+        """Open a video with the frame index that stands next to it, or scan it where there is none.
 
         Args:
             uri: The video.
@@ -178,7 +178,7 @@ class LazyVideo(VideoSeries):
         Args:
             segments: All files of the recording, in order.
             uri: Its name; the first file without it.
-            frame_index: A ``LanceFrameIndex``, or the URI of one. Without it, the index that stands beside
+            frame_index: A ``LanceFrameIndex``, or the URI of one. Without it, the index that stands next to
                 ``uri`` is used, ``<uri>.lance``, which ``write_frame_index(uri, segments=)`` writes; where
                 there is none, the segments are scanned.
             **options: As :meth:`from_uri` takes them.

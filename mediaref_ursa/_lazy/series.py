@@ -77,7 +77,7 @@ class SeenAsTimeSeries:
         raise TypeError(f"expected to stay a {type(self).__name__}, found {value.__name__}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # pickle refuses an object whose class is another one than its __class__ unless it is told how.
+        # pickle refuses an object whose class is another one than its __class__ unless it is configured to.
         return _with_state, (type(self), self.__dict__.copy())
 
 

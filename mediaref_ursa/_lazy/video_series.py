@@ -135,7 +135,7 @@ class VideoSeries(SeenAsTimeSeries):
             store: Where the bytes are, of references from a file.
             storage_options: For cloud stores, of references from a file.
             **options: As :meth:`from_uri` takes them, in place of those in the file: ``untrusted=True`` for a
-                file that somebody else wrote.
+                file of an untrusted writer.
 
         Raises:
             ValueError: A series that does not say where its frames come from, or is empty.

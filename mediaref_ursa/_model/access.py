@@ -69,7 +69,7 @@ class Access:
     Every call that reads takes the attributes as options by name, too.
 
     Attributes:
-        untrusted: The references were written by somebody else than who reads them.
+        untrusted: The references were written by an untrusted party.
         base_dir: Where relative paths begin; local references stay below it.
         allow_schemes: The only schemes that are served; ``DEFAULT_SCHEMES`` if None. One that fsspec knows
             and this library does not serve by itself is served if it is named here.
@@ -199,16 +199,16 @@ class Access:
             )
 
     def check_segment(self, video: str, segment: str) -> None:
-        """Refuse a file that an index names, if the index may come from whoever wrote the reference.
+        """Refuse a file that an index names, if the index may come from the writer of the reference.
 
-        Such an index may name the files beside the video that it stands beside, and those below.
+        Such an index may name the files next to the video that it stands next to, and those below.
 
         Args:
             video: The video that the index was found for; it was found to be allowed.
             segment: What the index names.
 
         Raises:
-            InvalidReferenceError: It names one elsewhere.
+            InvalidReferenceError: It names one outside these.
         """
         if segment == video:
             return
@@ -222,7 +222,7 @@ class Access:
             )
 
     def bounds_of_index(self, video: str) -> str | None:
-        """Return the folder that no link in the index beside a video may lead out of; None for any.
+        """Return the folder that no link in the index next to a video may lead out of; None for any.
 
         >>> Access(untrusted=True).bounds_of_index("/data/clips/a.mp4")
         '/data/clips'

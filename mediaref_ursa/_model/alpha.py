@@ -1,4 +1,4 @@
-"""Alpha that a container stores beside each packet: VP8 and VP9 in Matroska and WebM. Pure.
+"""Alpha that a container stores as side data of each packet: VP8 and VP9 in Matroska and WebM. Pure.
 
 Such a file holds two streams of one codec: the colours are the packets, and the alpha of each is in the
 BlockAdditional element of the same block (WebM Container Guidelines, alpha channel). FFmpeg's own VP8 and VP9

@@ -1,4 +1,4 @@
-"""Damaged pictures and the frames that refer to them, told by the segment's table alone.
+"""Damaged pictures and the frames that refer to them, computed from the segment's table alone.
 
 What a decoder makes up for a damaged picture depends on what it decoded before. So every frame that is
 predicted from one is an error, and a rule on the segment's table alone decides which frames those are: the
@@ -99,8 +99,8 @@ def _leads(table: SegmentTable, packet: int, still_to_come: Collection[int]) -> 
     Args:
         table: The segment.
         packet: The picture's.
-        still_to_come: Packets whose frames were still to come out of the decoder when its own did: what tells
-            of a picture that is not shown.
+        still_to_come: Packets whose frames were still to come out of the decoder when its own did: what shows
+            a picture that is never output.
     """
     point, frame = _point(table, packet), int(table.frame_of_packet[packet])
     if frame < 0:
@@ -111,7 +111,7 @@ def _leads(table: SegmentTable, packet: int, still_to_come: Collection[int]) -> 
 
 @dataclass(frozen=True)
 class Problems:
-    """What is wrong with the media of a video, over all its segments, as far as its index tells.
+    """What is wrong with the media of a video, over all its segments, as far as its index knows.
 
     Attributes:
         cut_short: Segments whose file ends before their container does.

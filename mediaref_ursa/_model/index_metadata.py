@@ -243,7 +243,7 @@ def _small(value: Any) -> int:
 def _relative(uri: str, index_uri: str) -> str | None:
     """Return ``uri`` as seen from the directory that the index stands in.
 
-    The video that the index stands beside is None, so that both may be renamed together.
+    The video that the index stands next to is None, so that both may be renamed together.
     """
     if index_uri == f"{uri}{_SUFFIX}":
         return None

@@ -33,8 +33,8 @@ UNKNOWN = -1
 """Stands for "not known" in ``crc32`` and ``is_reference``."""
 ALPHA_UNKNOWN, ALPHA_IN_FRAMES = "", "frames"
 SEPARATE_ALPHA, ALPHA_UNREADABLE = "packets", "unreadable"
-"""Where a segment's alpha is: an older index does not say; in the decoded frames, if there is any; beside
-each packet; where it cannot be read."""
+"""Where a segment's alpha is: an older index does not say; in the decoded frames, if there is any; in
+each packet's side data; where it cannot be read."""
 PALETTE_BYTES, MAX_PALETTES = 1024, 1024
 _ALPHA_CODECS = ("vp8", "vp9")
 _IMAGE_SUFFIXES = (".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs")
@@ -79,7 +79,7 @@ class SegmentInfo:
             before, until the next one begins. No reference names them.
         alpha: Where alpha is, one of ``ALPHA_UNKNOWN`` and the others.
         alpha_packets: What is known of each packet's alpha, as ``_alpha.AlphaPackets`` encodes it; empty
-            unless alpha stands beside packets.
+            unless alpha is side data of packets.
         rotation_by_frame: Each frame says by itself how it is turned, since the container does not:
             ``rotation`` is then that of the first.
         palettes: The palettes that the container gives the decoder, each with its first packet.
@@ -142,7 +142,7 @@ class SegmentInfo:
 
     @property
     def has_block_additions(self) -> bool:
-        """Whether the codec's alpha stands beside packets in this container, if there is any."""
+        """Whether the codec's alpha is side data of packets in this container, if there is any."""
         return self.codec in _ALPHA_CODECS and self.container.startswith("matroska")
 
     @property
@@ -272,7 +272,7 @@ class SegmentTable:
         return crc
 
     def with_uri(self, uri: str) -> SegmentTable:
-        """Return the table of the same file elsewhere. What was checked of its columns holds there too."""
+        """Return the table of the same file at another location, with what was checked of its columns."""
         if uri == self.info.uri:
             return self
         moved = copy.copy(self)
@@ -353,7 +353,7 @@ class SegmentTable:
 
 
 def _check(table: SegmentTable) -> None:
-    """Refuse columns that cannot be true, whoever wrote them.
+    """Refuse columns that cannot be true, of any writer.
 
     Raises:
         FrameIndexInvalidError: With the first thing that is wrong.
@@ -372,7 +372,7 @@ def _check(table: SegmentTable) -> None:
 
 
 def _check_times(table: SegmentTable) -> None:
-    """Raise where a time does not fit into nanoseconds: times ascend, so that the first and last tell."""
+    """Raise where a time does not fit into nanoseconds: times ascend, so that the first and last suffice."""
     ends = [int(table.pts[0]), int(table.pts[-1]) + int(table.duration[-1])] if len(table) else [0]
     ticks_to_ns_ceil(
         np.array([*ends, *table.info.untimed[:1], *table.info.untimed[-1:]]), table.info.time_base

@@ -104,7 +104,7 @@ def names_first_segment(is_first: bool) -> Iterator[None]:
 
 
 def _location_of(uri: str, has_own_store: bool) -> str:
-    """Return one name for one place; a link in place of the file itself stays a name of its own."""
+    """Return one name for one location; a link in place of the file itself stays a name of its own."""
     if has_own_store or not is_local(uri):
         return uri
     folder, name = os.path.split(absolute_location(uri))

@@ -104,7 +104,7 @@ class DecodePlan:
         return "\n".join(lines)
 
     def _reads(self, *, is_here: bool) -> list[Read]:
-        """Return the reads of files of this machine, or those of stores elsewhere."""
+        """Return the reads of files of this machine, or those of remote stores."""
         local = [is_local(table.info.uri) for table in self.segments]
         return [read for read in self.read_plan.reads if local[read.segment] == is_here]
 

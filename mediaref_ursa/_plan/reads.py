@@ -20,7 +20,7 @@ class FetchOptions:
     """How bytes are fetched from a store that is not on this machine.
 
     Attributes:
-        max_gap_bytes: Bytes between two packets that nobody needs and that are read all the same, since
+        max_gap_bytes: Bytes between two packets that are not needed and are read all the same, since
             another request would cost more.
         max_read_bytes: A request asks for no more, unless one packet alone is larger.
         max_requests: Requests at once.

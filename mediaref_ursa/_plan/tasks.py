@@ -64,7 +64,7 @@ class DecodeSchedule:
 def join_tasks(
     tasks: Sequence[DecodeTask], segments: Sequence[SegmentTable], max_packets: int
 ) -> list[DecodeTask]:
-    """Return the tasks, those joined that follow one another without a packet between that anybody needs.
+    """Return the tasks, those joined that follow one another without a needed packet between.
 
     A decoder that goes on need not begin anew, and gives the frames that it holds back by itself.
 

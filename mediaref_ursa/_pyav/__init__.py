@@ -3,4 +3,4 @@
 from mediaref_ursa._core.extras import needs_extra
 
 with needs_extra("video"):
-    import av  # noqa: F401 - what is not installed is told here, for all modules
+    import av  # noqa: F401 - what is not installed is reported here, for all modules

@@ -1,4 +1,4 @@
-"""Alpha beside the packets of VP8 and VP9: found by a scan, decoded as a second stream of the same codec."""
+"""Alpha in the side data of VP8 and VP9 packets: found by a scan, decoded as a second stream."""
 
 from __future__ import annotations
 

@@ -21,9 +21,10 @@ _DECODERS = {"av1": "libdav1d"}
 """Decoders to use where FFmpeg's own of that name needs hardware."""
 
 _LEAVE_HOLES = frozenset({"hevc", "mjpeg"})
-"""Decoders that give pictures with parts that they did not write, unmarked, and refuse them when told to.
+"""Decoders that give pictures with parts that they did not write, unmarked, and refuse them when configured
+to.
 
-Those of lossless codecs and of VP8 do the same and cannot be told: only a check by decoding finds that.
+Those of lossless codecs and of VP8 do the same and cannot be configured: only a check by decoding finds that.
 """
 
 

@@ -96,7 +96,7 @@ def packets(
 
 
 def refuse_changes(packet: Packet[VideoStream], info: SegmentInfo) -> None:
-    """Refuse what a decoder made from the index would not be told.
+    """Refuse what a decoder made from the index would not know.
 
     Raises:
         UnsupportedMediaError: The packet changes the codec's configuration.

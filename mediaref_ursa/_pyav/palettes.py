@@ -1,7 +1,8 @@
-"""Palettes that a container hands to the decoder beside packets: AVI, QuickTime and Matroska.
+"""Palettes that a container hands to the decoder as side data of packets: AVI, QuickTime and Matroska.
 
 A container gives its palette along with the first packet, and again where it changes. A decoder keeps the
-last one, so that one that begins elsewhere must be given the palette in force there. The index has them all.
+last one, so that one that begins at another packet must be given the palette in force there. The index has
+them all.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class PaletteCollector:
 
 @functools.cache
 def _packet_with_palette() -> Packet[Any]:
-    """Return a packet that has a palette beside it: PyAV copies side data, but makes none of bytes."""
+    """Return a packet with a palette as side data: PyAV copies side data, but makes none of bytes."""
     file = io.BytesIO()
     with av.open(file, "w", format="avi") as output:
         stream = output.add_stream("rawvideo", rate=1)

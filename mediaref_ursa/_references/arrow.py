@@ -1,7 +1,7 @@
 """Columns of references in Arrow: ``struct<uri: string, pts_ns: int64>``, whole columns at a time.
 
 The only module of the references that imports pyarrow. It knows columns and rows; models are made
-elsewhere.
+by ``table``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def refs_to_struct_array(uris: Sequence[str], pts_ns: Sequence[int | None]) -> p
 
 
 def is_string_array(array: Any) -> bool:
-    """Say whether ``array`` is a column of strings, dictionary-encoded or not.
+    """Return whether ``array`` is a column of strings, dictionary-encoded or not.
 
     Raises:
         TypeError: It is no array of Arrow.

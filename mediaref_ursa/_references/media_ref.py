@@ -289,7 +289,7 @@ class MediaRef(BaseModel):
         return to_pil(self.to_ndarray(check_pil_format(format), **options))
 
     def validate_uri(self, **access: Unpack[AccessOptions]) -> bool:
-        """Say whether anything stands at the URI; what is embedded is always there.
+        """Return whether anything stands at the URI; what is embedded is always there.
 
         Args:
             **access: What may be asked for, as ``batch_decode`` takes it, such as ``untrusted``.

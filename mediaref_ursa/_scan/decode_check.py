@@ -1,4 +1,4 @@
-"""Checks by decoding: what neither bits nor checksums tell of a video."""
+"""Checks by decoding, for damage that neither bits nor checksums show."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class _Decode:
 
 
 class RunCheck:
-    """Finds the damage on the way to the frames of a run, for a decoder that does not tell of it.
+    """Finds the damage on the way to the frames of a run, for a decoder that does not report it.
 
     Frames that were found good are remembered, so that each is checked once in a process, and none of an
     index that was made by decoding everything.

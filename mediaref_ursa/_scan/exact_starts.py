@@ -16,7 +16,7 @@ from mediaref_ursa._pyav.codec import drain_context, feed_context, open_context
 from mediaref_ursa._scan.trial_decode import PixelCrc, TrialDecode
 
 _MAX_OVERLAP_PACKETS = 32
-"""After so many packets beside its successor, a decoder has given all that it ever will."""
+"""After so many packets in parallel with its successor, a decoder has given all that it ever will."""
 _SPARE_SHARE, _SPARE_PACKETS = 4, 16
 
 
@@ -38,10 +38,11 @@ def exact_starts(
 ) -> ExactStarts:
     """Find the candidates from which a fresh decoder gives the very pixels of the linear decode.
 
-    The segment is decoded once, by decoders that take turns: at each candidate a fresh one begins beside the
-    one that holds so far, and takes its place when it has given a right frame and the other all of its own.
-    So each packet is decoded about once, whatever the number of candidates. Candidates are passed over whose
-    frames the decoder itself calls predicted, and where decoders overlap by more than a quarter of packets.
+    The segment is decoded once, by decoders that take turns: at each candidate a fresh one begins in parallel
+    with the one that holds so far, and takes its place when it has given a right frame and the other all of
+    its own. So each packet is decoded about once, whatever the number of candidates. Candidates are passed
+    over whose frames the decoder itself calls predicted, and where decoders overlap by more than a quarter of
+    packets.
 
     Args:
         packets: All packets of the segment, in decode order.

@@ -89,7 +89,7 @@ class PacketCollector:
         self._add_access(traits)
         self.visible.append(traits.displayed and not packet.is_discard)
         self.highest_layer = max(self.highest_layer, traits.layer)
-        # 0: others need it; n > 0: nobody of layer n - 1 or below does; -1: not known
+        # 0: others need it; n > 0: none of layer n - 1 or below does; -1: not known
         if traits.depends_on_previous_state and len(self.discardable) and self.discardable[-1] > 0:
             self.discardable[-1] = 0
         needed = UNKNOWN if traits.discardable is None else (traits.layer + 1) * traits.discardable
@@ -234,7 +234,7 @@ def _durations(pts: Int64Array, duration: Int64Array, time_base: Fraction) -> In
 
 
 def times_contradict_order(columns: PacketCollector, info: SegmentInfo) -> bool:
-    """Whether times cannot be those of presentation: then they do not tell which pictures lead an open GOP.
+    """Whether times cannot be those of presentation: then they do not show which pictures lead an open GOP.
 
     AVI says when packets are decoded. A B-picture of MPEG is displayed before the reference decoded last.
     """

@@ -1,4 +1,4 @@
-"""One pass over a video: every packet's place, role and checksum, read from the file itself."""
+"""One pass over a video: every packet's offset, role and checksum, read from the file itself."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def scan_segment(
         stream_index: The video stream, counted across all kinds of streams as FFmpeg does; None is
             FFmpeg's best.
         full: True reads all of the file. False reads of an MP4 or MOV file what describes its samples and
-            little more, where that tells the same frames: checksums and reference flags stay unknown.
+            little more, where that gives the same frames: checksums and reference flags stay unknown.
             None does so where it saves at least half of the file.
         decode: Decode every frame, linearly and from its random access point, to find damaged pictures.
             Reads all of the file.

@@ -20,7 +20,7 @@ _REMOTE_BLOCKS_AHEAD = 8
 
 
 def reader_of(uri: str, store: ObjectStore, info: ObjectInfo) -> RangeReader:
-    """Return a file over the byte ranges of an object; one that is elsewhere is read in large requests.
+    """Return a file over the byte ranges of an object; one of a remote store is read in large requests.
 
     Where the store can, it reads the version that ``info`` describes and no other.
     """
@@ -42,7 +42,7 @@ def reader_of(uri: str, store: ObjectStore, info: ObjectInfo) -> RangeReader:
 
 
 def is_local_store(store: ObjectStore) -> bool:
-    """Say whether a store's bytes are on this machine, so that reading all of them costs little."""
+    """Return whether a store's bytes are on this machine, so that reading all of them costs little."""
     return isinstance(store, LocalStore | MemoryStore)
 
 
@@ -67,7 +67,7 @@ def scan_uri(
             FFmpeg's best.
         full: Whether to read all of the file, from its first byte to its last. Without a word: a file of
             this machine, and any that must be. Else of an MP4 or MOV file little more is read than what
-            describes its samples; what only the media can tell then stays unknown.
+            describes its samples; what only the media contain then stays unknown.
         decode: Decode every frame to find damaged pictures.
         info: What stands at ``uri``, where the caller has asked the store already.
         max_pixels: The largest picture, width times height.

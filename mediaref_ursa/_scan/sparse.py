@@ -55,7 +55,7 @@ def sparse_columns(
         whatever_it_costs: Also where reading the whole file would be cheaper.
 
     Raises:
-        DeclinedError: Only a full scan can tell, or it costs little more.
+        DeclinedError: Only a full scan can decide, or it costs little more.
     """
     media = None if info.cut_short else media_extents(reader.length, reader.read_at)
     if not info.container.startswith("mov") or media is None:
@@ -80,7 +80,7 @@ def sparse_columns(
 
 
 class _BlankReader(RangeReader):
-    """The file, and once it is told so, zeros in place of its media but for the heads of some packets."""
+    """The file; once switched, zeros in place of its media but for the prefixes of some packets."""
 
     def __init__(self, file: RangeReader, media: Extents) -> None:
         super().__init__(file.read_at, file.length)

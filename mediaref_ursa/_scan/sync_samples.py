@@ -30,17 +30,17 @@ _SMALLEST_PICTURES = {"h264": 12, "hevc": 12, "mpeg1video": 12, "mpeg2video": 12
 
 
 class DeclinedError(Exception):
-    """Only a full scan can tell; the reason is for the log."""
+    """Only a full scan can decide; the reason is for the log."""
 
 
 class Claims:
-    """Judges the flagged packets of one stream, in decode order.
+    """Classifies the flagged packets of one stream, in decode order.
 
     Args:
         info: What the stream is.
 
     Raises:
-        DeclinedError: A codec of which heads do not tell.
+        DeclinedError: A codec whose packet prefixes are not enough.
     """
 
     def __init__(self, info: SegmentInfo) -> None:
@@ -117,7 +117,7 @@ class Claims:
         self._spot_check = spot_check if is_adjacent else None
 
     def _from_head(self, head: bytes, size: int) -> tuple[bytes, Traits | None]:
-        """Judge by the head alone, or return None for the facts: then the packet is read whole."""
+        """Classify by the prefix alone, or return None for the facts: then the packet is read whole."""
         data = self._readable(head, size)
         if data is None:
             return b"", None

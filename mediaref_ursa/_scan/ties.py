@@ -16,7 +16,7 @@ _MAX_REORDERED_PACKETS = 64
 
 
 def tied_packets(pts: Int64Array, displayed: Int64Array) -> list[list[int]]:
-    """Return the packets whose frames share a time, where decode order does not tell which comes out last.
+    """Return the packets whose frames share a time, where decode order does not show which comes out last.
 
     Args:
         pts: int64 ``(m,)``, ticks, of all packets.

@@ -1,4 +1,4 @@
-"""Learning by decoding, where a stream's bits do not tell what its packets give."""
+"""Learning by decoding, where a stream's bits do not show what its packets give."""
 
 from __future__ import annotations
 

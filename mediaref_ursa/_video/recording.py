@@ -313,7 +313,7 @@ def video_location(uri: str | os.PathLike[str], store: ObjectStore | None, acces
 def open_index_of(
     uri: str, store: ObjectStore | None, storage_options: Mapping[str, Any] | None, access: Access
 ) -> LanceFrameIndex:
-    """Open the index that stands beside a video, where references may lead there.
+    """Open the index that stands next to a video, where references may lead there.
 
     Raises:
         InvalidReferenceError: They may not.
@@ -360,7 +360,7 @@ def describes_first_only(
     store: ObjectStore | None,
     access: Access,
 ) -> bool:
-    """Whether the index beside ``uri`` is that of one file, which is the first of several in a recording."""
+    """Whether the index next to ``uri`` is that of one file, which is the first of several in a recording."""
     named = segment_locations(video_location(uri, store, access), segment_uris, index, store, access)
     if len(named) < 2 or len(index.segment_frame_counts()) != 1:
         return False

@@ -98,7 +98,7 @@ def open_source(
 ) -> VideoSource:
     """Return the video at ``uri`` with an index that is fresh.
 
-    The caller's index if there is one, else the one beside the video, else one that is built in
+    The caller's index if there is one, else the one next to the video, else one that is built in
     memory. One that is stale or damaged is not used: the video is scanned instead.
 
     A far store is not asked whether the video is still the one that an index describes, if the index says
@@ -168,14 +168,14 @@ _with_alpha: SourceCache[SegmentTable] = register(SourceCache(_CACHE_BYTES, _tab
 def _pinned_by_index(
     uri: str, store: CachedStore, storage_options: Mapping[str, Any] | None, access: Access
 ) -> _Pinned:
-    """Return the video as the index beside it has it, if that has the entity tag of each segment."""
+    """Return the video as the index next to it has it, if that has the entity tag of each segment."""
     return _Pinned(store, _index_with_etags(uri, store, storage_options, access))
 
 
 def _index_with_etags(
     uri: str, store: CachedStore, storage_options: Mapping[str, Any] | None, access: Access
 ) -> VideoSource | None:
-    # Nothing can stand beside it: the index in the cache directory is found by its tag.
+    # Nothing can stand next to it: the index in the cache directory is found by its tag.
     if is_remote(uri) or not _lance_knows(uri):
         return None
     try:
@@ -184,12 +184,12 @@ def _index_with_etags(
         if infos and all(is_strong(info.etag) for info in infos):
             return _with_index(uri, store, index, access, ask_store=False)
     except (FrameIndexError, MediaNotFoundError):
-        pass  # the store is asked, and then told of it
+        pass  # the store is asked, and the error reported then
     return None
 
 
 def _lance_knows(uri: str) -> bool:
-    """Whether an index may stand beside a video: Lance is not asked for schemes of which it knows nothing."""
+    """Whether an index may stand next to a video: Lance is not asked for schemes that it does not know."""
     return (scheme_of(uri) or "file") in DEFAULT_SCHEMES
 
 
@@ -211,7 +211,7 @@ def _find(
     access: Access,
     info: ObjectInfo,
 ) -> VideoSource:
-    """Return the video with the index beside it, else the one in the cache directory, else scanned."""
+    """Return the video with the index next to it, else the one in the cache directory, else scanned."""
     ways = (LanceFrameIndex.open, LanceFrameIndex.open_elsewhere)
     for find in ways if _lance_knows(uri) else ways[1:]:
         try:
@@ -256,7 +256,7 @@ def _with_index(
 def _segments_of(uri: str, index: LanceFrameIndex, access: Access) -> tuple[SegmentInfo, ...]:
     """Return the segments that an index stands for when it is used for the video at ``uri``.
 
-    The index of one file may have been written for the same file elsewhere.
+    The index of one file may have been written for the same file at another location.
 
     Raises:
         FrameIndexStaleError: It describes several files of another video.
@@ -351,8 +351,8 @@ def complete_base_index(
 def source_with_alpha(source: VideoSource, access: Access = TRUSTED) -> VideoSource:
     """Return a video for decoding with alpha: see :func:`mediaref_ursa._model.alpha.table_with_alpha`.
 
-    An index of an older version does not say whether there is alpha beside the packets. Such a segment is
-    scanned anew, once as long as its index is in memory.
+    An index of an older version does not record whether there is alpha in the packets' side data. Such a
+    segment is scanned anew, once as long as its index is in memory.
 
     Raises:
         UnsupportedMediaError: There is alpha that cannot be read.
@@ -384,7 +384,7 @@ def _with_known_alpha(table: SegmentTable, store: ObjectStore, access: Access) -
 
 
 def _local_identity(uri: str) -> tuple[tuple[int, ...], ...]:
-    """Return what changes when a local video is replaced, or the index beside it written anew."""
+    """Return what changes when a local video is replaced, or the index next to it written anew."""
     if not is_local(uri):
         return ()
     identity = []

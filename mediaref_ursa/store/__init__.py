@@ -75,7 +75,7 @@ def store_for(
     if is_data(uri):
         raise access.no_store(uri)
     try:
-        fsspec_options(scheme, storage_options)  # what is missing is told now, not at the first read
+        fsspec_options(scheme, storage_options)  # what is missing is an error now, not at the first read
         from mediaref_ursa.store._fsspec.fsspec_store import FsspecStore
 
         return FsspecStore(scheme, storage_options or {})

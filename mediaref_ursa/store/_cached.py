@@ -32,7 +32,7 @@ class CachedStore:
     asks anew. What is fetched is of the version with that tag, or is not kept: the inner store reads one
     version (``get_ranges_of``), or else is asked for the tag again afterwards.
 
-    Objects without an entity tag are kept under their length and time of change if the store tells both.
+    Objects without an entity tag are kept under their length and time of change if the store reports both.
     Other objects, and local files, are read as if there were no cache. Threads may share a store.
 
     Args:
@@ -100,7 +100,7 @@ class CachedStore:
         return _through(cache, key, ranges, fetch)
 
     def discard(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> None:
-        """Let go of what is on disk of some ranges of an object, so that they are fetched again."""
+        """Drop what is on disk of some ranges of an object, so that they are fetched again."""
         cache, key = self._cache_for(uri), object_key(uri, info)
         if cache is not None and key is not None:
             cache.discard(key, ranges)
@@ -207,10 +207,10 @@ def cached(store: ObjectStore, cache: RangeCache | None = None) -> ObjectStore:
 
 
 def object_key(uri: str, info: ObjectInfo) -> ObjectKey | None:
-    """Return what the object's ranges are kept under; None where nothing tells one version from the next.
+    """Return what the object's ranges are kept under; None where versions cannot be distinguished.
 
     A signature in the query differs from day to day, so the query is no part of the key. Where it may be the
-    query that chooses the object, only an entity tag tells objects apart.
+    query that chooses the object, only an entity tag distinguishes objects.
 
     >>> object_key("https://me:secret@host/a.mp4?signature=1", ObjectInfo(5, '"abc"', None))
     ObjectKey(uri='https://host/a.mp4', etag='"abc" 5')

@@ -59,7 +59,7 @@ class Listed:
 
     Attributes:
         uri: Where it is.
-        size_bytes: Its length where listing told it, else None.
+        size_bytes: Its length where listing reported it, else None.
     """
 
     uri: str
@@ -107,7 +107,7 @@ def all_videos_named(patterns: Sequence[str]) -> tuple[list[Listed], list[MediaR
 
 
 def names_one_video(pattern: str) -> bool:
-    """Say whether a name is that of one video, and neither of a folder nor a pattern."""
+    """Return whether a name is that of one video, and neither of a folder nor a pattern."""
     if is_data(pattern) or is_remote(pattern):
         return True
     if not is_local(pattern):
@@ -145,7 +145,7 @@ def _listed(path: str) -> Listed:
 
 def _videos_like(pattern: str) -> set[str]:
     found: set[str] = set()
-    # Sidecars are named by their own pattern: that of a recording stands beside no file.
+    # Sidecars are named by their own pattern: that of a recording stands next to no file.
     for name in glob.glob(pattern, recursive=True):  # noqa: PTH207 - the pattern may be absolute
         if video := _video_of_index(name):
             found.add(video)
@@ -195,7 +195,7 @@ def _in_cloud(pattern: str) -> list[Listed]:
         raise MediaNotFoundError("expected the name of a bucket before the pattern, found none", uri=pattern)
     store = store_for(base)
     from mediaref_ursa.store._fsspec.fsspec_store import (
-        FsspecStore,  # the store above has told what is not installed
+        FsspecStore,  # the store above has reported what is not installed
     )
 
     assert isinstance(store, FsspecStore)

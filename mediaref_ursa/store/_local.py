@@ -132,7 +132,8 @@ def location_of(uri: str, access: Access, *, has_own_store: bool = False) -> str
         has_own_store: The caller says where bytes come from.
 
     Raises:
-        InvalidReferenceError: It leads elsewhere, its scheme is not served, or the base is no local folder.
+        InvalidReferenceError: It leads out of its folder, its scheme is not served, or the base is no local
+        folder.
 
     >>> from mediaref_ursa._model.access import TRUSTED
     >>> location_of("clips/a.mp4", TRUSTED), location_of("https://host/a.mp4", TRUSTED)
@@ -152,7 +153,7 @@ def check_under_base(uri: str, base_dir: str) -> None:
     """Refuse what is no local file below ``base_dir``, seen through symbolic links.
 
     Raises:
-        InvalidReferenceError: It lies elsewhere.
+        InvalidReferenceError: It lies outside.
     """
     # realpath takes links in a circle as they are in every version of Python; reading them fails.
     with in_working_directory(uri):

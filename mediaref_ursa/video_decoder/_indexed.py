@@ -180,7 +180,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             yield self._ordered(pixels)
 
     def close(self) -> None:
-        """Let go of the index. Closing again does nothing; decoding after it is a ValueError."""
+        """Release the index. Closing again does nothing; decoding after it is a ValueError."""
         self._open_video = None
 
     @property
@@ -328,7 +328,7 @@ def _is_text(file: Any) -> bool:
         return True
     try:
         return isinstance(file.read(0), str)
-    except (OSError, ValueError):  # closed, say: reading tells what is the matter
+    except (OSError, ValueError):  # closed, say: reading reports what is the matter
         return False
 
 

@@ -98,7 +98,7 @@ class BaseVideoDecoder(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is held. Closing again does nothing."""
+        """Release what is held. Closing again does nothing."""
 
     def __len__(self) -> int:
         return self.metadata.num_frames

@@ -67,7 +67,7 @@ def demo(
 
 
 def _show(video: str | None, directory: Path, seed: int, write_index: bool) -> bool:
-    """Run the demo of one video; say whether any frame was wrong."""
+    """Run the demo of one video; return whether any frame was wrong."""
     from mediaref_ursa._cli.demo.demo import run_demo
 
     with progress_bar("linear decode", BAR_STEPS) as bar:

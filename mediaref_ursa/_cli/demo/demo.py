@@ -108,7 +108,7 @@ def run_demo(
         video: A path or URL; without one, a clip with a frame counter is encoded into ``directory``.
         directory: An existing directory for the clip, the references and the contact sheet.
         seed: Of the choice of references.
-        write_index: Write the frame index beside the caller's video; it is written beside the
+        write_index: Write the frame index next to the caller's video; it is written next to the
             generated clip in any case.
         print_line: Called with each step that is done, in words, and with the table.
         progress: Called with the frames of the linear decode that are done, and how many there are.
@@ -149,7 +149,7 @@ def _index_of_own_clip(uri: str, print_line: PrintLine) -> LanceFrameIndex:
 
 
 def _index_of(uri: str, write: bool, print_line: PrintLine) -> LanceFrameIndex:
-    """Return the index of the caller's video; nothing is written beside it unless that is asked for."""
+    """Return the index of the caller's video; nothing is written next to it unless that is asked for."""
     found = find_index(uri)
     location = redact(lance_frame_index_uri(uri))
     if found.state == FRESH and found.index is not None:

@@ -70,7 +70,7 @@ class TorchCodecEngine:
         options: ``device`` (``"cpu"``), ``num_ffmpeg_threads`` (1), ``transforms`` and ``seek_mode`` of
             TorchCodec's ``VideoDecoder``. The last changes nothing: every frame is exact.
         tensors: Hand out torch tensors on the decoder's device instead of NumPy arrays.
-        run_check: Makes what finds damage in a run, which TorchCodec conceals and does not tell of.
+        run_check: Makes what finds damage in a run, which TorchCodec conceals and does not report.
 
     Raises:
         MissingExtraError: TorchCodec is not installed, or cannot load FFmpeg.

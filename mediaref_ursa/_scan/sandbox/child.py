@@ -1,4 +1,4 @@
-"""The process that scans a video which nobody vouches for: limits first, then one scan, then its answer.
+"""The process that scans a video that is not trusted: limits first, then one scan, then its answer.
 
 It is started with a fresh interpreter and two pipes. It never learns where the video is: it asks for byte
 ranges, and gets bytes. What it says is JSON and the bytes of numpy columns.
@@ -92,7 +92,7 @@ def encode_table(table: SegmentTable) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def decode_table(header: dict[str, Any], payload: bytes) -> SegmentTable:
-    """Return the table of :func:`encode_table`; it is checked as if anybody had made it.
+    """Return the table of :func:`encode_table`; it is checked as untrusted input.
 
     Raises:
         ValueError: It is none.
@@ -123,7 +123,7 @@ def bytes_of_packets(count: int) -> int:
 
 def serve() -> None:
     """Scan one video: the request comes on standard input, the answer goes to standard output."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is asked to stop ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, asked to stop, ends this process
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     with Path(os.devnull).open("wb") as nothing:
@@ -177,7 +177,7 @@ def _answer(
 
 
 class _PacketCount:
-    """Counts packets by how often a scan tells of its progress."""
+    """Counts packets by how often a scan reports its progress."""
 
     def __init__(self, max_packets: int) -> None:
         from mediaref_ursa._scan.scan_segment import PROGRESS_EVERY_PACKETS

@@ -1,4 +1,4 @@
-"""Scanning in a process of its own, under limits: for videos that nobody vouches for.
+"""Scanning in a process of its own, under limits: for videos that are not trusted.
 
 A demuxer that reads hostile bytes may take all memory, or never end. So it runs in a fresh process, with
 limits that the system keeps and a deadline that this one keeps. The bytes of the video are read here,
@@ -62,8 +62,8 @@ def scan_video(
 ) -> SegmentTable:
     """Scan the video at ``uri``: here, or where ``access`` sets limits, in a process of its own.
 
-    A video that could not be scanned is not scanned again for some minutes, as long as the store tells by
-    an entity tag or a modification time that it is the same.
+    A video that could not be scanned is not scanned again for some minutes, as long as the store shows
+    by an entity tag or a modification time that it is the same.
 
     Args:
         uri: The video.
@@ -170,7 +170,7 @@ class _Scan:
         try:
             with self._starting():
                 watch.start()
-            with contextlib.suppress(OSError):  # of a child that is gone, the answer will tell
+            with contextlib.suppress(OSError):  # of a child that is gone, the answer will show it
                 process.stdin.write(json.dumps(_import_path()).encode() + b"\n")
             yield process, process.stdin, process.stdout  # type: ignore[misc]
         finally:
@@ -266,7 +266,7 @@ class _Scan:
         code = process.returncode
         if self._is_late or code in (-signal.SIGXCPU, -signal.SIGALRM):
             return self._too_late()
-        if code == -signal.SIGKILL:  # the system itself, or whoever keeps its memory
+        if code == -signal.SIGKILL:  # the system itself, or its out-of-memory killer
             return self._too_large()
         return CorruptMediaError(
             f"the process that scanned the video ended without an answer (status {code}): its bytes crash a "

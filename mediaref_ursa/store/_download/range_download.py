@@ -32,7 +32,7 @@ class ObjectEndsError(Exception):
 
 @dataclass(frozen=True)
 class Validators:
-    """What tells one version of an object from the next; None is what an answer does not say.
+    """What distinguishes one version of an object from the next; None is what an answer does not say.
 
     Attributes:
         size: The object's length in bytes.
@@ -46,7 +46,7 @@ class Validators:
 
 
 def difference(expected: Validators, found: Validators) -> str | None:
-    """Say how two versions differ, None if nothing tells them apart.
+    """Say how two versions differ, None if nothing distinguishes them.
 
     Two strong tags that agree settle it. A weak tag stays the same for bytes that mean the same
     (RFC 9110, 8.8.1), so that length and time of change have to agree too.
@@ -87,7 +87,7 @@ class ObjectVersion:
 
     Args:
         uri: Where the object is.
-        expected: The version that the caller wants; without it, the one that the first answer tells of.
+        expected: The version that the caller wants; without it, the one of the first answer.
     """
 
     def __init__(self, uri: str, expected: ObjectInfo | None = None) -> None:
@@ -108,11 +108,11 @@ class ObjectVersion:
 
     @property
     def can_be_recognised(self) -> bool:
-        """Whether a second answer can be told to be of the same version."""
+        """Whether a second answer can be recognised as one of the same version."""
         return self.strong_etag is not None or self._validators.modified is not None
 
     def admit(self, found: Validators) -> None:
-        """Take note of what an answer tells of its object.
+        """Take note of what an answer reports of its object.
 
         Raises:
             MediaChangedError: It is another one.
@@ -133,7 +133,7 @@ class ObjectVersion:
 
 
 def validators_of(info: ObjectInfo) -> Validators:
-    """Return what a store told of an object."""
+    """Return what a store reported of an object."""
     return Validators(info.size, info.etag or None, info.modified)
 
 
@@ -206,7 +206,7 @@ class RangeDownload:
         self._chunks.clear()
 
     def end_at(self, length: int | None) -> None:
-        """Take note of how many bytes there are, where that is told late."""
+        """Take note of how many bytes there are, where that is known late."""
         self._length = length
         if length is not None and self.held_bytes > length:
             self.begin_again()
@@ -249,7 +249,7 @@ class RangeDownload:
 
 
 def total_of(content_range: str) -> int | None:
-    """Return the object's length that a Content-Range tells, None where it tells none.
+    """Return the object's length of a Content-Range, None where it has none.
 
     >>> total_of("bytes 0-9/120"), total_of("bytes */120"), total_of("bytes 0-9/*")
     (120, 120, None)

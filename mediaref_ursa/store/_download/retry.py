@@ -78,7 +78,7 @@ class Deadline:
 
     Args:
         seconds: How long the operation may take.
-        stop: Set when the result is not wanted any more; counts beside those of ``stopped_by``.
+        stop: Set when the result is not wanted any more; counts besides those of ``stopped_by``.
     """
 
     def __init__(self, seconds: float, stop: threading.Event | None = None) -> None:
@@ -116,7 +116,7 @@ class LowSpeedLimit:
         self._seen_bytes = 0
 
     def is_too_slow(self, new_bytes: int) -> bool:
-        """Take note of bytes that came; say whether too few have come in the window."""
+        """Take note of bytes that came; return whether too few have come in the window."""
         now = time.monotonic()
         if self._window_seconds is None or not self._began_seconds:
             self._began_seconds = now
@@ -215,7 +215,7 @@ def each_at_once(
     """Read several items at once, and return what was read in their order.
 
     The first error, in the order of the items, ends what has not begun, and tells what has begun, by the
-    event that ``read`` is given. An interruption does so too, and waits for nobody.
+    event that ``read`` is given. An interruption does so too, and does not wait.
     """
     stop = threading.Event()
     workers = min(max_workers, len(items))

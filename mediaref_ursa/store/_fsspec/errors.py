@@ -101,7 +101,7 @@ _HINT = "are the credentials in storage_options or in the environment right?"
 
 
 def _is_of_a_store(error: Exception) -> bool:
-    """Say whether the world is to blame; mistakes of the caller and of this library are not hidden."""
+    """Return whether the world is to blame; mistakes of the caller and of this library are not hidden."""
     # NotImplementedError and RuntimeError are how fsspec says that a thread or an event loop is not right.
     if isinstance(error, (OSError, EOFError, ValueError, RuntimeError, *_TIMEOUTS)):
         return True
@@ -109,7 +109,7 @@ def _is_of_a_store(error: Exception) -> bool:
 
 
 def is_past_the_end(error: BaseException) -> bool:
-    """Say whether a store refused a range because it begins past the object's end."""
+    """Return whether a store refused a range because it begins past the object's end."""
     if _status_of(error) == 416 or "InvalidRange" in _codes_of(error):
         return True
     if _status_of(error) is not None:
@@ -118,7 +118,7 @@ def is_past_the_end(error: BaseException) -> bool:
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Say whether the same request may go right the next time; the outermost error that tells is believed."""
+    """Return whether the same request may go right the next time, by the outermost error that shows it."""
     kinds = [{kind.__name__ for kind in type(link).__mro__} for link in causes_of(error)]
     if not _FINAL_KINDS.isdisjoint(set().union(*kinds)) and "SSLEOFError" not in set().union(*kinds):
         return False

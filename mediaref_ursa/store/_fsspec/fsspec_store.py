@@ -124,7 +124,7 @@ class FsspecStore:
     def get_ranges_of(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the bytes of each range of the very object that ``info`` describes.
 
-        On S3 each request is conditional (If-Match); elsewhere the object is asked for afterwards.
+        On S3 each request is conditional (If-Match); of other stores the object is asked for afterwards.
 
         Raises:
             MediaChangedError: Another one stands there.
@@ -237,7 +237,7 @@ class FsspecStore:
             count(requests=1)
             try:
                 found = call(filesystem, "info", min(deadline.left_seconds(), self._answer_seconds), path)
-            except KeyError:  # of an answer that does not tell it
+            except KeyError:  # of an answer that lacks it
                 raise StoreError("expected the object's length, found none", uri=uri) from None
             if found.get("type") == "directory":
                 raise MediaNotFoundError("expected an object, found a folder", uri=uri)
@@ -268,7 +268,7 @@ class FsspecStore:
             if self._is_conditional:
                 options = with_limits(options, self.connect_timeout_seconds, self.read_timeout_seconds)
             kind = filesystem_class(protocol)
-            # Some URIs name more than a place: abfss://container@account.dfs.core.windows.net/path
+            # Some URIs name more than a location: abfss://container@account.dfs.core.windows.net/path
             options = {**kind._get_kwargs_from_urls(known_uri), **options}
             yield shared_filesystem(protocol, options), kind._strip_protocol(known_uri)
 

@@ -1,8 +1,9 @@
 """Which addresses lie in the public network, and those of a host once all of them are found to do.
 
 A reference from a data set could name a host of the machine's own network: a metadata service, a router, an
-administrator's page. Looking at the name does not tell, since whoever owns a name may let it point anywhere,
-and elsewhere a moment later. So the addresses are looked up once, checked, and connected to as they are.
+administrator's page. Looking at the name does not suffice, since the owner of a name may let it point
+anywhere, and somewhere else a moment later. So the addresses are looked up once, checked, and connected to as
+they are.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _REFUSAL = (
 
 
 def is_public(address: str) -> bool:
-    """Say whether an IP address lies in the public network, also behind an IPv4 address in an IPv6 one.
+    """Return whether an IP address lies in the public network, also behind an IPv4 address in an IPv6 one.
 
     >>> is_public("93.184.216.34"), is_public("2606:2800:220:1::1"), is_public("::ffff:93.184.216.34")
     (True, True, True)
@@ -82,7 +83,7 @@ def _inside(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 def _has_plain_shape(address: ipaddress.IPv6Address) -> bool:
-    """Say whether it is no ISATAP address (RFC 5214), which leads to any IPv4 address within a site."""
+    """Return whether it is no ISATAP address (RFC 5214), which leads to any IPv4 address within a site."""
     return int(address) >> 32 & 0xFDFFFFFF != 0x00005EFE
 
 

@@ -102,7 +102,7 @@ class _TimedReader(io.RawIOBase):
 
 
 def _has_bytes(sock: socket.socket, wait_seconds: float) -> bool:
-    """Say whether a socket has something to read, or an error to tell, now or within the wait."""
+    """Return whether a socket has something to read, or an error to report, now or within the wait."""
     if isinstance(sock, ssl.SSLSocket) and sock.pending():
         return True
     watch = select.poll()

@@ -117,7 +117,8 @@ class HttpStore:
     def get_ranges(self, uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Return the bytes of each ``(offset, length)``, in order; several requests run at once.
 
-        They are all of one version of the object, as far as the server tells its versions apart.
+        They are all of one version of the object, as far as the server
+        distinguishes its versions.
         """
         for offset, length in ranges:
             check_range(offset, length)
@@ -235,7 +236,7 @@ class HttpStore:
     def _reported(
         self, method: str, uri: str, headers: Mapping[str, str], deadline: Deadline
     ) -> ObjectInfo | None:
-        """Return what an answer tells of the object, None if not its length."""
+        """Return what an answer reports of the object, None if not its length."""
         with self._reply(method, uri, headers, deadline) as response:
             if method == "HEAD" and response.status_code != HTTPStatus.OK:
                 return None

@@ -60,7 +60,7 @@ def content_range(response: requests.Response) -> str:
 
 
 def validators_of_reply(response: requests.Response) -> Validators:
-    """Return what the answer tells of the whole object."""
+    """Return what the answer reports of the whole object."""
     is_whole = response.status_code == HTTPStatus.OK
     size = content_length(response) if is_whole else total_of(content_range(response))
     etag = response.headers.get("ETag", "").strip()
@@ -68,7 +68,7 @@ def validators_of_reply(response: requests.Response) -> Validators:
 
 
 def has_no_end(response: requests.Response) -> bool:
-    """Say whether only the end of the connection ends the body, so that one cut short looks whole."""
+    """Return whether only the end of the connection ends the body, so that one cut short looks whole."""
     is_chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
     return content_length(response) is None and not is_chunked
 

@@ -135,5 +135,5 @@ def _reason(error: BaseException) -> str:
 
 
 def _is_cut_off(error: BaseException) -> bool:
-    """Say whether a connection broke off under TLS; that a certificate is wrong stays so."""
+    """Return whether a connection broke off under TLS; that a certificate is wrong stays so."""
     return any(isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) for cause in causes_of(error))
