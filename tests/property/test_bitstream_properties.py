@@ -131,7 +131,7 @@ def test_bits_are_those_of_the_binary_numeral(data: bytes, counts: list[int]) ->
     for count in counts:
         assert reader.bits(count) == int(numeral[position : position + count] or "0", 2)
         position += count
-        assert reader.bits_left == 8 * len(data) - position
+        assert reader._left == 8 * len(data) - position
 
 
 @PATIENT
