@@ -34,7 +34,7 @@ _LOCAL_GAP_BYTES = 4096
 _TOGETHER_BYTES = 1 << 20
 
 
-def reads_in_place(store: ObjectStore) -> bool:
+def is_read_directly(store: ObjectStore) -> bool:
     """Whether a store's bytes are read where they lie, and not fetched ahead."""
     return not isinstance(store, CachedStore)
 
@@ -55,7 +55,7 @@ class Fetcher:
     def __init__(self, plan: DecodePlan, sources: Sequence[VideoSource], order: Sequence[int]) -> None:
         self._plan = plan
         self._sources = sources
-        far = [run for run in order if not reads_in_place(sources[plan.runs[run].segment].store)]
+        far = [run for run in order if not is_read_directly(sources[plan.runs[run].segment].store)]
         far = [run for run in far if plan.segments[plan.runs[run].segment].info.addressable]
         self._ahead = _ReadAhead(plan, sources, far) if far else None
         self._far = frozenset(far)
@@ -169,7 +169,7 @@ def _read_together(
         if (
             nbytes <= _TOGETHER_BYTES
             and table.info.addressable
-            and reads_in_place(sources[segment].store)
+            and is_read_directly(sources[segment].store)
             and not table.packets.is_corrupt[plan.runs[run].packets].any()
         ):
             group.append(run)
@@ -332,7 +332,7 @@ def _ranged_packets(
 ) -> Iterator[EncodedPacket]:
     """Read packets in decode order, a bounded number of bytes at a time."""
     chunk_of = np.cumsum(table.packets.size[rows]) // options.max_read_bytes
-    gap_bytes = _LOCAL_GAP_BYTES if reads_in_place(store) else options.max_gap_bytes
+    gap_bytes = _LOCAL_GAP_BYTES if is_read_directly(store) else options.max_gap_bytes
     for chunk in np.split(rows, np.flatnonzero(np.diff(chunk_of)) + 1) if len(rows) else []:
         merged = _merged(table, chunk, options, gap_bytes)
         blobs = [memoryview(blob) for blob in ranges_of(store, table, merged.ranges)]

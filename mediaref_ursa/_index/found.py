@@ -105,7 +105,7 @@ class FoundIndex:
 
         Raises:
             FrameIndexVersionError: A newer version of this library wrote it.
-            FrameIndexInvalidError: It is damaged, or a table of somebody else.
+            FrameIndexInvalidError: It is damaged, or a table of another program.
             FrameIndexStaleError: It describes another file, and holds the timestamps of a clock.
         """
         if self.state in (NEWER, DAMAGED):

@@ -62,7 +62,7 @@ pa.array([], pa.string())
 _OLD_VERSIONS_KEPT = timedelta(hours=1)  # a reader that opened one may still be reading it
 _STORAGE_VERSION: Final = "2.0"  # the newest that every pylance since 0.30 reads
 _WRITE_ATTEMPTS = 4
-_SOURCE_POSITIONS = re.compile(r",? /[^ ,]+\.rs:\d+:\d+")  # where Lance was built is no help to anybody
+_SOURCE_POSITIONS = re.compile(r",? /[^ ,]+\.rs:\d+:\d+")  # where Lance was built is no help
 _MAX_SCHEMA_BYTES = 128 << 20
 _home_process = os.getpid()
 

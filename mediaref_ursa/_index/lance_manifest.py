@@ -201,20 +201,20 @@ class _Parser:
             if _PLAIN_PATH.fullmatch(path):
                 found.append(path)
             else:
-                self._note_outside(f"the file {_shown(path)}")
+                self._note_outside(f"the file {_printable(path)}")
         return found
 
     def _base_path(self, message: memoryview) -> None:
         self._note_outside("a base path")
         for number, value in self._fields(message):
             if number == _BASE_PATH_PATH:
-                self._outside = f"the base path {_shown(str(_bytes(value), 'utf-8', 'replace'))}"
+                self._outside = f"the base path {_printable(str(_bytes(value), 'utf-8', 'replace'))}"
 
     def _data_format(self, message: memoryview) -> None:
         for number, value in self._fields(message):
             name = str(_bytes(value), "utf-8", "replace")
             if (number == 1 and name != "lance") or (number == 2 and not name.startswith("2.")):
-                self._note_unusual(f"data of the format {_shown(name)}")
+                self._note_unusual(f"data of the format {_printable(name)}")
 
     def _note_outside(self, what: str) -> None:
         self._outside = self._outside or what
@@ -278,5 +278,5 @@ def _bytes(value: _Value) -> memoryview:
     return value
 
 
-def _shown(text: str) -> str:
+def _printable(text: str) -> str:
     return ascii(redact(text))

@@ -43,7 +43,7 @@ from mediaref_ursa._scan.probe import probe_segment
 from mediaref_ursa._scan.sparse import sparse_columns
 from mediaref_ursa._scan.sync_samples import DeclinedError
 from mediaref_ursa._scan.ties import output_rank, tied_packets
-from mediaref_ursa._scan.trial_decode import decode_trial_in_decode_order, numbered_packets
+from mediaref_ursa._scan.trial_decode import numbered_packets, trial_decode_in_decode_order
 
 Progress = Callable[[int, int], None]
 
@@ -169,7 +169,7 @@ def _sparse_table(
 def _decode_head(reader: RangeReader, info: SegmentInfo, columns: PacketCollector, head: int | None) -> None:
     """Learn by decoding which of the first packets give frames, where that is uncertain."""
     if head is not None:
-        trial_decode = decode_trial_in_decode_order(reader, info, stop=head)
+        trial_decode = trial_decode_in_decode_order(reader, info, stop=head)
         columns.mark_damaged(trial_decode.refused | trial_decode.ambiguous)
         columns.displayed[:head] &= np.isin(np.arange(head), [*trial_decode.numbers, *trial_decode.refused])
 
@@ -237,7 +237,7 @@ def _learn_by_decoding(
     if ``verify_starts``: else the bits have said it.
     """
     candidates = np.flatnonzero(columns.random_access)
-    trial_decode = decode_trial_in_decode_order(reader, info, with_pixels=verify_starts)
+    trial_decode = trial_decode_in_decode_order(reader, info, with_pixels=verify_starts)
     times = frame_times(trial_decode.pts, columns.duration[trial_decode.numbers], trial_decode.numbers, info)
     trial_decode = replace(trial_decode, pts=times.pts)
     columns.untimed = times.untimed

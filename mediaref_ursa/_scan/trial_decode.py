@@ -68,7 +68,7 @@ class PixelCrc:
         return zlib.crc32(self._converters[pixels].convert(frame, 0, uri="").data)
 
 
-def decode_trial_in_decode_order(
+def trial_decode_in_decode_order(
     reader: RangeReader, info: SegmentInfo, *, stop: int | None = None, with_pixels: bool = False
 ) -> TrialDecode:
     """Decode the first ``stop`` packets, or all, from the first one on.

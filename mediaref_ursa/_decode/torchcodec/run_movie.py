@@ -150,7 +150,7 @@ class RunMovie:
 def presentation_ranks(table: SegmentTable, packets: Int64Array) -> Int64Array:
     """Return where the frame of each packet stands among those of ``packets`` in presentation order.
 
-    Packets that show nothing stand before all others: whoever waits for a frame at its time or later
+    Packets that show nothing stand before all others: a decoder that waits for a frame at its time or later
     then never takes theirs.
 
     Args:

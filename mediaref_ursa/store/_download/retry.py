@@ -214,7 +214,7 @@ def each_at_once(
 ) -> list[T]:
     """Read several items at once, and return what was read in their order.
 
-    The first error, in the order of the items, ends what has not begun, and tells what has begun, by the
+    The first error, in the order of the items, ends what has not begun, and stops what has begun, by the
     event that ``read`` is given. An interruption does so too, and does not wait.
     """
     stop = threading.Event()
