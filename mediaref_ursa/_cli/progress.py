@@ -37,7 +37,7 @@ class Bar:
         return sys.stderr.isatty()
 
     def move_to(self, position: int, length: int, label: str | None = None) -> None:
-        """Say how far it is, of how much; never back."""
+        """Move the bar to how far it is, of how much; never back."""
         if not self.is_displayed or position <= self._position:
             return
         if self._bar is None:  # made now, and not before: it estimates by the time since it was made

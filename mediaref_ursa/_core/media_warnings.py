@@ -44,7 +44,7 @@ def warn_once(category: type[MediaRefWarning], message: str, *, uri: str) -> Non
     Args:
         category: Of the tree in ``_core/errors``.
         message: What was found, what follows from it, and what to do.
-        uri: The video; shown without query and credentials.
+        uri: The video; named without query and credentials.
     """
     if _given.add(category, uri):
         warnings.warn(f"{redact(uri)}: {message}", category, stacklevel=_caller_level())

@@ -106,7 +106,7 @@ def latest_times(seconds: Any) -> list[Fraction]:
 
 
 def range_of_times(start_seconds: Any, stop_seconds: Any) -> tuple[Fraction, Fraction]:
-    """Return a half-open range of times: the frame shown at its start, and none that begins at its end.
+    """Return a half-open range of times: the frame displayed at its start, and none that begins at its end.
 
     So the start is the latest time that rounds to the float which was given, and the end the earliest. An
     end that was not before the start is not before it then.

@@ -161,7 +161,7 @@ class LanceFrameIndex:
         return len(self) if self._file is None else self._file.rows
 
     def packet_counts(self) -> list[int]:
-        """Return how many packets each segment has, shown or not, by its metadata; empty without any."""
+        """Return how many packets each segment has, output or not, by its metadata; empty without any."""
         if self._file is None:
             return [len(table.packets) for table in self._tables.values()]
         return [entry.packets for entry in self._file.segments or ()]

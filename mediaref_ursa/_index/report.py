@@ -52,7 +52,7 @@ class VideoReport:
         colorspace: The matrix that the stream is tagged with.
         color_range: ``limited``, ``full`` or ``unspecified``.
         rotation: Degrees counter-clockwise by which frames are turned for display.
-        frames: Frames shown.
+        frames: Frames displayed.
         duration_seconds: From the first frame to the end of the last, segment after segment.
         first_pts: Ticks of the first frame.
         first_pts_ns: Its time in nanoseconds, as references store it.
@@ -66,15 +66,15 @@ class VideoReport:
         gop_frames_min: Frames from one random access point to the next, in decode order.
         gop_frames_median: The same.
         gop_frames_max: The same.
-        packets: All packets, shown or not.
-        hidden_packets: Packets that are decoded but never shown.
+        packets: All packets, output or not.
+        hidden_packets: Packets that are decoded but never output.
         verified: What was verified when the index was made: ``full`` where the bytes of every packet were
             read, and no picture was decoded; ``decoded`` where every picture was, too; ``sparse`` where
             only the packets were read that decoding begins at, so that checksums are unknown.
         is_cut_short: Whether a file ends before its container does, so that frames are lost.
         damaged_packets: Packets that are known to be damaged; all of them where ``verified`` is ``decoded``.
         damaged_frames: Frames that these touch: reading one is an error.
-        repeated_times: Frames that are never shown, since another one has their time.
+        repeated_times: Frames that are never output, since another one has their time.
         droppable_share: Share of packets that no other frame needs, 0 to 1; None where that is not known.
         packets_per_random_frame: Packets decoded for one frame by itself, on average over all frames.
         is_addressable: Whether packets are read by their byte ranges, without a demuxer.

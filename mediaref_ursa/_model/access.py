@@ -44,7 +44,7 @@ class IndexLimits:
         max_seconds: From the start of that process to its answer, and of the processor's time.
         max_memory_bytes: Besides what the interpreter and its libraries take. Held by the system's limit on
             the address space, which macOS does not keep.
-        max_packets: Packets of the video stream: frames, shown or not.
+        max_packets: Packets of the video stream: frames, output or not.
 
     >>> IndexLimits(max_seconds=5).max_memory_bytes == 2 * 2**30
     True

@@ -116,7 +116,7 @@ class Problems:
     Attributes:
         cut_short: Segments whose file ends before their container does.
         damaged_frames: Frames that cannot be decoded.
-        repeated_times: Frames that are never shown, since another one has their time.
+        repeated_times: Frames that are never output, since another one has their time.
         frames: Frames in all.
     """
 

@@ -44,7 +44,7 @@ class SegmentEntry:
     Attributes:
         info: What it is.
         frames: Rows of the table that belong to it.
-        packets: Packets in all, shown or not.
+        packets: Packets in all, output or not.
         columns_crc32: What ``SegmentTable.columns_crc32`` must be, None where it was not recorded.
     """
 

@@ -68,7 +68,7 @@ class SegmentInfo:
         verified: ``FULL`` where every packet was read; ``DECODED`` where every picture was decoded, too;
             ``SPARSE`` where only the claimed random access points were read: then checksums and reference
             flags are unknown.
-        repeated_times: Frames that are never shown, since another one has their time.
+        repeated_times: Frames that are never output, since another one has their time.
         restartable: A decoder that was used on the segment and flushed gives the frames of a new one: what it
             may have learned on its way, parameter sets, is the same everywhere.
         start_headers: ``(packet, headers)``, packets ascending: what a decoder that begins at the packet, or
@@ -189,7 +189,7 @@ class AlphaSplit(NamedTuple):
 
 @dataclass(frozen=True)
 class PacketTable:
-    """All packets of a segment in decode order, shown or not.
+    """All packets of a segment in decode order, output or not.
 
     Attributes:
         offset: int64 ``(m,)``, where the packet's bytes begin in the file; -1 where not addressable.
@@ -222,7 +222,7 @@ class PacketTable:
 
 @dataclass(frozen=True)
 class SegmentTable:
-    """The shown frames of one segment in presentation order, and its packets.
+    """The displayed frames of one segment in presentation order, and its packets.
 
     Attributes:
         info: What the segment is.

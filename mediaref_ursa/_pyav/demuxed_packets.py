@@ -66,7 +66,7 @@ def _matching(
 
 
 def _pts_within(table: SegmentTable, first: int) -> int | None:
-    """Return the earliest time shown by decoding from a packet, None for the first packet."""
+    """Return the earliest time displayed by decoding from a packet, None for the first packet."""
     if first == 0:
         return None
     return int(table.pts[table.start == first].min(initial=int(table.pts[-1])))

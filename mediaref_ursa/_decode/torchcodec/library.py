@@ -70,7 +70,7 @@ class _TorchThreads(ProcessState):
 
 
 def _cannot_load(error: BaseException) -> str:
-    """Say why TorchCodec, which is installed, cannot be loaded, in one line."""
+    """Return why TorchCodec, which is installed, cannot be loaded, in one line."""
     reasons = _reasons(error)
     others = [reason for reason in reasons if not _FFMPEG_LIBRARY.search(reason)]
     pair = f"TorchCodec {_version('torchcodec')} and PyTorch {_version('torch')}"

@@ -117,7 +117,7 @@ def decode_table(header: dict[str, Any], payload: bytes) -> SegmentTable:
 
 
 def bytes_of_packets(count: int) -> int:
-    """Return how many bytes the columns of so many packets, all shown, take."""
+    """Return how many bytes the columns of so many packets, all displayed, take."""
     return count * sum(np.dtype(dtype).itemsize for dtype in _DTYPES.values())
 
 

@@ -46,7 +46,7 @@ class Validators:
 
 
 def difference(expected: Validators, found: Validators) -> str | None:
-    """Say how two versions differ, None if nothing distinguishes them.
+    """Return how two versions differ, None if nothing distinguishes them.
 
     Two strong tags that agree settle it. A weak tag stays the same for bytes that mean the same
     (RFC 9110, 8.8.1), so that length and time of change have to agree too.
