@@ -250,7 +250,7 @@ def _index_line(video: str, what: str, found: LanceFrameIndex) -> str:
 
 
 def _location_facts(video: str, place: str | None) -> list[str]:
-    """Return what the index takes on disk, older versions included, and where it is if not next to the video."""
+    """Return what the index takes on disk, with older versions, and where it is if not next to the video."""
     facts = []
     if place is not None and is_local(place):
         size = sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())

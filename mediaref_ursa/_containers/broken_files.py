@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from mediaref_ursa._containers.mp4 import HEADER_BYTES, read_box
 from mediaref_ursa._containers.range_file import ReadRange
+from mediaref_ursa._containers.riff import read_chunk
 
 _MAX_BOXES = 4096
 _SAMPLE_BYTES = 1 << 16
@@ -84,22 +86,20 @@ def _missing_in_mp4(length: int, read: ReadRange) -> str | None:
     for _ in range(_MAX_BOXES):
         if position + 8 > length:
             break
-        header = read(position, 16)
-        size, kind = int.from_bytes(header[:4], "big"), header[4:8]
-        if size == 1:
-            size = int.from_bytes(header[8:16], "big")
-        if not any(header):
+        box = read_box(read, position, length)
+        size = box.size
+        if not any(read(position, HEADER_BYTES)):
             return (
                 f"the file is zeros from byte {position} on, where its index (moov) should be: {_WHAT_TO_DO}"
             )
-        if kind == b"moov":
+        if box.kind == b"moov":
             if position + size <= length:
                 return None
             return (
                 f"the index of the file (moov) is cut off: it takes {size} bytes from byte {position} on, "
                 f"and the file has {length}: {_WHAT_TO_DO}"
             )
-        kinds.append(kind.decode("latin-1"))
+        kinds.append(box.kind.decode("latin-1"))
         if size < 8:
             break
         position += size
@@ -120,14 +120,13 @@ def _missing_in_avi(length: int, read: ReadRange) -> str | None:
     """Look for the list ``movi``, which holds frames."""
     position = 12
     for _ in range(_MAX_BOXES):
-        header = read(position, min(12, length - position)) if position < length else b""
-        if header[:4] == b"LIST" and header[8:12] == b"movi":
+        chunk = read_chunk(read, position, length)
+        if chunk.kind == b"LIST" and chunk.form == b"movi":
             has_frames = position + 20 <= length
             return None if has_frames else f"the file ends where its frames begin: {_WHAT_TO_DO}"
-        size = int.from_bytes(header[4:8], "little")
-        if len(header) < 8:
+        if chunk.start > length:
             break
-        position += 8 + size + size % 2
+        position = chunk.end
     return f"the file has a header and no list of frames (movi): {_WHAT_TO_DO}"
 
 

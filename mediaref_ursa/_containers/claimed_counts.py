@@ -17,7 +17,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._containers.mp4 import read_box
 from mediaref_ursa._containers.range_file import RangeReader
+from mediaref_ursa._containers.riff import read_chunk
 from mediaref_ursa._core.errors import LimitExceededError
 
 _CONTAINERS = frozenset(
@@ -26,7 +28,6 @@ _CONTAINERS = frozenset(
 )
 _TOP_LEVEL = frozenset({b"moov", b"moof", b"meta", b"udta", b"trak", b"sidx", b"styp", b"free", b"mfra"})
 _DEEPEST = 16
-_HEADER_BYTES = 16
 _MAX_BOXES = 1 << 22  # some days of fragments
 _MAX_SEARCHED_BYTES = 1 << 16
 _MAX_INFLATED_BYTES = 64 << 20
@@ -134,18 +135,15 @@ class _Mp4Check(_NoCheck):
                 "or damaged",
                 uri=self._uri,
             )
-        header = read(start, min(_HEADER_BYTES, stop - start))
-        size, content = int.from_bytes(header[:4], "big"), 8
-        if size == 1:
-            size, content = int.from_bytes(header[8:16], "big"), 16
-        end = min(start + size, stop) if size else stop
-        if end < start + content or len(header) < content:
+        box = read_box(read, start, stop)
+        end = min(box.end, stop)
+        if end < box.start:
             return stop
         if depth == 0 and start in self._seen:
             return end
         if depth == 0:
             self._seen.add(start)
-        self._content(read, header[4:8], start + content, end, depth)
+        self._content(read, box.kind, box.start, end, depth)
         return end
 
     def _content(self, read: ReadAt, kind: bytes, start: int, end: int, depth: int) -> None:
@@ -278,17 +276,16 @@ class _AviCheck(_NoCheck):
         self._is_seen = True
         start = 12
         while start + 8 <= self._length:
-            header = self._read_at(start, 12)
-            kind, size = header[:4], int.from_bytes(header[4:8], "little")
-            if kind in (b"LIST", b"RIFF") and header[8:12] != b"movi":
+            chunk = read_chunk(self._read_at, start, self._length)
+            if chunk.kind in (b"LIST", b"RIFF") and chunk.form != b"movi":
                 start += 12
                 continue
-            end = min(start + 8 + size, self._length)
-            if kind == b"idx1":
-                self._entries(start + 8, end - start - 8, columns=4, of_sizes=3)
-            elif kind == b"indx":
-                self._index(start + 8)
-            start += 8 + size + size % 2
+            if chunk.kind == b"idx1":
+                size = min(chunk.size, self._length - chunk.start)
+                self._entries(chunk.start, size, columns=4, of_sizes=3)
+            elif chunk.kind == b"indx":
+                self._index(chunk.start)
+            start = chunk.end
 
     def _index(self, start: int, depth: int = 0) -> None:
         """Look at the entries in use of an OpenDML index, or of those it points to (OpenDML AVI 1.02, 3.0).

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from mediaref_ursa._containers.mp4 import Box, iter_boxes
 from mediaref_ursa._containers.range_file import ReadRange
 from mediaref_ursa._core.errors import UnsupportedMediaError
 
@@ -31,7 +32,7 @@ _TS_SAMPLED_BYTES = 1 << 21
 
 
 class Element(NamedTuple):
-    """A box or an element: what it is, and where its content begins and ends."""
+    """An EBML element: its ID, and where its content begins and ends."""
 
     kind: int
     start: int
@@ -69,38 +70,25 @@ def encryption_error(how: str, uri: str) -> UnsupportedMediaError:
 def _mp4_encryption(stream_index: int, length: int, read: ReadRange) -> str | None:
     """Look at the sample entries of a track (ISO/IEC 14496-12, 8.12): the n-th track is the n-th stream."""
     tracks = [
-        track for moov in _boxes(b"moov", 0, length, read) for track in _boxes(b"trak", *moov[1:], read)
+        track
+        for moov in _boxes(b"moov", 0, length, read)
+        for track in _boxes(b"trak", moov.start, moov.end, read)
     ]
     for track in tracks[stream_index : stream_index + 1]:
         found = [track]
         for kind in (b"mdia", b"minf", b"stbl", b"stsd"):
-            found = [inner for box in found for inner in _boxes(kind, *box[1:], read)]
+            found = [inner for box in found for inner in _boxes(kind, box.start, box.end, read)]
         for table in found:
-            for entry in _all_boxes(table.start + _STSD_HEADER_BYTES, table.end, read):
-                name = entry.kind.to_bytes(4, "big")
-                if name in _ENCRYPTED_ENTRIES:
-                    return _ENCRYPTED_ENTRIES[name]
+            for entry in iter_boxes(read, table.start + _STSD_HEADER_BYTES, table.end):
+                if entry.kind in _ENCRYPTED_ENTRIES:
+                    return _ENCRYPTED_ENTRIES[entry.kind]
     return None
 
 
-def _boxes(kind: bytes, start: int, end: int, read: ReadRange) -> Iterator[Element]:
-    return (box for box in _all_boxes(start, end, read) if box.kind == int.from_bytes(kind, "big"))
-
-
-def _all_boxes(start: int, end: int, read: ReadRange) -> Iterator[Element]:
-    """Yield the boxes in a range of the file (ISO/IEC 14496-12, 4.2)."""
-    for _ in range(_MAX_BOXES):
-        if start + 8 > end:
-            return
-        header = read(start, 16)
-        size, content = int.from_bytes(header[:4], "big"), 8
-        if size == 1:
-            size, content = int.from_bytes(header[8:16], "big"), 16
-        stop = start + size if size else end
-        if stop < start + content:
-            return
-        yield Element(int.from_bytes(header[4:8], "big"), start + content, min(stop, end))
-        start = stop
+def _boxes(kind: bytes, start: int, end: int, read: ReadRange) -> Iterator[Box]:
+    for box in iter_boxes(read, start, end):
+        if box.kind == kind:
+            yield box._replace(end=min(box.end, end))
 
 
 def _matroska_encryption(stream_index: int, length: int, read: ReadRange) -> str | None:

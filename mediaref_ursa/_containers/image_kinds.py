@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from mediaref_ursa._containers.mp4 import read_box
 from mediaref_ursa._containers.range_file import ReadRange
 from mediaref_ursa._core.errors import UnsupportedMediaError
 
@@ -33,7 +34,6 @@ _SIGNATURES: tuple[tuple[str, int, bytes], ...] = (
     ("PSD", 0, b"8BPS"),
     ("OpenEXR", 0, b"\x76\x2f\x31\x01"),
 )
-_HEADER_BYTES = 16
 _MAX_BOXES = 256
 _MAX_MOVIE_BYTES = 64 << 20
 _ALPHA_TRACK = re.compile(rb"hdlr.{8}auxv", re.DOTALL)
@@ -111,13 +111,10 @@ def _movie(length: int, read_range: ReadRange) -> tuple[int, int] | None:
     for _ in range(_MAX_BOXES):
         if position + 8 > length:
             return None
-        header = read_range(position, min(_HEADER_BYTES, length - position))
-        size = int.from_bytes(header[:4], "big")
-        if size == 1:
-            size = int.from_bytes(header[8:16], "big")
-        if header[4:8] in _MOVIE_BOXES:
-            return position, min(size or length, length - position)
-        if size < 8:
+        box = read_box(read_range, position, length)
+        if box.kind in _MOVIE_BOXES:
+            return position, min(box.size or length, length - position)
+        if box.size < 8:
             return None
-        position += size
+        position += box.size
     return None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from mediaref_ursa._containers.broken_files import describe_no_media
 from mediaref_ursa._containers.image_kinds import image_format, still_image_error
+from mediaref_ursa._containers.mp4 import read_box
 from mediaref_ursa._containers.range_file import ReadRange
 from mediaref_ursa._containers.raw_streams import (
     LENGTH_CHECKS,
@@ -13,6 +14,7 @@ from mediaref_ursa._containers.raw_streams import (
     raw_stream,
     stream_without_times,
 )
+from mediaref_ursa._containers.riff import read_chunk
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
 
 SNIFF_BYTES = 600
@@ -144,15 +146,12 @@ def _mp4_is_cut_short(length: int, read: ReadRange) -> bool:
     for _ in range(_MAX_BOXES):
         if position >= length:
             break
-        header = read(position, 16)
-        size = int.from_bytes(header[:4], "big")
-        if size == 1:
-            size = int.from_bytes(header[8:16], "big")
-        if size == 0:  # to the end of the file
+        box = read_box(read, position, length)
+        if box.size == 0:  # to the end of the file
             return False
-        if size < _SMALLEST_BOX or header[4:8] not in _TOP_BOXES:
+        if box.size < _SMALLEST_BOX or box.kind not in _TOP_BOXES:
             return False  # something else follows the last box; it is no sign of a missing end
-        position += size
+        position += box.size
     return position > length
 
 
@@ -248,11 +247,10 @@ def _avi_is_cut_short(length: int, read: ReadRange) -> bool:
     for _ in range(_MAX_BOXES):
         if position + 8 > length:
             break
-        header = read(position, 8)
-        size = int.from_bytes(header[4:8], "little")
-        if header[:4] != b"RIFF" or size in (0, 0xFFFFFFFF):
+        chunk = read_chunk(read, position, length)
+        if chunk.kind != b"RIFF" or chunk.size in (0, 0xFFFFFFFF):
             return False
-        position += 8 + size + size % 2
+        position = chunk.end
     return position > length + 1
 
 

@@ -1,0 +1,38 @@
+"""Chunks of RIFF files: AVI. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mediaref_ursa._containers.range_file import ReadRange
+
+
+class Chunk(NamedTuple):
+    """The header of a chunk.
+
+    Attributes:
+        kind: Its four characters; fewer where the file ends.
+        form: Those of a ``LIST`` or ``RIFF`` chunk's content.
+        start: Where its content begins.
+        size: Bytes of its content, as it says.
+    """
+
+    kind: bytes
+    form: bytes
+    start: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """Where the next chunk begins: chunks are padded to an even length."""
+        return self.start + self.size + self.size % 2
+
+
+def read_chunk(read: ReadRange, position: int, length: int) -> Chunk:
+    r"""Return the chunk at a position of a file.
+
+    >>> read_chunk(lambda offset, size: b"LIST\x05\0\0\0movi."[:size], 0, 13).end
+    14
+    """
+    header = read(position, min(12, max(0, length - position)))
+    return Chunk(header[:4], header[8:12], position + 8, int.from_bytes(header[4:8], "little"))
