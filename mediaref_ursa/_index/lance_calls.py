@@ -37,9 +37,9 @@ from mediaref_ursa._index.lance_process import (
     LanceCallError,
     LanceProcessError,
     TableProcess,
-    receive,
+    receive_table,
     sandboxed_processes,
-    send,
+    send_table,
 )
 from mediaref_ursa._model.access import IndexLimits
 
@@ -267,7 +267,7 @@ def serve(*, sandboxed: bool = False) -> None:
         lower_limit(resource.RLIMIT_FSIZE, 0)
     while True:
         try:
-            request, table = receive(sys.stdin.buffer)
+            request, table = receive_table(sys.stdin.buffer)
         except (OSError, EOFError):
             return
         if sandboxed:
@@ -278,7 +278,7 @@ def serve(*, sandboxed: bool = False) -> None:
             answer, found = {"refused": str(error)}, None
         except LanceCallError as error:
             answer, found = {"error": str(error)}, None
-        send(answers, answer, found)
+        send_table(answers, answer, found)
 
 
 _own_process = register(_OwnProcess())

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import math
 import os
-import struct
 import subprocess
 import sys
 import threading
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.pipe import receive, send
 from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
@@ -29,8 +28,6 @@ from mediaref_ursa._model.access import IndexLimits
 with needs_extra("video"):
     import pyarrow as pa
 
-_LENGTHS = struct.Struct("<QQ")
-_MAX_TEXT_BYTES = 64 << 20
 _STOP_SECONDS = 5.0
 _LANCE_BYTES = 256 << 20
 _COPIES_OF_AN_ANSWER = 4
@@ -87,8 +84,8 @@ class TableProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            send(self._process.stdin, request, table)
-            answer, found = receive(self._process.stdout, max_answer_bytes)
+            send_table(self._process.stdin, request, table)
+            answer, found = receive_table(self._process.stdout, max_answer_bytes)
         except (OSError, EOFError, ValueError) as error:
             self._end()
             raise LanceProcessError(f"the process that reads tables ended: {error!r}") from error
@@ -276,44 +273,21 @@ def _too_late(limits: IndexLimits) -> LanceCallError:
     )
 
 
-def send(pipe: BinaryIO | Any, header: dict[str, Any], table: pa.Table | None) -> None:
-    """Send one message: a JSON value, and a table or none."""
-    text = json.dumps(header).encode()
-    payload: Any = b""
-    if table is not None:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        payload = memoryview(sink.getvalue())
-    pipe.write(_LENGTHS.pack(len(text), len(payload)) + text)
-    pipe.write(payload)
-    pipe.flush()
+def send_table(pipe: BinaryIO | Any, header: dict[str, Any], table: pa.Table | None) -> None:
+    """Send one message: a JSON object, and a table or none."""
+    if table is None:
+        send(pipe, header)
+        return
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    send(pipe, header, memoryview(sink.getvalue()))
 
 
-def receive(pipe: BinaryIO | Any, max_answer_bytes: int | None = None) -> Answer:
-    """Receive one message.
-
-    Args:
-        pipe: Where it comes from.
-        max_answer_bytes: How long its table may be, checked before memory is taken; any length if None.
-
-    Raises:
-        EOFError: The other process is gone.
-        ValueError: No message of :func:`send`, or too long a one.
-    """
-    text_bytes, payload_bytes = _LENGTHS.unpack(_exactly(pipe, _LENGTHS.size))
-    if max_answer_bytes is not None and (text_bytes > _MAX_TEXT_BYTES or payload_bytes > max_answer_bytes):
-        raise ValueError(f"an answer of {text_bytes} and {payload_bytes} bytes")
-    header: dict[str, Any] = json.loads(_exactly(pipe, text_bytes))
-    payload = _exactly(pipe, payload_bytes)
+def receive_table(pipe: BinaryIO | Any, max_bytes: int | None = None) -> Answer:
+    """Receive one message of :func:`send_table`; see :func:`mediaref_ursa._core.pipe.receive`."""
+    header, payload = receive(pipe, max_bytes)
     return header, pa.ipc.open_stream(payload).read_all() if payload else None
-
-
-def _exactly(pipe: BinaryIO | Any, count: int) -> bytes:
-    data: bytes = pipe.read(count)
-    if len(data) < count:
-        raise EOFError("the pipe was closed")
-    return data
 
 
 sandboxed_processes = register(SandboxedProcesses())

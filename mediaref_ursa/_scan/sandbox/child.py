@@ -7,12 +7,10 @@ ranges, and gets bytes. What it says is JSON and the bytes of numpy columns.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import resource
 import signal
-import struct
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +20,7 @@ import numpy.typing as npt
 
 from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import LimitExceededError, MediaRefError
+from mediaref_ursa._core.pipe import receive, send
 from mediaref_ursa._core.process_limits import address_space_bytes, lower_limit
 from mediaref_ursa._model.index_metadata import decode_metadata, encode_metadata
 from mediaref_ursa._model.segment import PacketTable, SegmentTable
@@ -38,45 +37,7 @@ _DTYPES = {
     "is_corrupt": "|b1",
     "is_keyframe": "|b1",
 }
-_LENGTHS = struct.Struct("<QQ")
-_MAX_TEXT_BYTES = 64 << 20
 _SPARE_SECONDS = 5
-
-
-def send(pipe: BinaryIO, header: dict[str, Any], *payload: bytes | memoryview) -> None:
-    """Send one message: a JSON value, then bytes."""
-    text = json.dumps(header).encode()
-    pipe.write(_LENGTHS.pack(len(text), sum(len(part) for part in payload)) + text)
-    for part in payload:
-        pipe.write(part)
-    pipe.flush()
-
-
-def receive(pipe: BinaryIO, max_answer_bytes: int) -> tuple[dict[str, Any], bytes]:
-    """Receive one message.
-
-    Args:
-        pipe: Where it comes from.
-        max_answer_bytes: How long its bytes may be; refused before memory is taken.
-
-    Raises:
-        EOFError: The other process is gone.
-        ValueError: No message of :func:`send`, or too long a one.
-    """
-    text_bytes, payload_bytes = _LENGTHS.unpack(_exactly(pipe, _LENGTHS.size))
-    if text_bytes > _MAX_TEXT_BYTES or payload_bytes > max_answer_bytes:
-        raise ValueError(f"a message of {text_bytes} and {payload_bytes} bytes")
-    header = json.loads(_exactly(pipe, text_bytes))
-    if not isinstance(header, dict):
-        raise ValueError("a message that is no JSON object")
-    return header, _exactly(pipe, payload_bytes)
-
-
-def _exactly(pipe: BinaryIO, count: int) -> bytes:
-    data = pipe.read(count)
-    if len(data) < count:
-        raise EOFError("the pipe was closed")
-    return data
 
 
 def encode_table(table: SegmentTable) -> tuple[dict[str, Any], list[bytes]]:

@@ -28,13 +28,14 @@ from mediaref_ursa._core import errors
 from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.errors import CorruptMediaError, LimitExceededError, MediaRefError, StoreError
 from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.pipe import receive, send
 from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._model.access import Access, IndexLimits
 from mediaref_ursa._model.damage import warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._scan.failed_scans import failed_scans
-from mediaref_ursa._scan.sandbox.child import bytes_of_packets, decode_table, receive, send
+from mediaref_ursa._scan.sandbox.child import bytes_of_packets, decode_table
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._protocol import ReadsOneVersion
 
