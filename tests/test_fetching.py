@@ -268,7 +268,7 @@ class FailingEngine:
     joins_runs = True
 
     def begin(self, tables: object, stores: object, runs: Sequence[Run]) -> DecodeSchedule:
-        return DecodeSchedule(steps=[DecodeTask(run) for run in runs])
+        return DecodeSchedule(tasks=[DecodeTask(run) for run in runs])
 
     def may_need_earlier_start(self, info: object) -> bool:
         return False

@@ -360,7 +360,7 @@ class TestWhatTheChildIsGiven:
         """Put other code in the child's place, and scan eight bytes."""
         monkeypatch.setattr(guarded, "_PROGRAM", f"import sys; sys.stdin.buffer.readline()\n{code}")
         store = MemoryStore({"mem://a": b"12345678"})
-        failed_scans.clear()  # the bytes are always the same
+        failed_scans.close()  # the bytes are always the same
         return scan_video("mem://a", store, Access(index_limits=IndexLimits(**limits)))  # type: ignore[arg-type]
 
     def test_no_files_no_secrets(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

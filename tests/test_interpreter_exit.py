@@ -14,6 +14,7 @@ from _media import Clip
 
 import mediaref_ursa
 from mediaref_ursa._core.interpreter_exit import _Work
+from mediaref_ursa._core.process_state import register_while_alive
 
 PROGRAM = """
 import atexit, sys, threading, time
@@ -53,6 +54,7 @@ def test_daemon_threads_have_left_when_the_interpreter_ends(work: str, clip: Cal
 
 def test_a_forked_child_waits_for_no_thread_of_its_parent() -> None:
     work = _Work()
+    register_while_alive(work)
     inside, go_on = threading.Event(), threading.Event()
 
     def go() -> None:
@@ -64,11 +66,11 @@ def test_a_forked_child_waits_for_no_thread_of_its_parent() -> None:
     thread = threading.Thread(target=go, daemon=True)
     thread.start()
     inside.wait()
-    assert not work._is_none_inside()
+    assert not work._is_empty()
     pid = os.fork()
     if not pid:
-        os._exit(0 if work._is_none_inside() else 1)
+        os._exit(0 if work._is_empty() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     go_on.set()
     thread.join()
-    assert work._is_none_inside()
+    assert work._is_empty()

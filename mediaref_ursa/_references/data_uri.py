@@ -268,3 +268,7 @@ def _named_mimetype(path: str, format: str | None) -> str:
     if _format_name(name) in get_args(FileFormat):
         raise UnsupportedMediaError(f"expected an image to write as {format}, found none", uri=path)
     return check_mimetype(name)
+
+
+# Pydantic's first validation takes a lock of its own: within this import, a fork waits for it.
+DataURI(mimetype="text/plain", is_base64=False, data=b"")

@@ -399,3 +399,7 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if was_running:
             gc.enable()
+
+
+# Pydantic's first validation takes a lock of its own: within this import, a fork waits for it.
+MediaRef(Path("-"), 0)
