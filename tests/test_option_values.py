@@ -70,6 +70,11 @@ def test_access_and_one_of_its_attributes_are_a_contradiction(call: Callable[...
         call(path, access=True)
 
 
+@pytest.mark.parametrize("call", ["batch_decode", "plan_decode"])
+def test_no_base_dir_is_none_together_with_access(call: str, path: str) -> None:
+    CALLS[call](path, access=Access(), base_dir=None)
+
+
 def test_no_access_is_the_default(path: str) -> None:
     for call in (CALLS["batch_decode"], CALLS["to_ndarray"]):
         assert np.array_equal(call(path, access=None), call(path))

@@ -274,9 +274,8 @@ def batch_decode(
         rows = backend.rows(count, out) if as_array or out is not None else None
         output = BatchOutput(request.columns, rows)
         load_images(request, spec, output)
-        if (
-            request.has_videos or backend.decoder != "pyav"
-        ):  # a missing TorchCodec is an error, whatever they are
+        # A missing TorchCodec is an error also where all references are to images.
+        if request.has_videos or backend.decoder != "pyav":
             from mediaref_ursa._decode.execute import checked_workers, make_engine
 
             engine = make_engine(backend.decoder, spec, backend.options, tensors=backend.device is not None)
@@ -308,7 +307,10 @@ def plan_decode(
     """
     given: dict[str, Any] = {**options}
     tolerance_ns, frame_index = given.pop("tolerance_ns", TOLERANCE_NS), given.pop("frame_index", None)
-    request = BatchRequest.from_refs(refs, tolerance_ns, frame_index, BatchOptions.from_options(given))
+    base_dir = given.pop("base_dir", None)  # None is the default, also together with access=
+    request = BatchRequest.from_refs(
+        refs, tolerance_ns, frame_index, BatchOptions.from_options(given, base_dir)
+    )
     resolved = resolve_batch(request)
     output = BatchOutput(request.columns)
     for slot, error in resolved.errors.items():

@@ -161,7 +161,7 @@ _pinned: SourceCache[_Pinned] = register(SourceCache(_CACHE_BYTES, attrgetter("n
 """By where a video is: those that no request is needed for."""
 _by_version: SourceCache[VideoSource] = register(SourceCache(_CACHE_BYTES, attrgetter("nbytes")))
 """By where a video is and which version stands there: what HEAD, or the file system, says."""
-_with_alpha: SourceCache[SegmentTable] = register(SourceCache(_CACHE_BYTES, _table_bytes))
+_with_alpha: SourceCache[VideoSource] = register(SourceCache(_CACHE_BYTES, attrgetter("nbytes")))
 """Segments scanned for their alpha, by the packets of the segment."""
 
 
@@ -369,7 +369,7 @@ def _with_known_alpha(table: SegmentTable, store: ObjectStore, access: Access) -
         return table
     logger.info("{} is scanned: its index does not say whether there is alpha", redact(table.info.uri))
 
-    def completed() -> SegmentTable:
+    def completed() -> VideoSource:
         uri = table.info.uri
         found = scan_video(uri, store, access, stream_index=table.info.stream_index)
         if not np.array_equal(found.packets.crc32, table.packets.crc32):
@@ -378,9 +378,9 @@ def _with_known_alpha(table: SegmentTable, store: ObjectStore, access: Access) -
                 uri=uri,
             )
         info = replace(table.info, alpha=found.info.alpha, alpha_packets=found.info.alpha_packets)
-        return replace(table, info=info)
+        return VideoSource(uri, store, (replace(table, info=info),))  # an entry keeps its store
 
-    return _with_alpha.get((table.packets.identity, len(table), id(store)), completed)
+    return _with_alpha.get((table.packets.identity, len(table), id(store)), completed).segments[0]
 
 
 def _local_identity(uri: str) -> tuple[tuple[int, ...], ...]:

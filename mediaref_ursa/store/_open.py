@@ -9,6 +9,7 @@ from mediaref_ursa._cache.settings import RangeCache, shared_range_cache
 from mediaref_ursa._core.extras import check_packages_of
 from mediaref_ursa._core.lru import LruDict
 from mediaref_ursa._core.process_state import ProcessState, register
+from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._core.uris import is_local, is_remote, scheme_of
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa.store import ObjectStore, store_for
@@ -18,19 +19,26 @@ _STORES_KEPT = 64
 
 
 class _Stores(ProcessState):
-    """The stores that were chosen by scheme, least recently used dropped first."""
+    """The stores that were chosen by scheme, least recently used dropped first. Threads share it."""
 
     def __init__(self) -> None:
+        self._lock = ShortLock()
         self.close()
+
+    def forget(self) -> None:
+        self._lock = ShortLock()
 
     def close(self) -> None:
         self._kept: LruDict[tuple[object, ...], ObjectStore] = LruDict(_STORES_KEPT)
 
     def get(self, key: tuple[object, ...], make: Callable[[], ObjectStore]) -> ObjectStore:
         """Return the store of a key, made by the first caller."""
-        found = self._kept.use(key)
+        with self._lock:
+            found = self._kept.use(key)
         if found is None:
-            found = self._kept[key] = make()
+            found = make()
+            with self._lock:
+                self._kept[key] = found
         return found
 
 

@@ -101,7 +101,7 @@ _HINT = "are the credentials in storage_options or in the environment right?"
 
 
 def _is_of_a_store(error: Exception) -> bool:
-    """Return whether the world is to blame; mistakes of the caller and of this library are not retried."""
+    """Return whether the store failed; mistakes of the caller and of this library are raised as they are."""
     # NotImplementedError and RuntimeError are how fsspec says that a thread or an event loop is not right.
     if isinstance(error, (OSError, EOFError, ValueError, RuntimeError, *_TIMEOUTS)):
         return True
