@@ -107,11 +107,12 @@ def open_modality(
     from mediaref_ursa._lazy.lazy_video import LazyVideo
     from mediaref_ursa._model.access import Access
     from mediaref_ursa._video.recording import open_index_of
+    from mediaref_ursa.store._location import Location
 
     index = None
     if row.format is StorageFormat.MP4_INDEX:
         access = Access.from_options(dict(options))
-        index = open_index_of(row.uri, store, storage_options, access)
+        index = open_index_of(Location(row.uri, store, storage_options, access))
     video = LazyVideo(
         row.uri,
         store=store,

@@ -16,7 +16,7 @@ collect_ignore = ["typing"]  # for type checkers, which .ci/run runs
 def _warnings_anew() -> None:
     """Let each test be warned, whatever the others were warned of."""
     if "mediaref_ursa._core.media_warnings" in sys.modules:
-        sys.modules["mediaref_ursa._core.media_warnings"].forget_warnings()
+        sys.modules["mediaref_ursa._core.media_warnings"].given_warnings.forget()
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,18 @@ from _containers import MatroskaBlock, MatroskaTrack, write_matroska
 from _encoding import Encoding, RGBArray, encode, make_picture
 from _http_server import ObjectServer
 
-from mediaref_ursa import FrameIndexStaleError, LazyVideo, MediaRef, batch_decode, write_frame_index
+from mediaref_ursa import (
+    FrameIndexStaleError,
+    LazyVideo,
+    MediaRef,
+    batch_decode,
+    cleanup_cache,
+    write_frame_index,
+)
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment import ALPHA_UNKNOWN
 from mediaref_ursa._pyav.convert import FrameConverter
-from mediaref_ursa._video.source import forget_sources
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 COUNT = 30
@@ -145,7 +151,7 @@ def without_alpha_key(video: Path) -> None:
     lance.write_dataset(
         table.replace_schema_metadata({b"mediaref_ursa": json.dumps(value).encode()}), place, mode="overwrite"
     )
-    forget_sources()
+    cleanup_cache()
 
 
 def test_an_older_index_is_completed(clip: Path, tmp_path: Path) -> None:
@@ -192,7 +198,7 @@ def test_damaged_alpha_is_an_error_and_the_colours_stay(tmp_path: Path) -> None:
     first = int(table.packets.offset[12] + table.packets.size[12])
     data[first + 30] ^= 0x55  # within its alpha: what follows the packet's own bytes
     clip.write_bytes(bytes(data))
-    forget_sources()
+    cleanup_cache()
     time = 12 * 40_000_000
     with pytest.raises(CorruptMediaError):
         batch_decode(refs_of(clip, [time]), colorspace="RGBA")
@@ -247,7 +253,7 @@ def test_alpha_whose_keyframes_are_not_those_of_the_colours(tmp_path: Path, code
     expected = linear_rgba(path)
     assert len(expected) == COUNT
     for time in expected:
-        forget_sources()
+        cleanup_cache()
         assert np.array_equal(batch_decode(refs_of(path, [time]), colorspace="RGBA")[0], expected[time])
     video = LazyVideo.from_uri(str(path), colorspace="RGBA", channel_format="NHWC")
     for first in range(0, COUNT, 3):
@@ -319,7 +325,7 @@ def test_an_older_index_of_another_file_of_the_same_length_is_stale(tmp_path: Pa
     data = bytearray(clip.read_bytes())
     data[int(index.segment_table(0).packets.offset[17]) + 5] ^= 0x10
     clip.write_bytes(bytes(data))
-    forget_sources()
+    cleanup_cache()
     with pytest.raises((FrameIndexStaleError, CorruptMediaError)):
         batch_decode(refs_of(clip, [40_000_000 * n for n in range(COUNT)]), colorspace="RGBA")
 

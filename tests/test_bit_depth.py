@@ -13,7 +13,7 @@ from _media import Clip
 from PIL import Image
 
 from mediaref_ursa import BitDepthWarning, DataURI, LazyVideo, MediaRef, batch_decode
-from mediaref_ursa._core.media_warnings import forget_warnings
+from mediaref_ursa._core.media_warnings import given_warnings
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 DEPTH = (np.arange(64 * 96) % 5600 + 400).astype(np.uint16).reshape(64, 96)
@@ -21,9 +21,9 @@ DEPTH = (np.arange(64 * 96) % 5600 + 400).astype(np.uint16).reshape(64, 96)
 
 @pytest.fixture(autouse=True)
 def nothing_said() -> Iterator[None]:
-    forget_warnings()
+    given_warnings.forget()
     yield
-    forget_warnings()
+    given_warnings.forget()
 
 
 def write_deep(path: Path, encoder: str, pixel_format: str, container: str) -> Path:
@@ -51,7 +51,7 @@ def test_a_deep_image_is_cut_with_a_warning_once_a_file(tmp_path: Path, name: st
         lambda: MediaRef(str(path)).to_pil_image(),
     ]
     for read in reads:
-        forget_warnings()
+        given_warnings.forget()
         with pytest.warns(BitDepthWarning, match=name) as given:
             _ = read(), read()
         assert len(given) == 1
@@ -74,7 +74,7 @@ def test_data_uris_are_cut_with_a_warning(tmp_path: Path) -> None:
         uri.to_ndarray()
     with pytest.warns(BitDepthWarning, match="data:image/png"):
         batch_decode([MediaRef(str(uri))])
-    forget_warnings()
+    given_warnings.forget()
     with pytest.warns(BitDepthWarning):
         DataURI.from_file(path, format="jpeg")
 
@@ -102,7 +102,7 @@ def test_a_deep_video_is_cut_with_a_warning(
         lambda: PyAVVideoDecoder(str(path)).get_frames_at([1]),
     ]
     for read in reads:
-        forget_warnings()
+        given_warnings.forget()
         with pytest.warns(BitDepthWarning, match=path.name) as given:
             _ = read(), read()
         assert len(given) == 1

@@ -18,7 +18,7 @@ from _oracle import linear_frames
 from _special_clips import VP8, x264
 
 from mediaref_ursa import DamagedMediaWarning, MediaRef, batch_decode, cleanup_cache, write_frame_index
-from mediaref_ursa._core.media_warnings import forget_warnings
+from mediaref_ursa._core.media_warnings import given_warnings
 from mediaref_ursa._index.build import scan_frame_index
 
 GetClip = Callable[[str], Clip]
@@ -168,7 +168,7 @@ def test_a_video_without_an_index_is_warned_of_when_it_is_first_read(clip: GetCl
         read_three_times(half)
     assert len(caught) == 1
     assert caught[0].filename == __file__
-    forget_warnings()
+    given_warnings.forget()
     with pytest.warns(DamagedMediaWarning, match="cut short"):
         batch_decode([MediaRef(str(half), 0)])
 

@@ -21,6 +21,7 @@ from mediaref_ursa._decode.decoder_pool import DecoderKey, decoders
 from mediaref_ursa._model.segment import EncodedPacket, SegmentTable
 from mediaref_ursa._pyav.decoder import Decoder
 from mediaref_ursa.store import MemoryStore
+from mediaref_ursa.store._token import NO_STORE, tokens
 
 GetClip = Callable[[str], Clip]
 
@@ -153,21 +154,29 @@ def test_a_store_that_is_gone_keeps_nothing_alive(clip: GetClip) -> None:
     assert gone() is None
 
 
-def test_another_store_of_the_same_identity_gives_its_own_frames(clip: GetClip) -> None:
+def test_another_store_of_the_same_identity_gives_its_own_frames(
+    clip: GetClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, _, table = opened(clip("h264_idr_mp4").path)
-
-    class Store:
-        pass
-
-    gone, store = Store(), Store()
-    assert decoders.knows(store)
-    decoders.give_back(DecoderKey.from_table(table, store, 1), Decoder(table.info, 1, can_resume=True))
-    assert decoders.knows(store)
-    assert len(decoders._idle) == 1
-    decoders._stores[id(store)] = weakref.ref(gone)  # as if it had stood there before
+    gone, store = MemoryStore(), MemoryStore()
+    decoders.give_back(DecoderKey.from_table(table, gone, 1), Decoder(table.info, 1, can_resume=True))
+    before = tokens.of(gone)
+    # As if the new store stood where the one that is gone had been.
+    monkeypatch.setattr(tokens, "_by_identity", {id(store): tokens._by_identity[id(gone)]})
     del gone
-    assert decoders.knows(store)
-    assert decoders._idle == []
+    assert tokens.of(store) != before
+    assert not decoders.take_resumable(DecoderKey.from_table(table, store, 1))
+    decoders.give_back(DecoderKey.from_table(table, store, 1), Decoder(table.info, 1, can_resume=True))
+    assert [idle.key.store for idle in decoders._idle] == [tokens.of(store)]
+
+
+def test_a_decoder_that_was_out_while_all_was_closed_is_not_kept(clip: GetClip) -> None:
+    _, _, table = opened(clip("h264_idr_mp4").path)
+    store = MemoryStore()
+    key = DecoderKey.from_table(table, store, 1)
+    cleanup_cache()
+    decoders.give_back(key, Decoder(table.info, 1, can_resume=True))
+    assert not decoders._idle
 
 
 def test_many_readers_of_one_video(clip: GetClip) -> None:
@@ -298,13 +307,25 @@ def test_decoder_options_that_are_wrong(
         batch_decode([MediaRef(str(clip("h264_idr_mp4").path), 0)], decoder="pyav", decoder_options=options)
 
 
-def test_stores_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Store:
-        pass
+def test_stores_that_are_gone_are_forgotten() -> None:
+    held = [MemoryStore() for _ in range(3)]
+    given = [tokens.of(store) for store in held]
+    for _ in range(100):
+        assert len({tokens.of(store) for store in [*held, *(MemoryStore() for _ in range(5))]}) == 8
+    assert len(tokens._of_living) <= 64 + 2 * 8 + 5
+    assert [tokens.of(store) for store in held] == given
+    assert all(tokens.is_current(token) for token in given)
 
-    monkeypatch.setattr(decoder_pool, "_MAX_STORES", 8)
-    held = [Store() for _ in range(3)]
-    for _ in range(50):
-        assert all(decoders.knows(store) for store in [*held, *(Store() for _ in range(5))])
-    assert len(decoders._stores) <= 8 + 5
-    assert not decoders.knows(7), "nothing can be said of what cannot be weakly referred to"
+
+def test_a_store_that_cannot_be_weakly_referred_to_has_a_token() -> None:
+    class Bare:
+        __slots__ = ("objects",)
+
+    stores = [Bare() for _ in range(100)]  # more than are held
+    given = [tokens.of(store) for store in stores]  # type: ignore[arg-type]
+    assert len(set(given)) == 100
+    assert tokens.of(stores[-1]) == given[-1]  # type: ignore[arg-type]
+    assert tokens.is_current(given[-1])
+    assert not tokens.is_current(given[0])
+    assert tokens.of(stores[0]) not in given  # type: ignore[arg-type]
+    assert tokens.of(None) == NO_STORE

@@ -251,8 +251,9 @@ def test_what_the_cache_holds_of_an_earlier_version_does_not_mix(
     store = FarStore(data)
     through = far(store, tmp_path)
     from mediaref_ursa._video.source import open_source
+    from mediaref_ursa.store._location import Location
 
-    source = open_source(URI, store=through)  # known in memory, and all of it on disk
+    source = open_source(Location(URI, through))  # known in memory, and all of it on disk
     assert source.segments
     table = source.segments[0]
     info = ObjectInfo(table.info.length, table.info.etag, None)

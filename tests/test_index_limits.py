@@ -36,6 +36,7 @@ from mediaref_ursa import (
 )
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._scan.failed_scans import failed_scans
+from mediaref_ursa._scan.options import ScanOptions
 from mediaref_ursa._scan.sandbox import parent as guarded
 from mediaref_ursa._scan.sandbox.child import decode_table, encode_table
 from mediaref_ursa._scan.sandbox.parent import scan_video
@@ -227,7 +228,7 @@ class TestCounts:
     def test_pictures_that_only_decoding_tells_the_size_of(self, tmp_path: Path, clip: GetClip) -> None:
         video = str(clip("h264_idr_mp4").path)
         with pytest.raises(LimitExceededError, match="at most 100 pixels, found 96x64.*max_pixels="):
-            scan_uri(video, LocalStore(), max_pixels=100)
+            scan_uri(video, LocalStore(), ScanOptions(max_pixels=100))
         path = tmp_path / "large.mkv"
         encode_gray(path, 7_000, 5_000)
         with pytest.raises(LimitExceededError, match=r"at most 33177600 pixels.*max_pixels="):

@@ -22,13 +22,12 @@ from _media import CODED_CLIP_NAMES, Clip
 from _oracle import linear_frames
 
 import mediaref_ursa
-from mediaref_ursa import FetchOptions, LazyVideo, MediaRefError, StoreError
+from mediaref_ursa import FetchOptions, LazyVideo, MediaRefError, StoreError, cleanup_cache
 from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._decode.worker_pool import WorkerPool
 from mediaref_ursa.store import HttpStore
 from mediaref_ursa.store._http import addresses as addresses_module
 from mediaref_ursa.store._http import connections
-from mediaref_ursa.store._http.sessions import close_idle_sessions
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 GetClip = Callable[[str], Clip]
@@ -167,7 +166,7 @@ class TestDeadlines:
             monkeypatch.setattr(addresses_module, name, lambda host, port: addresses)
         for name in ("open_socket", "_open_socket"):
             monkeypatch.setattr(connections, name, hang)
-        close_idle_sessions()
+        cleanup_cache()
         store = HttpStore(**{**vars(self.STORE), "allow_private_hosts": not public_only})
         with pytest.raises(StoreError, match="deadline_seconds"):
             store.get_range("http://media.example/a.bin", 0, 1)
@@ -182,7 +181,7 @@ class TestDeadlines:
             return []
 
         monkeypatch.setattr(socket, "getaddrinfo", wait)
-        close_idle_sessions()
+        cleanup_cache()
         store = HttpStore(**{**vars(self.STORE), "allow_private_hosts": not public_only})
         with pytest.raises(StoreError, match="deadline_seconds"):
             store.get_range("http://media.example/a.bin", 0, 1)
@@ -204,11 +203,11 @@ class TestDeadlines:
             )
         for name in ("open_socket", "_open_socket"):
             monkeypatch.setattr(connections, name, open_one)
-        close_idle_sessions()
+        cleanup_cache()
         with ObjectServer({"/a.bin": b"abc"}) as server:
             store = HttpStore(allow_private_hosts=not public_only)
             assert store.get_range("http://media.example/a.bin", 1, 2) == b"bc"
-        close_idle_sessions()
+        cleanup_cache()
 
 
 SMALL_READS = FetchOptions(max_read_bytes=512, max_requests=2, max_bytes_in_flight=2048, max_gap_bytes=0)

@@ -34,6 +34,7 @@ from mediaref_ursa import (
     UnsupportedMediaError,
 )
 from mediaref_ursa._images.load import load_image
+from mediaref_ursa.store._location import Location
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 EMBEDDED = DataURI.from_image(RGB).uri
@@ -470,7 +471,7 @@ class TestImages:
 
     def test_files_have_a_limit(self, picture: Path) -> None:
         with pytest.raises(LimitExceededError):
-            load_image(str(picture), max_bytes=picture.stat().st_size - 1)
+            load_image(Location(str(picture)), max_bytes=picture.stat().st_size - 1)
 
     def test_need_no_extra(self, picture: Path) -> None:
         script = (

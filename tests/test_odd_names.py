@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from _media import Clip
 
-from mediaref_ursa import LanceFrameIndex, LazyVideo, MediaRef, batch_decode, write_frame_index
+from mediaref_ursa import LanceFrameIndex, LazyVideo, MediaRef, batch_decode, cleanup_cache, write_frame_index
 from mediaref_ursa._core.errors import FrameIndexExistsError, InvalidReferenceError, MediaRefError, StoreError
-from mediaref_ursa._video.source import forget_sources
 
 ORDINARY = ["a?b.mp4", "a#b.mp4", "a%20b.mp4", "a%b.mp4", "a\"'b.mp4", "a\\b.mp4", "a\N{GRINNING FACE}b.mp4"]
 ORDINARY += [
@@ -69,7 +68,7 @@ def test_a_video_of_any_name_is_indexed_and_read(
     assert written.place is not None
     goes_to_sidecar = name in ORDINARY
     assert Path(written.place).is_relative_to(folder if goes_to_sidecar else own_cache)
-    forget_sources()
+    cleanup_cache()
     opened = LanceFrameIndex.open(path)
     assert opened.place == written.place
     assert opened.segments[0].uri == str(path)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from _oracle import linear_frames
 
-from mediaref_ursa import LazyVideo, MediaRef, batch_decode, write_frame_index
+from mediaref_ursa import LazyVideo, MediaRef, batch_decode, cleanup_cache, write_frame_index
 from mediaref_ursa._core.errors import UnsupportedMediaError
-from mediaref_ursa._video.source import forget_sources
 
 COUNT = 24
 
@@ -68,7 +67,7 @@ def test_colours_are_those_of_a_linear_decode(clip: Path) -> None:
             found = batch_decode([refs[i] for i in order])
             assert all(np.array_equal(a, frames[i].rgb) for a, i in zip(found, order, strict=True))
         for i in range(COUNT):
-            forget_sources()
+            cleanup_cache()
             assert np.array_equal(batch_decode([refs[i]])[0], frames[i].rgb), i
         video = LazyVideo.from_uri(str(clip), channel_format="NHWC")
         for i in range(COUNT):
@@ -76,7 +75,7 @@ def test_colours_are_those_of_a_linear_decode(clip: Path) -> None:
         assert np.array_equal(np.stack(list(video)), np.stack([frame.rgb for frame in frames]))
         if not on_disk:
             write_frame_index(clip)
-            forget_sources()
+            cleanup_cache()
 
 
 def test_more_palettes_than_an_index_holds_are_an_error(

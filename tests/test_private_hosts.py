@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from _http_server import Fault, ObjectServer
 
-from mediaref_ursa import InvalidReferenceError, StoreError
+from mediaref_ursa import InvalidReferenceError, LanceFrameIndex, StoreError, cleanup_cache
+from mediaref_ursa._model.access import Access
 from mediaref_ursa.store import HttpStore
 from mediaref_ursa.store._http import addresses, connections
 from mediaref_ursa.store._http.addresses import checked_addresses, is_public, resolve
-from mediaref_ursa.store._http.sessions import close_idle_sessions
 
 DATA = b"0123456789"
 GUARDED = HttpStore(allow_private_hosts=False, attempts=1, connect_timeout_seconds=2, read_timeout_seconds=2)
@@ -46,7 +46,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
         monkeypatch.delenv(name.lower(), raising=False)
     with ObjectServer({"/a.bin": DATA}) as running:
         yield running
-    close_idle_sessions()  # those of one test lead to no server of the next
+    cleanup_cache()  # those of one test lead to no server of the next
 
 
 class Names:
@@ -107,6 +107,13 @@ class TestAddresses:
 
 
 class TestDefault:
+    def test_an_index_is_not_looked_for_on_private_hosts(self, server: ObjectServer) -> None:
+        access = Access.from_options({"untrusted": True})
+        for open_index in (LanceFrameIndex.open, LanceFrameIndex.open_elsewhere):
+            with pytest.raises(InvalidReferenceError, match="allow_private_hosts=True"):
+                open_index(server.url("/a.bin"), access=access)
+        assert not server.seen
+
     def test_private_hosts_are_allowed(self, server: ObjectServer) -> None:
         assert HttpStore().get(server.url("/a.bin")) == DATA
         assert HttpStore(allow_private_hosts=True) == HttpStore()
@@ -180,7 +187,7 @@ class TestTheCheckedAddressIsTheOneConnectedTo:
         assert names.asked == ["media.example"]
         assert names.connected == [PUBLIC]
         assert server.seen[0].headers["Host"] == "media.example"
-        close_idle_sessions()
+        cleanup_cache()
         with pytest.raises(InvalidReferenceError):
             GUARDED.get("http://media.example/a.bin")
         assert names.connected == [PUBLIC]
@@ -268,7 +275,7 @@ def secure_server(tmp_path: Path) -> Iterator[tuple[HTTPServer, Path]]:
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield server, bundle
-    close_idle_sessions()
+    cleanup_cache()
     server.shutdown()
     server.server_close()
     thread.join()

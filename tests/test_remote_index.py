@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -29,9 +31,12 @@ from mediaref_ursa._model.index_metadata import decode_metadata, encode_metadata
 from mediaref_ursa._model.segment import FULL, SPARSE, UNKNOWN, SegmentTable
 from mediaref_ursa._pyav import demux
 from mediaref_ursa._pyav.demuxed_packets import demuxed_packets
+from mediaref_ursa._scan.options import ScanOptions
 from mediaref_ursa._scan.scan_segment import scan_segment
 from mediaref_ursa._scan.scan_uri import scan_uri
 from mediaref_ursa.store import store_for
+from mediaref_ursa.store._file_object import FileObjectStore
+from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 pytestmark = pytest.mark.skipif(
     int(av.__version__.split(".")[0]) < 17, reason="older PyAV does not tell what a sparse scan needs"
@@ -43,8 +48,8 @@ ClipFixture = Callable[[str], Clip]
 def test_a_stream_of_several_is_indexed(clip: ClipFixture) -> None:
     uri = str(clip("two_videos_mp4").path)
     first, second, best = (
-        scan_uri(uri, store_for(uri), stream_index=0),
-        scan_uri(uri, store_for(uri), stream_index=1),
+        scan_uri(uri, store_for(uri), ScanOptions(stream_index=0)),
+        scan_uri(uri, store_for(uri), ScanOptions(stream_index=1)),
         scan_uri(uri, store_for(uri)),
     )
     assert (first.info.stream_index, second.info.stream_index, best.info.stream_index) == (0, 1, None)
@@ -59,7 +64,7 @@ def test_a_stream_that_is_not_there_is_named_with_those_that_are(
 ) -> None:
     uri = str(clip("two_videos_mp4").path)
     with pytest.raises(UnsupportedMediaError, match=r"one of \[0, 1\], found " + str(stream_index)):
-        scan_uri(uri, store_for(uri), stream_index=stream_index)
+        scan_uri(uri, store_for(uri), ScanOptions(stream_index=stream_index))
 
 
 @pytest.mark.parametrize(
@@ -76,14 +81,14 @@ def test_covers_and_sound_are_no_video_streams(
 ) -> None:
     uri = str(clip(name).path)
     with pytest.raises(UnsupportedMediaError) as caught:
-        scan_uri(uri, store_for(uri), stream_index=stream_index)
+        scan_uri(uri, store_for(uri), ScanOptions(stream_index=stream_index))
     assert f"one of {videos}, found {stream_index}" in str(caught.value)
 
 
 def test_the_stream_is_recorded_in_the_index(clip: ClipFixture) -> None:
     uri = str(clip("two_videos_mp4").path)
     for stream_index in (None, 0):
-        table = scan_uri(uri, store_for(uri), stream_index=stream_index)
+        table = scan_uri(uri, store_for(uri), ScanOptions(stream_index=stream_index))
         text = encode_metadata([table], f"{uri}.lance")
         assert decode_metadata(text, f"{uri}.lance")[0].info.stream_index == stream_index
 
@@ -99,7 +104,7 @@ def test_a_stream_index_that_none_can_have_is_refused(clip: ClipFixture, value: 
 
 def test_packets_of_a_chosen_stream_come_through_a_demuxer(clip: ClipFixture) -> None:
     path = Path(clip("two_videos_mp4").path)
-    table = scan_uri(str(path), store_for(str(path)), stream_index=0)
+    table = scan_uri(str(path), store_for(str(path)), ScanOptions(stream_index=0))
     media = path.read_bytes()
     reader = RangeReader(lambda offset, length: media[offset : offset + length], len(media))
     rows = np.arange(len(table.packets))
@@ -162,7 +167,9 @@ class CountedFile:
 
 
 def sparse_scan(path: Path, full: bool | None = False) -> SegmentTable:
-    return scan_segment(CountedFile(path.read_bytes()).reader(), uri=str(path), full=full)
+    return scan_segment(
+        CountedFile(path.read_bytes()).reader(), uri=str(path), options=ScanOptions(full=full)
+    )
 
 
 def full_scan(path: Path) -> SegmentTable:
@@ -252,12 +259,12 @@ def test_what_was_not_read_does_not_count(
     monkeypatch.setattr("mediaref_ursa._scan.packet_prefixes.HEAD_BYTES", 512)
     path = long_video(name)
     file = CountedFile(path.read_bytes())
-    sparse = scan_segment(file.reader(), uri=str(path), full=False)
+    sparse = scan_segment(file.reader(), uri=str(path), options=ScanOptions(full=False))
     assert sparse.info.verified == SPARSE
     assert_same_frames(sparse, full_scan(path))
     altered = file.with_nonsense_where_nothing_was_read()
     assert altered != file.data
-    again = scan_segment(CountedFile(altered).reader(), uri=str(path), full=False)
+    again = scan_segment(CountedFile(altered).reader(), uri=str(path), options=ScanOptions(full=False))
     assert again.info == sparse.info
     assert again.columns_crc32 == sparse.columns_crc32
 
@@ -450,7 +457,7 @@ def test_samples_outside_the_media_are_read_whole(clip: ClipFixture, tmp_path: P
 @pytest.mark.parametrize(("value", "verified"), [("sparse", SPARSE), ("full", FULL), (None, FULL), (7, FULL)])
 def test_what_was_read_is_recorded(value: object, verified: str, clip: ClipFixture) -> None:
     uri = str(clip("h264_idr_mp4").path)
-    table = scan_uri(uri, store_for(uri), full=False)
+    table = scan_uri(uri, store_for(uri), ScanOptions(full=False))
     text = encode_metadata([table], f"{uri}.lance")
     assert decode_metadata(text, f"{uri}.lance")[0].info.verified == SPARSE
     metadata = json.loads(text)
@@ -506,7 +513,24 @@ def test_all_of_it_is_read_when_asked(large_video: Path) -> None:
 def test_local_files_are_read_whole(large_video: Path) -> None:
     uri = str(large_video)
     assert scan_uri(uri, store_for(uri)).info.verified == FULL
-    assert scan_uri(uri, store_for(uri), full=False).info.verified == SPARSE
+    assert scan_uri(uri, store_for(uri), ScanOptions(full=False)).info.verified == SPARSE
+
+
+def test_little_of_a_file_object_is_read_unless_its_bytes_are_on_this_machine(large_video: Path) -> None:
+    class Remote:
+        """A file that is neither one of the system nor in memory, as fsspec opens them."""
+
+        def __init__(self, file: BinaryIO) -> None:
+            self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+    with large_video.open("rb") as file:
+        sources = (file, io.BytesIO(large_video.read_bytes()), Remote(file))
+        tables = [scan_uri("file", FileObjectStore(source)) for source in sources]
+        truth = linear_frames(large_video)
+        frames = PyAVVideoDecoder(Remote(file)).get_frames_at([0, 17, 399]).data
+        for frame, i in zip(frames, (0, 17, 399), strict=True):
+            np.testing.assert_array_equal(frame.transpose(1, 2, 0), truth[i].rgb)
+    assert [table.info.verified for table in tables] == [FULL, FULL, SPARSE]
 
 
 def test_small_remote_files_are_read_whole(clip: ClipFixture) -> None:

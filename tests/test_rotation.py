@@ -16,9 +16,8 @@ from _media import Clip
 from _oracle import linear_frames
 from PIL import Image
 
-from mediaref_ursa import LazyVideo, MediaRef, batch_decode, write_frame_index
+from mediaref_ursa import LazyVideo, MediaRef, batch_decode, cleanup_cache, write_frame_index
 from mediaref_ursa._core.errors import UnsupportedMediaError
-from mediaref_ursa._video.source import forget_sources
 
 
 def orientation(degrees: int, *, is_hevc: bool) -> bytes:
@@ -65,7 +64,7 @@ def test_each_frame_is_turned_as_in_a_linear_decode(
             assert np.array_equal(batch_decode([ref])[0], frame.rgb)
         if not on_disk:
             write_frame_index(path)
-            forget_sources()
+            cleanup_cache()
 
 
 def test_the_container_is_believed_where_it_says_how_frames_are_turned(

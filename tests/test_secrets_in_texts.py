@@ -21,6 +21,7 @@ from mediaref_ursa._video.source import VideoSource
 from mediaref_ursa.layout import frame_index_name
 from mediaref_ursa.store import HttpStore, LocalStore, ObjectInfo
 from mediaref_ursa.store._cached import object_key
+from mediaref_ursa.store._location import Location
 
 URLS = (
     "http://me:s3cret@127.0.0.1:1/v.mp4",
@@ -49,7 +50,7 @@ def test_texts_about_a_url(url: str) -> None:
         recorded_uri(url),
         frame_index_name(url),
         repr(object_key(url, ObjectInfo(1, '"tag"', None))),
-        repr(IndexTarget(url, None, {"secret": "s3cret"}, None)),
+        repr(IndexTarget(Location(url, None, {"secret": "s3cret"}), None)),
         repr(VideoSource(url, LocalStore(), ())),
         repr(_segment_info(url)),
         str(MediaRefError("what", uri=url)),

@@ -605,7 +605,7 @@ class TestOptions:
         decoder = PyAVVideoDecoder(str(path), untrusted=True, max_pixels=96 * 64)
         assert pickle.loads(pickle.dumps(decoder))[0].shape == decoder[0].shape
         video = LazyVideo(path, untrusted=True, max_pixels=96 * 64)
-        assert pickle.loads(pickle.dumps(video))._recording.access == video._recording.access
+        assert pickle.loads(pickle.dumps(video))._recording.video.access == video._recording.video.access
 
     def test_trust_is_not_remembered_from_another_call(self, files: dict[Any, bytes]) -> None:
         with ObjectServer({"/a.mp4": files[by_batch]}) as server:

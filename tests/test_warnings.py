@@ -26,7 +26,7 @@ from mediaref_ursa import (
     cleanup_cache,
     write_frame_index,
 )
-from mediaref_ursa._core.media_warnings import forget_warnings, warn_once
+from mediaref_ursa._core.media_warnings import given_warnings, warn_once
 from mediaref_ursa._index.build import scan_frame_index
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
@@ -114,7 +114,7 @@ def test_a_warning_shows_no_secret_and_comes_once() -> None:
     with pytest.warns(FrameIndexWarning) as caught:
         [warn_once(FrameIndexWarning, "message", uri=uri) for _ in range(3)]
     assert [str(warning.message) for warning in caught] == ["https://host/a.mp4: message"]
-    forget_warnings()
+    given_warnings.forget()
     with pytest.warns(FrameIndexWarning):
         warn_once(FrameIndexWarning, "message", uri=uri)
 

@@ -148,12 +148,9 @@ def decode_videos(
 
 def _image(uri: str, spec: PixelSpec, options: BatchOptions) -> UInt8Array:
     pixels = load_image(
-        uri,
+        options.location(uri),
         _IMAGE_FORMATS[spec.colorspace],
         resize=spec.resize,
-        access=options.access,
-        store=options.store,
-        storage_options=options.storage_options,
     )
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]

@@ -16,6 +16,7 @@ from mediaref_ursa._decode.output import FrameRows
 from mediaref_ursa._model.access import OPTION_NAMES, TRUSTED, Access, AccessOptions
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._plan.reads import FetchOptions
+from mediaref_ursa.store._location import Location
 
 if TYPE_CHECKING:
     import torch
@@ -86,6 +87,10 @@ class BatchOptions:
     gap_threshold: float = 2.0
 
     access: Access = TRUSTED
+
+    def location(self, uri: str) -> Location:
+        """Return where a reference's bytes are."""
+        return Location(uri, self.store, self.storage_options, self.access)
 
     @classmethod
     def from_options(

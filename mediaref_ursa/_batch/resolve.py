@@ -24,7 +24,6 @@ from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._references.columns import ReferenceColumns, reference_columns
 from mediaref_ursa.store._download.retry import stopped_by
-from mediaref_ursa.store._local import location_of
 
 if TYPE_CHECKING:
     from mediaref_ursa._index.frame_index import LanceFrameIndex
@@ -191,16 +190,8 @@ def _open(request: BatchRequest, uri: str, *, ask_store: bool, with_alpha: bool)
 
     options = request.options
     with memory_limits(uri):
-        options.access.check_video_uri(uri)
-        location = location_of(uri, options.access, has_own_store=options.store is not None)
-        source = open_source(
-            location,
-            _index_of(request, uri, location),
-            store=options.store,
-            storage_options=options.storage_options,
-            access=options.access,
-            ask_store=ask_store,
-        )
+        video = options.location(uri).permitted_video()
+        source = open_source(video, _index_of(request, uri, video.uri), ask_store=ask_store)
         for table in source.segments:
             options.access.check_pixels(table.info.width, table.info.height, uri)
         return source_with_alpha(source, options.access) if with_alpha else source

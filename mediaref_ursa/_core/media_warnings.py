@@ -35,7 +35,7 @@ class _GivenWarnings(ProcessState):
         return True
 
 
-_given = register(_GivenWarnings())
+given_warnings = register(_GivenWarnings())
 
 
 def warn_once(category: type[MediaRefWarning], message: str, *, uri: str) -> None:
@@ -46,7 +46,7 @@ def warn_once(category: type[MediaRefWarning], message: str, *, uri: str) -> Non
         message: What was found, what follows from it, and what to do.
         uri: The video; named without query and credentials.
     """
-    if _given.add(category, uri):
+    if given_warnings.add(category, uri):
         warnings.warn(f"{redact(uri)}: {message}", category, stacklevel=_caller_level())
 
 
@@ -65,11 +65,6 @@ def warn_of_cut_bits(bits: str, uri: str | None) -> None:
         "enough, say warnings.simplefilter('ignore', mediaref_ursa.BitDepthWarning)",
         uri=name,
     )
-
-
-def forget_warnings() -> None:
-    """Give each warning anew."""
-    _given.forget()
 
 
 def _caller_level() -> int:

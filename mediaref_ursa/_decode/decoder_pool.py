@@ -7,7 +7,6 @@ while another thread uses it.
 from __future__ import annotations
 
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,16 +19,18 @@ from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._model.segment import AlphaSplit, SegmentInfo, SegmentTable
 from mediaref_ursa._plan.access_pattern import AccessPattern
 from mediaref_ursa._pyav.decoder import Decoder
+from mediaref_ursa.store._token import tokens
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+
+    from mediaref_ursa.store import ObjectStore
 
 MAX_IDLE = 16
 MAX_IDLE_BYTES = 64 << 20
 MAX_KEPT_BYTES = 16 << 20
 _MAX_PATTERNS = 256
 _MAX_LEFT_ALONE = 4
-_MAX_STORES = 64  # then those that are gone are looked for
 
 
 class DecoderKey(NamedTuple):
@@ -41,8 +42,8 @@ class DecoderKey(NamedTuple):
     max_pixels: int
 
     @classmethod
-    def from_table(cls, table: SegmentTable, store: object, max_pixels: int) -> DecoderKey:
-        return cls(table.info.uri, table.packets.identity, id(store), max_pixels)
+    def from_table(cls, table: SegmentTable, store: ObjectStore, max_pixels: int) -> DecoderKey:
+        return cls(table.info.uri, table.packets.identity, tokens.of(store), max_pixels)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class DecoderPool(ProcessState):
     """What is kept between calls, least recently used dropped first. Threads share it.
 
     Bounded in decoders, in the bytes that these hold, and in those of frames. No file is held open.
-    Nothing is kept of a store that is gone, or that cannot be weakly referred to.
+    Nothing is given out, or kept for long, of a store that is gone.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,6 @@ class DecoderPool(ProcessState):
         self._kept: OrderedDict[tuple[DecoderKey, int], tuple[VideoFrame, int]] = OrderedDict()
         self._kept_bytes = 0
         self._patterns: LruDict[tuple[DecoderKey, int], AccessPattern] = LruDict(_MAX_PATTERNS)
-        self._stores: dict[int, weakref.ref[object]] = {}
 
     def before_fork(self) -> None:
         """Close the idle decoders, which the child could not free; checked-out ones are not in the pool."""
@@ -86,24 +86,6 @@ class DecoderPool(ProcessState):
     def _empty(self) -> None:
         self._idle, self._kept, self._kept_bytes = [], OrderedDict(), 0
         self._patterns.clear()
-        self._stores.clear()
-
-    def knows(self, store: object) -> bool:
-        """Return whether anything can be kept of a store; what was kept of one that is gone is dropped."""
-        with self._lock:
-            known = self._stores.get(id(store))
-            if known is not None and known() is store:
-                return True
-            gone = [id(store)]
-            if len(self._stores) >= _MAX_STORES:
-                gone += [identity for identity, ref in self._stores.items() if ref() is None]
-            for identity in gone:
-                self._drop_all_of(identity)
-            try:
-                self._stores[id(store)] = weakref.ref(store)
-            except TypeError:
-                return False
-            return True
 
     def pattern(self, key: DecoderKey, frames: Int64Array) -> AccessPattern:
         """Note the frames, ascending, that this thread asks for; return how they go on from those before."""
@@ -153,10 +135,10 @@ class DecoderPool(ProcessState):
         if decoder.damaged or not (decoder.can_resume or decoder.info.restartable):
             return
         with self._lock:
-            if key.store not in self._stores:  # all was dropped meanwhile
+            gone = self._of_stores_gone()
+            if not tokens.is_current(key.store):  # all was closed meanwhile
                 return
             self._idle.append(_Idle(key, decoder))
-            gone = []
             while len(self._idle) > 1 and (
                 len(self._idle) > MAX_IDLE or sum(idle.decoder.nbytes for idle in self._idle) > MAX_IDLE_BYTES
             ):
@@ -167,7 +149,7 @@ class DecoderPool(ProcessState):
         """Keep a frame that is likely to be asked for soon."""
         nbytes = sum(plane.buffer_size for plane in frame.planes)
         with self._lock:
-            if key.store not in self._stores or nbytes > MAX_KEPT_BYTES:
+            if not tokens.is_current(key.store) or nbytes > MAX_KEPT_BYTES:
                 return
             _, replaced = self._kept.pop((key, packet), (None, 0))
             self._kept[key, packet] = frame, nbytes
@@ -189,12 +171,15 @@ class DecoderPool(ProcessState):
                     self._kept_bytes -= nbytes
         return taken
 
-    def _drop_all_of(self, store: int) -> None:
-        """Forget a store that is gone: another may have its identity now."""
-        self._stores.pop(store, None)
-        self._idle = [idle for idle in self._idle if idle.key.store != store]
-        for key in [key for key in self._kept if key[0].store == store]:
+    def _of_stores_gone(self) -> list[_Idle]:
+        """Take the decoders of stores that are gone out of the pool, and drop the frames of these."""
+        gone = [idle for idle in self._idle if not tokens.is_current(idle.key.store)]
+        for idle in gone:
+            self._idle.remove(idle)
+        stores = {idle.key.store for idle in gone}
+        for key in [key for key in self._kept if key[0].store in stores] if stores else ():
             self._kept_bytes -= self._kept.pop(key)[1]
+        return gone
 
 
 decoders = register(DecoderPool())

@@ -21,7 +21,7 @@ from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.interpreter_exit import check_exit, stops_at_exit, working
 from mediaref_ursa._core.media_warnings import warn_of_cut_bits
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._decode.fetch import Fetcher, is_read_directly, packets_of
+from mediaref_ursa._decode.fetch import Fetcher, is_read_ahead, packets_of
 from mediaref_ursa._decode.output import DecodedFrame, NewFrame, new_array
 from mediaref_ursa._decode.packet_feed import PacketFeed
 from mediaref_ursa._decode.worker_pool import WorkerPool
@@ -238,7 +238,7 @@ def _warn_of_deep_gray(plan: DecodePlan) -> None:
 
 
 def _fits_in_flight(plan: DecodePlan, sources: Sequence[VideoSource]) -> bool:
-    if all(is_read_directly(source.store) for source in sources):
+    if not any(is_read_ahead(source.store) for source in sources):
         return True
     return plan.bytes_read <= plan.fetch.max_bytes_in_flight
 

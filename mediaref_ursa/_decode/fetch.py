@@ -24,6 +24,7 @@ from mediaref_ursa._video.source import VideoSource, is_etag_pinned
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._download.retry import stopped_by
+from mediaref_ursa.store._protocol import is_local_store
 
 with needs_extra("video"):
     from mediaref_ursa._pyav.demuxed_packets import demuxed_packets
@@ -34,9 +35,12 @@ _LOCAL_GAP_BYTES = 4096
 _TOGETHER_BYTES = 1 << 20
 
 
-def is_read_directly(store: ObjectStore) -> bool:
-    """Whether a store's bytes are read where they lie, and not fetched ahead."""
-    return not isinstance(store, CachedStore)
+def is_read_ahead(store: ObjectStore) -> bool:
+    """Whether requests are sent before a decoder needs the bytes, from other threads than the caller's.
+
+    That of a caller's file object is not: its position is the caller's again when the call returns.
+    """
+    return isinstance(store, CachedStore)
 
 
 class Fetcher:
@@ -55,7 +59,7 @@ class Fetcher:
     def __init__(self, plan: DecodePlan, sources: Sequence[VideoSource], order: Sequence[int]) -> None:
         self._plan = plan
         self._sources = sources
-        far = [run for run in order if not is_read_directly(sources[plan.runs[run].segment].store)]
+        far = [run for run in order if is_read_ahead(sources[plan.runs[run].segment].store)]
         far = [run for run in far if plan.segments[plan.runs[run].segment].info.addressable]
         self._ahead = _ReadAhead(plan, sources, far) if far else None
         self._far = frozenset(far)
@@ -129,7 +133,8 @@ class _ReadTogether:
 
     def _read(self, table: SegmentTable) -> dict[int, Iterator[EncodedPacket]]:
         parts = [self._plan.runs[run].packets for run in self._runs]
-        merged = _merged(table, np.concatenate(parts), self._plan.fetch, _LOCAL_GAP_BYTES)
+        options = self._plan.fetch
+        merged = _merged(table, np.concatenate(parts), options, _gap_bytes(self._source.store, options))
         blobs = [memoryview(blob) for blob in ranges_of(self._source.store, table, merged.ranges)]
         ends = np.cumsum([len(rows) for rows in parts]).tolist()
         return {
@@ -169,7 +174,7 @@ def _read_together(
         if (
             nbytes <= _TOGETHER_BYTES
             and table.info.addressable
-            and is_read_directly(sources[segment].store)
+            and not is_read_ahead(sources[segment].store)
             and not table.packets.is_corrupt[plan.runs[run].packets].any()
         ):
             group.append(run)
@@ -332,11 +337,15 @@ def _ranged_packets(
 ) -> Iterator[EncodedPacket]:
     """Read packets in decode order, a bounded number of bytes at a time."""
     chunk_of = np.cumsum(table.packets.size[rows]) // options.max_read_bytes
-    gap_bytes = _LOCAL_GAP_BYTES if is_read_directly(store) else options.max_gap_bytes
+    gap_bytes = _gap_bytes(store, options)
     for chunk in np.split(rows, np.flatnonzero(np.diff(chunk_of)) + 1) if len(rows) else []:
         merged = _merged(table, chunk, options, gap_bytes)
         blobs = [memoryview(blob) for blob in ranges_of(store, table, merged.ranges)]
         yield from _checked_packets(store, table, chunk, merged.read_of, merged.start_in_read, blobs)
+
+
+def _gap_bytes(store: ObjectStore, options: FetchOptions) -> int:
+    return _LOCAL_GAP_BYTES if is_local_store(store) else options.max_gap_bytes
 
 
 def _merged(table: SegmentTable, rows: Int64Array, options: FetchOptions, gap_bytes: int) -> MergedRanges:

@@ -86,7 +86,7 @@ class PyAVEngine:
         schedule = DecodeSchedule()
         for segment, mine in groupby(runs, key=lambda run: run.segment):
             table, store = tables[segment], stores[segment]
-            if self._codec_threads > 1 or table.info.lookahead_packets or not decoders.knows(store):
+            if self._codec_threads > 1 or table.info.lookahead_packets:
                 schedule.tasks.extend(DecodeTask(run) for run in mine)
             else:
                 _schedule_segment(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from mediaref_ursa._core.errors import InvalidReferenceError, LimitExceededError, UnsupportedMediaError
 from mediaref_ursa._core.uris import decode_data_payload, is_data, parse_data_uri
 from mediaref_ursa._images.pillow import (
@@ -15,35 +12,27 @@ from mediaref_ursa._images.pillow import (
     resize_array,
     to_array,
 )
-from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._model.pixels import MAX_PIXELS, whole_pixels
-from mediaref_ursa.store import ObjectStore
-from mediaref_ursa.store._local import location_of
-from mediaref_ursa.store._open import open_store
+from mediaref_ursa.store._location import Location
 
 MAX_IMAGE_BYTES = 256 * 2**20
 
 
 def load_image(
-    uri: str,
+    image: Location,
     format: PixelFormat = "rgb",
     *,
-    access: Access = TRUSTED,
     resize: tuple[int, int] | None = None,
     max_bytes: int = MAX_IMAGE_BYTES,
-    store: ObjectStore | None = None,
-    storage_options: Mapping[str, Any] | None = None,
 ) -> Array:
-    """Read and decode the image at ``uri``.
+    """Read and decode an image.
 
     Args:
-        uri: A path, ``file://``, http(s) URL or data URI.
+        image: Where it is: a path, ``file://``, http(s) URL or data URI; its access says the largest picture
+            and data URI.
         format: The order of channels.
-        access: What may be read, and the largest picture and data URI.
         resize: ``(height, width)`` in pixels, bilinear.
         max_bytes: The largest file.
-        store: Where the file is; chosen by the URI's scheme without it.
-        storage_options: For the store of a cloud scheme.
 
     Returns:
         uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``; writable.
@@ -59,13 +48,14 @@ def load_image(
         CorruptMediaError: A damaged image.
     """
     check_pixel_format(format)
-    if is_data(uri):
-        access.check_scheme(uri)
-        data = data_uri_image_bytes(uri, access.max_data_uri_bytes)
+    access = image.access
+    if is_data(image.uri):
+        access.check_scheme(image.uri)
+        data = data_uri_image_bytes(image.uri, access.max_data_uri_bytes)
     else:
-        location = location_of(uri, access, has_own_store=store is not None)
-        data = open_store(location, store, storage_options, access).get(location, max_bytes=max_bytes)
-    return decode_image(data, format, uri=uri, resize=resize, max_pixels=access.max_pixels)
+        file = image.permitted()
+        data = file.open_store().get(file.uri, max_bytes=max_bytes)
+    return decode_image(data, format, uri=image.uri, resize=resize, max_pixels=access.max_pixels)
 
 
 def decode_image(

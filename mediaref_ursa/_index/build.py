@@ -17,18 +17,18 @@ from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.uris import absolute_location, is_cloud, scheme_of
 from mediaref_ursa._index.found import checked_if_exists, find_index_with
 from mediaref_ursa._index.frame_index import LanceFrameIndex
-from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.damage import warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import all_segments, given_segments, names_first_segment
 from mediaref_ursa._plan.segments import SegmentSequence
+from mediaref_ursa._scan.options import Progress, ScanOptions
 from mediaref_ursa.store import ObjectStore
-from mediaref_ursa.store._open import open_store
+from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
     from mediaref_ursa._index.writer import IndexTarget
     from mediaref_ursa._scan.sandbox.parent import scan_video
-    from mediaref_ursa._scan.scan_uri import Progress, scan_uri
+    from mediaref_ursa._scan.scan_uri import scan_uri
 
 
 def scan_frame_index(
@@ -45,34 +45,27 @@ def scan_frame_index(
     decode: bool = False,
 ) -> LanceFrameIndex:
     """Build the index of a video in memory: as :func:`write_frame_index`, without writing."""
-    absolute = absolute_location if store is None else os.fspath
-    uri = absolute(uri)
-    named = given_segments(uri, segment_uris, segments)
-    files = [absolute(file) for file in all_segments(uri, named, has_own_store=store is not None)]
+    video = Location(os.fspath(uri), store, storage_options).absolute()
+    named = given_segments(video.uri, segment_uris, segments)
+    files = all_segments(video.uri, named, has_own_store=store is not None)
+    options = ScanOptions(full=full, stream_index=stream_index, decode=decode)
 
     def scan(file: str) -> SegmentTable:
-        found_in = open_store(file, store, storage_options)
-        return scan_uri(file, found_in, progress, full=full, stream_index=stream_index, decode=decode)
+        return scan_uri(file, video.at(file).open_store(), options, progress)
 
-    return _index_of(uri, files, scan, timestamps, is_list=len(named) > 0)
+    files = [video.at(file).absolute().uri for file in files]
+    return _index_of(video.uri, files, scan, timestamps, is_list=len(named) > 0)
 
 
-def scan_video_index(
-    uri: str | os.PathLike[str],
-    segment_uris: Sequence[str],
-    store: ObjectStore | None,
-    storage_options: Mapping[str, Any] | None,
-    access: Access,
-) -> LanceFrameIndex:
+def scan_video_index(video: Location, segment_uris: Sequence[str]) -> LanceFrameIndex:
     """Build the index of a video in memory, of all its segments: as ``scan_frame_index``, under limits."""
-    absolute = absolute_location if store is None else os.fspath
 
     def scan(file: str) -> SegmentTable:
-        access.check_video_uri(file)
-        return scan_video(file, open_store(file, store, storage_options, access), access)
+        video.access.check_video_uri(file)
+        return scan_video(file, video.at(file).open_store(), video.access)
 
-    files = [absolute(file) for file in segment_uris]
-    return _index_of(absolute(uri), files, scan, is_list=len(files) > 1)
+    files = [video.at(file).absolute().uri for file in segment_uris]
+    return _index_of(video.absolute().uri, files, scan, is_list=len(files) > 1)
 
 
 def _index_of(
@@ -174,7 +167,8 @@ def write_frame_index(
     video = absolute_location(uri) if store is None else os.fspath(uri)
     if store is None and is_cloud(video):
         check_packages_of(scheme_of(video), video)
-    target = IndexTarget(video, store, storage_options, index_dir)
+    location = Location(video, store, storage_options)
+    target = IndexTarget(location, index_dir)
     if replace_or_keep == "error":
         target.refuse_existing()
     elif replace_or_keep == "keep":
@@ -182,9 +176,7 @@ def write_frame_index(
         wanted = all_segments(video, named, has_own_store=store is not None) if named else []
         if store is None:
             wanted = [absolute_location(part) for part in wanted]
-        found = find_index_with(
-            LanceFrameIndex, video, index_dir, store, storage_options, is_name=bool(named)
-        )
+        found = find_index_with(LanceFrameIndex, location, index_dir, is_name=bool(named))
         if found.index is not None and found.describes(wanted, timestamps, full, stream_index, decode):
             return found.index
         found.check_replaceable(video, has_timestamps=timestamps is not None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,8 @@ from mediaref_ursa._core.uris import absolute_location
 from mediaref_ursa._model.index_metadata import recorded_uri
 from mediaref_ursa._model.segment import DECODED, SPARSE, SegmentTable
 from mediaref_ursa._plan.segments import SegmentSequence
-from mediaref_ursa.store import ObjectInfo, ObjectStore
-from mediaref_ursa.store._open import open_store
+from mediaref_ursa.store import ObjectInfo
+from mediaref_ursa.store._location import Location
 
 if TYPE_CHECKING:
     from mediaref_ursa._index.frame_index import LanceFrameIndex
@@ -170,10 +170,8 @@ def state_of(open_index: Callable[[], LanceFrameIndex], head: Callable[[str], Ob
 
 def find_index_with(
     kind: type[LanceFrameIndex],
-    uri: str,
+    video: Location,
     index_dir: str | os.PathLike[str] | None = None,
-    store: ObjectStore | None = None,
-    storage_options: Mapping[str, Any] | None = None,
     *,
     is_name: bool = False,
 ) -> FoundIndex:
@@ -181,10 +179,8 @@ def find_index_with(
 
     Args:
         kind: The class that opens indexes.
-        uri: The video, or the name of a recording of several files.
+        video: The video, or the name of a recording of several files.
         index_dir: Look in this directory only, and not next to the video nor in the cache directory.
-        store: Where the bytes of the files are; chosen by each URI's scheme without it.
-        storage_options: For cloud stores.
         is_name: The caller knows the files of the recording, so that its name need not be one.
 
     Raises:
@@ -193,28 +189,25 @@ def find_index_with(
     """
 
     def ask(part: str) -> ObjectInfo:
-        return open_store(part, store, storage_options).head(part)
+        return video.at(part).open_store().head(part)
 
     try:
-        video: ObjectInfo | None = ask(uri)
+        info: ObjectInfo | None = ask(video.uri)
         missing = None
     except MediaNotFoundError as error:  # the name of a recording, where an index has it
-        video, missing = None, error
+        info, missing = None, error
+    names = (video.uri, absolute_location(video.uri))
 
     def head(part: str) -> ObjectInfo:
-        return video if video is not None and part in (uri, absolute_location(uri)) else ask(part)
+        return info if info is not None and part in names else ask(part)
 
-    found = state_of(
-        lambda: kind.open(uri, storage_options=storage_options, store=store, index_dir=index_dir, info=video),
-        head,
-    )
+    given: dict[str, Any] = {"storage_options": video.storage_options, "store": video.store, "info": info}
+    found = state_of(lambda: kind.open(video.uri, index_dir=index_dir, **given), head)
     if missing is not None and found.state == NO_INDEX and not is_name:
         raise missing
-    if found.state in (FRESH, NO_INDEX) or index_dir is not None or video is None:
+    if found.state in (FRESH, NO_INDEX) or index_dir is not None or info is None:
         return found
-    in_cache_dir = state_of(
-        lambda: kind.open_elsewhere(uri, storage_options=storage_options, store=store, info=video), head
-    )
+    in_cache_dir = state_of(lambda: kind.open_elsewhere(video.uri, **given), head)
     return in_cache_dir if in_cache_dir.state == FRESH else found
 
 

@@ -30,6 +30,7 @@ from mediaref_ursa._model.index_metadata import recorded_uri
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
+from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
     from mediaref_ursa._index.lance_table import LanceIndexFile
@@ -97,8 +98,9 @@ class LanceFrameIndex:
         """
         location = absolute_location(uri) if store is None else os.fspath(uri)
         video = location.removesuffix(_SUFFIX)
+        at = Location(video, store, storage_options, access)
         if index_dir is not None:
-            return cls._open_in_cache_dir(video, store, storage_options, info, index_dir, access=access)
+            return cls._open_in_cache_dir(at, info, index_dir)
         if store is None and is_cloud(video):
             check_packages_of(scheme_of(video), video)
         confine_to = access.bounds_of_index(video) if location == video else None
@@ -110,7 +112,7 @@ class LanceFrameIndex:
                 raise
             # Of a video that cannot be reached either, the missing index is the news.
             with contextlib.suppress(FrameIndexMissingError, *(() if is_remote(video) else (MediaRefError,))):
-                return cls._open_in_cache_dir(video, store, storage_options, info, access=access)
+                return cls._open_in_cache_dir(at, info)
             raise
 
     @classmethod
@@ -127,26 +129,19 @@ class LanceFrameIndex:
 
         Arguments and errors are those of :meth:`open`.
         """
-        video = absolute_location(uri) if store is None else os.fspath(uri)
-        return cls._open_in_cache_dir(video, store, storage_options, info, access=access)
+        at = Location(os.fspath(uri), store, storage_options, access).absolute()
+        return cls._open_in_cache_dir(at, info)
 
     @classmethod
     def _open_in_cache_dir(
-        cls,
-        video: str,
-        store: ObjectStore | None,
-        storage_options: Mapping[str, Any] | None,
-        info: ObjectInfo | None,
-        index_dir: str | os.PathLike[str] | None = None,
-        *,
-        access: Access,
+        cls, video: Location, info: ObjectInfo | None, index_dir: str | os.PathLike[str] | None = None
     ) -> LanceFrameIndex:
         if index_dir is None:
             check_index_folder()
-        info = info or info_of(video, store, storage_options)
-        location = index_in_cache_dir(video, info, index_dir)
-        found = cls(video, file=LanceIndexFile(location, storage_options, access))
-        if info is not None and len(found.segments) == 1 and found.segments[0].uri == video:
+        info = info or info_of(video)
+        location = index_in_cache_dir(video.uri, info, index_dir)
+        found = cls(video.uri, file=LanceIndexFile(location, video.storage_options, video.access))
+        if info is not None and len(found.segments) == 1 and found.segments[0].uri == video.uri:
             found.check_fresh(0, info)
         return found
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mediaref_ursa._cache.folder import CacheFolder
 from mediaref_ursa._cache.settings import cache_directory
 from mediaref_ursa._core.errors import MediaNotFoundError, StoreError
 from mediaref_ursa._core.uris import absolute_location, is_local
 from mediaref_ursa.layout import frame_index_name
-from mediaref_ursa.store import ObjectInfo, ObjectStore
-from mediaref_ursa.store._open import open_store
+from mediaref_ursa.store import ObjectInfo
+from mediaref_ursa.store._location import Location
 
 _FOLDER_NAME = "frame_indexes"
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -43,16 +41,15 @@ def index_in_cache_dir(
     return f"{folder.rstrip('/')}/{name}"
 
 
-def info_of(
-    video: str, store: ObjectStore | None, storage_options: Mapping[str, Any] | None
-) -> ObjectInfo | None:
+def info_of(video: Location) -> ObjectInfo | None:
     """Return what stands at a URI, None where it is only the name of a video of several files.
 
     Raises:
+        InvalidReferenceError: It may not be read.
         StoreError: That cannot be known.
     """
     try:
-        return open_store(video, store, storage_options).head(video)
+        return video.open_store().head(video.uri)
     except MediaNotFoundError:
         return None
 

@@ -8,6 +8,7 @@ from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.uris import is_data, is_remote
 from mediaref_ursa._index.found import FoundIndex, find_index_with
 from mediaref_ursa._index.frame_index import LanceFrameIndex
+from mediaref_ursa.store._location import Location
 
 
 def find_index(uri: str, index_dir: str | os.PathLike[str] | None = None) -> FoundIndex:
@@ -25,7 +26,7 @@ def find_index(uri: str, index_dir: str | os.PathLike[str] | None = None) -> Fou
     """
     if is_data(uri):
         raise InvalidReferenceError("expected a path or URL of a video, found a data URI", uri=uri)
-    return find_index_with(LanceFrameIndex, uri, index_dir)
+    return find_index_with(LanceFrameIndex, Location(uri), index_dir)
 
 
 def require_writable_location(uri: str) -> None:

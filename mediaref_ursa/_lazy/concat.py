@@ -42,7 +42,7 @@ def _check_joins(video: LazyVideo, other: LazyVideo) -> None:
             "expected videos that all have frame indexes, or none, found both; "
             "write the missing ones with: mediaref-ursa index"
         )
-    if video._recording.store is not other._recording.store:
+    if video._recording.video.store is not other._recording.video.store:
         raise ValueError("expected videos of one store, found several; pass the same store= to each")
 
 

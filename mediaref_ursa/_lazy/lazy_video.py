@@ -32,9 +32,9 @@ from mediaref_ursa._video.recording import (
     describes_first_only,
     open_index_of,
     segment_locations,
-    video_location,
 )
 from mediaref_ursa.store import ObjectStore
+from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
     from mediaref_ursa._decode.execute import iter_frames, make_engine
@@ -115,13 +115,14 @@ class LazyVideo(VideoSeries):
         allowed = Access.from_only_options("LazyVideo", access)
         self._spec = PixelSpec(resize, colorspace, channel_format, max_pixels=allowed.max_pixels)
         self._scanned = frame_index is None
-        given, uri = os.fspath(uri), video_location(uri, store, allowed)
+        given = os.fspath(uri)
+        video = Location(given, store, storage_options, allowed).permitted_video()
         if isinstance(frame_index, (str, os.PathLike)):
             frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options, access=allowed)
-        parts = segment_locations(uri, segment_uris, frame_index, store, allowed)
+        parts = segment_locations(video, segment_uris, frame_index)
         if frame_index is None:
-            frame_index = scan_video_index(uri, parts or [uri], store, storage_options, allowed)
-        self._recording = Recording(uri, frame_index, parts, store, storage_options, allowed, given=given)
+            frame_index = scan_video_index(video, parts or [video.uri])
+        self._recording = Recording(video, frame_index, parts, given=given)
         self._start, self._stop = 0, self._recording.frame_count
 
     @classmethod
@@ -152,8 +153,9 @@ class LazyVideo(VideoSeries):
         index: LanceFrameIndex | None = None
         with contextlib.suppress(FrameIndexMissingError):
             access = Access.from_options(dict(options))
-            index = open_index_of(os.fspath(uri), store, storage_options, access)
-            if describes_first_only(index, uri, options.get("segment_uris"), store, access):
+            video = Location(os.fspath(uri), store, storage_options, access)
+            index = open_index_of(video)
+            if describes_first_only(index, video, options.get("segment_uris")):
                 index = None
         return cls(
             uri,

@@ -27,6 +27,7 @@ from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
 from mediaref_ursa._video.recording import Recording, open_index_of
 from mediaref_ursa.store import ObjectStore
+from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
     from mediaref_ursa._decode.execute import decode_into, default_workers, make_engine
@@ -254,7 +255,7 @@ def _opened(kind: Any, name: str, uris: Sequence[str], options: Mapping[str, Any
     """Open a recording by its frame index, where that has all of some files, else by scanning these."""
     access = Access.from_options(dict(options))
     with contextlib.suppress(FrameIndexMissingError):
-        index = open_index_of(name, options["store"], options["storage_options"], access)
+        index = open_index_of(Location(name, options["store"], options["storage_options"], access))
         video: LazyVideo = kind(name, frame_index=index, **options)
         if all(video._recording.names(uri) for uri in uris):
             return video

@@ -262,10 +262,12 @@ class MediaRef(BaseModel):
         if self.is_video:
             return self._frame(format, given)
         from mediaref_ursa._images.load import load_image
+        from mediaref_ursa.store._location import Location
 
         ours = {name: value for name, value in given.items() if name not in _VIDEO_OPTIONS}
         access = Access.from_options(ours)
-        return load_image(self.uri, format, access=access, **ours)
+        store, storage_options = ours.pop("store", None), ours.pop("storage_options", None)
+        return load_image(Location(self.uri, store, storage_options, access), format, **ours)
 
     def _frame(self, format: PixelFormat, options: dict[str, Any]) -> Array:
         from mediaref_ursa._images.pillow import check_pixel_format

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +15,6 @@ from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._containers.sniff import SNIFF_BYTES, known_container
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._model.pixels import MAX_PIXELS
 from mediaref_ursa._model.segment import (
     ALPHA_IN_FRAMES,
     ALPHA_UNREADABLE,
@@ -31,6 +29,7 @@ from mediaref_ursa._pyav.palettes import PaletteCollector
 from mediaref_ursa._scan.decode_check import checked_by_decoding
 from mediaref_ursa._scan.exact_starts import exact_starts
 from mediaref_ursa._scan.missing_times import NO_PTS, frame_times
+from mediaref_ursa._scan.options import FULL_SCAN, Progress, ScanOptions
 from mediaref_ursa._scan.packet_collector import (
     PacketCollector,
     segment_table,
@@ -45,8 +44,6 @@ from mediaref_ursa._scan.sync_samples import DeclinedError
 from mediaref_ursa._scan.ties import output_rank, tied_packets
 from mediaref_ursa._scan.trial_decode import numbered_packets, trial_decode_in_decode_order
 
-Progress = Callable[[int, int], None]
-
 _OFFSET_GUESSES = (0, 4)  # MP4, MOV and AVI; then the block header of Matroska
 _OFFSET_SEARCH_BYTES = 256
 PROGRESS_EVERY_PACKETS = 256
@@ -59,11 +56,8 @@ def scan_segment(
     *,
     uri: str,
     etag: str | None = None,
+    options: ScanOptions = FULL_SCAN,
     progress: Progress | None = None,
-    stream_index: int | None = None,
-    full: bool | None = True,
-    decode: bool = False,
-    max_pixels: int = MAX_PIXELS,
 ) -> SegmentTable:
     """Read one video file once and return its frames and packets.
 
@@ -74,15 +68,8 @@ def scan_segment(
         reader: The file.
         uri: Recorded in the table and named in errors.
         etag: Recorded in the table.
+        options: What is read, and of which stream.
         progress: Called now and then with bytes done and bytes in all.
-        stream_index: The video stream, counted across all kinds of streams as FFmpeg does; None is
-            FFmpeg's best.
-        full: True reads all of the file. False reads of an MP4 or MOV file what describes its samples and
-            little more, where that gives the same frames: checksums and reference flags stay unknown.
-            None does so where it saves at least half of the file.
-        decode: Decode every frame, linearly and from its random access point, to find damaged pictures.
-            Reads all of the file.
-        max_pixels: The largest picture, width times height.
 
     Returns:
         The table; its ``timestamp`` column is ``pts * time_base``.
@@ -90,21 +77,23 @@ def scan_segment(
     Raises:
         UnsupportedMediaError: Not a video, or one whose codec cannot be decoded here.
         CorruptMediaError: A video without frames, or one that FFmpeg cannot read.
-        LimitExceededError: More samples than the file can hold, or more pixels than ``max_pixels``.
+        LimitExceededError: More samples than the file can hold, or more pixels than the options allow.
     """
     try:
-        info = probe_segment(reader, uri=uri, etag=etag, stream_index=stream_index, max_pixels=max_pixels)
+        info = probe_segment(
+            reader, uri=uri, etag=etag, stream_index=options.stream_index, max_pixels=options.max_pixels
+        )
     except (CorruptMediaError, UnsupportedMediaError) as error:
         _explain(error, reader)
         raise
-    if full is not True and not decode:
+    if options.full is not True and not options.decode:
         try:
-            return _sparse_table(reader, info, progress, whatever_it_costs=full is False)
+            return _sparse_table(reader, info, progress, whatever_it_costs=options.full is False)
         except (DeclinedError, CorruptMediaError) as error:
             logger.info("all of {} is read: {}", redact(uri), error)
     with reader.streaming():
         table = _full_table(reader, info, progress)
-        return checked_by_decoding(reader, table) if decode else table
+        return checked_by_decoding(reader, table) if options.decode else table
 
 
 def _explain(error: CorruptMediaError | UnsupportedMediaError, reader: RangeReader) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import memory_limits
 from mediaref_ursa._core.extras import needs_extra
-from mediaref_ursa._model.pixels import MAX_PIXELS
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa.store import LocalStore, MemoryStore, ObjectInfo, ObjectStore
-from mediaref_ursa.store._protocol import ReadsOneVersion
+from mediaref_ursa._scan.options import Progress, ScanOptions
+from mediaref_ursa.store import ObjectInfo, ObjectStore
+from mediaref_ursa.store._protocol import ReadsOneVersion, is_local_store
 
 with needs_extra("video"):
-    from mediaref_ursa._scan.scan_segment import Progress, scan_segment
+    from mediaref_ursa._scan.scan_segment import scan_segment
 
 _REMOTE_BLOCKS_KEPT = 32  # of 1 MiB: what probing read, and a window that streams through the file
 _REMOTE_BLOCKS_AHEAD = 8
+_DEFAULT_OPTIONS = ScanOptions()
 
 
 def reader_of(uri: str, store: ObjectStore, info: ObjectInfo) -> RangeReader:
@@ -41,36 +43,27 @@ def reader_of(uri: str, store: ObjectStore, info: ObjectInfo) -> RangeReader:
     )
 
 
-def is_local_store(store: ObjectStore) -> bool:
-    """Return whether a store's bytes are on this machine, so that reading all of them costs little."""
-    return isinstance(store, LocalStore | MemoryStore)
+def options_for(store: ObjectStore, options: ScanOptions) -> ScanOptions:
+    """Return options that say whether all of a file is read: of a file on this machine it is."""
+    return replace(options, full=True) if options.full is None and is_local_store(store) else options
 
 
 def scan_uri(
     uri: str,
     store: ObjectStore,
+    options: ScanOptions = _DEFAULT_OPTIONS,
     progress: Progress | None = None,
     *,
-    stream_index: int | None = None,
-    full: bool | None = None,
-    decode: bool = False,
     info: ObjectInfo | None = None,
-    max_pixels: int = MAX_PIXELS,
 ) -> SegmentTable:
     """Scan the video at ``uri`` once.
 
     Args:
         uri: The video.
         store: Where it is.
+        options: What is read, and of which stream.
         progress: Called now and then with bytes done and bytes in all.
-        stream_index: The video stream, counted across all kinds of streams as FFmpeg does; None is
-            FFmpeg's best.
-        full: Whether to read all of the file, from its first byte to its last. Without a word: a file of
-            this machine, and any that must be. Else of an MP4 or MOV file little more is read than what
-            describes its samples; what only the media contain then stays unknown.
-        decode: Decode every frame to find damaged pictures.
         info: What stands at ``uri``, where the caller has asked the store already.
-        max_pixels: The largest picture, width times height.
 
     Raises:
         MediaRefError: As :func:`mediaref_ursa._scan.scan_segment.scan_segment`, and the store's errors.
@@ -81,12 +74,6 @@ def scan_uri(
             reader_of(uri, store, info),
             uri=uri,
             etag=info.etag,
+            options=options_for(store, options),
             progress=progress,
-            stream_index=stream_index,
-            full=True if full is None and is_local_store(store) else full,
-            decode=decode,
-            max_pixels=max_pixels,
         )
-
-
-__all__ = ["Progress", "is_local_store", "reader_of", "scan_uri"]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from loguru import logger
@@ -18,15 +17,14 @@ from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.media_warnings import warn_once
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import BEFORE_FIRST, TOLERANCE_NS
-from mediaref_ursa._core.uris import absolute_location, is_local, is_relative_path, local_path, scheme_of
-from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
+from mediaref_ursa._core.uris import is_local, is_relative_path, local_path, scheme_of
+from mediaref_ursa._model.access import DEFAULT_SCHEMES
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import ADDITIONAL, AllSegments, all_segments, uri_list
 from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa._plan.timeline import Timeline
 from mediaref_ursa.store import ObjectStore
-from mediaref_ursa.store._local import location_of
-from mediaref_ursa.store._open import open_store
+from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
     from mediaref_ursa._index.frame_index import LanceFrameIndex
@@ -46,12 +44,9 @@ class Recording:
     What has been read is kept. Safe for many threads, after forks, and to pickle.
 
     Args:
-        uri: The name of the video.
+        video: The name of the video, and how its segments are reached.
         index: Its frame index.
         segment_uris: Where its segments are, in place of what the index says.
-        store: Where their bytes are; chosen by each URI's scheme without it.
-        storage_options: For cloud stores.
-        access: What may be read.
         given: The name of the video as the caller wrote it. References of a recording that was opened by a
             relative path are relative to the same folder.
 
@@ -62,21 +57,16 @@ class Recording:
 
     def __init__(
         self,
-        uri: str,
+        video: Location,
         index: LanceFrameIndex,
         segment_uris: Sequence[str] | None,
-        store: ObjectStore | None,
-        storage_options: Mapping[str, Any] | None,
-        access: Access = TRUSTED,
         *,
         given: str = "",
     ) -> None:
-        self.uri = uri
+        uri, store, access = video.uri, video.store, video.access
         self.index = index
-        self.store = store
-        self.access = access
-        self._own_store = None if store is None else open_store(uri, store, None, access)
-        self.storage_options = dict(storage_options or {})
+        self.video = replace(video, storage_options=dict(video.storage_options or {}))
+        self._own_store = None if store is None else video.open_store()
         self._segments: dict[int, SegmentTable] = {}
         for info, packets in zip(index.segments, index.packet_counts(), strict=True):
             access.check_frame_count(packets, info.length, info.uri)
@@ -97,6 +87,11 @@ class Recording:
                 self._relative_to = local_path(access.base_dir)
             elif not segment_uris:  # else the caller wrote each as it shall be
                 self._relative_to = str(Path.cwd())
+
+    @property
+    def uri(self) -> str:
+        """The name of the video."""
+        return self.video.uri
 
     @property
     def frame_count(self) -> int:
@@ -145,7 +140,7 @@ class Recording:
             table = self._segments.setdefault(number, self._checked(number))
         if with_alpha:
             source = VideoSource(table.info.uri, self._store(table.info.uri), (table,))
-            return source_with_alpha(source, self.access).segments[0]
+            return source_with_alpha(source, self.video.access).segments[0]
         return table
 
     def sources_of(self, tables: Sequence[SegmentTable]) -> list[VideoSource]:
@@ -167,7 +162,7 @@ class Recording:
             ValueError: The URI names neither the video nor one of its segments.
             FrameOutsideVideoError: A time at which no frame of the video is shown.
         """
-        location = self._location(location_of(uri, self.access, has_own_store=self.store is not None))
+        location = self._location(self.video.at(uri).permitted().uri)
         numbers = [i for i, part in enumerate(self._segment_uris) if self._location(part) == location]
         groups = [[number] for number in numbers]
         if not groups and location == self._location(self.uri):
@@ -189,7 +184,7 @@ class Recording:
 
     def names(self, uri: str) -> bool:
         """Whether a URI is that of the video or of one of its segments."""
-        location = self._location(location_of(uri, self.access, has_own_store=self.store is not None))
+        location = self._location(self.video.at(uri).permitted().uri)
         return location in (self._location(part) for part in (self.uri, *self._segment_uris))
 
     def references(self, ranks: Int64Array) -> tuple[list[str], Int64Array]:
@@ -266,7 +261,7 @@ class Recording:
         """Return a recording under the same name that is made of segments, each with its URI."""
         index = LanceFrameIndex(self.uri, file=None, tables=[table for table, _ in parts])
         uris = [uri for _, uri in parts]
-        made = Recording(self.uri, index, uris, self.store, self.storage_options, self.access)
+        made = Recording(self.video, index, uris)
         made._relative_to = self._relative_to
         return made
 
@@ -285,83 +280,62 @@ class Recording:
         location = self._location(self._segment_uris[number])
         store = self._store(location)
         if not self.index.has_packets:
-            return complete_base_index(location, store, self.index, number, self.access)
+            return complete_base_index(location, store, self.index, number, self.video.access)
         table = self.indexed_segment(number)
-        self.access.check_pixels(table.info.width, table.info.height, location)
+        self.video.access.check_pixels(table.info.width, table.info.height, location)
         if not is_etag_pinned(store, table.info):
             self.index.check_fresh(number, store.head(location))
-        return scanned_if_outdated(table, store, self.access)
+        return scanned_if_outdated(table, store, self.video.access)
 
     def _store(self, location: str) -> ObjectStore:
-        return self._own_store or open_store(location, None, self.storage_options, self.access)
+        return self._own_store or self.video.at(location).open_store()
 
     def _location(self, uri: str) -> str:
-        return absolute_location(uri) if self.store is None else uri
+        return self.video.at(uri).absolute().uri
 
 
-def video_location(uri: str | os.PathLike[str], store: ObjectStore | None, access: Access) -> str:
-    """Return where a video is, if it may be read.
-
-    Raises:
-        InvalidReferenceError: References may not lead there.
-        UnsupportedMediaError: A data URI.
-    """
-    access.check_video_uri(os.fspath(uri))
-    return location_of(os.fspath(uri), access, has_own_store=store is not None)
-
-
-def open_index_of(
-    uri: str, store: ObjectStore | None, storage_options: Mapping[str, Any] | None, access: Access
-) -> LanceFrameIndex:
+def open_index_of(video: Location) -> LanceFrameIndex:
     """Open the index that stands next to a video, where references may lead there.
 
     Raises:
         InvalidReferenceError: They may not.
         FrameIndexError: There is none, or it is damaged.
     """
-    location = video_location(uri, store, access)
-    if store is None:
-        location = absolute_location(location)
-    found_in = open_store(location, store, storage_options, access)
+    video = video.permitted_video().absolute()
+    store = video.open_store()
     # Lance knows no other schemes; there an index stands in the cache directory, if anywhere.
-    has_sidecar = (scheme_of(location) or "file") in DEFAULT_SCHEMES
+    has_sidecar = (scheme_of(video.uri) or "file") in DEFAULT_SCHEMES
     find = LanceFrameIndex.open if has_sidecar else LanceFrameIndex.open_elsewhere
-    return find(location, storage_options=storage_options, store=found_in, access=access)
+    return find(video.uri, storage_options=video.storage_options, store=store, access=video.access)
 
 
 def segment_locations(
-    uri: str,
+    video: Location,
     segment_uris: Sequence[str | os.PathLike[str]] | None,
     index: LanceFrameIndex | None,
-    store: ObjectStore | None,
-    access: Access,
 ) -> list[str]:
     """Return where all segments of a recording are, in order; nothing where the caller names none.
 
-    An index of a recording whose name is no file says that ``uri`` is that name: a list of as many files as
+    An index of a recording whose name is no file says that the video is that name: a list of as many files as
     the index has segments is then the whole list.
 
     Raises:
         InvalidReferenceError: References may not lead there.
         TypeError: One path in place of a list.
     """
-    parts = [video_location(part, store, access) for part in uri_list(segment_uris)]
+    parts = [video.at(part).permitted_video().uri for part in uri_list(segment_uris)]
     if not parts:
         return []
     if isinstance(segment_uris, AllSegments) or (index is not None and _is_of_a_name(index, len(parts))):
         return parts
-    return all_segments(uri, parts, has_own_store=store is not None)
+    return all_segments(video.uri, parts, has_own_store=video.store is not None)
 
 
 def describes_first_only(
-    index: LanceFrameIndex,
-    uri: str | os.PathLike[str],
-    segment_uris: Sequence[str | os.PathLike[str]] | None,
-    store: ObjectStore | None,
-    access: Access,
+    index: LanceFrameIndex, video: Location, segment_uris: Sequence[str | os.PathLike[str]] | None
 ) -> bool:
-    """Whether the index next to ``uri`` is that of one file, which is the first of several in a recording."""
-    named = segment_locations(video_location(uri, store, access), segment_uris, index, store, access)
+    """Whether the index next to a video is that of one file, which is the first of several in a recording."""
+    named = segment_locations(video.permitted_video(), segment_uris, index)
     if len(named) < 2 or len(index.segment_frame_counts()) != 1:
         return False
     return not index.segments or index.segments[0].uri == index.uri

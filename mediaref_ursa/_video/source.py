@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
@@ -32,21 +32,21 @@ from mediaref_ursa._core.media_warnings import warn_once
 from mediaref_ursa._core.process_state import register
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.reentrancy import refuse_amid_change
-from mediaref_ursa._core.uris import absolute_location, is_local, is_remote, local_path, scheme_of
+from mediaref_ursa._core.uris import is_local, is_remote, local_path, scheme_of
 from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
 from mediaref_ursa._model.alpha import table_with_alpha
 from mediaref_ursa._model.segment import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
 from mediaref_ursa._plan.segments import SegmentSequence
-from mediaref_ursa._scan.failed_scans import failed_scans
 from mediaref_ursa._scan.sandbox.parent import scan_video
 from mediaref_ursa._video.source_cache import SourceCache
 from mediaref_ursa.layout import lance_frame_index_uri
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._local import check_under_base
-from mediaref_ursa.store._open import open_store
+from mediaref_ursa.store._location import Location
+from mediaref_ursa.store._token import tokens
 
 _CACHE_BYTES = 512 << 20  # of each cache; a source in two of them takes its memory once
 # Measured (tracemalloc): a video of one segment takes about 5 KB besides its frames and packets.
@@ -88,15 +88,9 @@ def _table_bytes(table: SegmentTable) -> int:
 
 
 def open_source(
-    uri: str,
-    frame_index: LanceFrameIndex | None = None,
-    *,
-    store: ObjectStore | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    access: Access = TRUSTED,
-    ask_store: bool = False,
+    video: Location, frame_index: LanceFrameIndex | None = None, *, ask_store: bool = False
 ) -> VideoSource:
-    """Return the video at ``uri`` with an index that is fresh.
+    """Return a video with an index that is fresh.
 
     The caller's index if there is one, else the one next to the video, else one that is built in
     memory. One that is stale or damaged is not used: the video is scanned instead.
@@ -105,11 +99,8 @@ def open_source(
     the entity tag: each read is then of that very object, or a ``MediaChangedError``.
 
     Args:
-        uri: The video.
+        video: Where it is. No segment which an index names may lie outside its access's base directory.
         frame_index: The caller's own index.
-        store: Where its bytes are; chosen by the URI's scheme without it.
-        storage_options: For cloud stores.
-        access: What may be read. No segment which an index names may lie outside its base directory.
         ask_store: Ask all the same, and forget what is in memory: for another try after that error.
 
     Raises:
@@ -118,25 +109,23 @@ def open_source(
         MediaRefError: As stores and the scan raise.
     """
     refuse_amid_change()
-    location = absolute_location(uri) if store is None else uri
-    found_in = open_store(location, store, storage_options, access)
+    video = video.absolute()
+    store = video.open_store()
     if frame_index is not None:
-        return _with_index(location, found_in, frame_index, access, ask_store)
-    options = tuple(sorted((storage_options or {}).items(), key=repr))
-    # An entry keeps its store, so that no other can have its identity as long as the entry stands.
-    key = (location, id(store), repr(options), access)
-
-    if isinstance(found_in, CachedStore) and not ask_store:
-        pinned = _pinned.get(key, partial(_pinned_by_index, location, found_in, storage_options, access))
+        return _with_index(video.uri, store, frame_index, video.access, ask_store)
+    options = repr(sorted((video.storage_options or {}).items(), key=repr))
+    key = (video.uri, tokens.of(video.store), options, video.access)
+    if isinstance(store, CachedStore) and not ask_store:
+        pinned = _pinned.get(key, partial(_pinned_by_index, video, store))
         if pinned.source is not None:
             return pinned.source
-    info = found_in.head(location)
-    version = (*key, info, _local_identity(location))
-    source = _by_version.get(version, partial(_find, location, found_in, storage_options, access, info))
-    if source.segments and all(is_etag_pinned(found_in, table.info) for table in source.segments):
-        _pinned.put(key, _Pinned(found_in, source))  # from now on its entity tag is known
+    info = store.head(video.uri)
+    version = (*key, info, _local_identity(video.uri))
+    source = _by_version.get(version, partial(_find, video, store, info))
+    if source.segments and all(is_etag_pinned(store, table.info) for table in source.segments):
+        _pinned.put(key, _Pinned(source))  # from now on its entity tag is known
     elif ask_store:
-        _pinned.put(key, _Pinned(found_in, None))
+        _pinned.put(key, _Pinned(None))
     return source
 
 
@@ -145,11 +134,9 @@ class _Pinned:
     """Cache entry: a video whose reads are pinned to entity tags; always revalidate with HEAD if it has none.
 
     Attributes:
-        store: Kept, so that no other store has its identity.
         source: The video; every read of it names the entity tag of its index.
     """
 
-    store: ObjectStore
     source: VideoSource | None
 
     @property
@@ -165,27 +152,23 @@ _with_alpha: SourceCache[VideoSource] = register(SourceCache(_CACHE_BYTES, attrg
 """Segments scanned for their alpha, by the packets of the segment."""
 
 
-def _pinned_by_index(
-    uri: str, store: CachedStore, storage_options: Mapping[str, Any] | None, access: Access
-) -> _Pinned:
+def _pinned_by_index(video: Location, store: CachedStore) -> _Pinned:
     """Return the video as the index next to it has it, if that has the entity tag of each segment."""
-    return _Pinned(store, _index_with_etags(uri, store, storage_options, access))
-
-
-def _index_with_etags(
-    uri: str, store: CachedStore, storage_options: Mapping[str, Any] | None, access: Access
-) -> VideoSource | None:
     # Nothing can stand next to it: the index in the cache directory is found by its tag.
-    if is_remote(uri) or not _lance_knows(uri):
-        return None
+    if is_remote(video.uri) or not _lance_knows(video.uri):
+        return _Pinned(None)
     try:
-        index = LanceFrameIndex.open(uri, storage_options=storage_options, store=store, access=access)
-        infos = _segments_of(uri, index, access) if index.has_packets else ()
+        index = LanceFrameIndex.open(video.uri, **_how_to_open(video, store))
+        infos = _segments_of(video.uri, index, video.access) if index.has_packets else ()
         if infos and all(is_strong(info.etag) for info in infos):
-            return _with_index(uri, store, index, access, ask_store=False)
+            return _Pinned(_with_index(video.uri, store, index, video.access, ask_store=False))
     except (FrameIndexError, MediaNotFoundError):
         pass  # the store is asked, and the error reported then
-    return None
+    return _Pinned(None)
+
+
+def _how_to_open(video: Location, store: ObjectStore) -> dict[str, Any]:
+    return {"storage_options": video.storage_options, "store": store, "access": video.access}
 
 
 def _lance_knows(uri: str) -> bool:
@@ -198,31 +181,19 @@ def is_etag_pinned(store: ObjectStore, info: SegmentInfo) -> bool:
     return isinstance(store, CachedStore) and is_strong(info.etag)
 
 
-def forget_sources() -> None:
-    """Drop all indexes that are kept in memory, and the errors of videos that could not be scanned."""
-    for cache in (_pinned, _by_version, _with_alpha, failed_scans):
-        cache.close()
-
-
-def _find(
-    uri: str,
-    store: ObjectStore,
-    storage_options: Mapping[str, Any] | None,
-    access: Access,
-    info: ObjectInfo,
-) -> VideoSource:
+def _find(video: Location, store: ObjectStore, info: ObjectInfo) -> VideoSource:
     """Return the video with the index next to it, else the one in the cache directory, else scanned."""
     ways = (LanceFrameIndex.open, LanceFrameIndex.open_elsewhere)
-    for find in ways if _lance_knows(uri) else ways[1:]:
+    for find in ways if _lance_knows(video.uri) else ways[1:]:
         try:
-            index = find(uri, storage_options=storage_options, store=store, info=info, access=access)
-            return _with_index(uri, store, index, access, ask_store=True)
+            index = find(video.uri, info=info, **_how_to_open(video, store))
+            return _with_index(video.uri, store, index, video.access, ask_store=True)
         except FrameIndexMissingError:
             pass
         except (FrameIndexError, MediaNotFoundError) as error:
             logger.warning("the frame index is not used: {}", error)
-            warn_once(FrameIndexWarning, f"the frame index is not used: {error.message}", uri=uri)
-    return VideoSource(uri, store, (scan_video(uri, store, access),))
+            warn_once(FrameIndexWarning, f"the frame index is not used: {error.message}", uri=video.uri)
+    return VideoSource(video.uri, store, (scan_video(video.uri, store, video.access),))
 
 
 def _with_index(
@@ -378,9 +349,9 @@ def _with_known_alpha(table: SegmentTable, store: ObjectStore, access: Access) -
                 uri=uri,
             )
         info = replace(table.info, alpha=found.info.alpha, alpha_packets=found.info.alpha_packets)
-        return VideoSource(uri, store, (replace(table, info=info),))  # an entry keeps its store
+        return VideoSource(uri, store, (replace(table, info=info),))
 
-    return _with_alpha.get((table.packets.identity, len(table), id(store)), completed).segments[0]
+    return _with_alpha.get((table.packets.identity, len(table), tokens.of(store)), completed).segments[0]
 
 
 def _local_identity(uri: str) -> tuple[tuple[int, ...], ...]:

@@ -17,9 +17,14 @@ from mediaref_ursa._core.redaction import without_credentials
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._core.uris import is_local, without_query
 from mediaref_ursa.store._download.range_download import ObjectVersion, validators_of
-from mediaref_ursa.store._local import LocalStore
-from mediaref_ursa.store._memory import MemoryStore
-from mediaref_ursa.store._protocol import ObjectInfo, ObjectStore, ReadsOneVersion, check_range, check_within
+from mediaref_ursa.store._protocol import (
+    ObjectInfo,
+    ObjectStore,
+    ReadsOneVersion,
+    check_range,
+    check_within,
+    is_local_store,
+)
 
 _MAX_REMEMBERED = 4096
 _ATTEMPTS = 3
@@ -200,10 +205,11 @@ def cached(store: ObjectStore, cache: RangeCache | None = None) -> ObjectStore:
         store: Where the bytes come from.
         cache: Where they are kept; the cache of this user without it.
 
+    >>> from mediaref_ursa.store import LocalStore
     >>> cached(LocalStore())
     LocalStore()
     """
-    return store if isinstance(store, LocalStore | MemoryStore | CachedStore) else CachedStore(store, cache)
+    return store if is_local_store(store) or isinstance(store, CachedStore) else CachedStore(store, cache)
 
 
 def object_key(uri: str, info: ObjectInfo) -> ObjectKey | None:

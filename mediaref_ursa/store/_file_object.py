@@ -22,6 +22,9 @@ class FileObjectStore:
     Args:
         file: Has ``read(size)`` and ``seek(offset, whence)``.
 
+    Attributes:
+        is_local: Whether it is a file of the system, or one in memory.
+
     >>> FileObjectStore(io.BytesIO(b"abcdef")).get_range("any", 2, 3)
     b'cde'
     """
@@ -29,6 +32,7 @@ class FileObjectStore:
     def __init__(self, file: Any) -> None:
         self._file = file
         self._descriptor = file.fileno() if isinstance(file, io.FileIO | io.BufferedReader) else None
+        self.is_local = self._descriptor is not None or isinstance(file, io.BytesIO)
         self.forget()
         register_while_alive(self)
 

@@ -43,6 +43,8 @@ class LocalStore:
     tags.
     """
 
+    is_local = True
+
     def head(self, uri: str) -> ObjectInfo:
         """Return the file's length and time of change."""
         with _opened(uri) as (_, info):

@@ -22,6 +22,8 @@ class MemoryStore:
     b'cde'
     """
 
+    is_local = True
+
     def __init__(self, objects: Mapping[str, bytes] | None = None) -> None:
         self._objects: dict[str, tuple[bytes, str]] = {}
         for uri, data in (objects or {}).items():

@@ -34,6 +34,9 @@ class ObjectStore(Protocol):
     A store holds no handle: it may be used from many threads at once, pickled, and used in a forked
     child. Every method raises ``MediaNotFoundError`` where nothing stands at the URI and another
     ``StoreError`` where its bytes cannot be read.
+
+    A store whose bytes are on this machine, so that reading more of them than are needed costs little, says
+    so by an attribute ``is_local`` that is True. Such a store is not read through the disk cache.
     """
 
     def head(self, uri: str) -> ObjectInfo:
@@ -65,6 +68,11 @@ class ObjectStore(Protocol):
             LimitExceededError: It is larger than ``max_bytes``, found out before it is held.
         """
         ...
+
+
+def is_local_store(store: object) -> bool:
+    """Return whether a store says that its bytes are on this machine; see :class:`ObjectStore`."""
+    return bool(getattr(store, "is_local", False))
 
 
 def check_range(offset: int, length: int) -> None:

@@ -19,7 +19,6 @@ from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.seconds import NotFiniteError, latest_times, range_of_times
 from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS
-from mediaref_ursa._core.uris import absolute_location
 from mediaref_ursa._decode.buffer_pool import buffers
 from mediaref_ursa._decode.output import FrameRows
 from mediaref_ursa._model.access import Access
@@ -29,7 +28,7 @@ from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa.store import MemoryStore, ObjectStore
 from mediaref_ursa.store._file_object import FileObjectStore
-from mediaref_ursa.store._local import location_of
+from mediaref_ursa.store._location import Location
 from mediaref_ursa.video_decoder.base import BaseVideoDecoder
 from mediaref_ursa.video_decoder.frame_batch import FrameBatch
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
@@ -39,7 +38,6 @@ with needs_extra("video"):
     from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._scan.sandbox.parent import scan_video
     from mediaref_ursa._video.source import VideoSource, open_source, source_with_alpha
-    from mediaref_ursa.store._open import open_store
 
 _DIMENSION_ORDERS = ("NCHW", "NHWC")
 _BYTES_URI, _FILE_URI = "<bytes>", "<file object>"
@@ -295,15 +293,14 @@ def _video_of(
     if frame_index is not None and stream_index is not None:
         raise ValueError("expected frame_index or stream_index, found both: an index describes one stream")
     if isinstance(source, (str, os.PathLike)):
-        access.check_video_uri(os.fspath(source))
-        uri = location_of(os.fspath(source), access)
+        video = Location(os.fspath(source), None, storage_options, access).permitted_video()
         if stream_index is None:
-            return open_source(uri, frame_index, storage_options=storage_options, access=access)
-        uri = absolute_location(uri)
-        return _scanned(uri, open_store(uri, None, storage_options, access), stream_index, access)
+            return open_source(video, frame_index)
+        video = video.absolute()
+        return _scanned(video.uri, video.open_store(), stream_index, access)
     uri, store = _store_of(source)
     if frame_index is not None:
-        return open_source(uri, frame_index, store=store)
+        return open_source(Location(uri, store), frame_index)
     return _scanned(uri, store, stream_index, access)
 
 

@@ -11,7 +11,7 @@ from _oracle import linear_frames
 
 from mediaref_ursa import BitDepthWarning, MediaRef, batch_decode
 from mediaref_ursa._core.errors import UnsupportedMediaError
-from mediaref_ursa._core.media_warnings import forget_warnings
+from mediaref_ursa._core.media_warnings import given_warnings
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +55,6 @@ def test_every_frame_is_that_of_a_linear_decode(cases: Path, name: str, count: i
 
 
 def test_depth_is_cut_with_a_warning(cases: Path) -> None:
-    forget_warnings()
+    given_warnings.forget()
     with pytest.warns(BitDepthWarning, match=r"depth16\.png"):
         MediaRef(str(cases / "depth16.png")).to_ndarray()

@@ -24,6 +24,7 @@ from mediaref_ursa._core.pipe import receive, send
 from mediaref_ursa._core.process_limits import address_space_bytes, lower_limit
 from mediaref_ursa._model.index_metadata import decode_metadata, encode_metadata
 from mediaref_ursa._model.segment import PacketTable, SegmentTable
+from mediaref_ursa._scan.options import ScanOptions
 
 VIDEO = "video"
 """What the child calls the video; its URI is the parent's."""
@@ -127,10 +128,8 @@ def _answer(
     table = scan_segment(
         reader,
         uri=VIDEO,
+        options=ScanOptions.from_message(request["options"]),
         progress=_PacketCount(int(request["max_packets"])),
-        stream_index=request["stream_index"],
-        full=request["full"],
-        max_pixels=int(request["max_pixels"]),
     )
     if len(table.packets) > request["max_packets"]:
         raise _too_many_packets(request["max_packets"])

@@ -37,10 +37,11 @@ from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._scan.failed_scans import failed_scans
 from mediaref_ursa._scan.sandbox.child import bytes_of_packets, decode_table
 from mediaref_ursa.store import ObjectInfo, ObjectStore
-from mediaref_ursa.store._protocol import ReadsOneVersion
+from mediaref_ursa.store._protocol import ReadsOneVersion, is_local_store
 
 with needs_extra("video"):
-    from mediaref_ursa._scan.scan_uri import is_local_store, scan_uri
+    from mediaref_ursa._scan.options import ScanOptions
+    from mediaref_ursa._scan.scan_uri import options_for, scan_uri
 
 Ranges = Sequence[tuple[int, int]]
 
@@ -82,11 +83,12 @@ def scan_video(
     began = time.monotonic()
     info = store.head(uri)
     is_distinguished = info.etag is not None or info.modified is not None
-    key = (uri, info, access.scan_limits, access.max_pixels, stream_index) if is_distinguished else None
+    options = ScanOptions(stream_index=stream_index, max_pixels=access.max_pixels)
+    key = (uri, info, access.scan_limits, options) if is_distinguished else None
     if key is not None:
         failed_scans.check(key)
     try:
-        table = _scanned(uri, store, info, access, stream_index, began)
+        table = _scanned(uri, store, info, access.scan_limits, options, began)
     except MediaRefError as error:
         if key is not None:
             failed_scans.remember(key, error)
@@ -96,17 +98,19 @@ def scan_video(
 
 
 def _scanned(
-    uri: str, store: ObjectStore, info: ObjectInfo, access: Access, stream_index: int | None, began: float
+    uri: str,
+    store: ObjectStore,
+    info: ObjectInfo,
+    limits: IndexLimits | None,
+    options: ScanOptions,
+    began: float,
 ) -> SegmentTable:
-    limits = access.scan_limits
     if limits is None:
-        return scan_uri(uri, store, stream_index=stream_index, info=info, max_pixels=access.max_pixels)
+        return scan_uri(uri, store, options, info=info)
     deadline = began + limits.max_seconds
     request = {
         "length": info.size,
-        "stream_index": stream_index,
-        "full": True if is_local_store(store) else None,
-        "max_pixels": access.max_pixels,
+        "options": options_for(store, options).to_message(),
         "max_seconds": limits.max_seconds,
         "max_memory_bytes": int(limits.max_memory_bytes),
         "max_packets": int(limits.max_packets),
@@ -116,7 +120,9 @@ def _scanned(
         table = scan.answer_to(request)
     if table.info.length != info.size or len(table.packets) > limits.max_packets:
         raise CorruptMediaError("the process that scanned the video gave the index of another", uri=uri)
-    return replace(table, info=replace(table.info, uri=uri, etag=info.etag, stream_index=stream_index))
+    return replace(
+        table, info=replace(table.info, uri=uri, etag=info.etag, stream_index=options.stream_index)
+    )
 
 
 class _Scan:

@@ -73,11 +73,6 @@ def _new_session(*, public_only: bool) -> requests.Session:
 _POOL = register(_SessionPool())
 
 
-def close_idle_sessions() -> None:
-    """Close the connections that no thread is using."""
-    _POOL.close()
-
-
 @contextmanager
 def borrowed_session(*, public_only: bool = False) -> Iterator[requests.Session]:
     """Lend a session of this process to one thread; a public-only one reaches the public network only."""
