@@ -425,8 +425,7 @@ def test_vp9_what_a_frame_inherits_from_is_kept() -> None:
     spare, plain = vp9(refreshes=0), vp9(resilient=False)
     for data in (vp9(key=True), spare, spare, plain, spare, vp9(key=True)):
         columns.add(Packet(), data, inspector)  # type: ignore[arg-type]
-    columns.finish(INFO)
-    assert np.array_equal(columns.is_reference, [1, 0, 1, 1, 0, 1])
+    assert np.array_equal(columns.finish(INFO).is_reference, [1, 0, 1, 1, 0, 1])
 
 
 def test_decoders_restart_where_sets_that_change_come_along() -> None:

@@ -304,6 +304,17 @@ def test_flags_at_random(
     assert_exact(path, sparse)
 
 
+def test_a_leading_picture_that_is_flagged(long_video: Callable[[str], Path], tmp_path: Path) -> None:
+    """It was left out where the first packet was not flagged, as if the video began at the picture it leads."""
+    source, path = long_video("hevc"), tmp_path / "video.mp4"
+    toggled = {0, 12}
+    remux(source, path, lambda sample: (sample.data, sample.is_keyframe != (sample.number in toggled)))
+    full, sparse = full_scan(path), sparse_scan(path)
+    assert full.packets.is_keyframe[[0, 11, 12]].tolist() == [False, True, True]
+    assert 12 in full.packet
+    assert_same_frames(sparse, full)
+
+
 def assert_exact(path: Path, table: SegmentTable) -> None:
     """Hold a few frames, decoded by a table, against a linear decode."""
     truth = linear_frames(path)

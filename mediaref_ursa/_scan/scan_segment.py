@@ -30,8 +30,9 @@ from mediaref_ursa._scan.decode_check import checked_by_decoding
 from mediaref_ursa._scan.exact_starts import exact_starts
 from mediaref_ursa._scan.missing_times import NO_PTS, frame_times
 from mediaref_ursa._scan.options import FULL_SCAN, Progress, ScanOptions
-from mediaref_ursa._scan.packet_collector import (
-    PacketCollector,
+from mediaref_ursa._scan.packet_collector import PacketCollector
+from mediaref_ursa._scan.packet_columns import (
+    PacketColumns,
     segment_table,
     starts_of,
     timed_packets,
@@ -112,19 +113,19 @@ def _explain(error: CorruptMediaError | UnsupportedMediaError, reader: RangeRead
 
 def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | None) -> SegmentTable:
     inspector = inspector_for(info.codec, info.extradata)
-    columns, alpha = _read_packets(reader, info, inspector, progress)
-    if not len(columns):
+    collector, alpha = _read_packets(reader, info, inspector, progress)
+    if not len(collector):
         raise CorruptMediaError("expected a video, found a video stream without packets", uri=info.uri)
-    if columns.corrupt[-1] and info.container != "mpegts":  # the file ends within it
+    if collector.ends_damaged and info.container != "mpegts":
         info = replace(info, cut_short=True)
-    columns.finish(info)
+    columns = collector.finish(info)
     info = _with_facts(info, columns)
     unread = inspector is None or columns.needs_trial_decode or times_contradict_order(columns, info)
-    if unread or columns.uncertain:
-        _learn_by_decoding(reader, info, columns, verify_starts=unread)
+    if unread or columns.is_uncertain:
+        columns = _learned_by_decoding(reader, info, columns, verify_starts=unread)
     else:
-        _decode_head(reader, info, columns, uncertain_head(columns))
-        _break_ties(reader, info, columns)
+        columns = _with_decoded_head(reader, info, columns, _uncertain_head(columns))
+        columns = _with_broken_ties(reader, info, columns)
     info = replace(info, untimed=columns.untimed)
     info = alpha.facts(info) if alpha is not None else _with_alpha_of_frames(info, reader)
     return segment_table(info, columns)
@@ -139,12 +140,11 @@ def _sparse_table(
 ) -> SegmentTable:
     """Raise a DeclinedError where a full scan is needed, or costs little more."""
     columns = sparse_columns(reader, info, progress=progress, whatever_it_costs=whatever_it_costs)
-    columns.finish(info)
-    info = replace(info, addressable=True, verified=SPARSE, start_headers=tuple(columns.start_headers))
-    head = uncertain_head(columns)
+    info = replace(info, addressable=True, verified=SPARSE, start_headers=columns.start_headers)
+    head = _uncertain_head(columns)
     if not whatever_it_costs and 2 * (sum(columns.size[: head or 0]) + reader.bytes_read) > reader.length:
         raise DeclinedError("the beginning, which must be decoded, is half of the file")
-    _decode_head(reader, info, columns, head)
+    columns = _with_decoded_head(reader, info, columns, head)
     if times_contradict_order(columns, info):
         raise DeclinedError("times that are not those of presentation")
     if tied_packets(columns.pts, timed_packets(columns)):
@@ -155,21 +155,32 @@ def _sparse_table(
     return segment_table(info, columns)
 
 
-def _decode_head(reader: RangeReader, info: SegmentInfo, columns: PacketCollector, head: int | None) -> None:
+def _uncertain_head(columns: PacketColumns) -> int | None:
+    return uncertain_head(columns.pts, columns.displayed, columns.random_access)
+
+
+def _with_decoded_head(
+    reader: RangeReader, info: SegmentInfo, columns: PacketColumns, head: int | None
+) -> PacketColumns:
     """Learn by decoding which of the first packets give frames, where that is uncertain."""
-    if head is not None:
-        trial_decode = trial_decode_in_decode_order(reader, info, stop=head)
-        columns.mark_damaged(trial_decode.refused | trial_decode.ambiguous)
-        columns.displayed[:head] &= np.isin(np.arange(head), [*trial_decode.numbers, *trial_decode.refused])
+    if head is None:
+        return columns
+    trial_decode = trial_decode_in_decode_order(reader, info, stop=head)
+    displayed = columns.displayed.copy()
+    displayed[:head] &= np.isin(np.arange(head), [*trial_decode.numbers, *trial_decode.refused])
+    columns = columns.with_damaged(trial_decode.refused | trial_decode.ambiguous)
+    return replace(columns, displayed=displayed)
 
 
-def _break_ties(reader: RangeReader, info: SegmentInfo, columns: PacketCollector) -> None:
+def _with_broken_ties(reader: RangeReader, info: SegmentInfo, columns: PacketColumns) -> PacketColumns:
     """Learn by decoding which of the frames that share a time is put out last, where some do."""
     ties = tied_packets(columns.pts, timed_packets(columns))
-    if ties:
-        firsts = np.array([min(tie) for tie in ties], dtype=np.int64)
-        starts = starts_of(columns, firsts).tolist()
-        columns.rank = output_rank(ties, starts, len(columns), numbered_packets(reader, info), info)
+    if not ties:
+        return columns
+    firsts = np.array([min(tie) for tie in ties], dtype=np.int64)
+    starts = starts_of(columns, firsts).tolist()
+    rank = output_rank(ties, starts, len(columns), numbered_packets(reader, info), info)
+    return replace(columns, rank=rank)
 
 
 def _read_packets(
@@ -200,7 +211,7 @@ def _read_packets(
         progress(reader.length, reader.length)
     if len(failing) < len(columns):  # else the stream has no checksums
         for packet_number in failing:
-            columns.corrupt[packet_number] = True
+            columns.mark_damaged(packet_number)
     columns.palettes = tuple(palettes.palettes)
     return columns, alpha
 
@@ -217,9 +228,9 @@ def _locate(reader: RangeReader, pos: int | None, data: bytes, guess: int) -> in
     return None if delta < 0 else pos + delta
 
 
-def _learn_by_decoding(
-    reader: RangeReader, info: SegmentInfo, columns: PacketCollector, *, verify_starts: bool
-) -> None:
+def _learned_by_decoding(
+    reader: RangeReader, info: SegmentInfo, columns: PacketColumns, *, verify_starts: bool
+) -> PacketColumns:
     """Decode the segment to learn which packets give frames, at what times, and from where.
 
     Decoders begin at what may be a random access point only where that gives the frames of the linear decode,
@@ -229,23 +240,31 @@ def _learn_by_decoding(
     trial_decode = trial_decode_in_decode_order(reader, info, with_pixels=verify_starts)
     times = frame_times(trial_decode.pts, columns.duration[trial_decode.numbers], trial_decode.numbers, info)
     trial_decode = replace(trial_decode, pts=times.pts)
-    columns.untimed = times.untimed
-    columns.mark_damaged(trial_decode.refused | trial_decode.ambiguous)
-    columns.displayed &= np.isin(
-        np.arange(len(columns)), [*trial_decode.refused]
-    )  # asking for their frames is an error
-    columns.displayed[trial_decode.numbers] = True
-    columns.pts[trial_decode.numbers] = trial_decode.pts
-    columns.rank = np.zeros(len(columns), dtype=np.int64)
-    columns.rank[trial_decode.numbers] = np.arange(len(trial_decode.numbers))
+    columns = columns.with_damaged(trial_decode.refused | trial_decode.ambiguous)
+    # Packets that a decoder refuses stay displayed: asking for their frames is an error.
+    displayed = columns.displayed & np.isin(np.arange(len(columns)), [*trial_decode.refused])
+    displayed[trial_decode.numbers] = True
+    pts = columns.pts.copy()
+    pts[trial_decode.numbers] = trial_decode.pts
+    rank = np.zeros(len(columns), dtype=np.int64)
+    rank[trial_decode.numbers] = np.arange(len(trial_decode.numbers))
+    exact = None
     if verify_starts:
-        columns.exact = exact_starts(numbered_packets(reader, info), info, candidates, trial_decode)
-    columns.random_access &= columns.pts != NO_PTS
+        exact = exact_starts(numbered_packets(reader, info), info, candidates, trial_decode)
     untimed = int((trial_decode.pts == NO_PTS).sum())
     if untimed:
         logger.warning(
             "{} frames of {} have no time, so that no reference names them", untimed, redact(info.uri)
         )
+    return replace(
+        columns,
+        pts=pts,
+        displayed=displayed,
+        random_access=columns.random_access & (pts != NO_PTS),
+        rank=rank,
+        exact=exact,
+        untimed=times.untimed,
+    )
 
 
 def _with_alpha_of_frames(info: SegmentInfo, reader: RangeReader) -> SegmentInfo:
@@ -253,13 +272,12 @@ def _with_alpha_of_frames(info: SegmentInfo, reader: RangeReader) -> SegmentInfo
     return replace(info, alpha=ALPHA_UNREADABLE if is_unreadable else ALPHA_IN_FRAMES)
 
 
-def _with_facts(info: SegmentInfo, columns: PacketCollector) -> SegmentInfo:
+def _with_facts(info: SegmentInfo, columns: PacketColumns) -> SegmentInfo:
     return replace(
         info,
         addressable=columns.addressable,
         palettes=columns.palettes,
         lookahead_packets=_LOOKAHEAD_PACKETS if columns.needs_lookahead else 0,
-        restartable=columns.restartable
-        and not (columns.has_gap or columns.single_fields or columns.needs_trial_decode),
-        start_headers=tuple(columns.start_headers),
+        restartable=columns.restartable,
+        start_headers=columns.start_headers,
     )

@@ -8,7 +8,6 @@ container flags (``_scan/sync_samples``), and held against a few stretches that 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,11 +22,11 @@ from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._model.segment import SegmentInfo
 from mediaref_ursa._pyav.demux import open_video, packets, refuse_changes
 from mediaref_ursa._pyav.palettes import palette_of
+from mediaref_ursa._scan.options import Progress
 from mediaref_ursa._scan.packet_collector import PacketCollector
+from mediaref_ursa._scan.packet_columns import PacketColumns
 from mediaref_ursa._scan.packet_prefixes import PacketPrefixes, read_pieces
-from mediaref_ursa._scan.sync_samples import Claims, DeclinedError
-
-Progress = Callable[[int, int], None]
+from mediaref_ursa._scan.sync_samples import DeclinedError, SyncSampleChecker
 
 _STRETCHES = 8
 _STRETCH_BYTES = 512 << 10
@@ -45,7 +44,7 @@ def sparse_columns(
     *,
     progress: Progress | None = None,
     whatever_it_costs: bool = False,
-) -> PacketCollector:
+) -> PacketColumns:
     """Return the columns of a full scan, checksums and reference flags unknown.
 
     Args:
@@ -60,12 +59,12 @@ def sparse_columns(
     media = None if info.cut_short else media_extents(reader.length, reader.read_at)
     if not info.container.startswith("mov") or media is None:
         raise DeclinedError("samples that moov alone does not describe")
-    claims = None if info.codec in STATELESS_CODECS else Claims(info)
+    checker = None if info.codec in STATELESS_CODECS else SyncSampleChecker(info)
     blank = _BlankReader(reader, media)
     with open_video(blank, uri=info.uri, stream_index=info.stream_index) as (container, stream):
         samples = _samples(stream)
-        _check_samples(samples, media, claims, info)
-        scan = _SparseScan(reader, samples, claims)
+        _check_samples(samples, media, checker, info)
+        scan = _SparseScan(reader, samples, checker)
         if not whatever_it_costs and scan.cost_bytes > reader.length // _WHOLE_FILE_SHARE:
             raise DeclinedError("the flagged packets lie close together, or the file is small")
         blank.leave_out_media(scan.heads)
@@ -76,7 +75,7 @@ def sparse_columns(
             scan.add(packet)
             if progress is not None and len(scan.columns) % _PROGRESS_EVERY_PACKETS == 0:
                 progress(min(blank.tell(), reader.length), reader.length)
-    return scan.finish()
+    return scan.finish(info)
 
 
 class _BlankReader(RangeReader):
@@ -138,7 +137,9 @@ def _samples(stream: VideoStream) -> _Samples:
     return _Samples(columns[0], columns[1], columns[2], columns[3].astype(np.bool_))
 
 
-def _check_samples(samples: _Samples, media: Extents, claims: Claims | None, info: SegmentInfo) -> None:
+def _check_samples(
+    samples: _Samples, media: Extents, checker: SyncSampleChecker | None, info: SegmentInfo
+) -> None:
     """Decline what the container alone cannot be trusted with.
 
     FFmpeg gives an H.264 packet without a duration one that it finds in the packet: then dts stand still.
@@ -147,9 +148,9 @@ def _check_samples(samples: _Samples, media: Extents, claims: Claims | None, inf
     extent = np.searchsorted(begins, samples.offset, side="right") - 1
     if (extent < 0).any() or (samples.offset + samples.size > ends[extent]).any():
         raise DeclinedError("samples outside the media")
-    if claims is not None and not samples.is_claimed.any():
+    if checker is not None and not samples.is_claimed.any():
         raise DeclinedError("no flagged packets")
-    if claims is not None and int(samples.size.min()) < claims.smallest_picture_bytes:
+    if checker is not None and int(samples.size.min()) < checker.smallest_picture_bytes:
         raise DeclinedError("packets too small to hold a picture")
     if info.codec == "h264" and (np.diff(samples.dts) <= 0).any():
         raise DeclinedError("packets without a duration")
@@ -164,14 +165,14 @@ class _SparseScan:
         cost_bytes: What the pass will cost and what was read before, a request counted in bytes.
     """
 
-    def __init__(self, reader: RangeReader, samples: _Samples, claims: Claims | None) -> None:
+    def __init__(self, reader: RangeReader, samples: _Samples, checker: SyncSampleChecker | None) -> None:
         self.columns = PacketCollector()
         self._reader = reader
         self._samples = samples
-        self._claims = claims
-        flagged = np.flatnonzero(samples.is_claimed & (claims is not None))
+        self._checker = checker
+        flagged = np.flatnonzero(samples.is_claimed & (checker is not None))
         rows = np.unique(np.concatenate([[0, len(samples.size) - 1], flagged])).astype(np.int64)
-        with_tails = claims is not None and claims.wants_tails
+        with_tails = checker is not None and checker.wants_tails
         self.heads = PacketPrefixes(reader, rows, samples.offset, samples.size, with_tails=with_tails)
         self.cost_bytes = reader.bytes_read + self.heads.cost_bytes() + reader.length // _STRETCHES_SHARE
         self._flagged = flagged
@@ -194,10 +195,10 @@ class _SparseScan:
             raise DeclinedError("packets that do not stand in the file as such")
         traits = self._traits(row)
         # Where a parser reads the flag from the packet, zeros stand for those that are not flagged.
-        is_keyframe = packet.is_keyframe and (self._claims is None or bool(samples.is_claimed[row]))
+        is_keyframe = packet.is_keyframe and (self._checker is None or bool(samples.is_claimed[row]))
         self.columns.add_unread(packet, int(packet.pos or 0), traits, is_keyframe=is_keyframe)
 
-    def finish(self) -> PacketCollector:
+    def finish(self, info: SegmentInfo) -> PacketColumns:
         """Return the columns of all packets.
 
         Raises:
@@ -205,18 +206,18 @@ class _SparseScan:
         """
         if len(self.columns) != len(self._samples.size):
             raise DeclinedError("packets that differ from the demuxer's index")
-        if not any(self.columns.access):
+        if not self.columns.has_random_access:
             raise DeclinedError("no flagged packet is a random access point")
-        return self.columns
+        return self.columns.finish(info)
 
     def _traits(self, row: int) -> Traits:
-        if self._claims is None:
+        if self._checker is None:
             return _INTRA
         if not self._samples.is_claimed[row]:
             return _NO_CLAIM
-        tail = self.heads.tail_before(row) if self._claims.wants_tails else b""
+        tail = self.heads.tail_before(row) if self._checker.wants_tails else b""
         size = int(self._samples.size[row])
-        traits = self._claims.classify(self.heads.head(row), size, tail, lambda: self._read([row])[0])
+        traits = self._checker.classify(self.heads.head(row), size, tail, lambda: self._read([row])[0])
         self._count(row, traits)
         if row in self._stretches:
             self._read_stretch(row)
@@ -231,13 +232,13 @@ class _SparseScan:
 
     def _read_stretch(self, row: int) -> None:
         """Read packets that follow a flagged one, as far as a share of the file allows."""
-        assert self._claims is not None
+        assert self._checker is not None
         position = int(np.searchsorted(self._flagged, row, side="right"))
         stop = int(self._flagged[position]) if position < len(self._flagged) else len(self._samples.size)
         max_bytes = min(_STRETCH_BYTES, self._reader.length // _STRETCHES_SHARE // _STRETCHES)
         fitting = int(np.searchsorted(np.cumsum(self._samples.size[row + 1 : stop]), max_bytes, side="right"))
         rows = list(range(row + 1, row + 1 + fitting))
-        self._claims.spot_check(self._read(rows), is_adjacent=row + 1 + fitting == stop)
+        self._checker.spot_check(self._read(rows), is_adjacent=row + 1 + fitting == stop)
 
     def _read(self, rows: list[int]) -> list[bytes]:
         return read_pieces(self._reader, self._samples.offset[rows], self._samples.size[rows])

@@ -33,7 +33,7 @@ class DeclinedError(Exception):
     """Only a full scan can decide; the reason is for the log."""
 
 
-class Claims:
+class SyncSampleChecker:
     """Classifies the flagged packets of one stream, in decode order.
 
     Args:
@@ -68,7 +68,7 @@ class Claims:
 
     @property
     def wants_tails(self) -> bool:
-        """Whether :meth:`judge` looks at how the packet before ends."""
+        """Whether :meth:`classify` looks at how the packet before ends."""
         return self._codec == "hevc"
 
     def classify(self, head: bytes, size: int, tail_before: bytes, read_whole: Callable[[], bytes]) -> Traits:
@@ -91,6 +91,9 @@ class Claims:
             traits = self._inspector.inspect(memoryview(data))
         if traits.uncertain or traits.single_field or self._is_interlaced(data):
             raise DeclinedError("interlaced or packed pictures")
+        if self._codec == "hevc" and not traits.displayed:
+            # A leading picture is skipped by what came before its random access point (ITU-T H.265, 8.1.3).
+            raise DeclinedError("a flagged leading picture")
         if self._codec.startswith("mpeg") and not traits.random_access:
             raise DeclinedError("flagged packets that are no random access points")
         if self._spot_check is not None:
