@@ -331,7 +331,8 @@ def test_the_progress_bar_is_drawn_on_a_terminal_only(video: Path, other: Path) 
     assert [line.split(":")[0] for line in output.splitlines()] == [str(video), str(other)]
     assert "indexing" in drawn
     assert "100%" in drawn
-    assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")  # the cursor is given back
+    assert "\x1b[?25l" not in drawn  # the cursor stays
+    assert drawn.rsplit("\r", 1)[1] == ""  # the bar is wiped
 
 
 def read_all(descriptor: int) -> str:

@@ -283,21 +283,19 @@ def test_an_interrupted_demo_leaves_nothing_behind(
 
 def test_a_bar_estimates_from_its_first_step_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not from when the command began: indexing and decoding before it are no part of it."""
-    import click
-
-    from mediaref_ursa._cli.progress import progress_bar
+    from mediaref_ursa._cli import progress
 
     made: list[float] = []
     now = [1000.0]
-    whole = click.progressbar
+    whole = progress._new_bar
 
-    def recorded(**options: object) -> object:
+    def recorded() -> object:
         made.append(now[0])
-        return whole(**options)
+        return whole()
 
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("click.progressbar", recorded)
-    with progress_bar("linear decode", 200) as bar:
+    monkeypatch.setattr(progress, "_new_bar", recorded)
+    with progress.progress_bar("linear decode") as bar:
         now[0] = 1009.0  # nine seconds of other work
         assert made == []
         bar.move_to(1, 200)

@@ -305,7 +305,7 @@ def test_flags_at_random(
 
 
 def test_a_leading_picture_that_is_flagged(long_video: Callable[[str], Path], tmp_path: Path) -> None:
-    """It was left out where the first packet was not flagged, as if the video began at the picture it leads."""
+    """It was left out where the first packet was not flagged, as if the video began after it."""
     source, path = long_video("hevc"), tmp_path / "video.mp4"
     toggled = {0, 12}
     remux(source, path, lambda sample: (sample.data, sample.is_keyframe != (sample.number in toggled)))

@@ -150,7 +150,7 @@ def _index_all(
 
     progress = _Progress(listed)
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="mediaref-index")
-    with progress_bar("indexing", 1) as bar:
+    with progress_bar("indexing") as bar:
         try:
             tasks = [
                 pool.submit(_index_one, video.uri, wanted, progress.callback(number))

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 if TYPE_CHECKING:
-    from click._termui_impl import ProgressBar
+    from tqdm import tqdm
 
-BAR_STEPS = 200
-_CLEAR_LINE = "\r\x1b[2K"
+_BAR_FORMAT = "{desc}  {bar}  {percentage:3.0f}%  {remaining}"
+_COLUMNS = 80  # of a terminal that does not know its width
 
 
 class Bar:
-    """A progress bar on stderr where that is a terminal, and nothing where it is not.
+    """A progress bar of tqdm on stderr where that is a terminal, and nothing where it is not.
 
     Args:
         label: What is going on.
-        length: Steps in all: bytes of all files, for one.
     """
 
-    def __init__(self, label: str, length: int) -> None:
+    def __init__(self, label: str) -> None:
         self._label = label
-        self._length = length
-        self._bar: ProgressBar[int] | None = None
-        self._is_drawn = False
+        self._bar: tqdm[NoReturn] | None = None
         self._position = 0
 
     @property
@@ -41,16 +40,9 @@ class Bar:
         if not self.is_displayed or position <= self._position:
             return
         if self._bar is None:  # made now, and not before: it estimates by the time since it was made
-            steps = max(self._length // BAR_STEPS, 1)
-            self._bar = click.progressbar(
-                length=max(length, 1), label=self._label, file=sys.stderr, update_min_steps=steps
-            )
-        if not self._is_drawn:
-            self._bar.__enter__()
-            self._is_drawn = True
-        self._bar.length = max(length, 1)
-        self._bar.label = label or self._bar.label
-        self._bar.update(position - self._position)
+            self._bar = _new_bar()
+        self._bar.total, self._bar.n, self._bar.ncols = max(length, 1), position, _terminal_columns()
+        self._bar.set_description_str(label or self._label, refresh=True)
         self._position = position
 
     def print_line(self, text: str) -> None:
@@ -64,22 +56,33 @@ class Bar:
         print_error(text, kind="warning")
 
     def close(self) -> None:
-        """Wipe the bar and give the cursor back."""
-        if self._bar is not None and self._is_drawn:
-            self._wipe()
-            self._bar.__exit__(None, None, None)
-            self._is_drawn = False
+        """Wipe the bar."""
+        if self._bar is not None:
+            self._bar.close()
 
     def _wipe(self) -> None:
-        if self._is_drawn:
-            sys.stderr.write(_CLEAR_LINE)
-            sys.stderr.flush()
+        if self._bar is not None:
+            self._bar.clear()
+
+
+def _new_bar() -> tqdm[NoReturn]:
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0  # no thread that draws: every move does
+    # A terminal that does not know its size says 0 rows, in which tqdm draws nothing.
+    return tqdm(file=sys.stderr, leave=False, bar_format=_BAR_FORMAT, ncols=_terminal_columns(), nrows=20)
+
+
+def _terminal_columns() -> int:
+    with contextlib.suppress(OSError, ValueError):  # not every stream has a descriptor
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+    return _COLUMNS
 
 
 @contextmanager
-def progress_bar(label: str, length: int) -> Iterator[Bar]:
+def progress_bar(label: str) -> Iterator[Bar]:
     """Give a bar that is wiped in the end."""
-    bar = Bar(label, length)
+    bar = Bar(label)
     try:
         yield bar
     finally:

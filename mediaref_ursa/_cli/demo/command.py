@@ -12,9 +12,10 @@ from pathlib import Path
 
 import click
 
-from mediaref_ursa._cli.progress import BAR_STEPS, print_error, print_line, progress_bar, report_failures
+from mediaref_ursa._cli.progress import print_error, print_line, progress_bar, report_failures
 from mediaref_ursa._core.errors import MediaRefError, MissingExtraError
 
+_BAR_STEPS = 200
 _NAME_CHARACTERS = 60
 
 
@@ -70,7 +71,7 @@ def _show(video: str | None, directory: Path, seed: int, write_index: bool) -> b
     """Run the demo of one video; return whether any frame was wrong."""
     from mediaref_ursa._cli.demo.demo import run_demo
 
-    with progress_bar("linear decode", BAR_STEPS) as bar:
+    with progress_bar("linear decode") as bar:
         result = run_demo(
             video,
             directory,
@@ -78,7 +79,7 @@ def _show(video: str | None, directory: Path, seed: int, write_index: bool) -> b
             write_index=write_index,
             print_line=bar.print_line,
             progress=lambda done, total: bar.move_to(
-                BAR_STEPS * min(done, total) // max(total, 1), BAR_STEPS
+                _BAR_STEPS * min(done, total) // max(total, 1), _BAR_STEPS
             ),
         )
     for wrong in result.wrong:
