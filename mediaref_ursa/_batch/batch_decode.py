@@ -1,4 +1,4 @@
-"""Many references to many pixels: resolve, plan, carry out."""
+"""``batch_decode`` and ``plan_decode``: references are resolved, planned and decoded."""
 
 from __future__ import annotations
 
@@ -183,8 +183,8 @@ def batch_decode(
 ) -> Any:
     """Decode references to video frames and images, as many and as mixed as you like.
 
-    Each reference to a video shows the last frame whose time is not after ``pts_ns`` plus the
-    tolerance, in absolute container time: the frame that a player shows then. A frame that is asked
+    Each reference to a video names the last frame whose time is not after ``pts_ns`` plus the
+    tolerance, in absolute container time: the frame that a player displays then. A frame that is asked
     for several times is decoded once.
 
     Args:
@@ -262,7 +262,7 @@ def batch_decode(
         raise ValueError(f"expected on_error to be 'raise' or 'none', found {on_error!r}")
     if as_array and on_error == "none":
         raise ValueError(
-            "expected on_error='raise' with as_array=True, found 'none': an array has no place for errors; "
+            "expected on_error='raise' with as_array=True, found 'none': an array cannot hold errors; "
             "pass out= without as_array, and look at .errors of the list"
         )
     options = BatchOptions.from_options(kwargs, base_dir)
@@ -321,7 +321,7 @@ def plan_decode(
 
 @set_module("mediaref_ursa")
 def cleanup_cache() -> None:
-    """Drop everything that is held: indexes, idle decoders, memory, threads, connections, helper processes.
+    """Release all that this process keeps: indexes, idle decoders, buffers, threads, connections, processes.
 
     What is on disk stays: see ``mediaref-ursa cache clear``.
 

@@ -118,7 +118,7 @@ class Mpeg2Inspector:
         )
 
     def _is_uncertain(self, headers: _Headers) -> bool:
-        """Whether only decoding shows what a packet gives: a part of a picture, or several.
+        """Whether a trial decode is needed to know the packet's frames: a part of a picture, or several.
 
         Decoders keep the colours of a sequence display extension where later sequences have none.
         """
@@ -131,7 +131,7 @@ class Mpeg2Inspector:
         return not self._headers_in_band
 
     def _is_second_field(self, headers: _Headers) -> bool:
-        """Return whether a lone field completes the frame that the packet before began."""
+        """Return whether a single field completes the frame that the packet before began."""
         before, self._first_field = self._first_field, None
         parity = headers.lone_parity
         if parity is None or headers.pictures != 1:

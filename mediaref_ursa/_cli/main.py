@@ -25,7 +25,7 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 class _Group(click.Group):
-    """Commands that end with one line, and not with a traceback, on errors that are foreseen."""
+    """A command group that prints one line, and no traceback, on foreseen errors."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; the exit code is 1 after an error and 130 after Ctrl-C."""
@@ -68,7 +68,7 @@ main.add_command(index)
 )
 @click.pass_context
 def inspect(ctx: click.Context, videos: tuple[str, ...], as_json: bool) -> None:
-    """Print what each VIDEO is like, from its frame index, or from a scan if none is fresh.
+    """Print a report on each VIDEO, from its frame index, or from a scan if none is fresh.
 
     A VIDEO is what it is for index: a path, a URL, a folder, a pattern, or the name of a recording of several
     files that has an index.
@@ -81,7 +81,7 @@ def inspect(ctx: click.Context, videos: tuple[str, ...], as_json: bool) -> None:
     for video in listed:
         try:
             reports.append(_report(video.uri))
-        except MissingExtraError:  # no other video would fare better
+        except MissingExtraError:  # every other video would fail in the same way
             raise
         except MediaRefError as error:
             failures.append(error)
