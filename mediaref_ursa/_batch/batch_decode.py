@@ -224,7 +224,7 @@ def batch_decode(
             list holds views of its rows, and rows of references that failed are left as they were.
         **kwargs: ``apply_rotation`` (True) turns frames by the container's display matrix;
             ``store`` is where bytes are read from, and ``storage_options`` what the store of a
-            cloud scheme takes; ``fetch``, a ``FetchOptions``, is how they are read from afar.
+            cloud scheme takes; ``fetch``, a ``FetchOptions``, is how remote bytes are fetched.
             ``access``, an ``Access``, is what may be read, as one value; or each of its attributes by name.
             ``untrusted`` (False) says that the references come from an untrusted writer: hosts outside the
             public network are refused, videos without an index are scanned in a process of its own.

@@ -113,7 +113,7 @@ class H264Inspector:
         missing = self._carried.begin_packet(units.carried)
         slices, idr = units.slices, any(nal[0] & 31 == _IDR for nal in units.slices)
         reference = any(nal[0] & 0x60 for nal in slices)
-        parity = self._lone_parity(slices)
+        parity = self._single_parity(slices)
         headers = sei_units(_SEI_HEADER, missing, self._length_size)
         random_access = idr or (units.recovers and all(_slice_type(nal) in _INTRA_SLICES for nal in slices))
         random_access &= units.is_whole and not self._is_second_field(slices, parity)
@@ -166,7 +166,7 @@ class H264Inspector:
         self._sps[sps_id] = sps
         return kind, sps_id
 
-    def _lone_parity(self, slices: list[memoryview]) -> int | None:
+    def _single_parity(self, slices: list[memoryview]) -> int | None:
         """Return 0 or 1 where a packet holds only a top or a bottom field."""
         if all(sps.frames_only for sps in self._sps.values()):
             return None

@@ -5,7 +5,7 @@ hand on purpose: diskcache is unmaintained and unpickles what it finds on disk, 
 neither a quota over all processes nor checksums. On disk::
 
     account                        how many bytes are taken; the lock of the writer that changes it
-    objects/<key>/meta.json        the object's URI and entity tag, for people
+    objects/<key>/meta.json        the object's URI and entity tag, for inspection
     objects/<key>/<offset>-<length>    one fetched range, with checksums
     writing/<key>.<offset>-<length>.<pid>.<random>    a range that is being written
 

@@ -302,7 +302,7 @@ def _boot_id() -> str:
 
 
 def _make_home(home: Path, key: ObjectKey) -> int:
-    """Make an object's directory, with a note for people; return what it takes on disk."""
+    """Make an object's directory with its ``meta.json``; return their bytes on disk."""
     try:
         home.mkdir(mode=0o700)
     except FileExistsError:

@@ -1,6 +1,6 @@
 """Causes why a file cannot be read as a video: another kind of file, or a missing part. Pure.
 
-A demuxer only says that data are invalid. These are the cases that people meet: recordings and copies that
+A demuxer only says that data are invalid. These are the frequent cases: recordings and copies that
 were not finished, and files that were never the video.
 """
 

@@ -299,8 +299,8 @@ def _read_typed(seconds: Any) -> _Seconds:
         seconds = float(seconds)
     if isinstance(seconds, (Rational, Decimal)):
         exact = Fraction(seconds)
-        far = math.copysign(_MAX_SECONDS, exact) if abs(exact) > _MAX_SECONDS else float(exact)
-        return _Seconds(np.array([far]), np.array([_EXACT_BITS]), {0: exact}, None)
+        bounded = math.copysign(_MAX_SECONDS, exact) if abs(exact) > _MAX_SECONDS else float(exact)
+        return _Seconds(np.array([bounded]), np.array([_EXACT_BITS]), {0: exact}, None)
     return _floats(np.array([float(seconds)]), _EXACT_BITS, is_one=True)
 
 

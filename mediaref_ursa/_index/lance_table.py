@@ -318,7 +318,7 @@ def write_index(
 def _room_for(uri: str) -> Iterator[None]:
     """Move a local table that cannot be opened out of the way, since Lance cannot commit to it either.
 
-    Many may write at once. Only one who is alone may set a table aside: it might be the new one of another,
+    Many writers may write at once. Only a single one may set a table aside: it might be another's new table,
     or one that is being written.
     """
     if not is_local(uri):

@@ -76,7 +76,7 @@ class LazyVideo(VideoSeries):
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
         channel_format: ``NCHW`` for frames ``(C, H, W)``, ``NHWC`` for ``(H, W, C)``.
         storage_options: For cloud stores, as fsspec and Lance take them.
-        fetch: How bytes are read from afar; a ``FetchOptions``.
+        fetch: How remote bytes are fetched; a ``FetchOptions``.
         **access: What may be read, as ``batch_decode`` takes it: ``untrusted``, ``base_dir``,
             ``allow_schemes``, ``allow_private_hosts``, ``max_redirects``, ``allow_outside_base``,
             ``allow_outside_index``, ``max_pixels``, ``index_limits`` and

@@ -2,7 +2,7 @@
 
 References come from data sets, so that their writer is not always their reader. Everything here is refused
 unless the option that each error names opens it; ``untrusted=True`` moves the defaults to those of a service
-that decodes what other people send. ``docs/security.md`` explains them.
+that decodes references of untrusted sources. ``docs/security.md`` explains them.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _STRETCHES = 8
 _STRETCH_BYTES = 512 << 10
 _STRETCHES_SHARE = 100  # of the file's bytes, for all stretches together
 _PROGRESS_EVERY_PACKETS = 256
-_FALSE_CLAIMS_TOLERATED = 8
+_FALSE_FLAGS_TOLERATED = 8
 _WHOLE_FILE_SHARE = 2  # a sparse scan is to cost half of a full one at most
 _NO_CLAIM = Traits(random_access=False)
 _INTRA = Traits(random_access=True)
@@ -179,7 +179,7 @@ class _SparseScan:
         self._flagged = flagged
         positions = np.linspace(0, len(flagged) - 1, _STRETCHES if len(flagged) else 0)
         self._stretches = set(flagged[positions.astype(np.int64)].tolist())
-        self._false_claims = 0
+        self._false_flags = 0
 
     def add(self, packet: Packet[VideoStream]) -> None:
         """Append one packet.
@@ -226,9 +226,9 @@ class _SparseScan:
 
     def _count(self, row: int, traits: Traits) -> None:
         """Decline files that flag packets at random, since each flagged packet costs a request."""
-        self._false_claims += not traits.random_access
+        self._false_flags += not traits.random_access
         seen = int(np.searchsorted(self._flagged, row, side="right"))
-        if self._false_claims > max(_FALSE_CLAIMS_TOLERATED, seen // _FALSE_CLAIMS_TOLERATED):
+        if self._false_flags > max(_FALSE_FLAGS_TOLERATED, seen // _FALSE_FLAGS_TOLERATED):
             raise DeclinedError("flagged packets that are no random access points")
 
     def _read_stretch(self, row: int) -> None:

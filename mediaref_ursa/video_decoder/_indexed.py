@@ -86,7 +86,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             video = source_with_alpha(video, access)
         self._open_video: VideoSource | None = video
         if stream_index is None:
-            self.stream_index = _claims(video).get("stream_index")
+            self.stream_index = _header_metadata(video).get("stream_index")
 
     _iteration_strategy = BatchDecodingStrategy.SEQUENTIAL
 
@@ -116,7 +116,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             codec=info.codec,
             pixel_format=info.pixel_format,
             rotation=info.rotation,
-            **_claims(self._video),
+            **_header_metadata(self._video),
         )
 
     @property
@@ -264,7 +264,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         return values
 
 
-def _claims(video: VideoSource) -> dict[str, Any]:
+def _header_metadata(video: VideoSource) -> dict[str, Any]:
     """Return the header's claims about a video of one file, under the names of ``VideoStreamMetadata``."""
     info = video.segments[0].info
     if info.header is None or len(video.segments) > 1:

@@ -254,7 +254,7 @@ class TorchCodecEngine:
         """Return the tensors of the packets, None for those in whose place another's frame came out.
 
         Raises:
-            CorruptMediaError: TorchCodec gave up. The decoder is not to be used again.
+            CorruptMediaError: TorchCodec failed. The decoder is not to be used again.
         """
         ranks = [movie.rank_of(packet) for packet in packets]
         with self._errors(movie.table.info):

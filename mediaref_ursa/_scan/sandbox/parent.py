@@ -330,7 +330,7 @@ class _Slots(ProcessState):
 def _import_path() -> list[str]:
     """Return the module search path by which the child imports the same modules as this process."""
     own = str(Path(__file__).resolve().parents[3])
-    # Not from the working directory, which may be where strangers' files are.
+    # Not from the working directory, which may contain untrusted files.
     found = []
     for path in sys.path:
         if path:

@@ -180,7 +180,7 @@ def _wait_seconds(
             ) from None
         return error.wait_seconds
     pause = min(policy.backoff_seconds * 2.0 ** (failures - 1), policy.max_wait_seconds)
-    pause *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+    pause *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, is no secret
     if pause >= left_seconds:
         raise StoreError(f"{error.reason}; not done within {limit}, attempt {failures}", uri=uri) from None
     return pause
