@@ -1,0 +1,26 @@
+"""The import path that a child process is started with."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+
+def import_path(*, with_working_directory: bool) -> list[str]:
+    """Return where this process finds modules, this package among them, as absolute paths.
+
+    Args:
+        with_working_directory: Keep the entry that stands for the working directory, which may be where
+            strangers' files are.
+
+    >>> all(Path(folder).is_absolute() for folder in import_path(with_working_directory=False))
+    True
+    """
+    own = str(Path(__file__).resolve().parents[2])
+    found = []
+    for path in sys.path:
+        if path or with_working_directory:
+            with contextlib.suppress(OSError):  # a relative one, where the working directory is gone
+                found.append(str(Path(path).absolute()))
+    return found if own in found else [own, *found]
