@@ -19,11 +19,11 @@ from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._core.errors import MediaRefError, memory_limits
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.uris import is_local
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._references.columns import ReferenceColumns, reference_columns
 from mediaref_ursa.store._download.retry import stopped_by
+from mediaref_ursa.store._protocol import is_local_store
 
 if TYPE_CHECKING:
     from mediaref_ursa._index.frame_index import LanceFrameIndex
@@ -117,6 +117,7 @@ class ResolvedBatch:
             images=int(request.columns.is_image.sum()),
             strategy=strategy,
             fetch=request.options.fetch,
+            is_local=tuple(is_local_store(source.store) for source in self.sources),
         )
 
 
@@ -170,7 +171,7 @@ def _opener(
     Remote videos are opened several at once, and ahead: each takes some round trips.
     """
     open_video = partial(_open, request, ask_store=ask_store, with_alpha=with_alpha)
-    remote = [uri for uri in uris if not is_local(uri)]
+    remote = [uri for uri in uris if not request.options.location(uri).is_local]
     workers = min(len(remote), _MAX_OPENED_AT_ONCE)
     if workers < 2:
         yield open_video

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from mediaref_ursa._containers.mp4 import HEADER_BYTES, read_box
 from mediaref_ursa._containers.range_file import ReadRange
-from mediaref_ursa._containers.riff import read_chunk
+from mediaref_ursa._containers.riff import iter_chunks
 
 _MAX_BOXES = 4096
 _SAMPLE_BYTES = 1 << 16
@@ -118,15 +118,10 @@ def _missing_in_matroska(length: int, read: ReadRange) -> str | None:
 
 def _missing_in_avi(length: int, read: ReadRange) -> str | None:
     """Return the advice for a file without the list ``movi``, which contains the frames."""
-    position = 12
-    for _ in range(_MAX_BOXES):
-        chunk = read_chunk(read, position, length)
+    for chunk in iter_chunks(read, 12, length, _MAX_BOXES):
         if chunk.kind == b"LIST" and chunk.form == b"movi":
-            has_frames = position + 20 <= length
+            has_frames = chunk.start + 12 <= length
             return None if has_frames else f"the file ends where its frames begin: {_WHAT_TO_DO}"
-        if chunk.start > length:
-            break
-        position = chunk.end
     return f"the file has a header and no list of frames (movi): {_WHAT_TO_DO}"
 
 

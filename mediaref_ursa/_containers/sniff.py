@@ -14,7 +14,7 @@ from mediaref_ursa._containers.raw_streams import (
     raw_stream,
     stream_without_times,
 )
-from mediaref_ursa._containers.riff import read_chunk
+from mediaref_ursa._containers.riff import iter_chunks
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
 
 SNIFF_BYTES = 600
@@ -244,10 +244,7 @@ def _ps_packet_bytes(data: bytes, position: int, kind: int) -> int:
 def _avi_is_cut_short(length: int, read: ReadRange) -> bool:
     """Walk the RIFF chunks of the file; those of a recorder that was cut off have no size yet."""
     position = 0
-    for _ in range(_MAX_BOXES):
-        if position + 8 > length:
-            break
-        chunk = read_chunk(read, position, length)
+    for chunk in iter_chunks(read, 0, length, _MAX_BOXES):
         if chunk.kind != b"RIFF" or chunk.size in (0, 0xFFFFFFFF):
             return False
         position = chunk.end

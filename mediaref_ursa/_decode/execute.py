@@ -36,9 +36,6 @@ with needs_extra("video"):
     from mediaref_ursa._decode.pyav_engine import PyAVEngine
     from mediaref_ursa._scan.decode_check import RunCheck
 
-ENGINES = ("pyav", "torchcodec")
-"""The names that ``make_engine`` takes."""
-
 _DEEP_GRAY = re.compile(r"(?:gray|ya)(f?(?:9|1\d|32))(?:le|be)?$")
 """FFmpeg's names of gray formats with more than 8 bits."""
 _PIXELS_A_WORKER = 100_000
@@ -94,18 +91,16 @@ def make_engine(
     """Return the engine of that name.
 
     Args:
-        name: One of ``ENGINES``.
+        name: ``"pyav"`` or ``"torchcodec"``.
         spec: The pixel format of output frames.
         options: The engine's own options; PyAV's are ``num_ffmpeg_threads``.
         tensors: Output torch tensors on the device of the options; TorchCodec's engine only.
 
     Raises:
-        ValueError: Another name.
+        ValueError: The number of threads.
         TypeError: An option that the engine does not know.
         MissingExtraError: The engine's library is not installed.
     """
-    if name not in ENGINES:
-        raise ValueError(f"Unknown decoder backend {name!r}: expected one of {', '.join(ENGINES)}")
     if name == "torchcodec":
         from mediaref_ursa._decode.torchcodec.engine import TorchCodecEngine
 

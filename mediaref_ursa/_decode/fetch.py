@@ -16,6 +16,7 @@ from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._core.errors import CorruptMediaError, StoreError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.process_state import register_while_alive
+from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._model.segment import UNKNOWN, EncodedPacket, SegmentTable
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.reads import FetchOptions, ReadPlan, RunReads
@@ -437,7 +438,7 @@ def checked_packet(store: ObjectStore, table: SegmentTable, row: int, data: byte
     raise CorruptMediaError(
         f"packet {row} (offset {table.packets.offset[row]}, {len(data)} bytes) is not what was indexed: "
         f"expected CRC-32 {expected:08x}, found {zlib.crc32(data):08x}; the file was changed or damaged. "
-        "If it was changed, write its index anew with: mediaref-ursa index --overwrite",
+        f"If its index is of another file, {WRITE_ANEW}",
         uri=table.info.uri,
     )
 

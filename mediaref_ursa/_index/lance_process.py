@@ -15,10 +15,10 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.import_path import import_path
 from mediaref_ursa._core.pipe import receive, send
 from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._core.process_state import ProcessState, register
@@ -112,7 +112,7 @@ class TableProcess:
 
     def _start(self) -> None:
         self.stop()
-        own = _import_path(with_working_directory=not self._sandboxed)
+        own = import_path(with_working_directory=not self._sandboxed)
         program = (
             f"import sys; sys.path[:] = {own!r}; from mediaref_ursa._index.lance_calls import serve; "
             f"serve(sandboxed={self._sandboxed})"
@@ -230,16 +230,6 @@ class SandboxedProcesses(ProcessState):
         for _, process in idle:
             process.forget()
         self._begin()
-
-
-def _import_path(*, with_working_directory: bool) -> list[str]:
-    """Return the module search path of this process; an empty entry is the working directory."""
-    found = []
-    for path in sys.path:
-        if path or with_working_directory:
-            with contextlib.suppress(OSError):  # it may be gone
-                found.append(str(Path(path).absolute()))
-    return found
 
 
 def _ask_in_time(

@@ -27,6 +27,7 @@ class DecodePlan:
         images: How many of them are images.
         strategy: How the runs were made.
         fetch: How their bytes are read.
+        is_local: Whether each segment's bytes are on this machine.
     """
 
     segments: tuple[SegmentTable, ...]
@@ -35,6 +36,12 @@ class DecodePlan:
     images: int
     strategy: BatchDecodingStrategy
     fetch: FetchOptions = field(default_factory=FetchOptions)
+    is_local: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.is_local) != len(self.segments):  # no store was named: the schemes decide
+            local = tuple(is_local(table.info.uri) for table in self.segments)
+            object.__setattr__(self, "is_local", local)
 
     def __repr__(self) -> str:
         counts = (
@@ -105,8 +112,7 @@ class DecodePlan:
 
     def _reads(self, *, is_here: bool) -> list[Read]:
         """Return the reads of local files, or those of remote stores."""
-        local = [is_local(table.info.uri) for table in self.segments]
-        return [read for read in self.read_plan.reads if local[read.segment] == is_here]
+        return [read for read in self.read_plan.reads if self.is_local[read.segment] == is_here]
 
     def _explain_reads(self) -> Iterator[str]:
         local, remote = self._reads(is_here=True), self._reads(is_here=False)

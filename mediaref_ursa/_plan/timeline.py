@@ -8,9 +8,8 @@ import numpy as np
 
 from mediaref_ursa._core.array_types import Float64Array, Int64Array
 from mediaref_ursa._core.errors import FrameIndexInvalidError
+from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._plan.segments import locate_frames
-
-_ANEW = "write the frame index anew with: mediaref-ursa index --overwrite"
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,12 @@ class Timeline:
         firsts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         if len(timestamps) != firsts[-1]:
             raise FrameIndexInvalidError(
-                f"expected {firsts[-1]} timestamps, one a frame, found {len(timestamps)}; {_ANEW}"
+                f"expected {firsts[-1]} timestamps, one a frame, found {len(timestamps)}; {WRITE_ANEW}"
             )
         if not np.isfinite(timestamps).all():
             wrong = int(np.flatnonzero(~np.isfinite(timestamps))[0])
             raise FrameIndexInvalidError(
-                f"expected finite timestamps, found {timestamps[wrong]} for frame {wrong}; {_ANEW}"
+                f"expected finite timestamps, found {timestamps[wrong]} for frame {wrong}; {WRITE_ANEW}"
             )
         order: Int64Array | None = None
         if (np.diff(timestamps) < 0).any():

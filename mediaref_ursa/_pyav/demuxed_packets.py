@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import CorruptMediaError
+from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._model.segment import EncodedPacket, SegmentTable
 from mediaref_ursa._pyav.demux import open_video, packets
 from mediaref_ursa._pyav.errors import foreign_errors
@@ -32,8 +33,7 @@ def demuxed_packets(reader: RangeReader, table: SegmentTable, rows: Int64Array) 
         if not len(rows):
             return
     raise CorruptMediaError(
-        "the packets differ from those that the frame index describes; was the file changed? "
-        "Write the index anew with: mediaref-ursa index --overwrite",
+        f"the packets are not those that the frame index describes; if the file was changed, {WRITE_ANEW}",
         uri=table.info.uri,
     )
 

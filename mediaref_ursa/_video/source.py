@@ -286,14 +286,14 @@ def scanned_if_outdated(table: SegmentTable, store: ObjectStore, access: Access 
         return table
     logger.warning(
         "an earlier version wrote the frame index of {}, and could mistake random access points; the video "
-        "is scanned instead; write the index anew with: mediaref-ursa index",
+        "is scanned instead; " + WRITE_ANEW,
         redact(uri),
     )
     scanned = scan_video(uri, store, access, stream_index=table.info.stream_index)
     if not np.array_equal(table.pts, scanned.pts):
         raise FrameIndexStaleError(
             f"an earlier version wrote the frame index, and found other frames: expected {len(scanned)} "
-            f"frames, found {len(table)}, or their pts differ; write it anew with: mediaref-ursa index",
+            f"frames, found {len(table)}, or their pts differ; {WRITE_ANEW}",
             uri=uri,
         )
     return replace(scanned, timestamp=table.timestamp)

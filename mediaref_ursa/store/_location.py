@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mediaref_ursa._core.uris import absolute_location
+from mediaref_ursa._core.uris import absolute_location, is_local
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa.store._local import location_of
 from mediaref_ursa.store._open import open_store
-from mediaref_ursa.store._protocol import ObjectStore
+from mediaref_ursa.store._protocol import ObjectStore, is_local_store
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class Location:
     store: ObjectStore | None = None
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     access: Access = TRUSTED
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the bytes are on this machine, by the caller's own store or else the URI's scheme."""
+        return is_local(self.uri) if self.store is None else is_local_store(self.store)
 
     def at(self, uri: str | os.PathLike[str]) -> Location:
         """Return the location of another URI with the same store, options and access."""

@@ -24,13 +24,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from mediaref_ursa._core import errors
 from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.errors import CorruptMediaError, LimitExceededError, MediaRefError, StoreError
 from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.import_path import import_path
 from mediaref_ursa._core.pipe import receive, send
 from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._core.process_state import ProcessState, register
@@ -181,7 +181,7 @@ class _Scan:
             with self._starting():
                 watch.start()
             with contextlib.suppress(OSError):  # if the child is gone, reading its answer fails
-                process.stdin.write(json.dumps(_import_path()).encode() + b"\n")
+                process.stdin.write(json.dumps(import_path(with_working_directory=False)).encode() + b"\n")
             yield process, process.stdin, process.stdout  # type: ignore[misc]
         finally:
             watch.cancel()
@@ -325,18 +325,6 @@ class _Slots(ProcessState):
             yield
         finally:
             free.release()
-
-
-def _import_path() -> list[str]:
-    """Return the module search path by which the child imports the same modules as this process."""
-    own = str(Path(__file__).resolve().parents[3])
-    # Not from the working directory, which may contain untrusted files.
-    found = []
-    for path in sys.path:
-        if path:
-            with contextlib.suppress(OSError):  # a relative one, where the working directory is gone
-                found.append(str(Path(path).absolute()))
-    return found if own in found else [own, *found]
 
 
 _slots = register(_Slots())
