@@ -1,6 +1,6 @@
 """Disk usage of the cache by all processes together, and the eviction that keeps the quota.
 
-The usage file counts what stands on disk and what writers have reserved. A process that is killed while it
+The usage file counts the bytes on disk and those that writers reserved. A process that is killed while it
 changes something leaves the usage file marked; one that is killed while it writes leaves an unlocked
 file. The next one that sees either counts anew. So does the first of an hour and of a new boot.
 """

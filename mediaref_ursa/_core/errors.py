@@ -7,7 +7,7 @@
     ├── InvalidReferenceError        ValueError          a URI that no store or decoder can serve
     ├── FrameIndexError
     │   ├── FrameIndexMissingError   FileNotFoundError   there is no frame index at that location
-    │   ├── FrameIndexExistsError    FileExistsError     one stands there and may not be replaced
+    │   ├── FrameIndexExistsError    FileExistsError     one exists and may not be replaced
     │   ├── FrameIndexStaleError     ValueError          the index describes another file
     │   ├── FrameIndexVersionError   ValueError          written by a newer major version
     │   └── FrameIndexInvalidError   ValueError          columns, counts or offsets that cannot be true

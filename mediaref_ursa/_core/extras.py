@@ -48,7 +48,7 @@ _OTHER_PACKAGES = {
 def check_packages_of(scheme: str, uri: str) -> None:
     """Refuse a scheme whose package is not installed, before its store is used.
 
-    The package is looked for, and not imported: what comes from the cache on disk needs none of it.
+    The package is looked for, and not imported: reads from the range cache do not need it.
 
     Raises:
         MissingExtraError: With the command that installs it.

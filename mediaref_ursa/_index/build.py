@@ -119,7 +119,7 @@ def write_frame_index(
         store: Where the video's bytes are; chosen by each URI's scheme without it. The index is written by
             Lance, to the location that the URI names.
         storage_options: For cloud stores, of the video and of the index, as fsspec or as Lance spell them.
-        overwrite: Replace an index that stands there already: ``if_exists="replace"``.
+        overwrite: Replace an existing index: ``if_exists="replace"``.
         progress: Called now and then with bytes done and bytes in all, of each segment in turn.
         full: Whether every byte of the video is read. Without a word, of a remote MP4 or MOV file little more
             is read than what describes its samples, if that is enough to find every frame. The checksums of

@@ -138,7 +138,7 @@ def state_of(open_index: Callable[[], LanceFrameIndex], head: Callable[[str], Ob
 
     Args:
         open_index: Opens it, or raises what is wrong with it.
-        head: Returns what stands at the URI of a segment.
+        head: Returns the ``ObjectInfo`` of a segment's URI.
 
     Raises:
         StoreError: A file cannot be looked at.

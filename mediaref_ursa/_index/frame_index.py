@@ -71,7 +71,7 @@ class LanceFrameIndex:
         """Open the index of a video: the one next to it, else the one in this user's cache directory.
 
         An index that stands next to a video is opened as it is. One in a directory for many is found by the
-        version of the video that stands there now, which costs a request, and fits it.
+        version of the video that is there now, which costs a request, and fits it.
 
         Args:
             uri: The video, or the index itself (``<uri>.lance``).

@@ -76,7 +76,7 @@ class TableProcess:
         """Send a request and wait for its answer.
 
         Raises:
-            LanceProcessError: The process went away, or cannot be started.
+            LanceProcessError: The process ended, or cannot be started.
             LanceCallError: Lance's answer is an error.
             TableRefusedError: The table was refused.
         """

@@ -30,7 +30,7 @@ def index_in_cache_dir(
 
     Args:
         video: An absolute path or a URI.
-        info: What stands there; None where that is only the name of a video of several files.
+        info: The object at the URI; None if that is only the name of a video of several files.
         index_dir: A directory, or the URI of one in a cloud store; this user's own without it.
     """
     folder = absolute_location(index_dir if index_dir is not None else index_folder())

@@ -95,7 +95,7 @@ class CachedStore:
         object, and what is fetched is held against it.
 
         Raises:
-            MediaChangedError: Another one stands there; nothing of that is kept.
+            MediaChangedError: Another version is there; nothing of it is kept.
         """
         check_within(uri, info, ranges)
         cache, key = self._cache_for(uri), object_key(uri, info)
@@ -149,7 +149,7 @@ class CachedStore:
         """Read, then check the object's version, so that only bytes of the object of ``info`` are returned.
 
         Raises:
-            MediaChangedError: Another one stands there, also where reading failed for that.
+            MediaChangedError: Another version is there, also if reading failed because of it.
         """
         version = ObjectVersion(uri, info)
         try:

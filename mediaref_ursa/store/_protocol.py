@@ -85,7 +85,7 @@ def check_range(offset: int, length: int) -> None:
 class ReadsOneVersion(Protocol):
     """Optional protocol of stores: reading one version of an object and no other.
 
-    Stores that lack it are read and then asked for what stands there now.
+    Stores that lack it are read, and their ``head`` is then asked for the version.
     """
 
     def get_ranges_of(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -93,7 +93,7 @@ class ReadsOneVersion(Protocol):
 
         Raises:
             ValueError: A negative offset or length.
-            MediaChangedError: Another object stands there, by its entity tag or its length.
+            MediaChangedError: Another object is there, by its entity tag or its length.
             StoreError: The object ends before one of the ranges does.
         """
         ...

@@ -127,7 +127,7 @@ class FsspecStore:
         On S3 each request is conditional (If-Match); of other stores the object is asked for afterwards.
 
         Raises:
-            MediaChangedError: Another one stands there.
+            MediaChangedError: Another version is there.
         """
         check_within(uri, info, ranges)
         version = ObjectVersion(uri, info)

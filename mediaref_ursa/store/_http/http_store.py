@@ -129,7 +129,7 @@ class HttpStore:
         """Return the bytes of each range of the very object that ``info`` describes.
 
         Raises:
-            MediaChangedError: Another one stands there.
+            MediaChangedError: Another version is there.
         """
         check_within(uri, info, ranges)
         return self._ranges(ObjectVersion(uri, info), ranges)
