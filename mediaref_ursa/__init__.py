@@ -143,7 +143,7 @@ __all__ = [
     "write_frame_index",
 ]
 
-if not _has_extra("video"):  # so that a star import gives what there is
+if not _has_extra("video"):  # so that a star import gives the names that exist
     __all__ = [name for name in __all__ if _HOME_OF[name] not in _NEED_VIDEO]
 
 logger.disable("mediaref_ursa")  # a library is silent until its user says logger.enable("mediaref_ursa")

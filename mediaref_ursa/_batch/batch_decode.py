@@ -1,4 +1,4 @@
-"""Many references to many pixels: resolve, plan, carry out."""
+"""``batch_decode`` and ``plan_decode``: references are resolved, planned and decoded."""
 
 from __future__ import annotations
 
@@ -183,8 +183,8 @@ def batch_decode(
 ) -> Any:
     """Decode references to video frames and images, as many and as mixed as you like.
 
-    Each reference to a video shows the last frame whose time is not after ``pts_ns`` plus the
-    tolerance, in absolute container time: the frame that a player shows then. A frame that is asked
+    Each reference to a video names the last frame whose time is not after ``pts_ns`` plus the
+    tolerance, in absolute container time: the frame that a player displays then. A frame that is asked
     for several times is decoded once.
 
     Args:
@@ -224,7 +224,7 @@ def batch_decode(
             list holds views of its rows, and rows of references that failed are left as they were.
         **kwargs: ``apply_rotation`` (True) turns frames by the container's display matrix;
             ``store`` is where bytes are read from, and ``storage_options`` what the store of a
-            cloud scheme takes; ``fetch``, a ``FetchOptions``, is how they are read from afar.
+            cloud scheme takes; ``fetch``, a ``FetchOptions``, is how remote bytes are fetched.
             ``access``, an ``Access``, is what may be read, as one value; or each of its attributes by name.
             ``untrusted`` (False) says that the references come from an untrusted writer: hosts outside the
             public network are refused, videos without an index are scanned in a process of its own.
@@ -262,7 +262,7 @@ def batch_decode(
         raise ValueError(f"expected on_error to be 'raise' or 'none', found {on_error!r}")
     if as_array and on_error == "none":
         raise ValueError(
-            "expected on_error='raise' with as_array=True, found 'none': an array has no place for errors; "
+            "expected on_error='raise' with as_array=True, found 'none': an array cannot hold errors; "
             "pass out= without as_array, and look at .errors of the list"
         )
     options = BatchOptions.from_options(kwargs, base_dir)
@@ -321,7 +321,7 @@ def plan_decode(
 
 @set_module("mediaref_ursa")
 def cleanup_cache() -> None:
-    """Drop everything that is held: indexes, idle decoders, memory, threads, connections, helper processes.
+    """Release all that this process keeps: indexes, idle decoders, buffers, threads, connections, processes.
 
     What is on disk stays: see ``mediaref-ursa cache clear``.
 

@@ -52,7 +52,7 @@ class BatchRequest:
 
     @classmethod
     def from_refs(cls, refs: Any, tolerance_ns: int, frame_index: Any, options: BatchOptions) -> BatchRequest:
-        """Check what a caller gave.
+        """Return the request of a call, its arguments checked.
 
         Raises:
             TypeError: Something that holds no references, or a tolerance that is no whole number.
@@ -85,7 +85,7 @@ class BatchRequest:
 
 @dataclass(frozen=True)
 class ResolvedBatch:
-    """The frames that references name.
+    """The frame that each reference of a batch names.
 
     Attributes:
         segments: The segments of all videos.
@@ -166,7 +166,7 @@ def resolve_batch(
 def _opener(
     request: BatchRequest, uris: list[str], *, ask_store: bool, with_alpha: bool
 ) -> Iterator[Callable[[str], VideoSource]]:
-    """Give a function that opens a video.
+    """Yield a function that opens a video by its URI.
 
     Remote videos are opened several at once, and ahead: each takes some round trips.
     """
@@ -228,7 +228,7 @@ def _index_of(request: BatchRequest, uri: str, location: str) -> LanceFrameIndex
 
 
 def _check_allowed(columns: ReferenceColumns, options: BatchOptions) -> None:
-    """Refuse what a caller of MediaRef's options does not expect among the references."""
+    """Refuse references that MediaRef's options exclude: images, several videos, gaps in time."""
     images, videos = int(columns.is_image.sum()), columns.videos()
     if images and not options.allow_images:
         raise ValueError(f"expected no images with allow_images=False, found {images}")

@@ -1,4 +1,4 @@
-"""The command ``inspect``: what videos are like, by their frame indexes."""
+"""The command ``inspect``: reports on videos, from their frame indexes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 )
 @click.pass_context
 def inspect(ctx: click.Context, videos: tuple[str, ...], as_json: bool) -> None:
-    """Print what each VIDEO is like, from its frame index, or from a scan if none is fresh.
+    """Print a report on each VIDEO, from its frame index, or from a scan if none is fresh.
 
     A VIDEO is what it is for index: a path, a URL, a folder, a pattern, or the name of a recording of several
     files that has an index.
@@ -34,7 +34,7 @@ def inspect(ctx: click.Context, videos: tuple[str, ...], as_json: bool) -> None:
     for video in listed:
         try:
             reports.append(_report(video.uri))
-        except MissingExtraError:  # no other video would fare better
+        except MissingExtraError:  # every other video would fail in the same way
             raise
         except MediaRefError as error:
             failures.append(error)

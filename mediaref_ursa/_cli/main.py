@@ -22,7 +22,7 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 class _Group(click.Group):
-    """Commands that end with one line, and not with a traceback, on errors that are foreseen."""
+    """A command group that prints one line, and no traceback, on foreseen errors."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; the exit code is 1 after an error and 130 after Ctrl-C."""

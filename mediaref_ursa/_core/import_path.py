@@ -11,8 +11,8 @@ def import_path(*, with_working_directory: bool) -> list[str]:
     """Return where this process finds modules, this package among them, as absolute paths.
 
     Args:
-        with_working_directory: Keep the entry that stands for the working directory, which may be where
-            strangers' files are.
+        with_working_directory: Keep the entry that stands for the working directory, which may contain
+            untrusted files.
 
     >>> all(Path(folder).is_absolute() for folder in import_path(with_working_directory=False))
     True

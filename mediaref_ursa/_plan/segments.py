@@ -18,7 +18,7 @@ _INT64_MIN, _INT64_MAX = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max
 
 
 def locate_frames(firsts: Int64Array, frames: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Return the segment, and the number within it, of frames counted through all segments.
+    """Return the segment, and the number within it, of frames numbered over all segments.
 
     Args:
         firsts: int64 ``(n_segments + 1,)``: the number of each segment's first frame, and of all frames.
@@ -56,7 +56,7 @@ class SegmentSequence:
 
     @cached_property
     def offsets(self) -> list[Fraction]:
-        """By how much each segment is moved back, in seconds."""
+        """The offset by which each segment is moved back, in seconds."""
         return running_offsets(table.span_seconds for table in self.tables)
 
     @cached_property
@@ -67,12 +67,12 @@ class SegmentSequence:
 
     @cached_property
     def span_seconds(self) -> tuple[Fraction, Fraction]:
-        """When the first frame is shown, and the last one no more, in seconds."""
+        """The time of the first frame, and the end of the last one, in seconds."""
         return self.tables[0].span_seconds[0], self.tables[-1].span_seconds[1] + self.offsets[-1]
 
     @cached_property
     def times(self) -> tuple[Float64Array, Float64Array]:
-        """Two float64 ``(n,)``: when each frame is shown, and for how long, in seconds."""
+        """Two float64 ``(n,)``: the time of each frame, and its duration, in seconds."""
         pts, durations = [], []
         for table, offset in zip(self.tables, self.offsets, strict=True):
             base = table.info.time_base
@@ -81,18 +81,18 @@ class SegmentSequence:
         return np.concatenate(pts), np.concatenate(durations)
 
     def locate(self, frames: Int64Array) -> tuple[Int64Array, Int64Array]:
-        """Return the segment, and the frame within it, of frames counted through all segments."""
+        """Return the segment, and the frame within it, of frames numbered over all segments."""
         return locate_frames(self.firsts, frames)
 
     def seconds_of(self, frame: int) -> Fraction:
-        """Return when a frame, counted through all segments, is shown: exactly."""
+        """Return the exact start time, in seconds, of a frame numbered over all segments."""
         (segment,), (number,) = self.locate(np.array([frame]))
         table = self.tables[segment]
         seconds: Fraction = int(table.pts[number]) * table.info.time_base + self.offsets[segment]
         return seconds
 
     def resolve(self, t_ns: Int64Array, tolerance_ns: int) -> tuple[Int64Array, Int64Array]:
-        """Return which frame of which segment is shown at each time.
+        """Return the segment and the frame that is displayed at each time.
 
         Args:
             t_ns: int64 ``(n,)``.
@@ -100,8 +100,8 @@ class SegmentSequence:
 
         Returns:
             Two int64 ``(n,)``: the segment, and the frame within it in presentation order. A time outside
-            the video has ``BEFORE_FIRST`` or ``AFTER_LAST`` as its frame; one at which a frame is shown that
-            has no time of its own, ``UNTIMED``.
+            the video has ``BEFORE_FIRST`` or ``AFTER_LAST`` as its frame; a time at which a frame without a
+            time of its own is displayed has ``UNTIMED``.
         """
         frames = frames_at(self._starts_ns, self._end_ns, t_ns, tolerance_ns)
         if len(untimed := self._untimed_ns):
@@ -114,7 +114,7 @@ class SegmentSequence:
         return segment, np.where(frames < 0, frames, frame)
 
     def outside_error(self, uri: str, t_ns: int, frame: int) -> FrameOutsideVideoError:
-        """Return the error for a time at which nothing is shown.
+        """Return the error for a time at which no frame is displayed.
 
         Args:
             uri: The video, as the reference names it.
@@ -123,7 +123,7 @@ class SegmentSequence:
         """
         if frame == UNTIMED:
             return FrameOutsideVideoError(
-                "the frame that is shown then has no time in the file, so that no reference can name it; "
+                "the frame that is displayed then has no time in the file, so that no reference can name it; "
                 "give its frames times, for instance by putting them into an MP4 file",
                 uri=uri,
                 pts_ns=t_ns,
@@ -133,7 +133,7 @@ class SegmentSequence:
         first = int(starts[0]) if len(starts) else 0
         cut_short = self.tables[-1].info.cut_short
         return FrameOutsideVideoError(
-            f"the time lies {side}: frames are shown from {first} ns on and before {end_ns} ns "
+            f"the time lies {side}: frames are displayed from {first} ns on and before {end_ns} ns "
             f"({_seconds(first)} s to {_seconds(end_ns)} s); pts_ns is container time"
             + ("; the file is cut short, frames at its end are lost" if cut_short else ""),
             uri=uri,
@@ -142,7 +142,7 @@ class SegmentSequence:
 
     @cached_property
     def _starts_ns(self) -> Int64Array:
-        """When each frame begins to be shown, ascending."""
+        """int64 ``(n,)``: the start time of each frame in nanoseconds, ascending."""
         if len(self.tables) == 1:
             return self.tables[0].start_ns
         parts = zip(self.tables, self.offsets_ns, strict=True)
@@ -150,14 +150,14 @@ class SegmentSequence:
 
     @property
     def _end_ns(self) -> int:
-        """When the last frame is shown no more."""
+        """The end of the last frame, in nanoseconds."""
         if len(self.tables) == 1:
             return self.tables[0].end_ns
         return int(self.tables[-1].end_ns + self.offsets_ns[-1])
 
     @cached_property
     def _untimed_ns(self) -> Int64Array:
-        """When frames without a time of their own begin to be shown."""
+        """Start times, in nanoseconds, of the stretches of frames without a time of their own."""
         if not any(table.info.untimed for table in self.tables):
             return np.empty(0, dtype=np.int64)
         offsets = self.offsets_ns if len(self.tables) > 1 else np.zeros(1, dtype=np.int64)

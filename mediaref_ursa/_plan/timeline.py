@@ -1,4 +1,4 @@
-"""Windows of a recording: frames of several segments in the order of their timestamps. Pure."""
+"""``Timeline``: frames of several segments in the order of their timestamps. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mediaref_ursa._plan.segments import locate_frames
 
 @dataclass(frozen=True)
 class Timeline:
-    """The frames of all segments, put in the order of their timestamps.
+    """The frames of all segments, sorted by their timestamps.
 
     Attributes:
         timestamps: float64 ``(n,)``, ascending, seconds.
@@ -30,7 +30,7 @@ class Timeline:
 
     @classmethod
     def from_timestamps(cls, timestamps: Float64Array, counts: Int64Array) -> Timeline:
-        """Put frames in order.
+        """Return the timeline of frames, sorted once.
 
         Args:
             timestamps: float64 ``(n,)``, of each frame, segment after segment.

@@ -15,8 +15,8 @@ class Frame:
 
     Attributes:
         data: uint8 ``(C, H, W)``, or ``(H, W, C)`` with ``dimension_order="NHWC"``.
-        pts_seconds: When it is shown.
-        duration_seconds: How long the container says that it is shown.
+        pts_seconds: When it is displayed.
+        duration_seconds: How long the container says that it is displayed.
     """
 
     data: Any
@@ -43,8 +43,8 @@ class FrameBatch:
 
     Attributes:
         data: uint8 ``(N, C, H, W)``, or ``(N, H, W, C)`` with ``dimension_order="NHWC"``.
-        pts_seconds: float64 ``(N,)``, when each is shown.
-        duration_seconds: float64 ``(N,)``, how long the container says that each is shown.
+        pts_seconds: float64 ``(N,)``, when each is displayed.
+        duration_seconds: float64 ``(N,)``, how long the container says that each is displayed.
 
     Raises:
         ValueError: Fields of different lengths.

@@ -24,11 +24,11 @@ _AS_THEY_ARE = ("", "identity", "aws-chunked")
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """How slow an answer may be.
+    """Time limits of an answer.
 
     Attributes:
         answer_seconds: Up to its body.
-        pace: Of its body.
+        low_speed_limit: The limit on the low speed of its body.
     """
 
     answer_seconds: float
@@ -38,7 +38,7 @@ class ReadLimits:
 async def read_part(
     filesystem: Any, path: str, version: ObjectVersion, part: RangeDownload, limits: ReadLimits
 ) -> None:
-    """Read what a range still lacks; runs in the event loop of the file system.
+    """Read the missing bytes of a range; runs in the event loop of the file system.
 
     Raises:
         MediaChangedError: Another version stands there.
