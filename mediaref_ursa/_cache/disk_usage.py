@@ -144,9 +144,8 @@ class DiskUsage:
                 descriptor = open_lockable(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
                 lock(descriptor)
                 usage.taken_bytes += needed + _make_home(home, key)
-        except (
-            BaseException
-        ):  # the file is an orphan, and the usage file is marked: the next count corrects both
+        except BaseException:
+            # The file is an orphan, and the usage file is marked: the next count corrects both.
             if descriptor is not None:
                 close_lockable(descriptor)
             raise
@@ -218,9 +217,7 @@ class DiskUsage:
         inventory = self._count(usage)
         if usage.taken_bytes + needed_bytes > self._quota_bytes:
             keep_bytes = min(int(self._quota_bytes * _LOW_WATER), self._quota_bytes - needed_bytes)
-            if (
-                keep_bytes >= inventory.reserved_bytes
-            ):  # else all ranges would be evicted, and still not be enough
+            if keep_bytes >= inventory.reserved_bytes:  # else evicting all ranges would not be enough
                 self._evict(usage, inventory, keep_bytes)
         return usage.taken_bytes + needed_bytes <= self._quota_bytes
 

@@ -118,9 +118,7 @@ class _Mp4Check(_NoCheck):
 
     def see(self, position: int, data: bytes) -> None:
         end = position + len(data)
-        if (
-            position != self._end_of_read and data[4:8] in _TOP_LEVEL
-        ):  # a jump that an index of fragments gave
+        if position != self._end_of_read and data[4:8] in _TOP_LEVEL:  # a jump by an index of fragments
             self._next = position
         self._end_of_read = end
         while position <= self._next < end:
