@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from mediaref_ursa._batch.decode import BatchOutput, decode_videos, load_images
 from mediaref_ursa._batch.options import DECODERS, Backend, BatchOptions, OnError
 from mediaref_ursa._batch.resolve import BatchRequest, resolve_batch
-from mediaref_ursa._core.array_types import UInt8Array
+from mediaref_ursa._core.array_types import PixelArray, UInt8Array
 from mediaref_ursa._core.counters import Counters, counting
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.interpreter_exit import working
@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     import torch
     from typing_extensions import Unpack
 
-    from mediaref_ursa._batch.options import DecodeOptions, Device, FrameIndexes, ResolveOptions
+    from mediaref_ursa._batch.options import (
+        DecodeOptions,
+        Device,
+        FrameIndexes,
+        NativeOptions,
+        ResolveOptions,
+        UInt8Options,
+    )
 
 Frame = TypeVar("Frame")
 
@@ -76,10 +83,80 @@ def batch_decode(
     strategy: BatchDecodingStrategy | str | None = None,
     decoder: str | None = None,
     *,
+    dtype: Literal["native"],
     on_error: Literal["raise"] = "raise",
     device: None = None,
     as_array: Literal[False] = False,
-    **options: Unpack[DecodeOptions],
+    **options: Unpack[NativeOptions],
+) -> DecodedBatch[PixelArray]: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    dtype: Literal["native"],
+    on_error: OnError = "raise",
+    device: None = None,
+    as_array: Literal[False] = False,
+    **options: Unpack[NativeOptions],
+) -> DecodedBatch[PixelArray | None]: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    output_format: Literal["native"],
+    on_error: Literal["raise"] = "raise",
+    device: None = None,
+    as_array: Literal[False] = False,
+    **options: Unpack[NativeOptions],
+) -> DecodedBatch[PixelArray]: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    output_format: Literal["native"],
+    on_error: OnError = "raise",
+    device: None = None,
+    as_array: Literal[False] = False,
+    **options: Unpack[NativeOptions],
+) -> DecodedBatch[PixelArray | None]: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    dtype: Literal["native"],
+    on_error: Literal["raise"] = "raise",
+    device: None = None,
+    as_array: Literal[True],
+    **options: Unpack[NativeOptions],
+) -> PixelArray: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    on_error: Literal["raise"] = "raise",
+    device: None = None,
+    as_array: Literal[False] = False,
+    **options: Unpack[UInt8Options],
 ) -> DecodedBatch[UInt8Array]: ...
 
 
@@ -92,7 +169,7 @@ def batch_decode(
     on_error: OnError = "raise",
     device: None = None,
     as_array: Literal[False] = False,
-    **options: Unpack[DecodeOptions],
+    **options: Unpack[UInt8Options],
 ) -> DecodedBatch[UInt8Array | None]: ...
 
 
@@ -105,7 +182,7 @@ def batch_decode(
     on_error: Literal["raise"] = "raise",
     device: None = None,
     as_array: Literal[True],
-    **options: Unpack[DecodeOptions],
+    **options: Unpack[UInt8Options],
 ) -> UInt8Array: ...
 
 

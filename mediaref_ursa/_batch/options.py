@@ -63,29 +63,42 @@ class ResolveOptions(AccessOptions, total=False):
     gap_threshold: float
 
 
-class _PixelOptions(ResolveOptions, total=False):
+class _ConversionOptions(ResolveOptions, total=False):
     resize: tuple[int, int] | None
     crop: Crop | None
-    dtype: Dtype
     apply_rotation: bool
     decoder_options: Mapping[str, Any] | None
     max_workers: int | None
 
 
-class DecodeOptions(_PixelOptions, total=False):
+class NativeOptions(_ConversionOptions, total=False):
     """The options of ``batch_decode`` that do not change the type of its result, for type checkers."""
 
     colorspace: str
-    output_format: Literal["rgb", "native"]
     channel_format: str | None
     out: PixelArray | torch.Tensor | None
 
 
-class FrameOptions(_PixelOptions, total=False):
+class UInt8Options(NativeOptions, total=False):
+    """The options of ``batch_decode`` with which arrays are of uint8."""
+
+    dtype: Literal["uint8"]
+    output_format: Literal["rgb"]
+
+
+class DecodeOptions(NativeOptions, total=False):
+    """All options of ``batch_decode`` that do not change whether it gives a list, an array or tensors."""
+
+    dtype: Dtype
+    output_format: Literal["rgb", "native"]
+
+
+class FrameOptions(_ConversionOptions, total=False):
     """The options of ``MediaRef.to_ndarray``, for type checkers."""
 
     strategy: BatchDecodingStrategy | str | None
     decoder: str | None
+    dtype: Dtype
 
 
 @dataclass(frozen=True)
