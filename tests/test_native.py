@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import warnings
 from collections.abc import Callable
 from fractions import Fraction
@@ -12,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from _cli_runner import run
 from _media import CLIP_NAMES, Clip
 from _oracle import linear_frames
 from _raw_video import ENCODED, FULL, LIMITED, command_line, needs_ffmpeg, noise, raw_bytes, write_video
@@ -117,6 +119,14 @@ def test_channel_orders_agree(pixel_format: str) -> None:
         if not sample_format(pixel_format).has_alpha:
             assert (rgba[..., 3] == 65535).all()
         assert np.array_equal(native(frame, channel_format="NCHW"), rgb.transpose(2, 0, 1))
+
+
+def test_a_pixel_format_that_there_is_not() -> None:
+    with pytest.raises(UnsupportedMediaError, match="expected a pixel format"):
+        sample_format("yuv999")
+    assert sample_format("bayer_rggb16le").bits == 16
+    for name in ("vaapi", "pal8", "monow", "nv12", "yuvj420p"):
+        assert not sample_format(name).is_deep
 
 
 def test_full_scale() -> None:
@@ -231,6 +241,12 @@ def test_a_series_keeps_its_type_in_hdf5(depth: tuple[Path, np.ndarray], tmp_pat
     with h5py.File(tmp_path / "a.h5") as file:
         again = LazyVideo.from_series(temporaldata.IrregularTimeSeries.from_hdf5(file))
     assert np.array_equal(again[:][:, 0], values[:, 2:42, 4:54])
+
+
+def test_inspect_says_the_depth(depth: tuple[Path, np.ndarray]) -> None:
+    result = run("inspect", str(depth[0]), "--json")
+    assert json.loads(result.stdout)["bits_per_sample"] == 12
+    assert "gray12le, 12 bits a sample" in run("inspect", str(depth[0])).stdout
 
 
 def test_uint8_of_deep_gray_still_warns(depth: tuple[Path, np.ndarray]) -> None:

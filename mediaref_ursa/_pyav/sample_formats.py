@@ -16,6 +16,7 @@ from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._model.pixels import PixelSpec
 
 _GRAY = re.compile(r"(?:gray|ya)\d*(?:f\d+)?(?:le|be)?$")
+_BAYER_16 = re.compile(r"bayer_....16")  # of which FFmpeg counts the bits of a pixel
 _FLOAT = re.compile(r"f(16|32)(?:le|be)?$")
 
 
@@ -64,16 +65,22 @@ def sample_format(pixel_format: str) -> SampleFormat:
     """Return the samples of a pixel format by FFmpeg's name.
 
     Raises:
-        ValueError: FFmpeg knows no such format.
+        UnsupportedMediaError: FFmpeg knows no such format.
 
     >>> sample_format("yuv420p10le").dtype, sample_format("nv12").dtype, sample_format("grayf32le").dtype
     (dtype('uint16'), dtype('uint8'), dtype('float32'))
     >>> sample_format("ya16be").is_gray, sample_format("gbrap12le").has_alpha
     (True, True)
     """
-    components = av.VideoFormat(pixel_format).components
+    try:
+        components = av.VideoFormat(pixel_format).components
+    except ValueError as error:
+        raise UnsupportedMediaError(
+            f"expected a pixel format that FFmpeg knows, found {pixel_format[:80]!r}"
+        ) from error
+    bits = max((component.bits for component in components), default=8)
     return SampleFormat(
-        bits=max(component.bits for component in components),
+        bits=16 if _BAYER_16.match(pixel_format) else bits,
         is_float=_FLOAT.search(pixel_format) is not None,
         is_gray=_GRAY.match(pixel_format) is not None,
         has_alpha=any(component.is_alpha for component in components),
