@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._references.columns import References
     from mediaref_ursa._references.data_uri import DataURI
     from mediaref_ursa._references.media_ref import MediaRef
+    from mediaref_ursa._references.rebase import rebase
 
 __version__ = "0.1.0"
 
@@ -91,6 +92,7 @@ _HOMES = {
     "_index.build": ("write_frame_index",),
     "_lazy.lazy_video": ("LazyVideo",),
     "_references.media_ref": ("MediaRef",),
+    "_references.rebase": ("rebase",),
     "_core.counters": ("Counters", "counters", "counting"),
     "_plan.decode_plan": ("DecodePlan",),
     "_plan.reads": ("FetchOptions",),
@@ -140,6 +142,7 @@ __all__ = [
     "counting",
     "plan_decode",
     "pts_ns_from_seconds",
+    "rebase",
     "write_frame_index",
 ]
 
