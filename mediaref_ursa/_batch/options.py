@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mediaref_ursa._decode.output import FrameRows
 from mediaref_ursa._model.access import OPTION_NAMES, TRUSTED, Access, AccessOptions
 from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._plan.frame_times import Match
 from mediaref_ursa._plan.reads import FetchOptions
 from mediaref_ursa.store._location import Location
 
@@ -32,12 +33,16 @@ OnError = Literal["raise", "none"]
 
 DECODERS = ("pyav", "torchcodec")
 # Options that the callers name themselves, as people mean them who misspell them.
-_NAMED = ("resize", "colorspace", "channel_format", "on_error", "tolerance_ns", "frame_index", "max_workers")
+_NAMED = (
+    *("resize", "colorspace", "channel_format", "on_error", "match", "tolerance_ns", "frame_index"),
+    "max_workers",
+)
 
 
 class ResolveOptions(AccessOptions, total=False):
     """The options by which references are resolved, for type checkers: those of ``plan_decode``."""
 
+    match: Match
     tolerance_ns: int
     frame_index: FrameIndexes | None
     store: ObjectStore | None

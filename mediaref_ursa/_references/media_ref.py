@@ -55,7 +55,7 @@ _UNKNOWN_ADVICE = (
 )
 # Options that choose how a video is decoded; an image is decoded in one way.
 _VIDEO_OPTIONS = frozenset(
-    {"strategy", "decoder", "decoder_options", "tolerance_ns", "frame_index", "apply_rotation"}
+    {"strategy", "decoder", "decoder_options", "match", "tolerance_ns", "frame_index", "apply_rotation"}
     | {"fetch", "max_workers"}
 )
 
@@ -240,9 +240,9 @@ class MediaRef(BaseModel):
         Args:
             format: The order of channels: ``"rgb"``, ``"bgr"``, ``"rgba"``, ``"bgra"`` or ``"gray"``.
             **options: Those of ``batch_decode`` that are not about the output's layout, such as
-                ``base_dir``, ``untrusted``, ``resize``, ``max_pixels``, ``tolerance_ns``. What only concerns
-                videos does nothing for an image. ``keep_av_open`` is taken and does nothing: no decoder
-                outlives a call.
+                ``base_dir``, ``untrusted``, ``resize``, ``max_pixels``, ``match`` and ``tolerance_ns``. What
+                only concerns videos does nothing for an image. ``keep_av_open`` is taken and does nothing:
+                no decoder outlives a call.
 
         Returns:
             uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``.
