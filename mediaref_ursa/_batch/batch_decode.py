@@ -66,7 +66,9 @@ class DecodedBatch(list[Frame]):
         super().__init__(frames)
         self.errors: dict[int, MediaRefError] = dict(errors)
         self.counters = counters
-        self.pts_ns = np.full(len(self), NO_PTS_NS, dtype=np.int64) if pts_ns is None else pts_ns
+        if pts_ns is None:
+            pts_ns = np.full(len(self), NO_PTS_NS, dtype=np.int64)
+        self.pts_ns: Int64Array = pts_ns
 
     def __repr__(self) -> str:
         frames = counted(len(self) - sum(frame is None for frame in self), "frame")

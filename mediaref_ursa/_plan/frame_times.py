@@ -78,11 +78,13 @@ class FrameTimes:
         parts: The times of all frames in their order, ascending: those of each segment.
         end_ns: The first whole nanosecond at which the last frame is displayed no more.
         untimed_ns: int64, ascending: the first whole nanosecond of each stretch of frames that have no time.
+        following_ns: Of a window, the first whole nanosecond of the frame behind it, if there is one.
     """
 
     parts: tuple[TickTimes, ...]
     end_ns: int
     untimed_ns: Int64Array = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    following_ns: int | None = None
 
     def __len__(self) -> int:
         return len(self.ceil_ns)
@@ -138,9 +140,11 @@ class FrameTimes:
             end: When the last of them is displayed no more, in seconds. A frame that follows ends it sooner.
         """
         end_ns = min(math.ceil(end * NS_PER_SECOND), _INT64_MAX)
+        following_ns = None
         if stop < len(self):
-            end_ns = min(end_ns, int(self.ceil_ns[stop]))
-        window = FrameTimes((), end_ns, self.untimed_ns)
+            following_ns = int(self.ceil_ns[stop])
+            end_ns = min(end_ns, following_ns)
+        window = FrameTimes((), end_ns, self.untimed_ns, following_ns)
         window.__dict__.update(  # views in place of what would be computed of parts
             ceil_ns=self.ceil_ns[start:stop],
             pts_ns=self.pts_ns[start:stop],
@@ -174,6 +178,8 @@ class FrameTimes:
     def _displayed(self, t_ns: Int64Array, tolerance_ns: int) -> Int64Array:
         starts = self.ceil_ns
         frames = frames_at(starts, self.end_ns, t_ns, tolerance_ns)
+        if self.following_ns is not None:  # a time before the end may name the frame that follows
+            frames[t_ns >= max(self.following_ns - tolerance_ns, _INT64_MIN)] = AFTER_LAST
         if len(untimed := self.untimed_ns):
             before = frames_at(untimed, _INT64_MAX, t_ns, tolerance_ns)
             began = np.where(before < 0, _INT64_MIN, untimed[before])

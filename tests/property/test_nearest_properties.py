@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from mediaref_ursa._core.tick_times import TickTimes
 from mediaref_ursa._core.ticks import (
+    AFTER_LAST,
     NS_PER_SECOND,
     TOO_FAR,
     midpoints_ns,
@@ -29,7 +31,7 @@ FAR = 2**62 - 1
 
 
 def nearest_to(times: list[Fraction], t_ns: int, tolerance_ns: int) -> int:
-    """The rule as the documentation words it, frame by frame; of frames with one time the last is displayed."""
+    """The rule as the documentation words it, frame by frame; of frames with one time the last is shown."""
     best, distance = TOO_FAR, Fraction(tolerance_ns)
     for number, time in enumerate(times):
         found = abs(time * NS_PER_SECOND - t_ns)
@@ -65,7 +67,7 @@ def recordings(draw: Callable[..., Any]) -> SegmentSequence:
 
 def asked_times(data: st.DataObject, times: list[Fraction]) -> list[int]:
     """Times at and around frames and the middles between them, before, after, and anywhere."""
-    middles = [(a + b) / 2 for a, b in zip(times, times[1:], strict=False)]
+    middles = [(a + b) / 2 for a, b in itertools.pairwise(times)]
     edges = st.builds(
         lambda edge, step: int(edge * NS_PER_SECOND // 1) + step,
         st.sampled_from([*times, *middles, Fraction(0)]),
@@ -160,7 +162,7 @@ def test_ticks_that_are_moved_by_a_fraction_become_exact_nanoseconds(
     assert ticks_to_ns_ceil(given_ticks, time_base, offset).tolist() == [-(-time // 1) for time in exact]
     rounded = ticks_to_ns_round(given_ticks, time_base, offset).tolist()
     assert rounded == [(time + Fraction(1, 2)) // 1 for time in exact]
-    middles = [(a + b) / 2 // 1 for a, b in zip(exact, exact[1:], strict=False)]
+    middles = [(a + b) / 2 // 1 for a, b in itertools.pairwise(exact)]
     assert midpoints_ns(given_ticks, time_base, offset).tolist() == middles
 
 
@@ -218,7 +220,10 @@ def test_a_window_is_a_video_of_its_own(sequence: SegmentSequence, data: st.Data
     start = data.draw(st.integers(0, len(times)))
     stop = data.draw(st.integers(start, len(times)))
     end = times[stop - 1] + Fraction(1, 10) if stop > start else Fraction(0)
-    asked = asked_times(data, times)
+    edges = [time for number, time in enumerate(times) if number in (start - 1, start, stop - 1, stop)]
+    steps = (-1001, -1000, -1, 0, 1)
+    around = [int(edge * NS_PER_SECOND // 1) + step for edge in [*edges, end] for step in steps]
+    asked = [*asked_times(data, times), *around]
 
     window = sequence.frame_times.window(start, stop, end)
     nearest = window.resolve(np.array(asked, dtype=np.int64), FAR, "nearest").tolist()
@@ -229,6 +234,9 @@ def test_a_window_is_a_video_of_its_own(sequence: SegmentSequence, data: st.Data
         assert nearest == [nearest_to(times[start:stop], t_ns, FAR) for t_ns in asked]
     for t_ns, found, rank in zip(asked, displayed, whole, strict=True):
         if found >= 0:
-            assert rank in (found + start, -2)  # the window's last frame may end later than the recording
+            assert rank in (
+                found + start,
+                AFTER_LAST,
+            )  # the window's last frame may end later than the recording
         elif start <= rank < stop:  # a gap behind the window's last frame
             assert Fraction(t_ns, NS_PER_SECOND) >= end

@@ -8,7 +8,16 @@ import numpy.typing as npt
 import torch
 from typing_extensions import assert_type
 
-from mediaref_ursa import DecodedBatch, DecodePlan, LazyVideo, MediaRef, References, batch_decode, plan_decode
+from mediaref_ursa import (
+    DecodedBatch,
+    DecodePlan,
+    FrameTooFarError,
+    LazyVideo,
+    MediaRef,
+    References,
+    batch_decode,
+    plan_decode,
+)
 from mediaref_ursa._core.array_types import UInt8Array
 from mediaref_ursa.video_decoder import FrameBatch, PyAVVideoDecoder
 
@@ -50,6 +59,17 @@ def chosen_at_run_time(as_array: bool, device: str | None) -> None:
 
 def plans() -> None:
     assert_type(plan_decode(REFS, tolerance_ns=0), DecodePlan)
+    assert_type(plan_decode(REFS, match="nearest", tolerance_ns=0), DecodePlan)
+
+
+def times() -> None:
+    assert_type(batch_decode(REFS, match="nearest"), DecodedBatch[UInt8Array])
+    assert_type(batch_decode(REFS, device="cpu").pts_ns, npt.NDArray[np.int64])
+
+
+def frames_that_are_too_far(error: FrameTooFarError) -> None:
+    assert_type(error.distance_ns, int)
+    assert_type(error.neighbours_ns, tuple[int | None, int | None])
 
 
 def one_frame(ref: MediaRef) -> None:
@@ -60,6 +80,10 @@ def one_frame(ref: MediaRef) -> None:
 def lazy_videos(video: LazyVideo) -> None:
     assert_type(video[0], UInt8Array)
     assert_type(video[2:8], UInt8Array)
+    assert_type(video[[0, 5, 9]], UInt8Array)
+    assert_type(video.frame_at(0.5), UInt8Array)
+    assert_type(video.frame_at(np.float32(0.5), match="nearest", tolerance_ns=10**7), UInt8Array)
+    assert_type(video.pts_ns, npt.NDArray[np.int64])
     assert_type(video.lazy_slice(0.5, 1.0), LazyVideo)
     assert_type(iter(video), Iterator[UInt8Array])
     assert_type(LazyVideo.from_refs(video.refs()), tuple[LazyVideo, slice])
@@ -68,6 +92,8 @@ def lazy_videos(video: LazyVideo) -> None:
 def decoder_classes() -> None:
     with PyAVVideoDecoder("clip.mp4") as decoder:
         assert_type(decoder.get_frames_played_at([0.0]), FrameBatch)
+        assert_type(decoder.get_frames_played_at([0.0], match="nearest", tolerance_ns=5), FrameBatch)
+        assert_type(decoder.get_frame_played_at(0.0, match="nearest").pts_ns, int | None)
 
 
 def with_references_of_one_name(refs: References) -> None:
