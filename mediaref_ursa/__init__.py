@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         CacheDirectoryWarning,
         CorruptMediaError,
         DamagedMediaWarning,
+        FrameBeyondToleranceError,
         FrameIndexError,
         FrameIndexExistsError,
         FrameIndexInvalidError,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         FrameIndexVersionError,
         FrameIndexWarning,
         FrameOutsideVideoError,
-        FrameTooFarError,
         InvalidReferenceError,
         LimitExceededError,
         MediaChangedError,
@@ -76,7 +76,7 @@ _HOMES = {
         "FrameIndexVersionError",
         "FrameIndexWarning",
         "FrameOutsideVideoError",
-        "FrameTooFarError",
+        "FrameBeyondToleranceError",
         "InvalidReferenceError",
         "LimitExceededError",
         "MediaChangedError",
@@ -112,6 +112,7 @@ __all__ = [
     "DecodePlan",
     "DecodedBatch",
     "FetchOptions",
+    "FrameBeyondToleranceError",
     "FrameIndexError",
     "FrameIndexExistsError",
     "FrameIndexInvalidError",
@@ -120,7 +121,6 @@ __all__ = [
     "FrameIndexVersionError",
     "FrameIndexWarning",
     "FrameOutsideVideoError",
-    "FrameTooFarError",
     "IndexLimits",
     "InvalidReferenceError",
     "LanceFrameIndex",
@@ -146,7 +146,7 @@ __all__ = [
     "write_frame_index",
 ]
 
-if not _has_extra("video"):  # so that a star import gives what there is
+if not _has_extra("video"):  # so that a star import gives the names that exist
     __all__ = [name for name in __all__ if _HOME_OF[name] not in _NEED_VIDEO]
 
 logger.disable("mediaref_ursa")  # a library is silent until its user says logger.enable("mediaref_ursa")

@@ -1,4 +1,4 @@
-"""Many references at once, to and from columns of tables.
+"""References to and from columns of tables, as whole columns.
 
 Needs pyarrow, which the ``video`` extra brings.
 """
@@ -79,7 +79,7 @@ def from_arrow(array: pa.Array | pa.ChunkedArray | pa.Table) -> list[MediaRef]:
 
 
 def _from_json_rows(rows: list[str | None]) -> list[MediaRef]:
-    """Read one JSON object a row; what is not plainly valid goes through the model, which says why."""
+    """Return the references of JSON rows; rows not plainly valid go through the model for its error."""
     uris: list[str] = []
     times: list[int | None] = []
     for number, text in enumerate(rows):

@@ -47,7 +47,7 @@ BUILTINS = {
     "FrameIndexVersionError": (ValueError,),
     "FrameIndexInvalidError": (ValueError,),
     "FrameOutsideVideoError": (IndexError, ValueError),
-    "FrameTooFarError": (IndexError, ValueError),
+    "FrameBeyondToleranceError": (IndexError, ValueError),
     "StoreError": (OSError,),
     "MediaNotFoundError": (OSError, FileNotFoundError),
     "MediaChangedError": (OSError,),

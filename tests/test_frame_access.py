@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from temporaldata import Interval
 
 from mediaref_ursa import (
+    FrameBeyondToleranceError,
     FrameIndexInvalidError,
     FrameOutsideVideoError,
-    FrameTooFarError,
     LanceFrameIndex,
     LazyVideo,
     MediaRef,
@@ -34,7 +34,7 @@ from mediaref_ursa import (
 from mediaref_ursa._lazy.positions import selected_positions
 
 GetClip = Callable[[str], Clip]
-FAR = 2**62 - 1
+ANY_DISTANCE = 2**62 - 1
 TIMED = ["h264_29_97_mp4", "h264_29_97_mkv", "h264_vfr_mp4", "h264_late_start_mp4", "h264_edit_list_mp4"]
 
 
@@ -95,7 +95,7 @@ def test_a_frame_at_a_time_is_that_of_the_reference_at_the_time(
         for options in (
             {},
             {"match": "nearest"},
-            {"match": "nearest", "tolerance_ns": FAR},
+            {"match": "nearest", "tolerance_ns": ANY_DISTANCE},
             {"tolerance_ns": 0},
         ):
             found = outcome(lambda: video.frame_at(seconds, **options))  # noqa: B023
@@ -144,7 +144,7 @@ def test_a_window_has_its_own_frames_only(video: LazyVideo, frames: list[OracleF
         assert video.frame_at(outside).any()
         with pytest.raises(FrameOutsideVideoError, match="the recording's own clock"):
             window.frame_at(outside)
-        with pytest.raises(FrameTooFarError):
+        with pytest.raises(FrameBeyondToleranceError):
             window.frame_at(outside, match="nearest")
     last = window.frame_at(float(frames[8].time), match="nearest", tolerance_ns=10**9)
     assert np.array_equal(last, frames[7].rgb)

@@ -17,8 +17,8 @@ from _oracle import OracleFrame, linear_frames
 from PIL import Image
 
 from mediaref_ursa import (
+    FrameBeyondToleranceError,
     FrameOutsideVideoError,
-    FrameTooFarError,
     MediaRef,
     MediaRefError,
     batch_decode,
@@ -29,7 +29,7 @@ from mediaref_ursa.video_decoder import FrameBatch, PyAVVideoDecoder
 
 GetClip = Callable[[str], Clip]
 NO_TIME = -(2**63)
-FAR = 2**62 - 1
+ANY_DISTANCE = 2**62 - 1
 CLIPS = [
     "h264_29_97_mp4",
     "h264_29_97_mkv",
@@ -84,7 +84,7 @@ def test_nearest_frames_and_the_times_given_are_those_of_a_linear_decode(name: s
     frames = linear_frames(path)
     refs = [MediaRef(path, t_ns) for t_ns in some_times(frames)]
 
-    batch = batch_decode(refs, match="nearest", tolerance_ns=FAR)
+    batch = batch_decode(refs, match="nearest", tolerance_ns=ANY_DISTANCE)
 
     numbers = [nearest_of(frames, ref.pts_ns) for ref in refs if ref.pts_ns is not None]
     assert batch.pts_ns.dtype == np.int64
@@ -181,7 +181,7 @@ def test_the_error_says_the_distance_and_the_frames_before_and_after(
 ) -> None:
     t_ns = rounded_ns(frames[3].time) - 10_000_000
 
-    with pytest.raises(FrameTooFarError) as caught:
+    with pytest.raises(FrameBeyondToleranceError) as caught:
         batch_decode([MediaRef(path, t_ns)], match="nearest")
 
     error = caught.value
@@ -202,7 +202,7 @@ def test_outside_of_the_video_there_is_one_neighbour(
 
     error = batch.errors[0]
     last = rounded_ns(frames[-1].time)
-    assert isinstance(error, FrameTooFarError)
+    assert isinstance(error, FrameBeyondToleranceError)
     assert error.neighbours_ns == ((None, 0) if side == "before" else (last, None))
     assert f"no frame is {side} it" in str(error)
     assert error.pts_ns == t_ns
@@ -211,15 +211,15 @@ def test_outside_of_the_video_there_is_one_neighbour(
 def test_the_error_survives_pickling_and_copying(path: str) -> None:
     batch = batch_decode([MediaRef(path, 10_000_000)], match="nearest", on_error="none")
     error = batch.errors[0]
-    assert isinstance(error, FrameTooFarError)
+    assert isinstance(error, FrameBeyondToleranceError)
 
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         found = pickle.loads(pickle.dumps(error, protocol))
-        assert type(found) is FrameTooFarError
+        assert type(found) is FrameBeyondToleranceError
         assert (found.distance_ns, found.neighbours_ns) == (10_000_000, (0, 33_366_667))
         assert str(found) == str(error)
     other = error.of_reference("b.mp4", 5)
-    assert isinstance(other, FrameTooFarError)
+    assert isinstance(other, FrameBeyondToleranceError)
     assert (other.uri, other.pts_ns, other.distance_ns) == ("b.mp4", 5, 10_000_000)
     assert (error.uri, error.pts_ns) == (path, 10_000_000)
 
@@ -233,7 +233,7 @@ def test_the_tolerance_is_the_largest_distance_on_either_side(path: str, frames:
     )
     assert not found.errors
     for t_ns in (early, late):
-        with pytest.raises(FrameTooFarError):
+        with pytest.raises(FrameBeyondToleranceError):
             batch_decode([MediaRef(path, t_ns)], match="nearest", tolerance_ns=500)
 
 
@@ -249,11 +249,11 @@ def test_plans_and_references_take_the_rule(path: str, frames: list[OracleFrame]
     plan = plan_decode([ref], match="nearest", tolerance_ns=2_000_000)
     (run,) = plan.runs
     assert run.frames.tolist() == [3]
-    with pytest.raises(FrameTooFarError):
+    with pytest.raises(FrameBeyondToleranceError):
         plan_decode([ref], match="nearest")
     assert np.array_equal(ref.to_ndarray(), frames[2].rgb)
     assert np.array_equal(ref.to_ndarray(match="nearest", tolerance_ns=2_000_000), frames[3].rgb)
-    with pytest.raises(FrameTooFarError):
+    with pytest.raises(FrameBeyondToleranceError):
         ref.to_pil_image(match="nearest")
     assert MediaRef(photo).to_ndarray(match="nearest").shape == (6, 8, 3)
 
@@ -282,7 +282,7 @@ def test_decoders_take_the_rule_and_say_the_times(path: str, frames: list[Oracle
         played = decoder.get_frames_played_at([late, 0.0])
         nearest = decoder.get_frames_played_at([late, -5.0], match="nearest", tolerance_ns=10**10)
         one = decoder.get_frame_played_at(late, match="nearest", tolerance_ns=2_000_000)
-        with pytest.raises(FrameTooFarError):
+        with pytest.raises(FrameBeyondToleranceError):
             decoder.get_frame_played_at(late, match="nearest")
         with pytest.raises(ValueError, match="tolerance_ns from 0"):
             decoder.get_frames_played_at([late], tolerance_ns=-1)

@@ -1,4 +1,4 @@
-"""Many references to many pixels: resolve, plan, carry out."""
+"""``batch_decode`` and ``plan_decode``: references are resolved, planned and decoded."""
 
 from __future__ import annotations
 
@@ -203,9 +203,9 @@ def batch_decode(
 ) -> Any:
     """Decode references to video frames and images, as many and as mixed as you like.
 
-    Each reference to a video shows the last frame whose time is not after ``pts_ns`` plus the
-    tolerance, in absolute container time: the frame that a player shows then. With ``match="nearest"`` it
-    shows the frame whose own time is nearest. A frame that is asked for several times is decoded once.
+    Each reference to a video names the last frame whose time is not after ``pts_ns`` plus the
+    tolerance, in absolute container time: the frame that a player displays then. With ``match="nearest"`` it
+    names the frame whose own time is nearest. A frame that is asked for several times is decoded once.
 
     Args:
         refs: ``MediaRef`` objects or dicts with ``uri`` and ``pts_ns``, in any sequence: a list, a
@@ -220,7 +220,7 @@ def batch_decode(
         channel_format: ``NHWC`` for arrays ``(H, W, C)``, as they are without it; ``NCHW`` for ``(C, H, W)``.
         on_error: ``"raise"`` raises the error of the first reference that fails; ``"none"`` puts
             None in its place and decodes the rest, with the errors in ``.errors`` of the list.
-        match: The rule by which a time names a frame. ``"playback"``: the frame that is shown then.
+        match: The rule by which a time names a frame. ``"playback"``: the frame that is displayed then.
             ``"nearest"``: the frame whose time is nearest, of two that are equally near the earlier, also
             before the first frame and after the last. Frames that have no time are never the nearest.
         tolerance_ns: With ``match="playback"``, nanoseconds by which a reference may lie before its frame:
@@ -250,7 +250,7 @@ def batch_decode(
             list holds views of its rows, and rows of references that failed are left as they were.
         **kwargs: ``apply_rotation`` (True) turns frames by the container's display matrix;
             ``store`` is where bytes are read from, and ``storage_options`` what the store of a
-            cloud scheme takes; ``fetch``, a ``FetchOptions``, is how they are read from afar.
+            cloud scheme takes; ``fetch``, a ``FetchOptions``, is how remote bytes are fetched.
             ``access``, an ``Access``, is what may be read, as one value; or each of its attributes by name.
             ``untrusted`` (False) says that the references come from an untrusted writer: hosts outside the
             public network are refused, videos without an index are scanned in a process of its own.
@@ -271,8 +271,8 @@ def batch_decode(
         ValueError: An option that is none of its values, references that an ``allow_`` option forbids, or
             frames of several shapes for one array.
         MissingExtraError: ``decoder="torchcodec"`` or ``device`` without TorchCodec or torch.
-        FrameOutsideVideoError: A time at which nothing is shown; with ``match="nearest"`` a
-            ``FrameTooFarError``, which has the distance and the times of the frames before and after.
+        FrameOutsideVideoError: A time at which nothing is displayed; with ``match="nearest"`` a
+            ``FrameBeyondToleranceError``, with the distance and the times of the frames before and after.
         MediaRefError: The first reference that fails, with ``on_error="raise"``.
 
     Warns:
@@ -296,7 +296,7 @@ def batch_decode(
         raise ValueError(f"expected on_error to be 'raise' or 'none', found {on_error!r}")
     if as_array and on_error == "none":
         raise ValueError(
-            "expected on_error='raise' with as_array=True, found 'none': an array has no place for errors; "
+            "expected on_error='raise' with as_array=True, found 'none': an array cannot hold errors; "
             "pass out= without as_array, and look at .errors of the list"
         )
     options = BatchOptions.from_options(kwargs, base_dir)
@@ -356,7 +356,7 @@ def plan_decode(
 
 @set_module("mediaref_ursa")
 def cleanup_cache() -> None:
-    """Drop everything that is held: indexes, idle decoders, memory, threads, connections, helper processes.
+    """Release all that this process keeps: indexes, idle decoders, buffers, threads, connections, processes.
 
     What is on disk stays: see ``mediaref-ursa cache clear``.
 

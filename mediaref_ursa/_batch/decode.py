@@ -1,4 +1,4 @@
-"""One call of ``batch_decode`` carried out: images loaded, videos resolved, planned and decoded."""
+"""Execution of one ``batch_decode`` call: images loaded, videos resolved, planned and decoded."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class BatchOutput:
         return new_array(slot, shape) if self.rows is None else self.rows.new_frame(slot, shape)
 
     def put(self, decoded: DecodedFrame) -> None:
-        """Give a frame to every slot that wants it, each an array of its own, to change as one likes."""
+        """Put a frame into each of its slots, a separate array for each, so that callers may change one."""
         first, *others = decoded.slots.tolist()
         if decoded.error is not None:
             self.fail((first, *others), decoded.error)
@@ -82,7 +82,7 @@ class BatchOutput:
                 self.fail((slot,), error)
 
     def put_image(self, slot: int, pixels: UInt8Array) -> None:
-        """Take in an image; it is written into its row where there are rows."""
+        """Put an image into its slot: into its row where the output is one array."""
         if self.rows is None:
             self.frames[slot] = pixels
             return
@@ -96,12 +96,12 @@ class BatchOutput:
         self.frames[slot] = row
 
     def fail(self, slots: Iterable[int], error: MediaRefError) -> None:
-        """Note the error of references, each with its own URI and time."""
+        """Record the error of some references, each with its own URI and time."""
         for slot in slots:
             self.errors[slot] = error.of_reference(self.columns.uris[slot], self.columns.time_of(slot))
 
     def clear(self, slots: Int64Array) -> None:
-        """Drop what came of some slots."""
+        """Clear some slots of frames and errors."""
         for slot in slots.tolist():
             self.frames.pop(slot, None)
             self.errors.pop(slot, None)

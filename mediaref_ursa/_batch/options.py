@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 OnError = Literal["raise", "none"]
 
 DECODERS = ("pyav", "torchcodec")
-# Options that the callers name themselves, as people mean them who misspell them.
+# Parameters of the public functions themselves, suggested for a misspelt option.
 _NAMED = (
     *("resize", "colorspace", "channel_format", "on_error", "match", "tolerance_ns", "frame_index"),
     "max_workers",
@@ -79,7 +79,7 @@ class FrameOptions(_PixelOptions, total=False):
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """The options that are taken by name only and rarely."""
+    """The less frequent options of a call, which are keyword-only."""
 
     apply_rotation: bool = True
     store: ObjectStore | None = None
@@ -94,14 +94,14 @@ class BatchOptions:
     access: Access = TRUSTED
 
     def location(self, uri: str) -> Location:
-        """Return where a reference's bytes are."""
+        """Return the location of a reference's bytes."""
         return Location(uri, self.store, self.storage_options, self.access)
 
     @classmethod
     def from_options(
         cls, given: Mapping[str, Any], base_dir: str | os.PathLike[str] | None = None
     ) -> BatchOptions:
-        """Return the options of one call, those of access made one value."""
+        """Return the options of one call, with its access options as one ``Access``."""
         left = dict(given) if base_dir is None else {"base_dir": base_dir, **given}
         access = Access.from_options(left)
         known = [name for name in cls.__dataclass_fields__ if name != "access"]
@@ -117,7 +117,7 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class Backend:
-    """Who decodes, with which options, and where the frames go.
+    """The decoder of a call, its options, and the device of its output.
 
     Attributes:
         decoder: One of ``DECODERS``.
@@ -147,13 +147,13 @@ class Backend:
         if device is not None:
             from mediaref_ursa._decode.torchcodec.engine import checked_device
 
-            device = checked_device(device)  # an error now, and not after all is decoded
+            device = checked_device(device)  # an error now, and not after decoding
             if decoder == "torchcodec":
                 chosen.setdefault("device", device)
         return cls(decoder, chosen, device, dimension_order)
 
     def channel_format(self, asked: str | None) -> str:
-        """Return the order of axes, which has two names.
+        """Return the axis order, which callers give under either of two names.
 
         Raises:
             ValueError: Both are given, and differ.
@@ -166,7 +166,7 @@ class Backend:
         return asked or self.dimension_order or "NHWC"
 
     def rows(self, count: int, out: Any) -> FrameRows:
-        """Return where frames are written that are to stand in one array.
+        """Return the output of a call whose frames are rows of one array.
 
         Raises:
             ValueError: ``out`` is no array, or tensor on the device, of so many uint8 rows.
@@ -194,7 +194,7 @@ class Backend:
         return FrameRows(count, "this batch")
 
     def moved_array(self, rows: FrameRows | None, spec: PixelSpec, out: Any) -> Any:
-        """Return the one array where it is wanted."""
+        """Return the output array, copied to the requested device."""
         assert rows is not None
         if out is not None:
             return out
@@ -202,7 +202,7 @@ class Backend:
         return array if self.device is None else next(iter(self.moved([array])))
 
     def moved(self, frames: Iterable[Any]) -> Iterable[Any]:
-        """Return the frames where they are wanted."""
+        """Return the frames, copied to the requested device."""
         if self.device is None:
             return frames
         from mediaref_ursa._decode.torchcodec.engine import to_device

@@ -18,12 +18,12 @@ from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._core.errors import MediaRefError, memory_limits
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.uris import is_local
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.frame_times import Match, checked_match, checked_tolerance
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._references.columns import ReferenceColumns, reference_columns
 from mediaref_ursa.store._download.retry import stopped_by
+from mediaref_ursa.store._protocol import is_local_store
 
 if TYPE_CHECKING:
     from mediaref_ursa._index.frame_index import LanceFrameIndex
@@ -56,7 +56,7 @@ class BatchRequest:
     def from_refs(
         cls, refs: Any, match: str, tolerance_ns: int, frame_index: Any, options: BatchOptions
     ) -> BatchRequest:
-        """Check what a caller gave.
+        """Return the request of a call, its arguments checked.
 
         Raises:
             TypeError: Something that holds no references, or a tolerance that is no whole number.
@@ -87,7 +87,7 @@ class BatchRequest:
 
 @dataclass(frozen=True)
 class ResolvedBatch:
-    """The frames that references name.
+    """The frame that each reference of a batch names.
 
     Attributes:
         segments: The segments of all videos.
@@ -121,6 +121,7 @@ class ResolvedBatch:
             images=int(request.columns.is_image.sum()),
             strategy=strategy,
             fetch=request.options.fetch,
+            is_local=tuple(is_local_store(source.store) for source in self.sources),
         )
 
 
@@ -172,20 +173,20 @@ def resolve_batch(
 def _opener(
     request: BatchRequest, uris: list[str], *, ask_store: bool, with_alpha: bool
 ) -> Iterator[Callable[[str], VideoSource]]:
-    """Give a function that opens a video.
+    """Yield a function that opens a video by its URI.
 
-    Videos that are far away are opened several at once, and ahead: each takes some round trips.
+    Remote videos are opened several at once, and ahead: each takes some round trips.
     """
     open_video = partial(_open, request, ask_store=ask_store, with_alpha=with_alpha)
-    far = [uri for uri in uris if not is_local(uri)]
-    workers = min(len(far), _MAX_OPENED_AT_ONCE)
+    remote = [uri for uri in uris if not request.options.location(uri).is_local]
+    workers = min(len(remote), _MAX_OPENED_AT_ONCE)
     if workers < 2:
         yield open_video
         return
     stop = threading.Event()
     with DaemonThreads(workers, "mediaref-open") as threads, stopped_by(stop):
         try:
-            opened = {uri: threads.submit(in_this_context(open_video), uri) for uri in far}
+            opened = {uri: threads.submit(in_this_context(open_video), uri) for uri in remote}
             yield lambda uri: opened[uri].result() if uri in opened else open_video(uri)
         except BaseException:
             stop.set()
@@ -234,7 +235,7 @@ def _index_of(request: BatchRequest, uri: str, location: str) -> LanceFrameIndex
 
 
 def _check_allowed(columns: ReferenceColumns, options: BatchOptions) -> None:
-    """Refuse what a caller of MediaRef's options does not expect among the references."""
+    """Refuse references that MediaRef's options exclude: images, several videos, gaps in time."""
     images, videos = int(columns.is_image.sum()), columns.videos()
     if images and not options.allow_images:
         raise ValueError(f"expected no images with allow_images=False, found {images}")

@@ -29,7 +29,7 @@ _FIRST_SLICE, _NO_OUTPUT_OF_PRIOR_PICTURES = 0x80, 0x40  # in the first byte of 
 
 @dataclass
 class _Units:
-    """The NAL units of a packet that are looked at.
+    """The NAL units of a packet that the reader uses.
 
     Attributes:
         kind: Of its first slice, -1 without one.
@@ -55,7 +55,7 @@ class _Units:
 
     @property
     def begins_irap(self) -> bool:
-        """Whether a picture from which decoding can begin is here from its first slice on."""
+        """Whether the packet holds an IRAP picture with its first slice."""
         return self.first_slices > 0 and _BLA[0] <= self.kind <= _LAST_IRAP
 
     def add(self, nal: memoryview) -> None:

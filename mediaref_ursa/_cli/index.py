@@ -30,12 +30,12 @@ _DRAW_SECONDS = 0.1
 
 
 class _StoppedError(Exception):
-    """Raised inside a scan whose result is not waited for any more."""
+    """Raised inside a scan whose result is no longer wanted."""
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What the options ask for, for every video."""
+    """The options of the command, the same for every video."""
 
     overwrite: bool
     full: bool
@@ -74,7 +74,7 @@ def index(
     's3://bucket/takes/*.mp4', or the name of a recording of several files that has an index. Where nothing
     can be written next to a video, its index goes to the cache directory, or to --index-dir.
 
-    An index that is fresh is kept, so that a command that was stopped goes on where it was; one that is stale
+    An index that is fresh is kept, so that a command that was stopped resumes where it was; one that is stale
     is written anew.
 
     A video of which frames are lost is indexed, with a warning: one that is cut short, has damaged
@@ -87,7 +87,7 @@ def index(
     total = len(listed) + len(failures)
     has_gap: list[str] = []
     try:
-        with warnings.catch_warnings():  # what they say is said below
+        with warnings.catch_warnings():  # their problems are printed below
             warnings.simplefilter("ignore", DamagedMediaWarning)
             _index_all(listed, wanted, jobs, failures, has_gap)
     finally:
@@ -111,7 +111,7 @@ class _Progress:
         self._stopped = threading.Event()
 
     def callback(self, number: int) -> Callable[[int, int], None]:
-        """Return what one video's scan calls with bytes done and bytes in all."""
+        """Return the progress callback of one video's scan."""
 
         def advance(done: int, total: int) -> None:
             if self._stopped.is_set():
@@ -121,7 +121,7 @@ class _Progress:
         return advance
 
     def finish(self, number: int) -> None:
-        """Count a video as done, whether it was scanned, kept or given up."""
+        """Count a video as done, whether it was scanned, kept or failed."""
         self._done[number] = self._sizes[number]
         self._files += 1
 
@@ -130,12 +130,12 @@ class _Progress:
         self._stopped.set()
 
     def show(self, bar: Bar) -> None:
-        """Move the bar."""
+        """Update the progress bar."""
         label = f"indexing {self._files}/{len(self._sizes)} files"
         bar.move_to(sum(self._done), sum(self._sizes), label)
 
     def text(self) -> str:
-        """Return a line's end such as ``, 3 of 10 files, 1.2 GB of 5.0 GB``; nothing for a single video."""
+        """Return the progress as ``, 3 of 10 files, 1.2 GB of 5.0 GB``; an empty text for a single video."""
         if len(self._sizes) < 2:
             return ""
         done, in_all = size_text(sum(self._done)), size_text(sum(self._sizes))
@@ -145,7 +145,7 @@ class _Progress:
 def _index_all(
     listed: Sequence[Listed], wanted: _Wanted, jobs: int, failures: list[MediaRefError], has_gap: list[str]
 ) -> None:
-    """Index videos on threads; say of each, in their order, what was done, and note what is lost."""
+    """Index videos on threads; print each result, in their order, and collect warnings of lost frames."""
     import mediaref_ursa._index.build  # noqa: F401 - what is not installed is reported once, here
 
     progress = _Progress(listed)
@@ -167,7 +167,7 @@ def _index_all(
 
 
 def _wait(task: Future[_Indexed], progress: _Progress, bar: Bar) -> None:
-    """Wait for a video, drawing the bar meanwhile."""
+    """Wait for a video's result, and draw the bar meanwhile."""
     while bar.is_displayed and not task.done():
         progress.show(bar)
         threading.Event().wait(_DRAW_SECONDS)
@@ -183,7 +183,7 @@ def _note(
 ) -> None:
     try:
         found = task.result()
-    except MissingExtraError:  # no other file would fare better
+    except MissingExtraError:  # every other file would fail in the same way
         raise
     except MediaRefError as error:
         failures.append(error)
@@ -196,7 +196,7 @@ def _note(
 
 @dataclass(frozen=True)
 class _Indexed:
-    """What was done of a video, and what is wrong with it."""
+    """The result of one video: a line about its index, and the problems of its media."""
 
     video: str
     line: str
@@ -204,7 +204,7 @@ class _Indexed:
 
 
 def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]) -> _Indexed:
-    """Write the index of one video, unless one that is of use stands there; say what was done."""
+    """Write the index of one video, unless it has a usable one; return a line that says what was done."""
     from mediaref_ursa._index.build import write_frame_index
     from mediaref_ursa._index.found import BASE_COLUMNS, FRESH, NO_INDEX
     from mediaref_ursa._index.state import find_index
@@ -250,7 +250,7 @@ def _index_line(video: str, what: str, found: LanceFrameIndex) -> str:
 
 
 def _location_facts(video: str, place: str | None) -> list[str]:
-    """Return what the index takes on disk, with older versions, and where it is if not next to the video."""
+    """Return the index's size on disk, older versions included, and its location if not next to the video."""
     facts = []
     if place is not None and is_local(place):
         size = sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())
@@ -261,7 +261,7 @@ def _location_facts(video: str, place: str | None) -> list[str]:
 
 
 def _size_bytes(video: str) -> int:
-    """Return a file's size for the progress bar; what is wrong with it is said when its turn comes."""
+    """Return a file's size for the progress bar, 0 on errors, which are reported when the file is scanned."""
     from mediaref_ursa.store import store_for
 
     try:

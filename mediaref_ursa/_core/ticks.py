@@ -20,13 +20,13 @@ Number = TypeVar("Number", int, Fraction)
 
 NS_PER_SECOND = 1_000_000_000
 TOLERANCE_NS = 1_000
-"""A reference up to this long before a frame still names it: see :func:`frames_at`."""
+"""A reference up to this many nanoseconds before a frame still names it: see :func:`frames_at`."""
 
 BEFORE_FIRST = -1
 AFTER_LAST = -2
 UNTIMED = -3
-"""A frame that has no time of its own is shown."""
-TOO_FAR = -4
+"""Result of :func:`frames_at` for a time at which a frame without a time of its own is displayed."""
+BEYOND_TOLERANCE = -4
 """The nearest frame is further away than the caller allows."""
 
 NO_PTS_NS = int(np.iinfo(np.int64).min)
@@ -140,7 +140,7 @@ def _split_seconds(ticks: Int64Array, time_base: Fraction) -> tuple[Int64Array, 
 
 
 def running_offsets(spans: Iterable[tuple[Number, Number]]) -> list[Number]:
-    """Return by how much each of several segments is moved so that they run on.
+    """Return the offset of each of several segments that lays them end to end.
 
     A segment is moved by the lengths of those before it, and further where it would else begin before
     the one before it ends.
@@ -160,7 +160,7 @@ def running_offsets(spans: Iterable[tuple[Number, Number]]) -> list[Number]:
 def frames_at(
     start_ns: Int64Array, end_ns: int, t_ns: Int64Array, tolerance_ns: int = TOLERANCE_NS
 ) -> Int64Array:
-    """Return which frame is shown at each time: the playback rule.
+    """Return which frame is displayed at each time: the playback rule.
 
     The frame at ``t`` is the last one whose exact time ``T`` satisfies ``T <= t + tolerance``, as
     long as ``t`` lies before the end of the last frame. The tolerance lets a reference survive

@@ -1,4 +1,4 @@
-"""Memory for frames, that of earlier frames again: to touch fresh memory costs the most.
+"""Pool of frame buffers: memory of earlier frames is used again, since touching fresh memory costs most.
 
 Fresh memory is given out by the system page by page, which takes about as long as converting frames into it.
 """
@@ -16,9 +16,9 @@ from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 
 MIN_BYTES = 1 << 20
-"""Smaller arrays come from memory that the process has already, as a rule."""
+"""Smaller arrays are not pooled: the allocator mostly has their memory already."""
 MAX_BYTES = 64 << 20
-"""So much is kept at most, in use or not."""
+"""The largest number of bytes that the pool tracks, in use or idle."""
 
 _probe = [np.empty(1, dtype=np.uint8)]
 _REFERENCES_OF_A_LIST = sys.getrefcount(_probe[0])
@@ -26,7 +26,7 @@ _COUNTS_ARE_EXACT = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class BufferPool(ProcessState):
-    """Blocks of bytes that arrays were made of, for the next array of that size. Threads may share one.
+    """Memory blocks of earlier arrays, for the next array of the same size. Threads may share one.
 
     An array holds its block, and so does every view of it: a block to which only this object refers is
     idle. Idle blocks of another size are freed whenever memory is taken.
@@ -73,4 +73,4 @@ def _new(shape: tuple[int, ...]) -> UInt8Array:
 
 
 buffers = register(BufferPool())
-"""That of this process."""
+"""The buffer pool of this process."""

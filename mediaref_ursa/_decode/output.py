@@ -1,4 +1,4 @@
-"""Where frames go: an array for each, or a row of one array for all."""
+"""Outputs of decoded frames: an array for each, or rows of one array."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NewFrame = Callable[[int, tuple[int, ...]], UInt8Array]
 
 
 def new_array(slot: int, shape: tuple[int, ...]) -> UInt8Array:
-    """Return memory for a frame, whatever its position in the output is."""
+    """Return a new array for a frame; its output position does not matter."""
     return buffers.empty(shape)
 
 
 @dataclass(frozen=True)
 class DecodedFrame:
-    """What became of one frame of a plan.
+    """One frame of a plan: its pixels or its error.
 
     Attributes:
         slots: int64, the output slots that want it.
@@ -38,7 +38,7 @@ class DecodedFrame:
 
 
 class FrameRows:
-    """One array for all frames of a call: each is written into its own row, and copied nowhere else.
+    """One array for all frames of a call: each is converted directly into its row.
 
     Threads may share one.
 
@@ -85,7 +85,7 @@ class FrameRows:
         return self.array[slot]
 
     def put(self, decoded: DecodedFrame) -> None:
-        """Take in a frame: tensors are copied, arrays stand in their row already and are copied to others.
+        """Take a frame or its error: tensors are copied into all rows; an array is in its first row already.
 
         Raises:
             MediaRefError: It has no pixels.
@@ -99,5 +99,5 @@ class FrameRows:
             self.new_frame(slot, pixels.shape)[...] = pixels
 
     def filled(self, shape: tuple[int, ...]) -> Any:
-        """Return the array; one of no frames of a shape where none came."""
+        """Return the array; one without frames, of the frame shape, if no frame came."""
         return self._take_memory((0, *shape)) if self.array is None else self.array

@@ -1,4 +1,4 @@
-"""The engine of PyAV: one codec context a run, fed by hand, which the next call may go on with."""
+"""The PyAV engine: one codec context a run, fed packet by packet, which the next call may resume."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 _AHEAD_PACKETS = 3
-"""Packets past those that a decoder holds back to put frames in order, until the last frame is sure."""
+"""Packets fed beyond the reorder depth, so that a decoder that stays open has given its last frame."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded frame, on its way to pixels.
+    """A decoded frame, not yet converted to pixels.
 
     Attributes:
         frame: As the decoder gave it. Converting changes it for a moment, so that one thread has it.
@@ -45,7 +45,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class _State:
-    """What a task has to do with the decoders that outlive calls."""
+    """The pooled decoder of a task."""
 
     key: DecoderKey
     decoder: Decoder | None = None
@@ -59,7 +59,7 @@ class PyAVEngine:
     """Decodes runs with PyAV. Threads may share one.
 
     Args:
-        spec: How pixels are handed out.
+        spec: The pixel format of output frames.
         codec_threads: FFmpeg's own threads within each decoder, where a stream is whole and known to come
             out the same. Such decoders live within one call: a forked child hangs on what is left of them.
     """
@@ -130,7 +130,7 @@ class PyAVEngine:
             decoders.give_back(key, decoder)
 
     def pixels(self, picture: Picture, new: NewFrame) -> UInt8Array:
-        """Write a picture's pixels where they are wanted. Any thread may do it, one for each picture.
+        """Convert a picture into an array that ``new`` makes. For any thread, once a picture.
 
         Args:
             picture: What ``decode`` yielded.
@@ -159,14 +159,14 @@ class PyAVEngine:
 
 
 def _all_begin_anew(decoder: Decoder, table: SegmentTable, missing: set[int]) -> bool:
-    """Return whether no frame that is still missing can be taken from a decoder that met damage."""
+    """Return whether every frame still missing needs a new decoder, because this one met damage."""
     frames = table.frame_of_packet[list(missing)]
     start = int(table.start[frames].min()) if missing else -1
     return is_spoilt(table, decoder.first, start, decoder.damaged)
 
 
 def _frames(decoder: Decoder, feed: PacketFeed, missing: set[int] | None) -> Iterator[NumberedFrame]:
-    """Yield frames as the decoder gives them: all, or until nothing is in ``missing`` any more."""
+    """Yield frames as the decoder gives them: all, or until ``missing`` is empty."""
     refused: MediaRefError | None = None
     for encoded in feed:
         try:
@@ -213,7 +213,7 @@ def _without(
     keep: frozenset[int],
     schedule: DecodeSchedule,
 ) -> Run | None:
-    """Give out the frames of a run that were kept; return the run to the others, if there are any."""
+    """Schedule the cached frames of a run; return the run to its other frames, None without any."""
     missing = []
     for target, packet in enumerate(run.targets.tolist()):
         frame = taken.get(packet)
@@ -232,10 +232,9 @@ def _without(
 def _resuming(
     run: Run, table: SegmentTable, key: DecoderKey, keep: frozenset[int], resumable: list[Decoder]
 ) -> list[DecodeTask]:
-    """Return the tasks of a run that decoders take part in which stopped within it, or soon before it.
+    """Return the tasks of a run that resume idle decoders whose positions lie within or just before it.
 
-    Each goes on to the frames between where it stopped and where the next one did. They are taken out of
-    ``resumable``.
+    Each decoder gives the frames between its position and the next one's. It is taken out of ``resumable``.
     """
     if not resumable:
         return []
@@ -256,7 +255,7 @@ def _resuming(
 
 
 def _keep_positions(tasks: list[DecodeTask], table: SegmentTable) -> None:
-    """Let the decoders of the last task, and of those that other decoders go on from, stay where they end."""
+    """Keep decoders open at their end: the last task's, and those whose end another task's start resumes."""
     ahead = table.info.reorder_depth + _AHEAD_PACKETS
     for position, task in enumerate(tasks):
         if task.stays or task.resumes or position == len(tasks) - 1:

@@ -1,4 +1,4 @@
-"""From the URI of an image to its pixels: one way for references, data URIs and batches."""
+"""Loading of images from URIs, the same for references, data URIs and batches."""
 
 from __future__ import annotations
 

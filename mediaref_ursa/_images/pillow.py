@@ -1,4 +1,4 @@
-"""Still images by Pillow: from bytes to arrays and back, with Pillow's errors in our words.
+"""Still images by Pillow: from bytes to arrays and back, with Pillow's errors mapped into the tree.
 
 The only module that imports Pillow. Formats are an allow-list of those that Pillow decodes by itself,
 recognises by their first bytes and sizes by their header: none that starts another program
@@ -40,7 +40,7 @@ DEFAULT_JPEG_QUALITY = 90
 
 _READABLE = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "QOI")
 _ORIENTATION_TAG = 0x0112
-# What brings the stored pixels upright, by the value of the EXIF orientation (CIPA DC-008, 4.6.5).
+# Transpositions to turn stored pixels upright, by the value of the EXIF orientation (CIPA DC-008, 4.6.5).
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -95,12 +95,12 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS, uri: str | None = N
 
 
 def image_mimetype(data: bytes) -> str | None:
-    """Return the media type of an image by its header, or None for what is no readable image."""
+    """Return the media type of an image by its header, None if it is not a readable image."""
     try:
         with _mapped_errors(None, data), _opened(data, None) as image:
             if image.format == "HEIF":
                 return "image/heic"
-            # A JPEG that carries further pictures is a JPEG to everyone else.
+            # A JPEG with further pictures (MPO) is read as a JPEG, as other readers do.
             return Image.MIME.get("JPEG" if image.format == "MPO" else image.format or "")
     except (LimitExceededError, MissingExtraError):
         raise
@@ -109,7 +109,7 @@ def image_mimetype(data: bytes) -> str | None:
 
 
 def _opened(data: bytes, uri: str | None) -> Image.Image:
-    """Return an image of which the header is read, and no more.
+    """Return an image of which only the header has been read.
 
     Raises:
         MissingExtraError: It is HEIC, and pillow-heif is not installed.
@@ -128,7 +128,7 @@ def _opened(data: bytes, uri: str | None) -> Image.Image:
 
 
 def _unidentified(data: bytes) -> str:
-    """Return what was found where an image was expected."""
+    """Return the description of bytes that are not a readable image, for a message."""
     head = data[:SNIFF_BYTES]
     found = f"{len(data)} bytes that begin {data[:8]!r}"
     name = image_format(head)
@@ -142,13 +142,13 @@ def _unidentified(data: bytes) -> str:
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """List what this Pillow can read of the allow-list; one that is not built in would be a KeyError."""
+    """List the formats of the allow-list that this Pillow can read; another would be a KeyError."""
     Image.init()
     return tuple(name for name in _READABLE if name in Image.OPEN)
 
 
 def _orientation(image: Image.Image) -> int:
-    """Read the EXIF orientation; a block that makes no sense says nothing."""
+    """Read the EXIF orientation; a malformed block is ignored."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # damaged EXIF raises whatever its bytes lead to
@@ -157,7 +157,7 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def _mapped_errors(uri: str | None, data: bytes) -> Iterator[None]:
-    """Turn whatever Pillow raises on bad input into errors of the tree."""
+    """Map errors that Pillow raises on bad input into the tree of errors."""
     try:
         yield
     except MediaRefError:
@@ -204,7 +204,7 @@ def to_array(image: Image.Image, format: PixelFormat = "rgb", *, uri: str | None
     [[[0, 0, 255], [0, 0, 255]]]
     """
     check_pixel_format(format)
-    _warn_if_deep(image, uri)  # outside of what maps errors: a warning may be one
+    _warn_if_deep(image, uri)  # outside of the block that maps errors, since a warning may be raised
     with _mapped_errors(None, b""):
         plain = _plain(image)
         pixels = np.array(plain if plain.mode == _MODES[format] else plain.convert(_MODES[format]))

@@ -1,4 +1,4 @@
-"""What a video is like, computed from its segment tables alone. Pure: no I/O."""
+"""The report on a video, computed from its segment tables alone. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _COLOR_RANGES = {0: "unspecified", 1: "limited", 2: "full"}
 
 @dataclass(frozen=True)
 class VideoReport:
-    """What a video is like. Of a video of several segments: all of them together.
+    """A report on a video, over all its segments.
 
     Attributes:
         uri: The video.
@@ -44,8 +44,8 @@ class VideoReport:
         length_bytes: Size of these files.
         container: FFmpeg's short name of the demuxer.
         codec: The codec's canonical name.
-        width: Pixels of a frame as it is shown, after rotation.
-        height: Pixels of a frame as it is shown, after rotation.
+        width: Pixels of a frame as it is displayed, after rotation.
+        height: Pixels of a frame as it is displayed, after rotation.
         coded_width: Pixels before rotation.
         coded_height: Pixels before rotation.
         pixel_format: FFmpeg's name of the decoded format.
@@ -120,7 +120,7 @@ class VideoReport:
     is_addressable: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields by name, as JSON takes them."""
+        """Return all fields by name, as values of JSON."""
         return asdict(self)
 
     def to_text(self) -> str:
@@ -129,7 +129,7 @@ class VideoReport:
 
 
 def report_on(uri: str, tables: Sequence[SegmentTable], index: str) -> VideoReport:
-    """Return what a video is like.
+    """Return the report on a video.
 
     Args:
         uri: The video.
@@ -192,7 +192,7 @@ def report_on(uri: str, tables: Sequence[SegmentTable], index: str) -> VideoRepo
 
 
 def _verified(tables: Sequence[SegmentTable]) -> str:
-    """Return the least that was verified of any segment."""
+    """Return the lowest level of verification of any segment."""
     found = {table.info.verified for table in tables}
     return next((kind for kind in (SPARSE, FULL) if kind in found), DECODED)
 
@@ -221,7 +221,7 @@ def gop_lengths(table: SegmentTable) -> Int64Array:
 
 @dataclass(frozen=True)
 class _Rate:
-    """Gaps between the pts of frames that follow one another, in exact seconds; None without any."""
+    """Gaps between the pts of consecutive frames, in exact seconds; None without any."""
 
     shortest: Fraction | None
     longest: Fraction | None
@@ -233,7 +233,7 @@ class _Rate:
 
 
 def _rate(tables: Sequence[SegmentTable]) -> _Rate:
-    """Return the gaps within segments: those between two segments belong to no frame rate."""
+    """Return the gaps within segments; gaps between segments belong to no frame rate."""
     gaps = [(np.diff(table.pts), table.info.time_base) for table in tables if len(table) > 1]
     if not gaps:
         return _Rate(None, None, None)
@@ -288,7 +288,7 @@ def _text_rows(report: VideoReport) -> list[tuple[str, str]]:
         ("frame rate", _rate_text(report)),
         ("random access points", str(report.random_access_points)),
         ("GOP length", _gop_text(report)),
-        ("packets", f"{report.packets}, {report.hidden_packets} never shown"),
+        ("packets", f"{report.packets}, {report.hidden_packets} never displayed"),
         ("verified", _verified_text(report.verified)),
         ("cut short", "yes, frames at the end are lost" if report.is_cut_short else "no sign of it"),
         ("damaged", _damage_text(report)),
@@ -333,13 +333,13 @@ def _verified_text(verified: str) -> str:
 
 def _damage_text(report: VideoReport) -> str:
     if not report.damaged_packets:
-        return "nothing" if report.verified == DECODED else "nothing that shows without decoding"
+        return "nothing" if report.verified == DECODED else "nothing that can be found without decoding"
     packets, frames = counted(report.damaged_packets, "packet"), counted(report.damaged_frames, "frame")
     return f"{packets} damaged; {frames} cannot be read for it"
 
 
 def _repeated_text(count: int) -> str:
-    return f"{count}, never shown: other frames have their times" if count else "none"
+    return f"{count}, never displayed: other frames have their times" if count else "none"
 
 
 def _share_text(share: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The frame index of a video, wherever it stands: found, and compared with the video."""
+"""Search for the frame index of a video, and its comparison with the video."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mediaref_ursa.store._location import Location
 
 
 def find_index(uri: str, index_dir: str | os.PathLike[str] | None = None) -> FoundIndex:
-    """Look for the index of a video, next to it and in the cache directory, and compare it with the video.
+    """Return the index of a video, found next to it or in the cache directory, with its state.
 
     Args:
         uri: The video.
@@ -30,14 +30,14 @@ def find_index(uri: str, index_dir: str | os.PathLike[str] | None = None) -> Fou
 
 
 def require_writable_location(uri: str) -> None:
-    """Refuse to write an index where none can be written.
+    """Refuse a location that cannot hold an index.
 
     Raises:
         InvalidReferenceError: The video is served over HTTP.
     """
     if is_remote(uri):
         raise InvalidReferenceError(
-            "expected a place that an index can be written to, found an HTTP URL; write it beside the "
+            "expected a location that an index can be written to, found an HTTP URL; write it next to the "
             "file before it is uploaded",
             uri=uri,
         )

@@ -1,4 +1,4 @@
-"""Writing the frame index of a video to the first location that takes it."""
+"""Writing of a frame index to the first location that accepts it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ with needs_extra("video"):
 
 @dataclass(frozen=True)
 class IndexTarget:
-    """Where the index of one video may go: next to it, else to a directory of indexes.
+    """Locations for the index of one video: next to it, else a directory of indexes.
 
     Attributes:
         video: Where the video is; its options for cloud stores are those of the index too.
@@ -46,7 +46,7 @@ class IndexTarget:
         self._refuse(self._sidecar if self.goes_to_sidecar else self._in_cache_dir)
 
     def write(self, tables: list[SegmentTable], *, overwrite: bool) -> str:
-        """Write the index, and return where.
+        """Write the index, and return its location.
 
         Raises:
             FrameIndexExistsError: One stands in this user's directory, and ``overwrite`` is False.

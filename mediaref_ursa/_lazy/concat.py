@@ -1,4 +1,4 @@
-"""Joining lazy videos, or windows of them, into one: tables of segments, nothing decoded."""
+"""Concatenation of lazy videos, or windows of them, by their segment tables; nothing is decoded."""
 
 from __future__ import annotations
 

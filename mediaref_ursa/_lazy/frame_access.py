@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from mediaref_ursa._core.ticks import TOLERANCE_NS
 from mediaref_ursa._lazy.positions import is_selection, outside, selected_positions
 from mediaref_ursa._plan.frame_times import Match, checked_match, checked_tolerance
 from mediaref_ursa._video.recording import Recording
+
+_OWN_TIME = "times are seconds of the recording's own clock"
 
 
 class FrameAccess:
@@ -51,7 +54,7 @@ class FrameAccess:
         Args:
             seconds: One time, as :func:`pts_ns_from_seconds` takes it; from the start of ``domain`` on
                 and before its end. A float32 that a timestamp was rounded to names that frame.
-            match: ``"playback"`` is the frame that is shown then; ``"nearest"`` the one whose time is
+            match: ``"playback"`` is the frame that is displayed then; ``"nearest"`` the one whose time is
                 nearest, of two that are equally near the earlier, inside the domain or not.
             tolerance_ns: With ``"playback"``, nanoseconds by which a time may lie before its frame; with
                 ``"nearest"``, the largest distance, of which the default takes exact times only.
@@ -60,8 +63,8 @@ class FrameAccess:
             uint8 ``(C, H, W)`` or ``(H, W, C)``, as ``video[i]`` is.
 
         Raises:
-            FrameOutsideVideoError: Nothing is shown then, as at a time that is not finite; with ``"nearest"``
-                a ``FrameTooFarError``.
+            FrameOutsideVideoError: Nothing is displayed then, as at a time that is not finite; with
+                ``"nearest"`` a ``FrameBeyondToleranceError``.
             TypeError: No number, or several.
             ValueError: Another rule, or a tolerance out of range.
 
@@ -78,10 +81,23 @@ class FrameAccess:
                 f"expected one time in seconds, found {type(seconds).__name__}; for many: batch_decode"
             )
         (time,) = times_asked(seconds, self._recording.uri)
-        rank = self._recording.rank_at(
-            floor_ns(time), (self._start, self._stop), checked_tolerance(tolerance_ns), checked_match(match)
-        )
-        return np.ascontiguousarray(self.decode_frames(np.array([rank]))[0])
+        return self[self._position_at(floor_ns(time), checked_tolerance(tolerance_ns), checked_match(match))]
+
+    def _position_at(self, t_ns: int, tolerance_ns: int, match: Match) -> int:
+        """Return the position of the frame of a time.
+
+        Raises:
+            FrameOutsideVideoError: There is no such frame.
+        """
+        recording, end = self._recording, Fraction(0)
+        if len(self):
+            end = recording.frame_times.seconds_of(self._stop - 1)
+            end += recording.last_duration(self._start, self._stop)
+        times = recording.frame_times.window(self._start, self._stop, end)
+        found = int(times.resolve(np.array([t_ns], dtype=np.int64), tolerance_ns, match)[0])
+        if found < 0:
+            raise times.outside_error(recording.uri, t_ns, found, tolerance_ns=tolerance_ns, origin=_OWN_TIME)
+        return found
 
     def __getitem__(self, key: Any) -> UInt8Array:
         """Decode one frame, ``video[i]``, or several in one plan, by their positions in the window.

@@ -1,4 +1,4 @@
-"""Frames of a video as an array that is decoded when it is read. Knows neither video nor codec."""
+"""``LazyFrames``: frames as an array that is decoded when it is read. Independent of video and codec."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Selection = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 
 
 class FrameSource(Protocol):
-    """What frames are decoded from: a video, its frames numbered from 0."""
+    """Protocol of a source of frames: a video, its frames numbered from 0."""
 
     def decode_frames(self, numbers: Int64Array) -> UInt8Array:
         """Return frames by their numbers: uint8 ``(n, C, H, W)`` or ``(n, H, W, C)``."""
@@ -25,7 +25,7 @@ class FrameSource(Protocol):
 
 
 class LazyFrames:
-    """Frames of one video: selecting some of them decodes nothing, reading them does, once.
+    """Frames of one video, decoded once when they are read; selecting some decodes nothing.
 
     Never changed after it is made, so that copies are the same object; safe for many threads and to pickle.
 

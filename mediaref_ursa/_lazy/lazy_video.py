@@ -1,4 +1,4 @@
-"""One logical video over stores and segments; windows and slices that decode nothing until asked."""
+"""``LazyVideo``: one logical video over segments, whose windows and slices are decoded on use."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class LazyVideo(VideoSeries):
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
         channel_format: ``NCHW`` for frames ``(C, H, W)``, ``NHWC`` for ``(H, W, C)``.
         storage_options: For cloud stores, as fsspec and Lance take them.
-        fetch: How bytes are read from afar; a ``FetchOptions``.
+        fetch: How remote bytes are fetched; a ``FetchOptions``.
         **access: What may be read, as ``batch_decode`` takes it: ``untrusted``, ``base_dir``,
             ``allow_schemes``, ``allow_private_hosts``, ``max_redirects``, ``allow_outside_base``,
             ``allow_outside_index``, ``max_pixels``, ``index_limits`` and
@@ -234,7 +234,7 @@ class LazyVideo(VideoSeries):
             raise ValueError("expected references to frames of a video, found none, or some to images")
         if video is not None and options:
             raise TypeError(
-                f"expected options of from_uri without video=, found {', '.join(sorted(options))} beside it: "
+                f"expected options of from_uri without video=, found {', '.join(sorted(options))} with it: "
                 "a video that is open has its own"
             )
         if video is None:
@@ -365,14 +365,14 @@ class LazyVideo(VideoSeries):
         return trusted_refs(uris, pts_ns.tolist())
 
     def _over(self, recording: Recording) -> LazyVideo:
-        """Return a video with the options of this one over a whole recording."""
+        """Return a video of a whole recording, with the options of this one."""
         video = copy.copy(self)
         video._recording = recording
         video._start, video._stop = 0, recording.frame_count
         return video
 
     def _window(self, start: int, stop: int) -> LazyVideo:
-        """Return the window of positions ``[start, stop)`` of this one."""
+        """Return the window of positions ``[start, stop)`` of this window."""
         window = copy.copy(self)
         window._start = self._start + min(max(start, 0), len(self))
         window._stop = max(window._start, self._start + min(stop, len(self)))

@@ -12,7 +12,7 @@ from mediaref_ursa.store import ObjectStore
 
 
 class PixelOptions(AccessOptions, total=False):
-    """How frames are decoded, and what may be read for it."""
+    """Options of pixel format and access."""
 
     resize: tuple[int, int] | None
     colorspace: str

@@ -25,11 +25,11 @@ PACKAGES = {"temporaldata": "temporaldata", "torch_brain": "torch_brain.data"}
 """The modules that hold the classes of each package."""
 
 REFERENCE_COLUMNS = ("uri", "pts_ns", "options")
-"""What stands in place of ``frames`` in a file: UTF-8 bytes, int64, and JSON as UTF-8 bytes."""
+"""Columns that replace ``frames`` in a file: UTF-8 bytes, int64, and JSON as UTF-8 bytes."""
 
 
 class RefersToFrames(Protocol):
-    """A source of lazy frames that can say which frames they are."""
+    """Protocol of a source of lazy frames that can refer to its frames."""
 
     def reference_columns(self, numbers: Int64Array) -> dict[str, npt.NDArray[Any]]:
         """Return the ``REFERENCE_COLUMNS`` of frames: arrays of as many rows."""
@@ -50,7 +50,7 @@ def load_package(package: str) -> ModuleType:
 
 
 def default_package() -> str:
-    """Return the package for a caller who names none: the one that is imported, or temporaldata."""
+    """Return the default package: the one that is imported, or temporaldata."""
     loaded = [name for name, module in PACKAGES.items() if module in sys.modules]
     return loaded[0] if len(loaded) == 1 else "temporaldata"
 
@@ -62,7 +62,7 @@ def _loaded_classes() -> tuple[type, ...]:
 
 
 class SeenAsTimeSeries:
-    """What ``isinstance`` takes for an ``IrregularTimeSeries`` of every package that is loaded.
+    """Base that ``isinstance`` accepts as the ``IrregularTimeSeries`` of every loaded package.
 
     ``Data`` slices and saves only what is one; anything else it keeps whole, without a word.
     """
@@ -94,7 +94,7 @@ def _seen_as(own: Any, series: tuple[type, ...]) -> Any:
 
 
 class _SeriesType(type):
-    """Lets ``concat`` of the packages join such series: it compares types with its own class by ``==``."""
+    """Metaclass by which ``concat`` of the packages joins such series: it compares types by ``==``."""
 
     def __eq__(cls, other: object) -> bool:
         return cls is other or any(other is kind for kind in _loaded_classes())
@@ -103,7 +103,7 @@ class _SeriesType(type):
 
 
 class _FrameSeries(SeenAsTimeSeries, metaclass=_SeriesType):
-    """What a series of frames has besides its package's class; see :func:`series_class`."""
+    """Mixin of frame series, added to the package's class; see :func:`series_class`."""
 
     package: str
     _metadata: Any = None
@@ -155,7 +155,7 @@ class _FrameSeries(SeenAsTimeSeries, metaclass=_SeriesType):
         return self._carried(part, None if numbers is None else numbers[np.asarray(mask)])
 
     def sort(self) -> None:
-        """Put timestamps in order, and all else with them."""
+        """Sort by timestamps, all attributes together."""
         if not self.is_sorted() and self._frame_indices is not None:  # type: ignore[attr-defined]
             self._frame_indices = self._frame_indices[np.argsort(self.timestamps)]  # type: ignore[attr-defined]
         super().sort()  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Frames of a lazy video by their numbers, and the series that temporaldata and torch_brain see of it."""
+"""Frames of a lazy video by their numbers, and its series for temporaldata and torch_brain."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _OPTIONS = ("resize", "colorspace", "channel_format")
 
 
 class VideoSeries(FrameAccess, SeenAsTimeSeries):
-    """The half of a ``LazyVideo`` that decodes, and that the containers of temporaldata and torch_brain use.
+    """Base of ``LazyVideo``: decoding by frame numbers, and the interface for temporaldata and torch_brain.
 
     ``Data(camera=video)`` takes a video for a time series: its ``slice`` cuts and decodes the video, its
     ``select_by_interval`` cuts it lazily, and its ``to_hdf5`` saves references.
@@ -76,7 +76,7 @@ class VideoSeries(FrameAccess, SeenAsTimeSeries):
         return interval(*self._recording.span_seconds(self._start, self._stop))
 
     def as_series(self, package: str = "temporaldata") -> IrregularTimeSeries:
-        """Return the window as an ``IrregularTimeSeries`` whose ``frames`` are decoded when they are read.
+        """Return the window as an ``IrregularTimeSeries`` with lazy ``frames``, decoded when they are read.
 
         Slicing, selecting, copying and pickling it decode nothing; ``frames`` and ``materialize()`` do,
         once, and the pixels are read-only because they are kept. ``to_hdf5`` saves references in place of
@@ -192,7 +192,7 @@ class VideoSeries(FrameAccess, SeenAsTimeSeries):
         return dict(zip(REFERENCE_COLUMNS, columns, strict=True))
 
     def _at(self, numbers: Int64Array, timestamps: Float64Array, metadata: Any) -> Any:
-        """Return the video of some frames, by their numbers in the whole, at timestamps."""
+        """Return a video of some frames, by their numbers in the whole video, at given timestamps."""
         first, stop = (int(numbers[0]), int(numbers[-1]) + 1) if len(numbers) else (0, 0)
         video: Any = copy.copy(self)
         video.metadata = metadata
@@ -214,7 +214,7 @@ class VideoSeries(FrameAccess, SeenAsTimeSeries):
         return int(segment[0]), int(local[0])
 
     def _ranks_of(self, uri: str, t_ns: Int64Array) -> Int64Array:
-        """Return where in the whole window the frames that references name stand."""
+        """Return the positions in the window of the frames that references name."""
         segment, frame = self._recording.frames_named(uri, t_ns)
         positions = self._recording.timeline.ranks_of(segment, frame) - self._start
         if len(positions) and (positions.min() < 0 or positions.max() >= len(self)):
@@ -245,7 +245,7 @@ class VideoSeries(FrameAccess, SeenAsTimeSeries):
 
 
 def _opened(kind: Any, name: str, uris: Sequence[str], options: Mapping[str, Any]) -> LazyVideo:
-    """Open a recording by its frame index, where that has all of some files, else by scanning these."""
+    """Open a recording by its frame index, if that has all of the given files, else scan them."""
     access = Access.from_options(dict(options))
     with contextlib.suppress(FrameIndexMissingError):
         index = open_index_of(Location(name, options["store"], options["storage_options"], access))

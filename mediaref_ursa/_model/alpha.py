@@ -46,7 +46,7 @@ class AlphaPackets:
     def from_lists(
         cls, start: list[int], size: list[int], crc32: list[int], random_access: list[bool]
     ) -> AlphaPackets:
-        """Return the alpha of packets of which each list has one value."""
+        """Return the alpha of packets from lists with one value a packet."""
         rows = np.zeros(len(start), dtype=_ROW)
         rows["start"], rows["size"], rows["crc32"], rows["random_access"] = start, size, crc32, random_access
         return cls(rows)
@@ -87,7 +87,7 @@ def table_with_alpha(table: SegmentTable) -> SegmentTable:
     if table.info.alpha == ALPHA_UNREADABLE:
         raise UnsupportedMediaError(
             f"the alpha of this {table.info.codec} video cannot be read: it is a track of its own, or stands "
-            "beside packets that are compressed, come after it, or have another pixel format than yuv420p "
+            "next to packets that are compressed, come after it, or have another pixel format than yuv420p "
             "(or PyAV is older than 16); ask for RGB, or encode it anew",
             uri=table.info.uri,
         )
@@ -123,7 +123,7 @@ def _derived(table: SegmentTable) -> SegmentTable:
 
 
 def _starts(table: SegmentTable, alpha_random_access: npt.NDArray[np.bool_]) -> Int64Array:
-    """Return where decoding of each frame begins: the last start of the colours that the alpha has too."""
+    """Return the start packet of each frame: the last random access point of both colours and alpha."""
     points = table.random_access_points
     shared = points[alpha_random_access[points]]
     step = np.searchsorted(shared, table.start, side="right") - 1

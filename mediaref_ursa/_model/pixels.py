@@ -1,4 +1,4 @@
-"""What decoded pixels should look like: size, colour space, axis order. Pure."""
+"""``PixelSpec``: size, colour space and axis order of decoded pixels. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_PIXELS = 33_177_600
-"""The largest picture that is decoded unless a caller says otherwise: 8K, 7680 x 4320."""
+"""The default limit of a decoded picture in pixels: 8K, 7680 x 4320."""
 
 _PIXEL_FORMATS = {"RGB": "rgb24", "BGR": "bgr24", "RGBA": "rgba", "BGRA": "bgra", "G": "gray"}
 _CHANNEL_FORMATS = ("NHWC", "NCHW")
@@ -14,7 +14,7 @@ _CHANNEL_FORMATS = ("NHWC", "NCHW")
 
 @dataclass(frozen=True)
 class PixelSpec:
-    """How frames are handed out.
+    """The pixel format of output frames.
 
     Attributes:
         resize: ``(height, width)`` in pixels of every output, or None for each frame's own size.

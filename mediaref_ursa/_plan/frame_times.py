@@ -18,13 +18,13 @@ import numpy as np
 
 from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.cached_property import cached_property
-from mediaref_ursa._core.errors import FrameOutsideVideoError, FrameTooFarError
+from mediaref_ursa._core.errors import FrameBeyondToleranceError, FrameOutsideVideoError
 from mediaref_ursa._core.tick_times import TickTimes
 from mediaref_ursa._core.ticks import (
     AFTER_LAST,
+    BEYOND_TOLERANCE,
     NS_PER_SECOND,
     TOLERANCE_NS,
-    TOO_FAR,
     UNTIMED,
     distances_ns,
     frames_at,
@@ -164,15 +164,15 @@ class FrameTimes:
 
         Returns:
             int64 ``(m,)``: frame numbers. By the playback rule ``BEFORE_FIRST`` or ``AFTER_LAST`` where
-            nothing is displayed, and ``UNTIMED`` where a frame is that has no time; by the other ``TOO_FAR``.
-            Of a video without frames a time is outside.
+            nothing is displayed, and ``UNTIMED`` where a frame is that has no time; by the other one
+            ``BEYOND_TOLERANCE``. Every time lies outside a video without frames.
         """
         t_ns = np.asarray(t_ns, dtype=np.int64)
         if match == PLAYBACK or not len(self):
             return self._displayed(t_ns, tolerance_ns)
         frames = nearest_frames(self._midpoint_ns, t_ns)
         distance = distances_ns(self._floor_ns[frames], self.ceil_ns[frames], t_ns)
-        frames[distance > np.uint64(tolerance_ns)] = TOO_FAR
+        frames[distance > np.uint64(tolerance_ns)] = BEYOND_TOLERANCE
         return frames
 
     def _displayed(self, t_ns: Int64Array, tolerance_ns: int) -> Int64Array:
@@ -206,11 +206,11 @@ class FrameTimes:
             origin: What times are counted from.
             cut_short: Frames at the end of the file are lost.
         """
-        if frame == TOO_FAR:
-            return self._too_far_error(uri, t_ns, tolerance_ns)
+        if frame == BEYOND_TOLERANCE:
+            return self._beyond_tolerance_error(uri, t_ns, tolerance_ns)
         if frame == UNTIMED:
             return FrameOutsideVideoError(
-                "the frame that is shown then has no time in the file, so that no reference can name it; "
+                "the frame that is displayed then has no time in the file, so that no reference can name it; "
                 "give its frames times, for instance by putting them into an MP4 file",
                 uri=uri,
                 pts_ns=t_ns,
@@ -218,22 +218,22 @@ class FrameTimes:
         side = "after its end" if frame == AFTER_LAST else "before its first frame"
         first = int(self.ceil_ns[0]) if len(self) else 0
         return FrameOutsideVideoError(
-            f"the time lies {side}: frames are shown from {first} ns on and before {self.end_ns} ns "
+            f"the time lies {side}: frames are displayed from {first} ns on and before {self.end_ns} ns "
             f"({_seconds(first)} s to {_seconds(self.end_ns)} s); {origin}"
             + ("; the file is cut short, frames at its end are lost" if cut_short else ""),
             uri=uri,
             pts_ns=t_ns,
         )
 
-    def _too_far_error(self, uri: str, t_ns: int, tolerance_ns: int) -> FrameTooFarError:
+    def _beyond_tolerance_error(self, uri: str, t_ns: int, tolerance_ns: int) -> FrameBeyondToleranceError:
         following = int(np.searchsorted(self.ceil_ns, t_ns, side="right"))
         numbers = [number if 0 <= number < len(self) else None for number in (following - 1, following)]
         before, after = (None if number is None else int(self.pts_ns[number]) for number in numbers)
         distance = min(self._distance_ns(number, t_ns) for number in numbers if number is not None)
-        return FrameTooFarError(
+        return FrameBeyondToleranceError(
             f"expected a frame within tolerance_ns={tolerance_ns} of the time, found the nearest one "
             f"{distance} ns away: {_neighbour(before, 'before')}, {_neighbour(after, 'after')}; "
-            "pass a larger tolerance_ns, or match='playback' for the frame that is shown then",
+            "pass a larger tolerance_ns, or match='playback' for the frame that is displayed then",
             uri=uri,
             pts_ns=t_ns,
             distance_ns=distance,

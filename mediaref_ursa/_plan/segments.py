@@ -19,7 +19,7 @@ _MAX_END_NS = 2**63 - 1 - 4 * NS_PER_SECOND
 
 
 def locate_frames(firsts: Int64Array, frames: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Return the segment, and the number within it, of frames counted through all segments.
+    """Return the segment, and the number within it, of frames numbered over all segments.
 
     Args:
         firsts: int64 ``(n_segments + 1,)``: the number of each segment's first frame, and of all frames.
@@ -57,17 +57,17 @@ class SegmentSequence:
 
     @cached_property
     def offsets(self) -> list[Fraction]:
-        """By how much each segment is moved back, in seconds."""
+        """The offset by which each segment is moved back, in seconds."""
         return running_offsets(table.span_seconds for table in self.tables)
 
     @cached_property
     def span_seconds(self) -> tuple[Fraction, Fraction]:
-        """When the first frame is shown, and the last one no more, in seconds."""
+        """The time of the first frame, and the end of the last one, in seconds."""
         return self.tables[0].span_seconds[0], self.tables[-1].span_seconds[1] + self.offsets[-1]
 
     @cached_property
     def times(self) -> tuple[Float64Array, Float64Array]:
-        """Two float64 ``(n,)``: when each frame is shown, and for how long, in seconds."""
+        """Two float64 ``(n,)``: the time of each frame, and its duration, in seconds."""
         pts, durations = [], []
         for table, offset in zip(self.tables, self.offsets, strict=True):
             base = table.info.time_base
@@ -76,11 +76,11 @@ class SegmentSequence:
         return np.concatenate(pts), np.concatenate(durations)
 
     def locate(self, frames: Int64Array) -> tuple[Int64Array, Int64Array]:
-        """Return the segment, and the frame within it, of frames counted through all segments."""
+        """Return the segment, and the frame within it, of frames numbered over all segments."""
         return locate_frames(self.firsts, frames)
 
     def seconds_of(self, frame: int) -> Fraction:
-        """Return when a frame, counted through all segments, is shown: exactly."""
+        """Return the exact start time, in seconds, of a frame numbered over all segments."""
         (segment,), (number,) = self.locate(np.array([frame]))
         table = self.tables[segment]
         seconds: Fraction = int(table.pts[number]) * table.info.time_base + self.offsets[segment]

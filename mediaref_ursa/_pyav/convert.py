@@ -39,13 +39,13 @@ Numbers, not PyAV's enumerations: these cost more to look at than a small frame 
 
 _CHANNELS = {"gray": 1, "rgb24": 3, "bgr24": 3, "rgba": 4, "bgra": 4}
 _NEAREST_CHROMA = ("yuv420p", "yuv422p", "yuvj420p", "yuvj422p")
-"""Of which swscale takes the nearest chroma sample, in frames of even height."""
+"""Formats of which swscale takes the nearest chroma sample, in frames of even height."""
 
 _of_thread = threading.local()
 
 
 def _reformatter() -> VideoReformatter:
-    """Return this thread's: a new one takes as long as it takes to convert several small frames."""
+    """Return this thread's reformatter: making one takes as long as converting several small frames."""
     reformatter: VideoReformatter | None = getattr(_of_thread, "reformatter", None)
     if reformatter is None:
         reformatter = _of_thread.reformatter = VideoReformatter()
@@ -113,7 +113,7 @@ class FrameConverter:
 
 
 def _converts_alike(frame: VideoFrame, height: int, width: int, packed: str) -> bool:
-    """Whether swscale gives the colours of RGB in another order of channels too.
+    """Whether swscale gives the same colours for another channel order of RGB.
 
     Where it interpolates chroma, its converters to four channels and to BGR do it otherwise than that to RGB,
     and those to four channels leave the last columns unwritten at widths of one to four above a multiple

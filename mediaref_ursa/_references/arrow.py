@@ -1,4 +1,4 @@
-"""Columns of references in Arrow: ``struct<uri: string, pts_ns: int64>``, whole columns at a time.
+"""Arrow columns of references: ``struct<uri: string, pts_ns: int64>``, converted as whole columns.
 
 The only module of the references that imports pyarrow. It knows columns and rows; models are made
 by ``table``.
@@ -21,10 +21,10 @@ with needs_extra("video"):
     import pyarrow.compute as pc
 
 STRUCT_TYPE = pa.struct([pa.field("uri", pa.string()), pa.field("pts_ns", pa.int64())])
-"""How references stand in a table: a plain struct, since some readers refuse extension types."""
+"""The Arrow type of references: a plain struct, since some readers refuse extension types."""
 
 # At its first conversion pyarrow looks for pandas, holding a lock that a forked child would wait for. Within
-# this import a fork waits for it: see _forking.
+# this import a fork waits for it: see _core/process_state.
 pa.array([], pa.string())
 
 _NANOSECONDS = (pa.duration("ns"), pa.timestamp("ns"))
@@ -65,7 +65,7 @@ def strings_of(array: Any) -> list[str | None]:
 
 
 def table_of(source: Any) -> pa.Table:
-    """Return a table of a table, a record batch, a reader, or anything that gives a stream of batches.
+    """Return a table made from a table, a record batch, a reader, or any stream of batches.
 
     Raises:
         InvalidReferenceError: It cannot be read.
@@ -149,7 +149,7 @@ def _uris(column: Any) -> list[str]:
 
 
 def _plain(strings: Any) -> Any:
-    """Bring string views, which few functions of Arrow know, to strings; older ones have no cast either."""
+    """Convert string views to strings, since few functions of Arrow take views; old ones have no cast."""
     known = strings.type in (pa.string(), pa.large_string())
     return strings if known else pa.array(strings.to_pylist(), pa.large_string())
 

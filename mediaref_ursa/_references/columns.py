@@ -1,4 +1,4 @@
-"""Sequences of references as columns: what planning works on."""
+"""References as columns: the input of resolving and planning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mediaref_ursa._core.errors import InvalidReferenceError
 
 
 class ReferenceLike(Protocol):
-    """An object with the two fields of a reference: a ``MediaRef``, or a row of another table."""
+    """Protocol of an object with the two fields of a reference: a ``MediaRef``, or a row of another table."""
 
     @property
     def uri(self) -> str:
@@ -81,7 +81,7 @@ class ReferenceColumns:
 
 
 def reference_columns(refs: References | Any) -> ReferenceColumns:
-    """Take apart whatever holds references; the one place where that is decided.
+    """Return the columns of any input that holds references; the only function that decides its kind.
 
     Args:
         refs: Objects with ``uri`` and ``pts_ns``, or dicts of the two, in any iterable; an Arrow
@@ -126,7 +126,7 @@ def _of_pairs(pairs: list[tuple[str, int | None]]) -> ReferenceColumns:
 
 
 def _of_two_columns(uris: Any, pts_ns: Any) -> ReferenceColumns:
-    """Take two columns of one length, the second of which may be missing."""
+    """Return the references of two columns of one length, the second of which may be missing."""
     uris = list(uris)
     times = [None] * len(uris) if pts_ns is None else list(pts_ns)
     if len(times) != len(uris):
@@ -150,7 +150,7 @@ def column_of_table(table: Any) -> Any:
 
 
 def _of_frame(frame: Any) -> ReferenceColumns:
-    """Take the references of a pandas DataFrame, as :func:`column_of_table` does."""
+    """Return the references of a pandas DataFrame, as :func:`column_of_table` does."""
     if not len(frame):
         return _of_pairs([])
     columns = [frame.iloc[:, position] for position in range(frame.shape[1])]
@@ -162,7 +162,7 @@ def _of_frame(frame: Any) -> ReferenceColumns:
 
 
 def _chosen(names: list[Any], found: list[int]) -> int | None:
-    """Return the position of the column to take; None where each row is a reference."""
+    """Return the position of the column of references; None if each row is a reference."""
     if len(found) == 1 and not {"uri", "pts_ns"} <= set(names):
         return found[0]
     if not found and "uri" in names:
@@ -184,7 +184,7 @@ def _is_column(value: Any) -> bool:
 
 
 def is_table_of_arrow(refs: Any) -> bool:
-    """Whether it is a table, or several parts of one, that Arrow reads. Frames of pandas may hold objects."""
+    """Whether an input is an Arrow table or parts of one. DataFrames are not, as they may hold objects."""
     is_table = hasattr(refs, "columns") or hasattr(refs, "schema")
     return is_table and hasattr(refs, "__arrow_c_stream__") and not hasattr(refs, "itertuples")
 
@@ -201,28 +201,28 @@ def _pair(ref: Any, position: int) -> tuple[str, int | None]:
         uri, pts_ns = getattr(ref, "uri", None), getattr(ref, "pts_ns", None)
     uri = uri.as_py() if uri is not None and hasattr(uri, "as_py") else uri
     if not uri or not isinstance(uri, str):
-        raise ValueError(f"expected a reference with a uri at place {position}, found {ref!r:.200}")
+        raise ValueError(f"expected a reference with a uri at position {position}, found {ref!r:.200}")
     return uri, None if _is_null(pts_ns) else _whole(pts_ns, position)
 
 
 def _is_null(value: Any) -> bool:
-    """Whether it is None, the null of pandas, or a null of Arrow. NaN is no null but a number gone wrong."""
+    """Whether a value is None, the null of pandas, or a null of Arrow. NaN is a wrong number and no null."""
     value = value.as_py() if hasattr(value, "as_py") else value
     return value is None or type(value).__name__ == "NAType"
 
 
 def _whole(pts_ns: Any, position: int) -> int:
-    """Return a time as an int: a fraction or a boolean is no time in nanoseconds."""
+    """Return a ``pts_ns`` as an int; refuse fractions and booleans."""
     pts_ns = pts_ns.as_py() if hasattr(pts_ns, "as_py") else pts_ns
     if isinstance(pts_ns, bool):
-        raise TypeError(f"expected pts_ns to be a whole number at place {position}, found {pts_ns!r}")
+        raise TypeError(f"expected pts_ns to be a whole number at position {position}, found {pts_ns!r}")
     try:
         value = operator.index(pts_ns)
     except TypeError:
         raise TypeError(
-            f"expected pts_ns to be a whole number at place {position}, found {pts_ns!r}; seconds become "
+            f"expected pts_ns to be a whole number at position {position}, found {pts_ns!r}; seconds become "
             "such with pts_ns_from_seconds; whole numbers with gaps stay such in pandas with the dtype Int64"
         ) from None
     if not -(2**63) <= value < 2**63:
-        raise ValueError(f"expected pts_ns to fit into int64 at place {position}, found {value}")
+        raise ValueError(f"expected pts_ns to fit into int64 at position {position}, found {value}")
     return value

@@ -1,4 +1,4 @@
-"""Data URIs (RFC 2397): small media that travel inside the reference."""
+"""Data URIs (RFC 2397): small media embedded in the reference."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class DataURI(BaseModel):
 
         def __init__(self, /, **fields):
             refuse_unknown(type(self), fields, _UNKNOWN_ADVICE)
-            # What is put together here was to be quoted whole; a URI that exists is taken as it stands.
+            # A payload given to the constructor must be quoted completely; an existing URI is kept.
             self.__pydantic_validator__.validate_python(fields, self_instance=self, context=_PUT_TOGETHER)
 
         # Validation of dicts and JSON then builds instances itself instead of calling back here.
@@ -100,7 +100,7 @@ class DataURI(BaseModel):
 
     @classmethod
     def from_uri(cls, uri: str, *, max_bytes: int | None = MAX_DATA_URI_BYTES) -> DataURI:
-        """Take a data URI apart.
+        """Return the model of a data URI.
 
         A media type that is left out is written out, ``text/plain;charset=US-ASCII``; any other URI
         in lower-case spelling comes back letter for letter from ``uri``.
@@ -130,7 +130,7 @@ class DataURI(BaseModel):
         quality: int | None = None,
         input_format: InputFormat = "rgb",
     ) -> DataURI:
-        """Encode an image into a URI.
+        """Return the data URI of an image, encoded.
 
         Args:
             image: uint8 ``(height, width, channels)``, or a PIL image of any mode, its pixels as they
@@ -159,7 +159,7 @@ class DataURI(BaseModel):
         *,
         max_bytes: int | None = MAX_DATA_URI_BYTES,
     ) -> DataURI:
-        """Put a local file into a URI.
+        """Return the data URI of a local file.
 
         The media type of an image is read from its bytes, that of anything else from its name. The
         bytes stay as they are, unless ``format`` asks for another format than the image has.
@@ -261,7 +261,7 @@ def _format_name(format: str) -> str:
 
 
 def _named_mimetype(path: str, format: str | None) -> str:
-    """Return the media type of a file that is no image which can be read here."""
+    """Return the media type, from ``format`` or its name, of a file that is not a readable image."""
     if format is None:
         return mimetypes.guess_type(path)[0] or "application/octet-stream"
     name = format if "/" in format else f"image/{format}"

@@ -1,4 +1,4 @@
-"""References: which image, or which frame of which video."""
+"""``MediaRef``: a reference to an image, or to a frame of a video."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _VIDEO_OPTIONS = frozenset(
 
 
 def _uri_text(value: object) -> str:
-    """Accept text and what stands for it; refuse what no table could hold."""
+    """Return a URI as text, from text or a path; refuse text that no table could hold."""
     text = value if isinstance(value, str) else _text_of(value)
     if not isinstance(text, str):
         raise ValueError(f"expected a path or URI, found a value of type {type(value).__name__}")
@@ -81,7 +81,7 @@ def _uri_text(value: object) -> str:
 def _text_of(value: object) -> object:
     module = sys.modules.get(
         "mediaref_ursa._references.data_uri"
-    )  # where it was never loaded, this is none of its values
+    )  # if the module was never loaded, the value is not of its type
     if module is not None and isinstance(value, module.DataURI):
         return value.uri
     if isinstance(value, os.PathLike):
@@ -90,7 +90,7 @@ def _text_of(value: object) -> object:
 
 
 def _int64_or_none(value: object) -> int | None:
-    """Accept integers of Python, NumPy and Arrow that fit int64; refuse what only looks like one."""
+    """Return an int64 of an integer of Python, NumPy or Arrow; refuse floats, booleans and text."""
     if hasattr(value, "as_py"):  # a scalar of Arrow
         value = value.as_py()
     if value is None or type(value).__name__ == "NAType":  # the null of pandas' nullable integers
@@ -119,7 +119,7 @@ def _named(value: object) -> str:
 
 @set_module("mediaref_ursa")
 class MediaRef(BaseModel):
-    """A reference to an image, or with ``pts_ns`` to the frame of a video that is shown at that time.
+    """A reference to an image, or with ``pts_ns`` to the frame of a video that is displayed at that time.
 
     Frozen, hashable, picklable; two fields and nothing else, so that it fits into any table.
 
@@ -186,7 +186,7 @@ class MediaRef(BaseModel):
         *,
         frame_rate: float | Fraction = FRAME_RATE,
     ) -> Self:
-        """Return the reference to the frame of a video that is shown at a time in seconds.
+        """Return the reference to the frame of a video that is displayed at a time in seconds.
 
         Args:
             uri: The video.
@@ -291,7 +291,7 @@ class MediaRef(BaseModel):
         return to_pil(self.to_ndarray(check_pil_format(format), **options))
 
     def validate_uri(self, **access: Unpack[AccessOptions]) -> bool:
-        """Return whether anything stands at the URI; what is embedded is always there.
+        """Return whether an object exists at the URI; embedded media always exist.
 
         Args:
             **access: What may be asked for, as ``batch_decode`` takes it, such as ``untrusted``.
@@ -319,7 +319,7 @@ class MediaRef(BaseModel):
         except StoreError:
             return False
         except InvalidReferenceError:
-            if access:  # it may be refused by what the caller named
+            if access:  # the caller's options may refuse it
                 raise
             return False
         return True
@@ -393,7 +393,7 @@ def trusted_refs(uris: Sequence[str], pts_ns: Sequence[int | None]) -> list[Medi
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Keep the cycle collector from walking a growing list again and again: five times the work itself."""
+    """Disable the garbage collector in the block: walking the growing list would cost five times the work."""
     was_running = gc.isenabled()
     gc.disable()
     try:

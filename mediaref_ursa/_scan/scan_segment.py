@@ -1,4 +1,4 @@
-"""One pass over a video: every packet's offset, role and checksum, read from the file itself."""
+"""The scan of a file: every packet's offset, flags and checksum, read from the bytes in one pass."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _OFFSET_GUESSES = (0, 4)  # MP4, MOV and AVI; then the block header of Matroska
 _OFFSET_SEARCH_BYTES = 256
 PROGRESS_EVERY_PACKETS = 256
 _LOOKAHEAD_PACKETS = 40
-"""Where a frame is complete, or its colours are known, only once a decoder gives it."""
+"""Packets fed beyond a frame's own if it is complete, or its colours are known, only when it is output."""
 
 
 def scan_segment(
@@ -98,7 +98,7 @@ def scan_segment(
 
 
 def _explain(error: CorruptMediaError | UnsupportedMediaError, reader: RangeReader) -> None:
-    """Raise an error that says what of the file is missing, where that is known.
+    """Raise an error that names the missing part of the file, if it is known.
 
     Raises:
         CorruptMediaError: With that.
@@ -162,7 +162,7 @@ def _uncertain_head(columns: PacketColumns) -> int | None:
 def _with_decoded_head(
     reader: RangeReader, info: SegmentInfo, columns: PacketColumns, head: int | None
 ) -> PacketColumns:
-    """Learn by decoding which of the first packets give frames, where that is uncertain."""
+    """Decode the first packets, if it is uncertain which of them give frames, and correct the columns."""
     if head is None:
         return columns
     trial_decode = trial_decode_in_decode_order(reader, info, stop=head)
@@ -173,7 +173,7 @@ def _with_decoded_head(
 
 
 def _with_broken_ties(reader: RangeReader, info: SegmentInfo, columns: PacketColumns) -> PacketColumns:
-    """Learn by decoding which of the frames that share a time is put out last, where some do."""
+    """Decode frames that share a time, to find the one that is output last, and correct the columns."""
     ties = tied_packets(columns.pts, timed_packets(columns))
     if not ties:
         return columns
@@ -217,7 +217,7 @@ def _read_packets(
 
 
 def _locate(reader: RangeReader, pos: int | None, data: bytes, guess: int) -> int | None:
-    """Return where in the file the packet's bytes stand, or None where they stand nowhere as such."""
+    """Return the offset of a packet's bytes in the file, None if the file does not contain them as such."""
     if pos is None or pos < 0:
         return None
     around = reader.read_at(pos, len(data) + _OFFSET_SEARCH_BYTES)
@@ -231,7 +231,7 @@ def _locate(reader: RangeReader, pos: int | None, data: bytes, guess: int) -> in
 def _learned_by_decoding(
     reader: RangeReader, info: SegmentInfo, columns: PacketColumns, *, verify_starts: bool
 ) -> PacketColumns:
-    """Decode the segment to learn which packets give frames, at what times, and from where.
+    """Decode the segment to find which packets give frames, their times, and their start packets.
 
     Decoders begin at what may be a random access point only where that gives the frames of the linear decode,
     if ``verify_starts``: else the bits have said it.

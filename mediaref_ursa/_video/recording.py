@@ -1,4 +1,4 @@
-"""What the windows of one recording share: its index, its segments, its timeline."""
+"""``Recording``: the index, segments and timeline that all windows of a lazy video share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mediaref_ursa._core.uris import is_local, is_relative_path, local_path, sch
 from mediaref_ursa._model.access import DEFAULT_SCHEMES
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import ADDITIONAL, AllSegments, all_segments, uri_list
-from mediaref_ursa._plan.frame_times import FrameTimes, Match
+from mediaref_ursa._plan.frame_times import FrameTimes
 from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa._plan.timeline import Timeline
 from mediaref_ursa.store import ObjectStore
@@ -41,11 +41,9 @@ with needs_extra("video"):
         source_with_alpha,
     )
 
-_OWN_TIME = "times are seconds of the recording's own clock"
-
 
 class Recording:
-    """One logical video. Reads its index when timestamps are asked for, its media when frames are.
+    """One logical video, whose index is read when timestamps are used, and whose media when frames are.
 
     What has been read is kept. Safe for many threads, after forks, and to pickle.
 
@@ -133,39 +131,17 @@ class Recording:
             if np.array_equal(segments.times[0], timestamps):
                 return segments.frame_times
         try:
-            ticks = pts_ns_from_seconds(timestamps)
+            ns = pts_ns_from_seconds(timestamps)
         except ValueError as error:
             raise FrameIndexInvalidError(str(error), uri=self.uri) from error
-        return FrameTimes((TickTimes(ticks, Fraction(1, NS_PER_SECOND)),), int(ticks.max(initial=0)))
-
-    def rank_at(self, t_ns: int, window: tuple[int, int], tolerance_ns: int, match: Match) -> int:
-        """Return where in the timeline the frame of a time stands.
-
-        Args:
-            t_ns: The time, by the clock of the timestamps.
-            window: The half-open range of the timeline whose frames are taken.
-            tolerance_ns: See :meth:`FrameTimes.resolve`.
-            match: The rule.
-
-        Raises:
-            FrameOutsideVideoError: There is no such frame.
-        """
-        start, stop = window
-        end = Fraction(0)
-        if start < stop:
-            end = self.frame_times.seconds_of(stop - 1) + self._last_duration(start, stop)
-        times = self.frame_times.window(start, stop, end)
-        found = int(times.resolve(np.array([t_ns], dtype=np.int64), tolerance_ns, match)[0])
-        if found < 0:
-            raise times.outside_error(self.uri, t_ns, found, tolerance_ns=tolerance_ns, origin=_OWN_TIME)
-        return start + found
+        return FrameTimes((TickTimes(ns, Fraction(1, NS_PER_SECOND)),), int(ns.max(initial=0)))
 
     def segment_uri(self, number: int) -> str:
-        """Return where a segment is, as the caller or the index named it."""
+        """Return the location of a segment, named by the caller or the index."""
         return self._segment_uris[number]
 
     def indexed_segment(self, number: int) -> SegmentTable:
-        """Return what the index says of a segment, which is not held against the media."""
+        """Return the index's table of a segment, not compared with the media."""
         if not self.index.has_packets:
             return self.segment(number)
         table = self.index.segment_table(number)
@@ -173,7 +149,7 @@ class Recording:
         return table.with_uri(location)
 
     def segment(self, number: int, *, with_alpha: bool = False) -> SegmentTable:
-        """Return a segment whose media were found to be what the index describes.
+        """Return the table of a segment, whose media were found to be what the index describes.
 
         Args:
             number: The segment's, from 0 on.
@@ -193,7 +169,7 @@ class Recording:
         return table
 
     def sources_of(self, tables: Sequence[SegmentTable]) -> list[VideoSource]:
-        """Return where the packets of each segment come from."""
+        """Return the video source of each segment."""
         return [
             VideoSource(
                 table.info.uri if self._is_one_file else self.uri, self._store(table.info.uri), (table,)
@@ -209,7 +185,7 @@ class Recording:
 
         Raises:
             ValueError: The URI names neither the video nor one of its segments.
-            FrameOutsideVideoError: A time at which no frame of the video is shown.
+            FrameOutsideVideoError: A time at which no frame of the video is displayed.
         """
         location = self._location(self.video.at(uri).permitted().uri)
         numbers = [i for i, part in enumerate(self._segment_uris) if self._location(part) == location]
@@ -268,9 +244,9 @@ class Recording:
         times = self.timeline.timestamps[start:stop]
         if not len(times):
             return 0.0, 0.0
-        return float(times[0]), float(times[-1]) + float(self._last_duration(start, stop))
+        return float(times[0]), float(times[-1]) + float(self.last_duration(start, stop))
 
-    def _last_duration(self, start: int, stop: int) -> Fraction:
+    def last_duration(self, start: int, stop: int) -> Fraction:
         """Return how long the last frame in a range of the timeline lasts, in seconds."""
         segment, frame = self.timeline.locate(np.array([stop - 1]))
         lasts = Fraction(0)
@@ -281,7 +257,7 @@ class Recording:
         return lasts if lasts > 0 else Fraction(float(np.diff(times[-2:]).sum()))
 
     def warn_outside(self, start: float, end: float) -> None:
-        """Warn, once, of a time in seconds that lies wholly outside the recording.
+        """Warn, once, of a time range in seconds that is wholly outside the recording.
 
         A recording of a session may cover less than its other data, so that it is no error.
         """
@@ -313,7 +289,7 @@ class Recording:
         return self.of_parts(parts)
 
     def of_parts(self, parts: Sequence[tuple[SegmentTable, str]]) -> Recording:
-        """Return a recording under the same name that is made of segments, each with its URI."""
+        """Return a recording of the same name, made of given segments with their URIs."""
         index = LanceFrameIndex(self.uri, file=None, tables=[table for table, _ in parts])
         uris = [uri for _, uri in parts]
         made = Recording(self.video, index, uris)
@@ -350,7 +326,7 @@ class Recording:
 
 
 def open_index_of(video: Location) -> LanceFrameIndex:
-    """Open the index that stands next to a video, where references may lead there.
+    """Open the index next to a video, if references may lead there.
 
     Raises:
         InvalidReferenceError: They may not.
@@ -369,7 +345,7 @@ def segment_locations(
     segment_uris: Sequence[str | os.PathLike[str]] | None,
     index: LanceFrameIndex | None,
 ) -> list[str]:
-    """Return where all segments of a recording are, in order; nothing where the caller names none.
+    """Return the locations of all segments of a recording, in order; none if the caller names none.
 
     An index of a recording whose name is no file says that the video is that name: a list of as many files as
     the index has segments is then the whole list.
@@ -397,13 +373,13 @@ def describes_first_only(
 
 
 def _is_of_a_name(index: LanceFrameIndex, segments: int) -> bool:
-    """Whether an index describes so many files, more than one, under a name that is none of them."""
+    """Whether an index describes ``segments`` files, several, under a name that is none of theirs."""
     named = [info.uri for info in index.segments]
     return 1 < segments == len(named) and index.uri not in named
 
 
 def _own_segments(index: LanceFrameIndex, uri: str) -> list[str]:
-    """Return where the segments of a video are if the caller does not say.
+    """Return the locations of a video's segments by the index, if the caller names none.
 
     The index of one file stands for that file wherever the caller has it; an index of several files, or
     of a file with another name than the video's, says where they are.

@@ -1,4 +1,4 @@
-"""Videos that references name: their index, checked to be fresh, and where their packets come from.
+"""``VideoSource``: a video's segment tables, checked to be fresh, and the store of its packets.
 
 Indexes are kept, by what identifies the file, so that the second batch finds them in memory. The
 cache is shared by all threads and bounded in bytes.
@@ -57,7 +57,7 @@ _HEADER_BYTES = 200
 
 @dataclass(frozen=True)
 class VideoSource:
-    """One video, ready to be planned and read: safe for many threads, holds no open file.
+    """One video, ready to be planned and read. Safe for many threads; holds no open file.
 
     Attributes:
         uri: Where the video is; an absolute path if it is local.
@@ -76,7 +76,7 @@ class VideoSource:
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes, about: tables, and what each video and each segment takes besides."""
+        """Approximate bytes of memory: the tables, and a constant for each video and each segment."""
         return _SOURCE_BYTES + sum(_table_bytes(table) for table in self.segments)
 
 
@@ -95,8 +95,8 @@ def open_source(
     The caller's index if there is one, else the one next to the video, else one that is built in
     memory. One that is stale or damaged is not used: the video is scanned instead.
 
-    A far store is not asked whether the video is still the one that an index describes, if the index says
-    the entity tag: each read is then of that very object, or a ``MediaChangedError``.
+    A remote store is not asked whether the video is still the one that an index describes, if the index
+    records the entity tag: each read is then of that very object, or a ``MediaChangedError``.
 
     Args:
         video: Where it is. No segment which an index names may lie outside its access's base directory.
@@ -145,15 +145,15 @@ class _Pinned:
 
 
 _pinned: SourceCache[_Pinned] = register(SourceCache(_CACHE_BYTES, attrgetter("nbytes")))
-"""By where a video is: those that no request is needed for."""
+"""Videos pinned to entity tags, by location: no request is needed to use them."""
 _by_version: SourceCache[VideoSource] = register(SourceCache(_CACHE_BYTES, attrgetter("nbytes")))
-"""By where a video is and which version stands there: what HEAD, or the file system, says."""
+"""Videos by location and version, which HEAD or the file system reports."""
 _with_alpha: SourceCache[VideoSource] = register(SourceCache(_CACHE_BYTES, attrgetter("nbytes")))
-"""Segments scanned for their alpha, by the packets of the segment."""
+"""Segments scanned for their alpha, by the identity of the segment's packets."""
 
 
 def _pinned_by_index(video: Location, store: CachedStore) -> _Pinned:
-    """Return the video as the index next to it has it, if that has the entity tag of each segment."""
+    """Return the video of the index next to it, if that records the entity tag of each segment."""
     # Nothing can stand next to it: the index in the cache directory is found by its tag.
     if is_remote(video.uri) or not _lance_knows(video.uri):
         return _Pinned(None)
@@ -172,17 +172,17 @@ def _how_to_open(video: Location, store: ObjectStore) -> dict[str, Any]:
 
 
 def _lance_knows(uri: str) -> bool:
-    """Whether an index may stand next to a video: Lance is not asked for schemes that it does not know."""
+    """Whether an index may be next to a video: Lance does not support all schemes."""
     return (scheme_of(uri) or "file") in DEFAULT_SCHEMES
 
 
 def is_etag_pinned(store: ObjectStore, info: SegmentInfo) -> bool:
-    """Whether what is read of a segment is known to be of the object that its index describes."""
+    """Whether reads of a segment are pinned to the object that its index describes."""
     return isinstance(store, CachedStore) and is_strong(info.etag)
 
 
 def _find(video: Location, store: ObjectStore, info: ObjectInfo) -> VideoSource:
-    """Return the video with the index next to it, else the one in the cache directory, else scanned."""
+    """Return the video with the index next to it, else with that in the cache directory, else scanned."""
     ways = (LanceFrameIndex.open, LanceFrameIndex.open_elsewhere)
     for find in ways if _lance_knows(video.uri) else ways[1:]:
         try:
@@ -225,7 +225,7 @@ def _with_index(
 
 
 def _segments_of(uri: str, index: LanceFrameIndex, access: Access) -> tuple[SegmentInfo, ...]:
-    """Return the segments that an index stands for when it is used for the video at ``uri``.
+    """Return the segments that an index describes for the video at ``uri``.
 
     The index of one file may have been written for the same file at another location.
 
@@ -250,7 +250,7 @@ def _segments_of(uri: str, index: LanceFrameIndex, access: Access) -> tuple[Segm
 
 
 def _segments_on_timeline(uri: str, infos: Sequence[SegmentInfo]) -> list[int]:
-    """Return the segments that times of a URI lead to: all of a recording, or the one file of that name.
+    """Return the segments of a URI's timeline: all of a recording, or the one file of that name.
 
     A reference to a segment goes by that file's own time. The first segment's time is that of the whole; one
     that stands later in the list gives its name to the recording, and its frames would be others.
@@ -276,7 +276,7 @@ def check_segment(video: str, segment: str, access: Access) -> None:
 
 
 def scanned_if_outdated(table: SegmentTable, store: ObjectStore, access: Access = TRUSTED) -> SegmentTable:
-    """Return a segment as its index has it, or scanned if an earlier version wrote that and could be wrong.
+    """Return a segment of an index, or a scan if an earlier version wrote it and may be wrong.
 
     Raises:
         FrameIndexStaleError: The scan gives other frames.
@@ -286,14 +286,14 @@ def scanned_if_outdated(table: SegmentTable, store: ObjectStore, access: Access 
         return table
     logger.warning(
         "an earlier version wrote the frame index of {}, and could mistake random access points; the video "
-        "is scanned instead; write the index anew with: mediaref-ursa index",
+        "is scanned instead; " + WRITE_ANEW,
         redact(uri),
     )
     scanned = scan_video(uri, store, access, stream_index=table.info.stream_index)
     if not np.array_equal(table.pts, scanned.pts):
         raise FrameIndexStaleError(
             f"an earlier version wrote the frame index, and found other frames: expected {len(scanned)} "
-            f"frames, found {len(table)}, or their pts differ; write it anew with: mediaref-ursa index",
+            f"frames, found {len(table)}, or their pts differ; {WRITE_ANEW}",
             uri=uri,
         )
     return replace(scanned, timestamp=table.timestamp)
@@ -302,7 +302,7 @@ def scanned_if_outdated(table: SegmentTable, store: ObjectStore, access: Access 
 def complete_base_index(
     uri: str, store: ObjectStore, index: LanceFrameIndex, segment: int, access: Access = TRUSTED
 ) -> SegmentTable:
-    """Complete a segment of an index with base columns only by scanning what it describes.
+    """Complete a segment of an index with base columns only, by scanning its file.
 
     Raises:
         FrameIndexStaleError: The file at ``uri`` has other frames.
@@ -355,7 +355,7 @@ def _with_known_alpha(table: SegmentTable, store: ObjectStore, access: Access) -
 
 
 def _local_identity(uri: str) -> tuple[tuple[int, ...], ...]:
-    """Return what changes when a local video is replaced, or the index next to it written anew."""
+    """Return a value that changes when a local video is replaced, or the index next to it is written anew."""
     if not is_local(uri):
         return ()
     identity = []

@@ -1,4 +1,4 @@
-"""A decoder that stands on the frame index: a call becomes frame numbers, then a plan is carried out."""
+"""The decoders' common base on the frame index: a call becomes frame numbers, then a plan is executed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _TOLERANCE_SECONDS = Fraction(TOLERANCE_NS, NS_PER_SECOND)
 
 
 class IndexedVideoDecoder(BaseVideoDecoder):
-    """What the decoders of this package share.
+    """Base of the decoder classes: metadata, frames by number and by time.
 
     Args:
         source: The video.
@@ -76,7 +76,9 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         self._spec = _checked_spec(dimension_order, resize, colorspace, access)
         self._engine = engine(self._spec)
         checked_workers(max_workers)
-        self._max_workers = max_workers  # without it, as many as where it decodes: in a worker, say
+        self._max_workers = (
+            max_workers  # None: the default of the process that decodes, which may be a worker
+        )
         video = _video_of(source, frame_index, stream_index, storage_options, access)
         for table in video.segments:
             access.check_pixels(table.info.width, table.info.height, video.uri)
@@ -84,7 +86,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             video = source_with_alpha(video, access)
         self._open_video: VideoSource | None = video
         if stream_index is None:
-            self.stream_index = _claims(video).get("stream_index")
+            self.stream_index = _header_metadata(video).get("stream_index")
 
     _iteration_strategy = BatchDecodingStrategy.SEQUENTIAL
 
@@ -99,7 +101,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
 
     @property
     def metadata(self) -> VideoStreamMetadata:
-        """What the video is, exact."""
+        """Metadata of the video stream, exact."""
         info, frames = self._video.segments[0].info, len(self)
         begin, end = self._segments.span_seconds
         height, width = info.display_size
@@ -114,7 +116,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             codec=info.codec,
             pixel_format=info.pixel_format,
             rotation=info.rotation,
-            **_claims(self._video),
+            **_header_metadata(self._video),
         )
 
     @property
@@ -158,7 +160,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         self._check_range(start, stop)
         before = (
             min(stop, self._segments.span_seconds[1]) - _TOLERANCE_SECONDS
-        )  # a float of 0.08 may be more, and means it
+        )  # a float of 0.08 may be slightly more than 0.08
         if fps is not None:
             step = 1 / _exact_rate(fps)
             begin = _exact(start_seconds)
@@ -224,7 +226,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             raise ValueError(f"expected a range that ends after it begins, found {_range(start, stop)}")
         if not (begin <= start + _TOLERANCE_SECONDS and start < end and stop <= end + _TOLERANCE_SECONDS):
             raise ValueError(
-                f"expected a range within {_range(begin, end)}, where {redact(self._video.uri)} is shown, "
+                f"expected a range within {_range(begin, end)}, the times of {redact(self._video.uri)}, "
                 f"found {_range(start, stop)}"
             )
 
@@ -254,16 +256,16 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         return self._spec.shape(height, width)
 
     def _ordered(self, pixels: Any) -> Any:
-        """Return decoded frames with the axes in which they are handed out."""
+        """Return decoded frames in the output's axis order."""
         return pixels
 
     def _array(self, values: Float64Array | Int64Array) -> Any:
-        """Return times or numbers as they are handed out."""
+        """Return times or numbers as the output's array type."""
         return values
 
 
-def _claims(video: VideoSource) -> dict[str, Any]:
-    """Return what the header of a video's one file says, under the names of its metadata."""
+def _header_metadata(video: VideoSource) -> dict[str, Any]:
+    """Return the header's claims about a video of one file, under the names of ``VideoStreamMetadata``."""
     info = video.segments[0].info
     if info.header is None or len(video.segments) > 1:
         return {}
@@ -305,7 +307,7 @@ def _video_of(
 
 
 def _store_of(source: Any) -> tuple[str, ObjectStore]:
-    """Return a store of the video that a caller has in hand, and what it is called there."""
+    """Return a store that holds the caller's bytes or file object, and its URI in that store."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _BYTES_URI, MemoryStore({_BYTES_URI: bytes(source)})
     if hasattr(source, "numpy") and str(source.dtype) == "torch.uint8":  # as TorchCodec takes encoded bytes
@@ -320,12 +322,12 @@ def _store_of(source: Any) -> tuple[str, ObjectStore]:
 
 
 def _is_text(file: Any) -> bool:
-    """Whether a file object gives text: what wraps one says so only when it is read."""
+    """Whether a file object is in text mode; a wrapper shows that only when it is read."""
     if isinstance(file, io.TextIOBase):
         return True
     try:
         return isinstance(file.read(0), str)
-    except (OSError, ValueError):  # closed, say: reading reports what is the matter
+    except (OSError, ValueError):  # closed, for instance: reading reports the error
         return False
 
 
@@ -334,7 +336,7 @@ def _scanned(uri: str, store: ObjectStore, stream_index: int | None, access: Acc
 
 
 def _numbers(indices: Any) -> Int64Array:
-    """Return int64 ``(n,)`` of what a caller names frames by: one number or many."""
+    """Return frame numbers as int64 ``(n,)``, from one number or many."""
     numbers = [operator.index(index) for index in _each(indices)]
     try:
         return np.array(numbers, dtype=np.int64)
@@ -343,7 +345,7 @@ def _numbers(indices: Any) -> Int64Array:
 
 
 def _each(values: Any) -> list[Any]:
-    """Return the values of a sequence, or the one value of what is none: a number, an array without axes."""
+    """Return the values of a sequence, or the one value of a scalar or an array without axes."""
     if not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
         return [values]
     return list(values)

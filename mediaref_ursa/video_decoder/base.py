@@ -1,4 +1,4 @@
-"""What every decoder of one video can do."""
+"""The interface of all decoders of one video."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BaseVideoDecoder(ABC):
     @property
     @abstractmethod
     def metadata(self) -> VideoStreamMetadata:
-        """What the video is."""
+        """Metadata of the video stream."""
 
     @property
     def key_frame_indices(self) -> Any:
@@ -70,7 +70,7 @@ class BaseVideoDecoder(ABC):
         match: Match = "playback",
         tolerance_ns: int = TOLERANCE_NS,
     ) -> FrameBatch:
-        """Return the frame that is shown at each of the given times, in their order.
+        """Return the frame that is displayed at each of the given times, in their order.
 
         Args:
             seconds: Floats or fractions ``(n,)``, in absolute container time; whatever
@@ -78,13 +78,13 @@ class BaseVideoDecoder(ABC):
                 names that frame.
             strategy: How much work they share; never which frames come out.
             match: ``"playback"``, or ``"nearest"`` for the frame whose own time is nearest instead of the one
-                that is shown; the earlier of two that are equally near.
+                that is displayed; the earlier of two that are equally near.
             tolerance_ns: With ``"playback"``, nanoseconds by which a time may lie before its frame; with
                 ``"nearest"``, the largest distance, of which the default takes exact times only.
 
         Raises:
-            IndexError: Nothing is shown at one of them, as at a time that is not finite; it is a ValueError
-                too. With ``"nearest"``, a ``FrameTooFarError``.
+            IndexError: No frame is displayed at one of them, as at a time that is not finite; it is a
+                ValueError too. With ``"nearest"``, a ``FrameBeyondToleranceError``.
             TypeError: Not a number.
             ValueError: Another rule, or a tolerance out of range.
         """
@@ -93,13 +93,13 @@ class BaseVideoDecoder(ABC):
     def get_frames_played_in_range(
         self, start_seconds: float, stop_seconds: float, fps: float | None = None
     ) -> FrameBatch:
-        """Return the frames that are shown in the half-open range of times.
+        """Return the frames that are displayed in the half-open range of times.
 
         Args:
-            start_seconds: The frame that is shown then is the first.
+            start_seconds: The frame that is displayed then is the first.
             stop_seconds: The frame that begins then, or later, is not among them. However short a range is,
                 the frame at its start is, unless it ends where it starts.
-            fps: Show the range at this rate, repeating and leaving out frames: their ``pts_seconds`` are
+            fps: Sample the range at this rate, repeating and leaving out frames: their ``pts_seconds`` are
                 then ``start_seconds + i / fps``, and their durations ``1 / fps``. There are
                 ``(stop_seconds - start_seconds) * fps`` of them, rounded.
 
@@ -110,7 +110,7 @@ class BaseVideoDecoder(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Release what is held. Closing again does nothing."""
+        """Release the decoder's resources. Closing again does nothing."""
 
     def __len__(self) -> int:
         return self.metadata.num_frames
@@ -156,10 +156,10 @@ class BaseVideoDecoder(ABC):
     def get_frame_played_at(
         self, seconds: float, *, match: Match = "playback", tolerance_ns: int = TOLERANCE_NS
     ) -> Frame:
-        """Return the frame that is shown at a time; see :meth:`get_frames_played_at` for the options.
+        """Return the frame that is displayed at a time; see :meth:`get_frames_played_at` for the options.
 
         Raises:
-            IndexError: Nothing is shown then, as at a time that is not finite; it is a ValueError too.
+            IndexError: Nothing is displayed then, as at a time that is not finite; it is a ValueError too.
             TypeError: Not a number.
         """
         if (match, tolerance_ns) == ("playback", TOLERANCE_NS):  # subclasses need not know these options

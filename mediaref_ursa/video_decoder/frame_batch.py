@@ -15,9 +15,9 @@ class Frame:
 
     Attributes:
         data: uint8 ``(C, H, W)``, or ``(H, W, C)`` with ``dimension_order="NHWC"``.
-        pts_seconds: When it is shown.
-        duration_seconds: How long the container says that it is shown.
-        pts_ns: When it is shown in nanoseconds, as a reference stores it; None of a frame made without.
+        pts_seconds: When it is displayed.
+        duration_seconds: How long the container says that it is displayed.
+        pts_ns: When it is displayed in nanoseconds, as a reference stores it; None of a frame made without.
     """
 
     data: Any
@@ -45,9 +45,9 @@ class FrameBatch:
 
     Attributes:
         data: uint8 ``(N, C, H, W)``, or ``(N, H, W, C)`` with ``dimension_order="NHWC"``.
-        pts_seconds: float64 ``(N,)``, when each is shown.
-        duration_seconds: float64 ``(N,)``, how long the container says that each is shown.
-        pts_ns: int64 ``(N,)``, when each is shown in nanoseconds, as a reference stores it: what
+        pts_seconds: float64 ``(N,)``, when each is displayed.
+        duration_seconds: float64 ``(N,)``, how long the container says that each is displayed.
+        pts_ns: int64 ``(N,)``, when each is displayed in nanoseconds, as a reference stores it: what
             ``DecodedBatch.pts_ns`` is. With ``fps=`` the frames' own times, which ``pts_seconds`` are not
             then. None in a batch made without.
 

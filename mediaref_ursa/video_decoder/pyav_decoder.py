@@ -1,4 +1,4 @@
-"""The decoder that needs nothing but PyAV."""
+"""The decoder class on PyAV, with NumPy arrays as output."""
 
 from __future__ import annotations
 

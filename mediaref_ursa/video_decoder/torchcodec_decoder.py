@@ -1,4 +1,4 @@
-"""The decoder that decodes with TorchCodec, on the CPU or a GPU."""
+"""The decoder class on TorchCodec, on the CPU or a GPU, with torch tensors as output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mediaref_ursa._model.access import AccessOptions
 
-with suppress(ImportError):  # a decoder says what is missing, when one is made
+with suppress(ImportError):  # a missing library is reported when a decoder is made
     load_torchcodec()
 
 _FRAME_MAPPING_KEYS = (("pts", "pkt_pts"), ("duration", "pkt_duration"), ("key_frame",))
@@ -118,7 +118,7 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
 
     @property
     def metadata(self) -> VideoStreamMetadata:
-        """What the video is; times are floats, as TorchCodec has them, nearest to the exact ones."""
+        """Metadata of the video stream; times are floats, like TorchCodec's, nearest to the exact ones."""
         exact = super().metadata
         return replace(
             exact,
@@ -144,7 +144,7 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
 
 
 def _check_frame_mappings(mappings: Any, seek_mode: str) -> None:
-    """Check what TorchCodec checks of frame mappings, which are not needed here.
+    """Check ``custom_frame_mappings`` as TorchCodec does; they are not needed here.
 
     Raises:
         ValueError: They are not ffprobe's JSON of frames, or come with ``seek_mode="approximate"``.

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from mediaref_ursa._core.tick_times import TickTimes
 from mediaref_ursa._core.ticks import (
     AFTER_LAST,
+    BEYOND_TOLERANCE,
     NS_PER_SECOND,
-    TOO_FAR,
     midpoints_ns,
     ticks_to_ns_ceil,
     ticks_to_ns_floor,
@@ -27,16 +27,16 @@ from mediaref_ursa._plan.frame_times import FrameTimes
 from mediaref_ursa._plan.segments import SegmentSequence
 
 INT64_MAX = 2**63 - 1
-FAR = 2**62 - 1
+ANY_DISTANCE = 2**62 - 1
 
 
 def nearest_to(times: list[Fraction], t_ns: int, tolerance_ns: int) -> int:
     """The rule as the documentation words it, frame by frame; of frames with one time the last is shown."""
-    best, distance = TOO_FAR, Fraction(tolerance_ns)
+    best, distance = BEYOND_TOLERANCE, Fraction(tolerance_ns)
     for number, time in enumerate(times):
         found = abs(time * NS_PER_SECOND - t_ns)
         is_same = best >= 0 and time == times[best]
-        if found < distance or (found == distance and (best == TOO_FAR or is_same)):
+        if found < distance or (found == distance and (best == BEYOND_TOLERANCE or is_same)):
             best, distance = number, found
     return best
 
@@ -83,7 +83,7 @@ def test_the_nearest_frame_against_a_linear_search(sequence: SegmentSequence, da
     """Ties, before the first frame, after the last, between segments, empty ones, frames of one time."""
     times = times_of(sequence)
     assume(times)
-    tolerance = data.draw(st.sampled_from([0, 1, 1000, FAR]) | st.integers(0, 10**12))
+    tolerance = data.draw(st.sampled_from([0, 1, 1000, ANY_DISTANCE]) | st.integers(0, 10**12))
     asked = asked_times(data, times)
 
     segment, frame = sequence.resolve(np.array(asked, dtype=np.int64), tolerance, "nearest")
@@ -99,9 +99,9 @@ def test_only_frames_that_are_output_are_the_nearest(stream: Any, data: st.DataO
     times = [int(tick) * table.info.time_base for tick in table.pts]
     asked = asked_times(data, times)
 
-    _, frame = SegmentSequence((table,)).resolve(np.array(asked, dtype=np.int64), FAR, "nearest")
+    _, frame = SegmentSequence((table,)).resolve(np.array(asked, dtype=np.int64), ANY_DISTANCE, "nearest")
 
-    assert frame.tolist() == [nearest_to(times, t_ns, FAR) for t_ns in asked]
+    assert frame.tolist() == [nearest_to(times, t_ns, ANY_DISTANCE) for t_ns in asked]
 
 
 @PATIENT
@@ -115,9 +115,9 @@ def test_frames_of_one_time_are_one_of_which_the_last_is_displayed(
     frames = FrameTimes((TickTimes(ascending, Fraction(1, NS_PER_SECOND)),), 51)
     asked = data.draw(st.lists(st.integers(-60, 60), min_size=1, max_size=12))
 
-    found = frames.resolve(np.array(asked, dtype=np.int64), FAR, "nearest")
+    found = frames.resolve(np.array(asked, dtype=np.int64), ANY_DISTANCE, "nearest")
 
-    assert found.tolist() == [nearest_to(times, t_ns, FAR) for t_ns in asked]
+    assert found.tolist() == [nearest_to(times, t_ns, ANY_DISTANCE) for t_ns in asked]
 
 
 @PATIENT
@@ -131,7 +131,7 @@ def test_the_error_names_the_distance_and_the_frames_before_and_after(
     distance = min(abs(time * NS_PER_SECOND - t_ns) for time in times)
     assume(distance > 0)
 
-    error = sequence.outside_error("a.mp4", t_ns, TOO_FAR, 0)
+    error = sequence.outside_error("a.mp4", t_ns, BEYOND_TOLERANCE, 0)
 
     rounded = [(time * NS_PER_SECOND + Fraction(1, 2)) // 1 for time in times]
     before = [ns for time, ns in zip(times, rounded, strict=True) if time * NS_PER_SECOND <= t_ns]
@@ -226,12 +226,12 @@ def test_a_window_is_a_video_of_its_own(sequence: SegmentSequence, data: st.Data
     asked = [*asked_times(data, times), *around]
 
     window = sequence.frame_times.window(start, stop, end)
-    nearest = window.resolve(np.array(asked, dtype=np.int64), FAR, "nearest").tolist()
+    nearest = window.resolve(np.array(asked, dtype=np.int64), ANY_DISTANCE, "nearest").tolist()
     displayed = window.resolve(np.array(asked, dtype=np.int64), 1000).tolist()
     whole = sequence.frame_times.resolve(np.array(asked, dtype=np.int64), 1000).tolist()
 
     if start < stop:
-        assert nearest == [nearest_to(times[start:stop], t_ns, FAR) for t_ns in asked]
+        assert nearest == [nearest_to(times[start:stop], t_ns, ANY_DISTANCE) for t_ns in asked]
     for t_ns, found, rank in zip(asked, displayed, whole, strict=True):
         if found >= 0:
             assert rank in (

@@ -11,7 +11,7 @@ from typing_extensions import assert_type
 from mediaref_ursa import (
     DecodedBatch,
     DecodePlan,
-    FrameTooFarError,
+    FrameBeyondToleranceError,
     LazyVideo,
     MediaRef,
     References,
@@ -67,7 +67,7 @@ def times() -> None:
     assert_type(batch_decode(REFS, device="cpu").pts_ns, npt.NDArray[np.int64])
 
 
-def frames_that_are_too_far(error: FrameTooFarError) -> None:
+def frames_beyond_the_tolerance(error: FrameBeyondToleranceError) -> None:
     assert_type(error.distance_ns, int)
     assert_type(error.neighbours_ns, tuple[int | None, int | None])
 

@@ -1,4 +1,4 @@
-"""The engine of TorchCodec: each run is handed to it as a small movie of its own.
+"""The TorchCodec engine: each run is decoded as a small movie of its own.
 
 TorchCodec opens files, and believes what they say of keyframes and times. Here it is given a file that
 holds one run: it begins at a random access point, its times are ranks in presentation order, and its
@@ -51,14 +51,14 @@ _LUMA = (19595, 38470, 7471)  # BT.601 in 65536ths, as Pillow's L
 
 
 class RunCheck(Protocol):
-    """What finds the damage on the way to the frames of a run; see ``_scan/decode_check``."""
+    """Damage check of one run: finds its damaged pictures; see ``_scan/decode_check``."""
 
     def watched(self, packets: Iterable[EncodedPacket]) -> Iterator[EncodedPacket]:
-        """Yield the packets as they are."""
+        """Yield the packets unchanged, and see each of them."""
         ...
 
     def outcome(self, packet: int, picture: Any) -> Any:
-        """Return the picture, an error, or None where another decoder has to give it."""
+        """Return the picture of a packet, its error, or None if another decoder must give the picture."""
         ...
 
 
@@ -66,10 +66,10 @@ class TorchCodecEngine:
     """Decodes runs with TorchCodec. Threads may share one: a decoder lives inside one call.
 
     Args:
-        spec: How pixels are handed out.
+        spec: The pixel format of output frames.
         options: ``device`` (``"cpu"``), ``num_ffmpeg_threads`` (1), ``transforms`` and ``seek_mode`` of
             TorchCodec's ``VideoDecoder``. The last changes nothing: every frame is exact.
-        tensors: Hand out torch tensors on the decoder's device instead of NumPy arrays.
+        tensors: Output torch tensors on the decoder's device instead of NumPy arrays.
         run_check: Makes what finds damage in a run, which TorchCodec conceals and does not report.
 
     Raises:
@@ -111,7 +111,7 @@ class TorchCodecEngine:
     def may_need_earlier_start(self, info: SegmentInfo) -> bool:
         """Whether frames that did not come out may come out from an earlier random access point.
 
-        FFmpeg before 7 drops frames of H.264 that are decoded after a recovery point and before it is shown.
+        FFmpeg before 7 drops frames of H.264 that are decoded after a recovery point and displayed before it.
         """
         return info.codec == "h264"
 
@@ -170,7 +170,7 @@ class TorchCodecEngine:
                 yield packet, self._handed_out(picture, info, turned=bool(rotation))
 
     def _pictures(self, movie: _Movie, packets: list[int]) -> Iterator[tuple[int, Any]]:
-        """Yield a tensor ``(H, W, 3)`` for each of the packets that a frame comes out for."""
+        """Yield a tensor ``(H, W, 3)`` for each packet whose frame the decoder gives."""
         if not packets:
             return
         packets = sorted(packets, key=movie.rank_of)
@@ -200,7 +200,7 @@ class TorchCodecEngine:
     def _frames_in_parts(
         self, movie: _Movie, packets: list[int]
     ) -> tuple[dict[int, Any], CorruptMediaError | None]:
-        """Return what comes out where asking for all packets failed, and why the rest does not.
+        """Return frames by packet, requested in halves if TorchCodec fails, and the error of the others.
 
         Each part is asked of a decoder of its own. Frames that merely never come out are no error.
         """
@@ -215,7 +215,7 @@ class TorchCodecEngine:
         return {**found, **more}, why or later
 
     def _picture_alone(self, movie: _Movie, packet: int) -> Iterator[tuple[int, Any]]:
-        """Decode one frame of a run whose frames come out in another order than they are shown in.
+        """Decode one frame of a run whose frames come out in another order than they are displayed in.
 
         Its time is made the last of all, so that TorchCodec passes by all others on the way to it.
         """
@@ -254,7 +254,7 @@ class TorchCodecEngine:
         """Return the tensors of the packets, None for those in whose place another's frame came out.
 
         Raises:
-            CorruptMediaError: TorchCodec gave up. The decoder is not to be used again.
+            CorruptMediaError: TorchCodec failed. The decoder is not to be used again.
         """
         ranks = [movie.rank_of(packet) for packet in packets]
         with self._errors(movie.table.info):
@@ -282,7 +282,7 @@ class TorchCodecEngine:
             ) from None
 
     def _handed_out(self, picture: Any, info: SegmentInfo, *, turned: bool) -> Any:
-        """Turn, resize and recolour a tensor ``(H, W, 3)`` as the spec says, into memory of its own."""
+        """Return a tensor ``(H, W, 3)`` rotated, resized and converted by the spec, in memory of its own."""
         spec, torch = self._spec, self._modules.torch
         if spec.apply_rotation and info.rotation and not turned:
             picture = torch.rot90(picture, info.rotation // 90, (0, 1))
@@ -302,7 +302,7 @@ class TorchCodecEngine:
         return resized.round_().clamp_(0, 255).to(self._modules.torch.uint8)[0].permute(1, 2, 0)
 
     def _recoloured(self, picture: Any, info: SegmentInfo) -> Any:
-        """Return the channels that are asked for, of a tensor of R, G and B."""
+        """Return the channels of the output format, from a tensor of R, G and B."""
         colours, torch = self._spec.colorspace, self._modules.torch
         if colours == "G":
             red, green, blue = (picture[..., i].to(torch.int32) * _LUMA[i] for i in range(3))
@@ -331,7 +331,7 @@ class TorchCodecEngine:
 
 @dataclass
 class _Movie:
-    """A run's movie and what its times stand for."""
+    """A run's movie, and the rank of each packet's frame in it."""
 
     file: BinaryIO
     movie: RunMovie
@@ -354,11 +354,11 @@ class _Movie:
         return written
 
     def rank_of(self, packet: int) -> int:
-        """Return where the frame of a packet stands among all."""
+        """Return the rank of a packet's frame in presentation order."""
         return int(self._ranks[np.searchsorted(self.packets, packet)])
 
     def put_last(self, packet: int) -> None:
-        """Let the frame of a packet be shown after all others."""
+        """Move the frame of a packet to the end of the presentation order."""
         ranks = presentation_ranks(self.table, self.packets)
         own = np.searchsorted(self.packets, packet)
         ranks[ranks > ranks[own]] -= 1
@@ -371,7 +371,7 @@ class _Movie:
 
 
 def checked_seek_mode(seek_mode: Any) -> None:
-    """Check a mode that makes no difference here.
+    """Check TorchCodec's ``seek_mode``, which makes no difference here.
 
     Raises:
         ValueError: It is none of TorchCodec's.
@@ -381,7 +381,7 @@ def checked_seek_mode(seek_mode: Any) -> None:
 
 
 def checked_device(device: Any) -> str:
-    """Return the name of a device that is there.
+    """Return the name of a torch device, checked to be available.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -437,7 +437,7 @@ def _temporary_file_errors(info: SegmentInfo) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what an error of TorchCodec says, without where in its sources, and no heading."""
+    """Return the message of a TorchCodec error, without its heading and its source location."""
     lines = [line.strip() for line in str(error).splitlines()]
     reasons = [line for line in lines if line and not line.endswith(":")]
     return _SOURCE_POSITION.sub("", reasons[0])[:200] if reasons else type(error).__name__
