@@ -122,6 +122,16 @@ def test_seconds_outside_the_domain_are_the_error_of_the_library(
     assert caught.value.uri == video.uri
 
 
+def test_the_error_says_that_a_file_is_cut_short(path: str) -> None:
+    index = write_frame_index(path)
+    table = index.segment_table(0)
+    cut = replace(table, info=replace(table.info, cut_short=True))
+    video = LazyVideo(path, frame_index=LanceFrameIndex(path, file=None, tables=[cut]))
+
+    with pytest.raises(FrameOutsideVideoError, match="cut short"):
+        video.frame_at(1e6)
+
+
 @pytest.mark.parametrize("wrong", [[0.0], np.zeros(1), "0", None])
 def test_what_is_not_one_time_is_a_type_error(wrong: Any, video: LazyVideo) -> None:
     with pytest.raises(TypeError):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from _tables import segment_table
 
-from mediaref_ursa._core.errors import FrameOutsideVideoError
-from mediaref_ursa._core.ticks import AFTER_LAST, BEFORE_FIRST
+from mediaref_ursa._core.errors import FrameIndexInvalidError, FrameOutsideVideoError
+from mediaref_ursa._core.ticks import AFTER_LAST, BEFORE_FIRST, UNTIMED
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan.segments import SegmentSequence
 
@@ -116,6 +116,24 @@ def test_a_segment_never_begins_before_the_one_before_it_ends() -> None:
 
 def test_a_video_of_one_frame() -> None:
     assert at([milliseconds(0, duration=1)], 0, 0.5, 0.999999, 1) == [(0, 0), (0, 0), (0, 0), AFTER_LAST]
+
+
+def test_a_frame_without_a_time_is_never_the_nearest() -> None:
+    """At 15 ms a frame without a time takes the place of the first one, until the second begins."""
+    video = SegmentSequence(
+        (segment_table([0, 40], duration=10, time_base=Fraction(1, 1000), untimed=(15,)),)
+    )
+    times = np.array([10, 19, 20, 21, 39], dtype=np.int64) * MS
+
+    assert video.resolve(times, 0)[1].tolist() == [0, UNTIMED, UNTIMED, UNTIMED, UNTIMED]
+    assert video.resolve(times, 20 * MS, "nearest")[1].tolist() == [0, 0, 0, 1, 1]
+
+
+def test_segments_that_are_too_long_together_are_an_error_of_the_tree() -> None:
+    century = segment_table([0, 3_200_000_000], time_base=Fraction(1))
+
+    with pytest.raises(FrameIndexInvalidError, match="together"):
+        SegmentSequence((century,) * 3).resolve(np.array([0]), 0)
 
 
 def test_no_times() -> None:

@@ -96,7 +96,14 @@ class FrameAccess:
         times = recording.frame_times.window(self._start, self._stop, end)
         found = int(times.resolve(np.array([t_ns], dtype=np.int64), tolerance_ns, match)[0])
         if found < 0:
-            raise times.outside_error(recording.uri, t_ns, found, tolerance_ns=tolerance_ns, origin=_OWN_TIME)
+            raise times.outside_error(
+                recording.uri,
+                t_ns,
+                found,
+                tolerance_ns=tolerance_ns,
+                origin=_OWN_TIME,
+                cut_short=recording.is_cut_short,
+            )
         return found
 
     def __getitem__(self, key: Any) -> UInt8Array:

@@ -136,6 +136,12 @@ class Recording:
             raise FrameIndexInvalidError(str(error), uri=self.uri) from error
         return FrameTimes((TickTimes(ns, Fraction(1, NS_PER_SECOND)),), int(ns.max(initial=0)))
 
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether frames at the end are lost, because the last file is cut short."""
+        infos = self.index.segments
+        return bool(infos) and infos[-1].cut_short
+
     def segment_uri(self, number: int) -> str:
         """Return the location of a segment, named by the caller or the index."""
         return self._segment_uris[number]
