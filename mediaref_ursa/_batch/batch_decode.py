@@ -11,7 +11,7 @@ import numpy as np
 from mediaref_ursa._batch.decode import BatchOutput, decode_videos, load_images
 from mediaref_ursa._batch.options import DECODERS, Backend, BatchOptions, OnError
 from mediaref_ursa._batch.resolve import BatchRequest, resolve_batch
-from mediaref_ursa._core.array_types import Int64Array, UInt8Array
+from mediaref_ursa._core.array_types import Int64Array, PixelArray, UInt8Array
 from mediaref_ursa._core.counters import Counters, counting
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.interpreter_exit import working
@@ -20,7 +20,7 @@ from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.reentrancy import refuse_amid_change
 from mediaref_ursa._core.ticks import NO_PTS_NS, TOLERANCE_NS
 from mediaref_ursa._core.wording import counted
-from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._model.pixels import Crop, Dtype, PixelSpec
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.frame_times import PLAYBACK, Match
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     import torch
     from typing_extensions import Unpack
 
-    from mediaref_ursa._batch.options import DecodeOptions, Device, FrameIndexes, ResolveOptions
+    from mediaref_ursa._batch.options import (
+        DecodeOptions,
+        Device,
+        FrameIndexes,
+        NativeOptions,
+        ResolveOptions,
+        UInt8Options,
+    )
 
 Frame = TypeVar("Frame")
 
@@ -95,10 +102,80 @@ def batch_decode(
     strategy: BatchDecodingStrategy | str | None = None,
     decoder: str | None = None,
     *,
+    dtype: Literal["native"],
     on_error: Literal["raise"] = "raise",
     device: None = None,
     as_array: Literal[False] = False,
-    **options: Unpack[DecodeOptions],
+    **options: Unpack[NativeOptions],
+) -> DecodedBatch[PixelArray]: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    dtype: Literal["native"],
+    on_error: OnError = "raise",
+    device: None = None,
+    as_array: Literal[False] = False,
+    **options: Unpack[NativeOptions],
+) -> DecodedBatch[PixelArray | None]: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    output_format: Literal["native"],
+    on_error: Literal["raise"] = "raise",
+    device: None = None,
+    as_array: Literal[False] = False,
+    **options: Unpack[NativeOptions],
+) -> DecodedBatch[PixelArray]: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    output_format: Literal["native"],
+    on_error: OnError = "raise",
+    device: None = None,
+    as_array: Literal[False] = False,
+    **options: Unpack[NativeOptions],
+) -> DecodedBatch[PixelArray | None]: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    dtype: Literal["native"],
+    on_error: Literal["raise"] = "raise",
+    device: None = None,
+    as_array: Literal[True],
+    **options: Unpack[NativeOptions],
+) -> PixelArray: ...
+
+
+@overload
+def batch_decode(
+    refs: References,
+    strategy: BatchDecodingStrategy | str | None = None,
+    decoder: str | None = None,
+    *,
+    on_error: Literal["raise"] = "raise",
+    device: None = None,
+    as_array: Literal[False] = False,
+    **options: Unpack[UInt8Options],
 ) -> DecodedBatch[UInt8Array]: ...
 
 
@@ -111,7 +188,7 @@ def batch_decode(
     on_error: OnError = "raise",
     device: None = None,
     as_array: Literal[False] = False,
-    **options: Unpack[DecodeOptions],
+    **options: Unpack[UInt8Options],
 ) -> DecodedBatch[UInt8Array | None]: ...
 
 
@@ -124,7 +201,7 @@ def batch_decode(
     on_error: Literal["raise"] = "raise",
     device: None = None,
     as_array: Literal[True],
-    **options: Unpack[DecodeOptions],
+    **options: Unpack[UInt8Options],
 ) -> UInt8Array: ...
 
 
@@ -187,7 +264,10 @@ def batch_decode(
     decoder: str | None = None,
     *,
     resize: tuple[int, int] | None = None,
+    crop: Crop | None = None,
     colorspace: str = "RGB",
+    dtype: Dtype = "uint8",
+    output_format: Literal["rgb", "native"] = "rgb",
     channel_format: str | None = None,
     on_error: OnError = "raise",
     match: Match = "playback",
@@ -215,8 +295,14 @@ def batch_decode(
         decoder: ``"pyav"``, or ``"torchcodec"``, which needs the ``torchcodec`` extra. Both are fed
             the same packets and name the same frame; PyAV unless ``device`` is a CUDA device.
         resize: ``(height, width)`` of every output in pixels; each frame's own size without it.
+        crop: ``(top, left, height, width)`` in pixels of the upright picture, cut out of it before it is
+            resized: without ``resize`` the same pixels as that part of the whole frame.
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel. Alpha is that of the
             media, and 255 where they have none; alpha that cannot be read is an error.
+        dtype: ``"native"`` keeps every bit: samples of more than 8 bits come out as uint16, floating point as
+            it is. ``G`` of gray media are the stored values, as of depth maps; colours are full scale, 65535
+            is white, converted as FFmpeg's ``-pix_fmt rgb48le`` does it. ``"uint8"`` cuts them to 8 bits.
+        output_format: ``"native"``, as MediaRef 2 has it: ``dtype="native"``, and gray media as ``(H, W)``.
         channel_format: ``NHWC`` for arrays ``(H, W, C)``, as they are without it; ``NCHW`` for ``(C, H, W)``.
         on_error: ``"raise"`` raises the error of the first reference that fails; ``"none"`` puts
             None in its place and decodes the rest, with the errors in ``.errors`` of the list.
@@ -245,9 +331,10 @@ def batch_decode(
             a worker of torch's data loader. With one, the caller's thread does all.
         as_array: Return one array ``(N, H, W, C)`` or ``(N, C, H, W)`` instead of a list: frames are written
             into it at once, so that it is faster. All must have one shape, as with ``resize``.
-        out: uint8 array of that shape to write frames into, such as that of the last batch: new memory costs
-            about as much as conversion. With ``device``, a tensor. With ``as_array`` it is returned; else the
-            list holds views of its rows, and rows of references that failed are left as they were.
+        out: Array of that shape, and of the frames' type, to write frames into, such as that of the last
+            batch: new memory costs about as much as conversion. With ``device``, a tensor. With ``as_array``
+            it is returned; else the list holds views of its rows, and rows of references that failed are left
+            as they were.
         **kwargs: ``apply_rotation`` (True) turns frames by the container's display matrix;
             ``store`` is where bytes are read from, and ``storage_options`` what the store of a
             cloud scheme takes; ``fetch``, a ``FetchOptions``, is how remote bytes are fetched.
@@ -263,9 +350,9 @@ def batch_decode(
             ``keep_av_open`` is accepted and means nothing.
 
     Returns:
-        uint8 arrays in the order of ``refs``, each its own memory; a list that also has ``.pts_ns``, the
-        exact time of each frame, ``.errors`` and ``.counters``. With ``as_array``, one array or tensor. Type
-        checkers know which.
+        uint8 arrays, or with ``dtype="native"`` of the media's type, in the order of ``refs``, each its own
+        memory; a list that also has ``.pts_ns``, the exact time of each frame, ``.errors`` and
+        ``.counters``. With ``as_array``, one array or tensor. Type checkers know which.
 
     Raises:
         ValueError: An option that is none of its values, references that an ``allow_`` option forbids, or
@@ -301,11 +388,19 @@ def batch_decode(
         )
     options = BatchOptions.from_options(kwargs, base_dir)
     channel_format = backend.channel_format(channel_format)
-    spec = PixelSpec(resize, colorspace, channel_format, options.apply_rotation, options.access.max_pixels)
+    spec = PixelSpec(
+        resize,
+        _colorspace(colorspace, output_format),
+        channel_format,
+        options.apply_rotation,
+        options.access.max_pixels,
+        "native" if output_format == "native" else dtype,
+        crop,
+    )
     with working(), counting() as counted:
         request = BatchRequest.from_refs(refs, match, tolerance_ns, frame_index, options)
         count = len(request.columns)
-        rows = backend.rows(count, out) if as_array or out is not None else None
+        rows = backend.rows(count, out, spec) if as_array or out is not None else None
         output = BatchOutput(request.columns, rows)
         load_images(request, spec, output)
         # A missing TorchCodec is an error also where all references are to images.
@@ -320,6 +415,8 @@ def batch_decode(
         if as_array:
             return backend.moved_array(rows, spec, out)
         frames = (output.frames.get(slot) for slot in range(count))
+        if output_format == "native":
+            frames = (_without_one_channel(frame, channel_format) for frame in frames)
         return DecodedBatch(backend.moved(frames), output.errors, counted, output.times_given())
 
 
@@ -367,6 +464,24 @@ def cleanup_cache() -> None:
     """
     refuse_amid_change()
     close_all()
+
+
+def _colorspace(colorspace: str, output_format: str) -> str:
+    """Return the colour space of a call: of ``output_format="native"``, that of each frame."""
+    if output_format not in ("rgb", "native"):
+        raise ValueError(f"expected output_format to be 'rgb' or 'native', found {output_format!r}")
+    if output_format == "native" and colorspace != "RGB":
+        raise ValueError(
+            f"expected output_format='native' or colorspace={colorspace!r}, found both: native frames have "
+            "the channels of their media; say dtype='native' with a colorspace"
+        )
+    return "native" if output_format == "native" else colorspace
+
+
+def _without_one_channel(frame: Any, channel_format: str) -> Any:
+    """Return a frame of one channel as ``(H, W)``, others as they are."""
+    axis = 0 if channel_format == "NCHW" else -1
+    return frame.squeeze(axis) if frame is not None and frame.shape[axis] == 1 else frame
 
 
 def _strategy(strategy: BatchDecodingStrategy | str | None) -> BatchDecodingStrategy:

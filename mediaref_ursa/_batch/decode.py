@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from mediaref_ursa._batch.options import BatchOptions
 from mediaref_ursa._batch.resolve import BatchRequest, resolve_batch
-from mediaref_ursa._core.array_types import Int64Array, UInt8Array
+from mediaref_ursa._core.array_types import Int64Array, PixelArray
 from mediaref_ursa._core.errors import MediaChangedError, MediaRefError, memory_limits
 from mediaref_ursa._core.ticks import NO_PTS_NS
 from mediaref_ursa._decode.output import DecodedFrame, FrameRows, new_array
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from mediaref_ursa._decode.execute import Engine
     from mediaref_ursa._images.pillow import PixelFormat
 
-_IMAGE_FORMATS: dict[str, PixelFormat] = {
+_IMAGE_FORMATS: dict[str, PixelFormat | Literal["native"]] = {
     "RGB": "rgb",
     "BGR": "bgr",
     "RGBA": "rgba",
     "BGRA": "bgra",
     "G": "gray",
+    "native": "native",
 }
 
 
@@ -57,9 +58,9 @@ class BatchOutput:
         self.pts_ns[list(self.errors)] = NO_PTS_NS
         return self.pts_ns
 
-    def new_frame(self, slot: int, shape: tuple[int, ...]) -> Any:
+    def new_frame(self, slot: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """Return the array for the pixels of a slot."""
-        return new_array(slot, shape) if self.rows is None else self.rows.new_frame(slot, shape)
+        return (new_array if self.rows is None else self.rows.new_frame)(slot, shape, dtype)
 
     def put(self, decoded: DecodedFrame) -> None:
         """Put a frame into each of its slots, a separate array for each, so that callers may change one."""
@@ -81,12 +82,12 @@ class BatchOutput:
             except MediaRefError as error:
                 self.fail((slot,), error)
 
-    def put_image(self, slot: int, pixels: UInt8Array) -> None:
+    def put_image(self, slot: int, pixels: PixelArray) -> None:
         """Put an image into its slot: into its row where the output is one array."""
         if self.rows is None:
             self.frames[slot] = pixels
             return
-        row: Any = self.rows.new_frame(slot, pixels.shape)
+        row: Any = self.rows.new_frame(slot, pixels.shape, pixels.dtype)
         if isinstance(row, np.ndarray):
             row[...] = pixels
         else:
@@ -157,11 +158,13 @@ def decode_videos(
         output.clear(only)
 
 
-def _image(uri: str, spec: PixelSpec, options: BatchOptions) -> UInt8Array:
+def _image(uri: str, spec: PixelSpec, options: BatchOptions) -> PixelArray:
     pixels = load_image(
         options.location(uri),
         _IMAGE_FORMATS[spec.colorspace],
         resize=spec.resize,
+        crop=spec.crop,
+        dtype=spec.dtype,
     )
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]

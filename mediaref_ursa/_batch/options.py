@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from mediaref_ursa._decode.output import FrameRows
 from mediaref_ursa._model.access import OPTION_NAMES, TRUSTED, Access, AccessOptions
@@ -22,7 +21,9 @@ from mediaref_ursa.store._location import Location
 if TYPE_CHECKING:
     import torch
 
+    from mediaref_ursa._core.array_types import PixelArray
     from mediaref_ursa._index.frame_index import LanceFrameIndex
+    from mediaref_ursa._model.pixels import Crop, Dtype
     from mediaref_ursa._plan.runs import BatchDecodingStrategy
     from mediaref_ursa.store import ObjectStore
 
@@ -32,9 +33,19 @@ if TYPE_CHECKING:
 OnError = Literal["raise", "none"]
 
 DECODERS = ("pyav", "torchcodec")
+_OUT_TYPES = ("uint8", "uint16", "float32", "float16", "int32")
 # Parameters of the public functions themselves, suggested for a misspelt option.
 _NAMED = (
-    *("resize", "colorspace", "channel_format", "on_error", "match", "tolerance_ns", "frame_index"),
+    "resize",
+    "crop",
+    "dtype",
+    "output_format",
+    "colorspace",
+    "channel_format",
+    "on_error",
+    "match",
+    "tolerance_ns",
+    "frame_index",
     "max_workers",
 )
 
@@ -55,26 +66,42 @@ class ResolveOptions(AccessOptions, total=False):
     gap_threshold: float
 
 
-class _PixelOptions(ResolveOptions, total=False):
+class _ConversionOptions(ResolveOptions, total=False):
     resize: tuple[int, int] | None
+    crop: Crop | None
     apply_rotation: bool
     decoder_options: Mapping[str, Any] | None
     max_workers: int | None
 
 
-class DecodeOptions(_PixelOptions, total=False):
+class NativeOptions(_ConversionOptions, total=False):
     """The options of ``batch_decode`` that do not change the type of its result, for type checkers."""
 
     colorspace: str
     channel_format: str | None
-    out: npt.NDArray[np.uint8] | torch.Tensor | None
+    out: PixelArray | torch.Tensor | None
 
 
-class FrameOptions(_PixelOptions, total=False):
+class UInt8Options(NativeOptions, total=False):
+    """The options of ``batch_decode`` with which arrays are of uint8."""
+
+    dtype: Literal["uint8"]
+    output_format: Literal["rgb"]
+
+
+class DecodeOptions(NativeOptions, total=False):
+    """All options of ``batch_decode`` that do not change whether it gives a list, an array or tensors."""
+
+    dtype: Dtype
+    output_format: Literal["rgb", "native"]
+
+
+class FrameOptions(_ConversionOptions, total=False):
     """The options of ``MediaRef.to_ndarray``, for type checkers."""
 
     strategy: BatchDecodingStrategy | str | None
     decoder: str | None
+    dtype: Dtype
 
 
 @dataclass(frozen=True)
@@ -165,19 +192,20 @@ class Backend:
             )
         return asked or self.dimension_order or "NHWC"
 
-    def rows(self, count: int, out: Any) -> FrameRows:
+    def rows(self, count: int, out: Any, spec: PixelSpec) -> FrameRows:
         """Return the output of a call whose frames are rows of one array.
 
         Raises:
-            ValueError: ``out`` is no array, or tensor on the device, of so many uint8 rows.
+            ValueError: ``out`` is no array, or tensor on the device, of so many rows of the right type.
         """
         on_device = self.device is not None and self.decoder == "torchcodec"
         if out is not None:
             shape, dtype = getattr(out, "shape", ()), str(getattr(out, "dtype", None))
-            if not shape or shape[0] != count or dtype.removeprefix("torch.") != "uint8":
+            types = _OUT_TYPES if spec.is_native else _OUT_TYPES[:1]
+            if not shape or shape[0] != count or dtype.removeprefix("torch.") not in types:
                 raise ValueError(
-                    f"expected out of {count} rows of uint8, found {type(out).__name__} of shape "
-                    f"{tuple(shape)} and dtype {dtype}"
+                    f"expected out of {count} rows of {' or '.join(types)}, found {type(out).__name__} of "
+                    f"shape {tuple(shape)} and dtype {dtype}"
                 )
             if (self.device is None) != isinstance(out, np.ndarray):
                 raise ValueError(
@@ -198,7 +226,7 @@ class Backend:
         assert rows is not None
         if out is not None:
             return out
-        array = rows.filled(spec.shape(*(spec.resize or (0, 0))))
+        array = rows.filled(spec.shape(0, 0))
         return array if self.device is None else next(iter(self.moved([array])))
 
     def moved(self, frames: Iterable[Any]) -> Iterable[Any]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from math import prod
+from typing import Any
 
 import numpy as np
 
-from mediaref_ursa._core.array_types import UInt8Array
+from mediaref_ursa._core.array_types import UINT8, PixelArray, UInt8Array
 from mediaref_ursa._core.errors import memory_limits
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
@@ -39,27 +40,27 @@ class BufferPool(ProcessState):
         self._lock = ShortLock()
         self._blocks: list[UInt8Array] = []
 
-    def empty(self, shape: tuple[int, ...]) -> UInt8Array:
-        """Return an array of uint8 of no particular values.
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any] = UINT8) -> PixelArray:
+        """Return an array of no particular values.
 
         >>> BufferPool().empty((2, 3)).shape
         (2, 3)
         """
-        nbytes = prod(shape)
+        nbytes = prod(shape) * dtype.itemsize
         if not MIN_BYTES <= nbytes <= MAX_BYTES or not _COUNTS_ARE_EXACT:
-            return _new(shape)
+            return _new(nbytes).view(dtype).reshape(shape)
         with self._lock:
             for position in reversed(range(len(self._blocks))):
                 if sys.getrefcount(self._blocks[position]) > _REFERENCES_OF_A_LIST:
                     continue
                 if self._blocks[position].nbytes == nbytes:
-                    return self._blocks[position].reshape(shape)
+                    return self._blocks[position].view(dtype).reshape(shape)
                 del self._blocks[position]
-            block = _new((nbytes,))
+            block = _new(nbytes)
             self._blocks.append(block)
             while sum(kept.nbytes for kept in self._blocks) > MAX_BYTES:
                 del self._blocks[0]
-        return block.reshape(shape)
+        return block.view(dtype).reshape(shape)
 
     def close(self) -> None:
         """Free idle blocks; stop tracking blocks still in use."""
@@ -67,9 +68,9 @@ class BufferPool(ProcessState):
             self._blocks.clear()
 
 
-def _new(shape: tuple[int, ...]) -> UInt8Array:
+def _new(nbytes: int) -> UInt8Array:
     with memory_limits():
-        return np.empty(shape, dtype=np.uint8)
+        return np.empty(nbytes, dtype=np.uint8)
 
 
 buffers = register(BufferPool())

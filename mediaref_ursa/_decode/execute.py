@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mediaref_ursa._core.array_types import Int64Array, UInt8Array
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.counters import count
 from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError, memory_limits, out_of_memory
 from mediaref_ursa._core.extras import needs_extra
@@ -48,10 +48,12 @@ class Engine(Protocol):
     Attributes:
         joins_runs: Whether runs that follow one another may be given to it as one.
         reads_alpha: Whether it is to be given packets with the alpha that the container stores as side data.
+        keeps_bits: Whether samples of more than 8 bits come out as they are.
     """
 
     joins_runs: bool
     reads_alpha: bool
+    keeps_bits: bool
 
     def begin(
         self, tables: Sequence[SegmentTable], stores: Sequence[object], runs: Sequence[Run]
@@ -76,8 +78,8 @@ class Engine(Protocol):
         """
         ...
 
-    def pixels(self, picture: Any, new: Callable[[tuple[int, ...]], UInt8Array]) -> Any:
-        """Return a picture's pixels, uint8, in an array that ``new`` makes. For any thread, once a picture.
+    def pixels(self, picture: Any, new: Callable[[tuple[int, ...], np.dtype[Any]], Any]) -> Any:
+        """Return a picture's pixels in an array that ``new`` makes. For any thread, once a picture.
 
         Raises:
             MediaRefError: It cannot be converted.
@@ -145,8 +147,8 @@ def checked_workers(max_workers: int | None) -> int:
 class Output(Protocol):
     """Protocol of outputs, which take the frames of a plan. Threads may share one."""
 
-    def new_frame(self, slot: int, shape: tuple[int, ...]) -> Any:
-        """Return the array, of a shape, for the pixels of an output position."""
+    def new_frame(self, slot: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        """Return the array, of a shape and a type, for the pixels of an output position."""
         ...
 
     def put(self, decoded: DecodedFrame) -> None:
@@ -197,7 +199,8 @@ def decoded_frames(
     new_frame: NewFrame = new_array,
 ) -> Generator[DecodedFrame, None, None]:
     """Yield each frame of a plan, or its error, once, in the order of decoding: see :func:`decode_into`."""
-    _warn_of_deep_gray(plan)
+    if not engine.keeps_bits:
+        _warn_of_deep_gray(plan)
     with working():
         schedule = engine.begin(plan.segments, [source.store for source in sources], plan.runs)
     work = sum(plan.segments[task.run.segment].pixels * len(task.run.packets) for task in schedule.tasks)

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from mediaref_ursa._core.array_types import Int64Array, UInt8Array
+from mediaref_ursa._core.array_types import UINT8, Int64Array, PixelArray
 from mediaref_ursa._core.errors import MediaRefError, UnsupportedMediaError
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._decode.buffer_pool import buffers
 
-NewFrame = Callable[[int, tuple[int, ...]], UInt8Array]
+NewFrame = Callable[[int, tuple[int, ...], np.dtype[Any]], Any]
 
 
-def new_array(slot: int, shape: tuple[int, ...]) -> UInt8Array:
+def new_array(slot: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> PixelArray:
     """Return a new array for a frame; its output position does not matter."""
-    return buffers.empty(shape)
+    return buffers.empty(shape, dtype)
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class DecodedFrame:
 
     Attributes:
         slots: int64, the output slots that want it.
-        pixels: uint8, as the ``PixelSpec`` says, an array or a tensor; None where there is an error.
+        pixels: An array or a tensor, as the ``PixelSpec`` says; None where there is an error.
         error: Why there are no pixels.
     """
 
@@ -45,8 +45,8 @@ class FrameRows:
     Args:
         count: Rows, one for each output slot.
         uri: Named in errors.
-        array: uint8 ``(count, ...)`` of the caller's; taken when the first frame comes, without it.
-        empty: Takes memory of a shape, of an array or a tensor.
+        array: ``(count, ...)`` of the caller's; taken when the first frame comes, without it.
+        empty: Takes memory of a shape and a type, of an array or a tensor.
 
     Attributes:
         array: The array; None as long as no frame came.
@@ -58,7 +58,7 @@ class FrameRows:
         uri: str,
         *,
         array: Any = None,
-        empty: Callable[[tuple[int, ...]], Any] = buffers.empty,
+        empty: Callable[[tuple[int, ...], np.dtype[Any]], Any] = buffers.empty,
     ) -> None:
         self.array = array
         self._is_callers = array is not None
@@ -67,16 +67,21 @@ class FrameRows:
         self._take_memory = empty
         self._lock = threading.Lock()
 
-    def new_frame(self, slot: int, shape: tuple[int, ...]) -> Any:
-        """Return the row of a position, for a frame of a shape.
+    def new_frame(self, slot: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        """Return the row of a position, for a frame of a shape and a sample type.
 
         Raises:
-            UnsupportedMediaError: The first frame had another shape; a ValueError too.
-            ValueError: The caller's array has rows of another shape.
+            UnsupportedMediaError: The first frame had another shape or type; a ValueError too.
+            ValueError: The caller's array has rows of another shape or type.
         """
         with self._lock:
             if self.array is None:
-                self.array = self._take_memory((self._count, *shape))
+                self.array = self._take_memory((self._count, *shape), dtype)
+        if (own := _dtype_name(self.array)) != dtype.name:
+            message = f"expected frames of {own} in one array, found {dtype.name}"
+            if self._is_callers:
+                raise ValueError(f"{message} in {redact(self._uri)}; pass out= of that type")
+            raise UnsupportedMediaError(f"{message}; pass dtype='uint8', or take a list", uri=self._uri)
         if tuple(shape) != tuple(self.array.shape[1:]):
             message = f"expected frames of shape {tuple(self.array.shape[1:])}, found {tuple(shape)}"
             if self._is_callers:
@@ -96,8 +101,13 @@ class FrameRows:
         pixels = decoded.pixels
         assert pixels is not None
         for slot in decoded.slots[1 if isinstance(pixels, np.ndarray) else 0 :].tolist():
-            self.new_frame(slot, pixels.shape)[...] = pixels
+            self.new_frame(slot, pixels.shape, np.dtype(_dtype_name(pixels)))[...] = pixels
 
-    def filled(self, shape: tuple[int, ...]) -> Any:
-        """Return the array; one without frames, of the frame shape, if no frame came."""
-        return self._take_memory((0, *shape)) if self.array is None else self.array
+    def filled(self, shape: tuple[int, ...], dtype: np.dtype[Any] = UINT8) -> Any:
+        """Return the array; one without frames, of the frame shape and sample type, if no frame came."""
+        return self._take_memory((0, *shape), dtype) if self.array is None else self.array
+
+
+def _dtype_name(array: Any) -> str:
+    """Return NumPy's name of the type of an array or a tensor."""
+    return str(array.dtype).removeprefix("torch.")

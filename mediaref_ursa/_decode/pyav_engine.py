@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mediaref_ursa._core.array_types import UInt8Array
+from mediaref_ursa._core.array_types import PixelArray
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._decode.decoder_pool import DecoderKey, decoders
 from mediaref_ursa._decode.packet_feed import PacketFeed
+from mediaref_ursa._images.crop import cropped
 from mediaref_ursa._model.damage import is_spoilt
 from mediaref_ursa._model.pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 from mediaref_ursa._plan.runs import Run
 from mediaref_ursa._plan.tasks import CachedFrame, DecodeSchedule, DecodeTask
-from mediaref_ursa._pyav.convert import FrameConverter, NewFrame, quarter_turns
+from mediaref_ursa._pyav.convert import FrameConverter, NewArray, quarter_turns
 from mediaref_ursa._pyav.decoder import Decoder, NumberedFrame
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ class PyAVEngine:
 
     def __init__(self, spec: PixelSpec, codec_threads: int = 1) -> None:
         self.reads_alpha = spec.has_alpha
-        self._converter = FrameConverter(spec)
+        self.keeps_bits = spec.is_native
+        self._spec = spec
+        whole = spec if spec.crop is None else replace(spec, crop=None, resize=None, channel_format="NHWC")
+        self._converter = FrameConverter(whole)
         self._codec_threads = codec_threads
         self._max_pixels = max(MAX_PIXELS, spec.max_pixels)
 
@@ -129,20 +133,27 @@ class PyAVEngine:
         if key is not None:
             decoders.give_back(key, decoder)
 
-    def pixels(self, picture: Picture, new: NewFrame) -> UInt8Array:
+    def pixels(self, picture: Picture, new: NewArray) -> PixelArray:
         """Convert a picture into an array that ``new`` makes. For any thread, once a picture.
 
         Args:
             picture: What ``decode`` yielded.
-            new: Gives the array of a shape to write to.
+            new: Gives the array of a shape and a type to write to.
 
         Raises:
             LimitExceededError: It has more pixels than are allowed.
             CorruptMediaError: It cannot be converted.
+            UnsupportedMediaError: It is smaller than the crop, or has samples that have no native type.
         """
         info = picture.info
         rotation = quarter_turns(picture.frame.rotation) if info.rotation_by_frame else info.rotation
-        pixels = self._converter.convert(picture.frame, rotation, new, uri=info.uri)
+        if self._spec.crop is None:
+            pixels = self._converter.convert(picture.frame, rotation, new, uri=info.uri)
+        else:
+            upright = self._converter.convert(picture.frame, rotation, uri=info.uri)
+            part = cropped(upright, self._spec, info.uri)
+            pixels = new(part.shape, part.dtype)
+            np.copyto(pixels, part)
         if picture.keep_as is not None:
             decoders.keep(*picture.keep_as, picture.frame)
         return pixels

@@ -17,6 +17,7 @@ from mediaref_ursa._index.found import FRESH
 from mediaref_ursa._model.damage import problems_of
 from mediaref_ursa._model.segment import DECODED, FULL, SPARSE, UNKNOWN, SegmentTable
 from mediaref_ursa._plan.needed_packets import needed_mask
+from mediaref_ursa._pyav.sample_formats import sample_format
 
 _COLORSPACES = {
     0: "RGB",
@@ -49,6 +50,7 @@ class VideoReport:
         coded_width: Pixels before rotation.
         coded_height: Pixels before rotation.
         pixel_format: FFmpeg's name of the decoded format.
+        bits_per_sample: Bits of its widest sample; more than 8 take ``dtype="native"`` to be read whole.
         colorspace: The matrix that the stream is tagged with.
         color_range: ``limited``, ``full`` or ``unspecified``.
         rotation: Degrees counter-clockwise by which frames are turned for display.
@@ -91,6 +93,7 @@ class VideoReport:
     coded_width: int
     coded_height: int
     pixel_format: str
+    bits_per_sample: int
     colorspace: str
     color_range: str
     rotation: int
@@ -161,6 +164,7 @@ def report_on(uri: str, tables: Sequence[SegmentTable], index: str) -> VideoRepo
         coded_width=info.width,
         coded_height=info.height,
         pixel_format=_one_or_all(table.info.pixel_format for table in tables),
+        bits_per_sample=max(sample_format(table.info.pixel_format).bits for table in tables),
         colorspace=_COLORSPACES.get(info.colorspace, f"AVColorSpace {info.colorspace}"),
         color_range=_COLOR_RANGES.get(info.color_range, f"AVColorRange {info.color_range}"),
         rotation=info.rotation,
@@ -280,7 +284,7 @@ def _text_rows(report: VideoReport) -> list[tuple[str, str]]:
         ("codec", report.codec),
         ("size", f"{report.width}x{report.height}, coded {report.coded_width}x{report.coded_height}"),
         ("rotation", f"{report.rotation} degrees counter-clockwise" if report.rotation else "none"),
-        ("pixel format", report.pixel_format),
+        ("pixel format", f"{report.pixel_format}, {report.bits_per_sample} bits a sample"),
         ("colour", f"{report.colorspace}, range {report.color_range}"),
         ("frames", str(report.frames)),
         ("duration", f"{report.duration_seconds:.6f} s"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mediaref_ursa._core.array_types import Int64Array, UInt8Array
+from mediaref_ursa._core.array_types import Int64Array, PixelArray
 from mediaref_ursa._core.seconds import floor_ns, times_asked
 from mediaref_ursa._core.ticks import TOLERANCE_NS
 from mediaref_ursa._lazy.positions import is_selection, outside, selected_positions
@@ -45,7 +45,7 @@ class FrameAccess:
 
     def frame_at(
         self, seconds: Any, *, match: Match = "playback", tolerance_ns: int = TOLERANCE_NS
-    ) -> UInt8Array:
+    ) -> PixelArray:
         """Decode the frame of a time, by the clock of ``timestamps``.
 
         Where timestamps are the times in the container, it is the frame that ``batch_decode`` returns for
@@ -60,7 +60,7 @@ class FrameAccess:
                 ``"nearest"``, the largest distance, of which the default takes exact times only.
 
         Returns:
-            uint8 ``(C, H, W)`` or ``(H, W, C)``, as ``video[i]`` is.
+            ``(C, H, W)`` or ``(H, W, C)``, as ``video[i]`` is.
 
         Raises:
             FrameOutsideVideoError: Nothing is displayed then, as at a time that is not finite; with
@@ -106,7 +106,7 @@ class FrameAccess:
             )
         return found
 
-    def __getitem__(self, key: Any) -> UInt8Array:
+    def __getitem__(self, key: Any) -> PixelArray:
         """Decode one frame, ``video[i]``, or several in one plan, by their positions in the window.
 
         Args:
@@ -114,8 +114,8 @@ class FrameAccess:
                 in any order and repeatedly; a boolean mask. Negative positions count from the end.
 
         Returns:
-            uint8 ``(C, H, W)`` or ``(H, W, C)`` of one frame, else ``(n, C, H, W)`` or ``(n, H, W, C)`` in
-            the order of the key.
+            ``(C, H, W)`` or ``(H, W, C)`` of one frame, else ``(n, C, H, W)`` or ``(n, H, W, C)`` in
+            the order of the key; uint8, or with ``dtype="native"`` of the media's type.
 
         Raises:
             IndexError: There is no such frame, or a mask has another length than the window.
@@ -128,6 +128,6 @@ class FrameAccess:
             raise outside(position, len(self))
         return np.ascontiguousarray(self.decode_frames(np.array([position % len(self) + self._start]))[0])
 
-    def decode_frames(self, numbers: Int64Array) -> UInt8Array:
-        """Return frames by their numbers in the whole video: uint8, as the options say."""
+    def decode_frames(self, numbers: Int64Array) -> PixelArray:
+        """Return frames by their numbers in the whole video, as the options say."""
         raise NotImplementedError

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mediaref_ursa._model.access import AccessOptions
+from mediaref_ursa._model.pixels import Crop, Dtype
 from mediaref_ursa._plan.reads import FetchOptions
 from mediaref_ursa.store import ObjectStore
 
@@ -16,6 +17,8 @@ class PixelOptions(AccessOptions, total=False):
 
     resize: tuple[int, int] | None
     colorspace: str
+    dtype: Dtype
+    crop: Crop | None
     channel_format: str
     fetch: FetchOptions | None
 

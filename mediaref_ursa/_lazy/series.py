@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._core.array_types import Int64Array
+from mediaref_ursa._core.array_types import Int64Array, PixelArray
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._lazy.lazy_frames import LazyFrames
 
@@ -121,15 +121,15 @@ class _FrameSeries(SeenAsTimeSeries, metaclass=_SeriesType):
         return frames.numbers if isinstance(frames, LazyFrames) else self._frame_indices
 
     @property
-    def frames(self) -> npt.NDArray[np.uint8]:
-        """uint8 ``(n, C, H, W)`` or ``(n, H, W, C)``; lazy ones are decoded now, and kept read-only."""
+    def frames(self) -> PixelArray:
+        """``(n, C, H, W)`` or ``(n, H, W, C)``; lazy ones are decoded now, and kept read-only."""
         frames = self.__dict__.get("frames")
         if frames is None:
             raise AttributeError("Attribute frames not found.")
         return frames.read() if isinstance(frames, LazyFrames) else frames
 
     @frames.setter
-    def frames(self, value: npt.NDArray[np.uint8]) -> None:
+    def frames(self, value: PixelArray) -> None:
         self.__dict__["frames"] = value
 
     @frames.deleter
@@ -216,7 +216,7 @@ def series_class(package: str) -> Any:
 
 def frame_series(
     timestamps: npt.NDArray[np.float64],
-    frames: npt.NDArray[np.uint8] | LazyFrames,
+    frames: PixelArray | LazyFrames,
     domain: tuple[float, float],
     metadata: Any,
     *,
@@ -227,7 +227,7 @@ def frame_series(
 
     Args:
         timestamps: float64 ``(n,)``, seconds.
-        frames: uint8 ``(n, C, H, W)`` or ``(n, H, W, C)``, decoded or lazy.
+        frames: ``(n, C, H, W)`` or ``(n, H, W, C)``, decoded or lazy.
         domain: The time, in seconds, from which the frames were taken.
         metadata: Kept as it is.
         frame_indices: int64 ``(n,)``, the number of each frame in the whole video; lazy frames have theirs.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._core.array_types import Float64Array, Int64Array, UInt8Array
+from mediaref_ursa._core.array_types import Float64Array, Int64Array, PixelArray
 from mediaref_ursa._core.errors import FrameIndexMissingError, UnsupportedMediaError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.interpreter_exit import working
@@ -39,6 +39,7 @@ with needs_extra("video"):
         frame_series,
         interval,
     )
+    from mediaref_ursa._pyav.sample_formats import output_dtype
 
 if TYPE_CHECKING:
     from temporaldata import Interval, IrregularTimeSeries
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
     from mediaref_ursa._lazy.lazy_video import LazyVideo
     from mediaref_ursa._lazy.options import FileOptions
 
-_OPTIONS = ("resize", "colorspace", "channel_format")
+_OPTIONS = ("resize", "colorspace", "channel_format", "dtype", "crop")
+_DEFAULTS = {"dtype": "uint8", "crop": None}  # of files that were written before there were these options
 
 
 class VideoSeries(FrameAccess, SeenAsTimeSeries):
@@ -183,6 +185,10 @@ class VideoSeries(FrameAccess, SeenAsTimeSeries):
         """Return the shape of one frame, as the index says, without decoding."""
         return self._frame_shape(())
 
+    def frame_dtype(self) -> np.dtype[Any]:
+        """Return the sample type of the frames, as the index says, without decoding."""
+        return self._frame_dtype(())
+
     def reference_columns(self, numbers: Int64Array) -> dict[str, npt.NDArray[Any]]:
         """Return references to frames, by their numbers in the whole video, as columns of an HDF5 file."""
         uris, pts_ns = self._recording.references(numbers)
@@ -221,20 +227,20 @@ class VideoSeries(FrameAccess, SeenAsTimeSeries):
             raise ValueError(f"expected references to frames of {self!r}, found some outside it")
         return positions
 
-    def decode_frames(self, numbers: Int64Array) -> UInt8Array:
-        """Return frames by their numbers in the whole video: uint8, as the options say."""
+    def decode_frames(self, numbers: Int64Array) -> PixelArray:
+        """Return frames by their numbers in the whole video, as the options say."""
         with working():
             plan = self._plan(numbers, BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK)
-            shape = self._frame_shape(plan.segments)
+            shape, dtype = self._frame_shape(plan.segments), self._frame_dtype(plan.segments)
         rows = FrameRows(len(numbers), self._recording.uri)
         sources, engine = self._recording.sources_of(plan.segments), make_engine("pyav", self._spec)
         decode_into(plan, sources, engine, rows, max_workers=default_workers())
-        frames: UInt8Array = rows.filled(shape)
+        frames: PixelArray = rows.filled(shape, dtype)
         return frames
 
     def _frame_shape(self, tables: Sequence[SegmentTable]) -> tuple[int, int, int]:
-        if self._spec.resize is not None:
-            return self._spec.shape(*self._spec.resize)
+        if self._spec.resize or self._spec.crop:
+            return self._spec.shape(0, 0)
         sizes = {table.info.display_size for table in tables or [self._recording.indexed_segment(0)]}
         if len(sizes) > 1:
             raise UnsupportedMediaError(
@@ -242,6 +248,10 @@ class VideoSeries(FrameAccess, SeenAsTimeSeries):
                 uri=self._recording.uri,
             )
         return self._spec.shape(*sizes.pop())
+
+    def _frame_dtype(self, tables: Sequence[SegmentTable]) -> np.dtype[Any]:
+        tables = tables or [self._recording.indexed_segment(0)]
+        return output_dtype(self._spec, (table.info.pixel_format for table in tables), self._recording.uri)
 
 
 def _opened(kind: Any, name: str, uris: Sequence[str], options: Mapping[str, Any]) -> LazyVideo:
@@ -291,6 +301,7 @@ def read_references(series: Any) -> tuple[list[str], Int64Array, Float64Array, d
         )
     try:
         said = json.loads(options[0])
+        said = {**_DEFAULTS, **said}
         chosen = {name: said[name] for name in (*_OPTIONS, "video")}
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"expected options as to_hdf5 wrote them, found {options[0]!r:.200}") from error

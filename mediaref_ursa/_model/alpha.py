@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._bitstream.hevc import HevcInspector
 from mediaref_ursa._core.errors import FrameIndexInvalidError, UnsupportedMediaError
 from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._model.segment import (
@@ -21,6 +22,7 @@ from mediaref_ursa._model.segment import (
     SEPARATE_ALPHA,
     UNKNOWN,
     AlphaSplit,
+    SegmentInfo,
     SegmentTable,
 )
 
@@ -84,11 +86,11 @@ def table_with_alpha(table: SegmentTable) -> SegmentTable:
         UnsupportedMediaError: The file has alpha that cannot be read.
         FrameIndexInvalidError: What the index says of it cannot be true.
     """
-    if table.info.alpha == ALPHA_UNREADABLE:
+    if table.info.alpha == ALPHA_UNREADABLE or _has_unread_layer(table.info):
         raise UnsupportedMediaError(
-            f"the alpha of this {table.info.codec} video cannot be read: it is a track of its own, or stands "
-            "next to packets that are compressed, come after it, or have another pixel format than yuv420p "
-            "(or PyAV is older than 16); ask for RGB, or encode it anew",
+            f"the alpha of this {table.info.codec} video cannot be read: it is a track or a layer of its "
+            "own, or stands next to packets that are compressed, come after it, or have another pixel format "
+            "than yuv420p (or PyAV is older than 16); ask for RGB, or encode it anew",
             uri=table.info.uri,
         )
     if table.info.alpha != SEPARATE_ALPHA:
@@ -97,6 +99,16 @@ def table_with_alpha(table: SegmentTable) -> SegmentTable:
     if kept is None:
         kept = table.__dict__.setdefault("_with_alpha", _derived(table))
     return kept
+
+
+def _has_unread_layer(info: SegmentInfo) -> bool:
+    """Whether the configuration of an HEVC video says that there is alpha which its frames lack.
+
+    Indexes of earlier versions do not say so.
+    """
+    if info.codec != "hevc" or info.pixel_format.startswith("yuva"):
+        return False
+    return HevcInspector(info.extradata).has_alpha_layer
 
 
 def _derived(table: SegmentTable) -> SegmentTable:

@@ -6,11 +6,12 @@ import base64
 import mimetypes
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from typing_extensions import Self
 
+from mediaref_ursa._core.array_types import PixelArray
 from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.uris import (
@@ -33,7 +34,7 @@ from mediaref_ursa._images.pillow import (
     open_image,
     to_pil,
 )
-from mediaref_ursa._model.pixels import MAX_PIXELS
+from mediaref_ursa._model.pixels import MAX_PIXELS, Dtype
 from mediaref_ursa._references.keywords import refuse_unknown
 from mediaref_ursa.store import LocalStore
 
@@ -213,15 +214,22 @@ class DataURI(BaseModel):
         """Whether the media type is that of an image."""
         return self.mimetype.lower().startswith("image/")
 
-    def to_ndarray(self, format: PixelFormat = "rgb", *, max_pixels: int = MAX_PIXELS) -> Array:
+    def to_ndarray(
+        self,
+        format: PixelFormat | Literal["native"] = "rgb",
+        *,
+        dtype: Dtype = "uint8",
+        max_pixels: int = MAX_PIXELS,
+    ) -> PixelArray:
         """Decode the image.
 
         Args:
-            format: The order of channels.
+            format: The order of channels; ``"native"`` for those of the image, and every bit of them.
+            dtype: ``"uint8"``, or ``"native"`` for the type that keeps all bits, such as uint16.
             max_pixels: The most pixels, by the header.
 
         Returns:
-            uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``.
+            ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``.
 
         Raises:
             ValueError: An unknown format.
@@ -230,7 +238,9 @@ class DataURI(BaseModel):
             LimitExceededError: More pixels than ``max_pixels``.
         """
         check_is_image(self.mimetype)
-        return decode_image(self.decoded_data, format, max_pixels=max_pixels)
+        if format == "native":
+            dtype = "native"
+        return decode_image(self.decoded_data, format, dtype=dtype, max_pixels=max_pixels)
 
     def to_pil_image(self, format: PixelFormat = "rgb", *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         """Decode the image into a PIL image of mode RGB, RGBA or L; see :meth:`to_ndarray`."""

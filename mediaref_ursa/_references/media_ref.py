@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from mediaref_ursa._batch.options import FrameOptions
-    from mediaref_ursa._images.pillow import Array, PixelFormat
+    from mediaref_ursa._core.array_types import PixelArray
+    from mediaref_ursa._images.pillow import PixelFormat
     from mediaref_ursa._model.access import AccessOptions
     from mediaref_ursa._references.data_uri import DataURI
 
@@ -234,18 +235,22 @@ class MediaRef(BaseModel):
         """Whether the URI is a plain path that is not absolute on this platform."""
         return is_relative_path(self.uri)
 
-    def to_ndarray(self, format: PixelFormat = "rgb", **options: Unpack[FrameOptions]) -> Array:
+    def to_ndarray(
+        self, format: PixelFormat | Literal["native"] = "rgb", **options: Unpack[FrameOptions]
+    ) -> PixelArray:
         """Load the image, or decode the frame.
 
         Args:
-            format: The order of channels: ``"rgb"``, ``"bgr"``, ``"rgba"``, ``"bgra"`` or ``"gray"``.
+            format: The order of channels: ``"rgb"``, ``"bgr"``, ``"rgba"``, ``"bgra"`` or ``"gray"``;
+                ``"native"`` for the channels of the media, and every bit of them.
             **options: Those of ``batch_decode`` that are not about the output's layout, such as
-                ``base_dir``, ``untrusted``, ``resize``, ``max_pixels``, ``match`` and ``tolerance_ns``. What
-                only concerns videos does nothing for an image. ``keep_av_open`` is taken and does nothing:
-                no decoder outlives a call.
+                ``base_dir``, ``untrusted``, ``resize``, ``crop``, ``dtype``, ``max_pixels``, ``match``,
+                ``tolerance_ns``. What only concerns videos does nothing for an image. ``keep_av_open`` is
+                taken and does nothing: no decoder outlives a call.
 
         Returns:
-            uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``.
+            ``(height, width, channels)``, or ``(height, width)`` of gray: uint8, or with ``dtype="native"``
+            and ``format="native"`` the type that keeps all bits, such as uint16.
 
         Raises:
             ValueError: An unknown format.
@@ -254,11 +259,13 @@ class MediaRef(BaseModel):
         """
         given: dict[str, Any] = {**options}
         given.pop("keep_av_open", None)
-        for name in ("channel_format", "colorspace"):
+        for name in ("channel_format", "colorspace", "output_format"):
             if name in given:
                 raise TypeError(f"to_ndarray takes format instead of {name}")
         if "device" in given:
             raise TypeError("to_ndarray gives an array; for a tensor on a device, use batch_decode")
+        if format == "native":
+            given["dtype"] = "native"
         if self.is_video:
             return self._frame(format, given)
         from mediaref_ursa._images.load import load_image
@@ -269,14 +276,17 @@ class MediaRef(BaseModel):
         store, storage_options = ours.pop("store", None), ours.pop("storage_options", None)
         return load_image(Location(self.uri, store, storage_options, access), format, **ours)
 
-    def _frame(self, format: PixelFormat, options: dict[str, Any]) -> Array:
+    def _frame(self, format: PixelFormat | Literal["native"], options: dict[str, Any]) -> PixelArray:
         from mediaref_ursa._images.pillow import check_pixel_format
 
-        colorspace = _COLORSPACES[check_pixel_format(format)]
+        if format == "native":
+            options["output_format"] = "native"
+        else:
+            options["colorspace"] = _COLORSPACES[check_pixel_format(format)]
         with needs_extra("video"):
             from mediaref_ursa._batch.batch_decode import batch_decode
 
-        frame: Array = batch_decode([self], colorspace=colorspace, **options)[0]
+        frame: PixelArray = batch_decode([self], **options)[0]
         return frame[..., 0] if format == "gray" else frame
 
     def to_pil_image(
@@ -284,7 +294,8 @@ class MediaRef(BaseModel):
     ) -> Image.Image:
         """Load the image, or decode the frame, into a PIL image of mode RGB, RGBA or L.
 
-        Takes the options of :meth:`to_ndarray` and raises what it raises.
+        Takes the options of :meth:`to_ndarray` and raises what it raises. With ``dtype="native"``, gray of 16
+        bits is of mode I;16, and colours of more than 8 bits are an UnsupportedMediaError.
         """
         from mediaref_ursa._images.pillow import check_pil_format, to_pil
 

@@ -26,6 +26,7 @@ from mediaref_ursa._model.segment import (
 from mediaref_ursa._pyav.alpha import AlphaCollector, has_unreadable_alpha
 from mediaref_ursa._pyav.demux import open_video, packets, refuse_changes
 from mediaref_ursa._pyav.palettes import PaletteCollector
+from mediaref_ursa._pyav.sample_formats import sample_format
 from mediaref_ursa._scan.decode_check import checked_by_decoding
 from mediaref_ursa._scan.exact_starts import exact_starts
 from mediaref_ursa._scan.missing_times import NO_PTS, frame_times
@@ -48,6 +49,7 @@ from mediaref_ursa._scan.trial_decode import numbered_packets, trial_decode_in_d
 _OFFSET_GUESSES = (0, 4)  # MP4, MOV and AVI; then the block header of Matroska
 _OFFSET_SEARCH_BYTES = 256
 PROGRESS_EVERY_PACKETS = 256
+_FIRST_BYTES = 64 << 10  # of the first packet, which hold the messages before its picture
 _LOOKAHEAD_PACKETS = 40
 """Packets fed beyond a frame's own if it is complete, or its colours are known, only when it is output."""
 
@@ -127,7 +129,8 @@ def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | Non
         columns = _with_decoded_head(reader, info, columns, _uncertain_head(columns))
         columns = _with_broken_ties(reader, info, columns)
     info = replace(info, untimed=columns.untimed)
-    info = alpha.facts(info) if alpha is not None else _with_alpha_of_frames(info, reader)
+    has_layer = getattr(inspector, "has_alpha_layer", False)
+    info = alpha.facts(info) if alpha is not None else _with_alpha_of_frames(info, reader, has_layer)
     return segment_table(info, columns)
 
 
@@ -151,8 +154,9 @@ def _sparse_table(
         raise DeclinedError("frames that share a time")
     if progress is not None:
         progress(reader.length, reader.length)
-    info = _with_alpha_of_frames(info, reader)
-    return segment_table(info, columns)
+    return segment_table(
+        _with_alpha_of_frames(info, reader, _has_alpha_layer(info, reader, columns)), columns
+    )
 
 
 def _uncertain_head(columns: PacketColumns) -> int | None:
@@ -267,8 +271,19 @@ def _learned_by_decoding(
     )
 
 
-def _with_alpha_of_frames(info: SegmentInfo, reader: RangeReader) -> SegmentInfo:
+def _has_alpha_layer(info: SegmentInfo, reader: RangeReader, columns: PacketColumns) -> bool:
+    """Whether the configuration or the first packet of a video says that another layer is its alpha."""
+    inspector = inspector_for(info.codec, info.extradata)
+    if inspector is None or not hasattr(inspector, "has_alpha_layer"):
+        return False
+    first = reader.read_at(int(columns.offset[0]), min(int(columns.size[0]), _FIRST_BYTES))
+    inspector.inspect(memoryview(first))
+    return bool(inspector.has_alpha_layer)
+
+
+def _with_alpha_of_frames(info: SegmentInfo, reader: RangeReader, has_alpha_layer: bool) -> SegmentInfo:
     is_unreadable = has_unreadable_alpha(info, reader)
+    is_unreadable |= has_alpha_layer and not sample_format(info.pixel_format).has_alpha
     return replace(info, alpha=ALPHA_UNREADABLE if is_unreadable else ALPHA_IN_FRAMES)
 
 

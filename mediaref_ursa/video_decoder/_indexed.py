@@ -21,7 +21,7 @@ from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS
 from mediaref_ursa._decode.buffer_pool import buffers
 from mediaref_ursa._decode.output import FrameRows
 from mediaref_ursa._model.access import Access
-from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._model.pixels import Crop, Dtype, PixelSpec
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.frame_times import PLAYBACK, Match, checked_match, checked_tolerance
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
@@ -36,6 +36,7 @@ from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 with needs_extra("video"):
     from mediaref_ursa._decode.execute import Engine, checked_workers, decode_into, iter_frames
     from mediaref_ursa._index.frame_index import LanceFrameIndex
+    from mediaref_ursa._pyav.sample_formats import output_dtype
     from mediaref_ursa._scan.sandbox.parent import scan_video
     from mediaref_ursa._video.source import VideoSource, open_source, source_with_alpha
 
@@ -66,6 +67,8 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         dimension_order: str,
         resize: tuple[int, int] | None,
         colorspace: str,
+        dtype: Dtype,
+        crop: Crop | None,
         max_workers: int | None,
         storage_options: Mapping[str, Any] | None,
         access: Access,
@@ -73,7 +76,10 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         super().__init__(source)
         self.stream_index = None if stream_index is None else operator.index(stream_index)
         self._options = options
-        self._spec = _checked_spec(dimension_order, resize, colorspace, access)
+        _check_dimension_order(dimension_order)
+        self._spec = PixelSpec(
+            resize, colorspace, dimension_order, max_pixels=access.max_pixels, dtype=dtype, crop=crop
+        )
         self._engine = engine(self._spec)
         checked_workers(max_workers)
         self._max_workers = (
@@ -242,18 +248,22 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         workers = checked_workers(self._max_workers)
         rows = FrameRows(len(frames), self._video.uri, empty=self._empty)
         decode_into(plan, sources, self._engine, rows, max_workers=workers)
-        size = self._spec.resize or (self.metadata.height, self.metadata.width)
-        data = self._ordered(rows.filled(self._decoded_shape(*size)))
+        shape = self._decoded_shape(self.metadata.height, self.metadata.width)
+        data = self._ordered(rows.filled(shape, self._dtype()))
         pts_ns = self._array(self._segments.pts_ns[frames])
         return FrameBatch(data, self._array(pts[frames]), self._array(durations[frames]), pts_ns)
 
-    def _empty(self, shape: tuple[int, ...]) -> Any:
+    def _empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """Return memory for frames."""
-        return buffers.empty(shape)
+        return buffers.empty(shape, dtype)
 
     def _decoded_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """Return the shape of a frame as it is decoded."""
+        """Return the shape of a frame, of a picture of that size, as it is decoded."""
         return self._spec.shape(height, width)
+
+    def _dtype(self) -> np.dtype[Any]:
+        formats = (table.info.pixel_format for table in self._video.segments)
+        return output_dtype(self._spec, formats, self._video.uri)
 
     def _ordered(self, pixels: Any) -> Any:
         """Return decoded frames in the output's axis order."""
@@ -272,14 +282,11 @@ def _header_metadata(video: VideoSource) -> dict[str, Any]:
     return info.header.as_metadata(info.time_base, info.colorspace)
 
 
-def _checked_spec(
-    dimension_order: str, resize: tuple[int, int] | None, colorspace: str, access: Access
-) -> PixelSpec:
+def _check_dimension_order(dimension_order: str) -> None:
     if dimension_order not in _DIMENSION_ORDERS:
         raise ValueError(
             f"expected dimension_order to be one of {', '.join(_DIMENSION_ORDERS)}, found {dimension_order!r}"
         )
-    return PixelSpec(resize, colorspace, dimension_order, max_pixels=access.max_pixels)
 
 
 def _video_of(

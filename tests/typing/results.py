@@ -57,6 +57,15 @@ def chosen_at_run_time(as_array: bool, device: str | None) -> None:
     assert_type(found, DecodedBatch[Any] | UInt8Array | torch.Tensor)
 
 
+def every_bit() -> None:
+    assert_type(batch_decode(REFS, dtype="native"), DecodedBatch[npt.NDArray[Any]])
+    assert_type(batch_decode(REFS, dtype="native", as_array=True), npt.NDArray[Any])
+    assert_type(batch_decode(REFS, dtype="native", on_error="none"), DecodedBatch[npt.NDArray[Any] | None])
+    assert_type(batch_decode(REFS, output_format="native"), DecodedBatch[npt.NDArray[Any]])
+    assert_type(batch_decode(REFS, dtype="uint8", crop=(0, 0, 8, 8)), DecodedBatch[UInt8Array])
+    assert_type(batch_decode(REFS, dtype="native", device="cpu"), DecodedBatch[torch.Tensor])
+
+
 def plans() -> None:
     assert_type(plan_decode(REFS, tolerance_ns=0), DecodePlan)
     assert_type(plan_decode(REFS, match="nearest", tolerance_ns=0), DecodePlan)
@@ -78,14 +87,14 @@ def one_frame(ref: MediaRef) -> None:
 
 
 def lazy_videos(video: LazyVideo) -> None:
-    assert_type(video[0], UInt8Array)
-    assert_type(video[2:8], UInt8Array)
-    assert_type(video[[0, 5, 9]], UInt8Array)
-    assert_type(video.frame_at(0.5), UInt8Array)
-    assert_type(video.frame_at(np.float32(0.5), match="nearest", tolerance_ns=10**7), UInt8Array)
+    assert_type(video[0], npt.NDArray[Any])  # of uint8, or with dtype="native" of the media's type
+    assert_type(video[2:8], npt.NDArray[Any])
+    assert_type(video[[0, 5, 9]], npt.NDArray[Any])
+    assert_type(video.frame_at(0.5), npt.NDArray[Any])
+    assert_type(video.frame_at(np.float32(0.5), match="nearest", tolerance_ns=10**7), npt.NDArray[Any])
     assert_type(video.pts_ns, npt.NDArray[np.int64])
     assert_type(video.lazy_slice(0.5, 1.0), LazyVideo)
-    assert_type(iter(video), Iterator[UInt8Array])
+    assert_type(iter(video), Iterator[npt.NDArray[Any]])
     assert_type(LazyVideo.from_refs(video.refs()), tuple[LazyVideo, slice])
 
 

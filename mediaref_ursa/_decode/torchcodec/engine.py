@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
-from mediaref_ursa._core.array_types import Int64Array
+from mediaref_ursa._core.array_types import UINT8, Int64Array
 from mediaref_ursa._core.errors import (
     CorruptMediaError,
     LimitExceededError,
@@ -31,10 +31,11 @@ from mediaref_ursa._decode.packet_feed import PacketFeed
 from mediaref_ursa._decode.torchcodec.library import load_torchcodec
 from mediaref_ursa._decode.torchcodec.run_movie import TICKS_PER_SECOND, RunMovie, presentation_ranks
 from mediaref_ursa._decode.torchcodec.transforms import TransformDraws, whole_frame
-from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._model.pixels import PixelSpec, crop_slices
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._plan.runs import Run
 from mediaref_ursa._plan.tasks import DecodeSchedule, DecodeTask
+from mediaref_ursa._pyav.sample_formats import sample_format
 
 _IN_MEMORY_BYTES = 64 << 20
 _FRAMES_AT_ONCE = 32
@@ -80,6 +81,7 @@ class TorchCodecEngine:
 
     joins_runs = False  # each is a movie of its own, which begins where decoding can
     reads_alpha = False
+    keeps_bits = False
 
     def __init__(
         self,
@@ -121,11 +123,11 @@ class TorchCodecEngine:
         """Return a task for each run: no frame is decoded already."""
         return DecodeSchedule(tasks=[DecodeTask(run) for run in runs])
 
-    def pixels(self, picture: Any, new: Callable[[tuple[int, ...]], Any]) -> Any:
+    def pixels(self, picture: Any, new: Callable[[tuple[int, ...], np.dtype[Any]], Any]) -> Any:
         """Return the pixels of a frame: tensors as they are, arrays where they are wanted."""
         if self._tensors:
             return picture
-        pixels = new(picture.shape)
+        pixels = new(picture.shape, UINT8)
         np.copyto(pixels, picture)
         return pixels
 
@@ -234,6 +236,7 @@ class TorchCodecEngine:
             decoder = self._modules.video_decoder(
                 movie.file, dimension_order="NHWC", transforms=transforms, **self._options
             )
+        self._check_bits(info)
         self._check_size(info, decoder.metadata.height, decoder.metadata.width)
         return decoder
 
@@ -286,6 +289,8 @@ class TorchCodecEngine:
         spec, torch = self._spec, self._modules.torch
         if spec.apply_rotation and info.rotation and not turned:
             picture = torch.rot90(picture, info.rotation // 90, (0, 1))
+        if spec.crop is not None:
+            picture = picture[crop_slices(spec.crop, picture.shape[0], picture.shape[1], info.uri)]
         if spec.resize is not None and tuple(picture.shape[:2]) != spec.resize:
             picture = self._resized(picture, spec.resize)
         picture = self._recoloured(picture, info)
@@ -318,6 +323,14 @@ class TorchCodecEngine:
                 uri=info.uri,
             )
         return torch.cat([picture, torch.full_like(picture[..., :1], 255)], dim=-1)
+
+    def _check_bits(self, info: SegmentInfo) -> None:
+        if self._spec.is_native and sample_format(info.pixel_format).is_deep:
+            raise UnsupportedMediaError(
+                f"TorchCodec gives 8 bits a sample, the video has {sample_format(info.pixel_format).bits} "
+                f"({info.pixel_format}); use decoder='pyav' with dtype='native'",
+                uri=info.uri,
+            )
 
     def _check_size(self, info: SegmentInfo, height: int, width: int) -> None:
         asked_height, asked_width = self._spec.resize or (height, width)
@@ -400,15 +413,15 @@ def checked_device(device: Any) -> str:
     return str(device)
 
 
-def empty_on(device: Any, shape: tuple[int, ...]) -> Any:
-    """Return a tensor of uint8 on a device, of no particular values.
+def empty_on(device: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Return a tensor on a device, of no particular values.
 
     Raises:
         MissingExtraError: torch is not installed.
     """
     with needs_extra("torchcodec"):
         import torch
-    return torch.empty(shape, dtype=torch.uint8, device=device)
+    return torch.empty(shape, dtype=getattr(torch, dtype.name), device=device)
 
 
 def to_device(frame: Any, device: Any) -> Any:
