@@ -99,6 +99,7 @@ def test_typed_dictionaries_name_what_the_code_takes() -> None:
         *rare,
         *access,
         "access",
+        "match",
         "tolerance_ns",
         "frame_index",
     } - {"apply_rotation"}

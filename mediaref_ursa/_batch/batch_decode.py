@@ -6,20 +6,23 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+import numpy as np
+
 from mediaref_ursa._batch.decode import BatchOutput, decode_videos, load_images
 from mediaref_ursa._batch.options import DECODERS, Backend, BatchOptions, OnError
 from mediaref_ursa._batch.resolve import BatchRequest, resolve_batch
-from mediaref_ursa._core.array_types import PixelArray, UInt8Array
+from mediaref_ursa._core.array_types import Int64Array, PixelArray, UInt8Array
 from mediaref_ursa._core.counters import Counters, counting
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.interpreter_exit import working
 from mediaref_ursa._core.process_state import close_all
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.reentrancy import refuse_amid_change
-from mediaref_ursa._core.ticks import TOLERANCE_NS
+from mediaref_ursa._core.ticks import NO_PTS_NS, TOLERANCE_NS
 from mediaref_ursa._core.wording import counted
 from mediaref_ursa._model.pixels import Crop, Dtype, PixelSpec
 from mediaref_ursa._plan.decode_plan import DecodePlan
+from mediaref_ursa._plan.frame_times import PLAYBACK, Match
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
 from mediaref_ursa._references.columns import References
 
@@ -49,14 +52,30 @@ class DecodedBatch(list[Frame]):
     Attributes:
         errors: The error of each reference that gave None, by its position in the list.
         counters: Requests, bytes, packets and frames of the call.
+        pts_ns: int64 ``(n,)``: the exact time of each frame, rounded to the nearest nanosecond. A reference
+            made of it and the URI gives the same frame, by either rule of ``match``. The least int64, -2**63,
+            where there is no time: for images, and where a reference gave None. NaT of
+            ``pts_ns.view("datetime64[ns]")`` is that number.
+
+    >>> from mediaref_ursa import MediaRef, batch_decode
+    >>> batch = batch_decode([MediaRef("clip.mp4", 520_000_000), MediaRef("photo.png")])
+    >>> batch.pts_ns.tolist()
+    [500000000, -9223372036854775808]
     """
 
     def __init__(
-        self, frames: Iterable[Frame], errors: Mapping[int, MediaRefError], counters: Counters
+        self,
+        frames: Iterable[Frame],
+        errors: Mapping[int, MediaRefError],
+        counters: Counters,
+        pts_ns: Int64Array | None = None,
     ) -> None:
         super().__init__(frames)
         self.errors: dict[int, MediaRefError] = dict(errors)
         self.counters = counters
+        if pts_ns is None:
+            pts_ns = np.full(len(self), NO_PTS_NS, dtype=np.int64)
+        self.pts_ns: Int64Array = pts_ns
 
     def __repr__(self) -> str:
         frames = counted(len(self) - sum(frame is None for frame in self), "frame")
@@ -251,6 +270,7 @@ def batch_decode(
     output_format: Literal["rgb", "native"] = "rgb",
     channel_format: str | None = None,
     on_error: OnError = "raise",
+    match: Match = "playback",
     tolerance_ns: int = TOLERANCE_NS,
     base_dir: str | os.PathLike[str] | None = None,
     frame_index: FrameIndexes | None = None,
@@ -264,8 +284,8 @@ def batch_decode(
     """Decode references to video frames and images, as many and as mixed as you like.
 
     Each reference to a video names the last frame whose time is not after ``pts_ns`` plus the
-    tolerance, in absolute container time: the frame that a player displays then. A frame that is asked
-    for several times is decoded once.
+    tolerance, in absolute container time: the frame that a player displays then. With ``match="nearest"`` it
+    names the frame whose own time is nearest. A frame that is asked for several times is decoded once.
 
     Args:
         refs: ``MediaRef`` objects or dicts with ``uri`` and ``pts_ns``, in any sequence: a list, a
@@ -286,9 +306,15 @@ def batch_decode(
         channel_format: ``NHWC`` for arrays ``(H, W, C)``, as they are without it; ``NCHW`` for ``(C, H, W)``.
         on_error: ``"raise"`` raises the error of the first reference that fails; ``"none"`` puts
             None in its place and decodes the rest, with the errors in ``.errors`` of the list.
-        tolerance_ns: Nanoseconds by which a reference may lie before its frame: what rounding to whole
-            nanoseconds, or a float64 of seconds, takes from a time. Times in float32 are further away, and
-            need no larger one if they became nanoseconds by :func:`pts_ns_from_seconds`.
+        match: The rule by which a time names a frame. ``"playback"``: the frame that is displayed then.
+            ``"nearest"``: the frame whose time is nearest, of two that are equally near the earlier, also
+            before the first frame and after the last. Frames that have no time are never the nearest.
+        tolerance_ns: With ``match="playback"``, nanoseconds by which a reference may lie before its frame:
+            what rounding to whole nanoseconds, or a float64 of seconds, takes from a time. Times in float32
+            are further away, and need no larger one if :func:`pts_ns_from_seconds` made them nanoseconds.
+            With ``match="nearest"``, the largest distance between a reference and its frame, in either
+            direction; the default takes exact times only. Half the distance of two frames reaches all
+            times between them.
         base_dir: Where relative references begin. No reference to a file, relative or not, may lead out of
             it, by ``..``, an absolute path or a symbolic link.
         frame_index: A ``LanceFrameIndex`` of the one video that is referred to, or a mapping from
@@ -325,13 +351,15 @@ def batch_decode(
 
     Returns:
         uint8 arrays, or with ``dtype="native"`` of the media's type, in the order of ``refs``, each its own
-        memory; a list that also has ``.errors``
-        and ``.counters``. With ``as_array``, one array or tensor. Type checkers know which.
+        memory; a list that also has ``.pts_ns``, the exact time of each frame, ``.errors`` and
+        ``.counters``. With ``as_array``, one array or tensor. Type checkers know which.
 
     Raises:
         ValueError: An option that is none of its values, references that an ``allow_`` option forbids, or
             frames of several shapes for one array.
         MissingExtraError: ``decoder="torchcodec"`` or ``device`` without TorchCodec or torch.
+        FrameOutsideVideoError: A time at which nothing is displayed; with ``match="nearest"`` a
+            ``FrameBeyondToleranceError``, with the distance and the times of the frames before and after.
         MediaRefError: The first reference that fails, with ``on_error="raise"``.
 
     Warns:
@@ -342,6 +370,11 @@ def batch_decode(
         >>> frames = batch_decode([MediaRef("clip.mp4", 1_000_000_000), MediaRef("photo.png")])
         >>> [frame.shape for frame in frames]
         [(96, 128, 3), (96, 128, 3)]
+        >>> late = MediaRef("clip.mp4", 990_000_000)  # of 30 frames a second
+        >>> batch_decode([late]).pts_ns.tolist()
+        [966666667]
+        >>> batch_decode([late], match="nearest", tolerance_ns=20_000_000).pts_ns.tolist()
+        [1000000000]
     """
     if strategy in DECODERS and decoder is None:  # where MediaRef 1 has the decoder
         strategy, decoder = None, str(strategy)
@@ -365,7 +398,7 @@ def batch_decode(
         crop,
     )
     with working(), counting() as counted:
-        request = BatchRequest.from_refs(refs, tolerance_ns, frame_index, options)
+        request = BatchRequest.from_refs(refs, match, tolerance_ns, frame_index, options)
         count = len(request.columns)
         rows = backend.rows(count, out, spec) if as_array or out is not None else None
         output = BatchOutput(request.columns, rows)
@@ -384,7 +417,7 @@ def batch_decode(
         frames = (output.frames.get(slot) for slot in range(count))
         if output_format == "native":
             frames = (_without_one_channel(frame, channel_format) for frame in frames)
-        return DecodedBatch(backend.moved(frames), output.errors, counted)
+        return DecodedBatch(backend.moved(frames), output.errors, counted, output.times_given())
 
 
 @set_module("mediaref_ursa")
@@ -404,10 +437,11 @@ def plan_decode(
         (1, 1)
     """
     given: dict[str, Any] = {**options}
-    tolerance_ns, frame_index = given.pop("tolerance_ns", TOLERANCE_NS), given.pop("frame_index", None)
+    match, tolerance_ns = given.pop("match", PLAYBACK), given.pop("tolerance_ns", TOLERANCE_NS)
+    frame_index = given.pop("frame_index", None)
     base_dir = given.pop("base_dir", None)  # None is the default, also together with access=
     request = BatchRequest.from_refs(
-        refs, tolerance_ns, frame_index, BatchOptions.from_options(given, base_dir)
+        refs, match, tolerance_ns, frame_index, BatchOptions.from_options(given, base_dir)
     )
     resolved = resolve_batch(request)
     output = BatchOutput(request.columns)

@@ -12,6 +12,7 @@ from mediaref_ursa._batch.options import BatchOptions
 from mediaref_ursa._batch.resolve import BatchRequest, resolve_batch
 from mediaref_ursa._core.array_types import Int64Array, PixelArray
 from mediaref_ursa._core.errors import MediaChangedError, MediaRefError, memory_limits
+from mediaref_ursa._core.ticks import NO_PTS_NS
 from mediaref_ursa._decode.output import DecodedFrame, FrameRows, new_array
 from mediaref_ursa._images.load import load_image
 from mediaref_ursa._model.pixels import PixelSpec
@@ -39,12 +40,23 @@ class BatchOutput:
     Args:
         columns: The references, which errors name.
         rows: One array for all frames; without it each has an array of its own.
+
+    Attributes:
+        pts_ns: int64 ``(n,)``, the time of the frame that each reference names.
     """
 
     columns: ReferenceColumns
     rows: FrameRows | None = None
     frames: dict[int, Any] = field(default_factory=dict)
     errors: dict[int, MediaRefError] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.pts_ns = np.full(len(self.columns), NO_PTS_NS, dtype=np.int64)
+
+    def times_given(self) -> Int64Array:
+        """Return int64 ``(n,)``: the time of each frame; ``NO_PTS_NS`` where there is none."""
+        self.pts_ns[list(self.errors)] = NO_PTS_NS
+        return self.pts_ns
 
     def new_frame(self, slot: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """Return the array for the pixels of a slot."""
@@ -87,9 +99,7 @@ class BatchOutput:
     def fail(self, slots: Iterable[int], error: MediaRefError) -> None:
         """Record the error of some references, each with its own URI and time."""
         for slot in slots:
-            own = type(error)(error.message, uri=self.columns.uris[slot], pts_ns=self.columns.time_of(slot))
-            own.__cause__ = error.__cause__
-            self.errors[slot] = own
+            self.errors[slot] = error.of_reference(self.columns.uris[slot], self.columns.time_of(slot))
 
     def clear(self, slots: Int64Array) -> None:
         """Clear some slots of frames and errors."""
@@ -133,6 +143,7 @@ def decode_videos(
         resolved = resolve_batch(request, only=only, ask_store=ask_store, with_alpha=engine.reads_alpha)
         for slot, error in resolved.errors.items():
             output.fail((slot,), error)
+        output.pts_ns[resolved.slot] = resolved.pts_ns
         plan = resolved.plan(request, strategy)
         decode_into(plan, resolved.sources, engine, output, max_workers=max_workers)
         changed = {

@@ -14,6 +14,7 @@ import numpy as np
 from mediaref_ursa._decode.output import FrameRows
 from mediaref_ursa._model.access import OPTION_NAMES, TRUSTED, Access, AccessOptions
 from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._plan.frame_times import Match
 from mediaref_ursa._plan.reads import FetchOptions
 from mediaref_ursa.store._location import Location
 
@@ -42,6 +43,7 @@ _NAMED = (
     "colorspace",
     "channel_format",
     "on_error",
+    "match",
     "tolerance_ns",
     "frame_index",
     "max_workers",
@@ -51,6 +53,7 @@ _NAMED = (
 class ResolveOptions(AccessOptions, total=False):
     """The options by which references are resolved, for type checkers: those of ``plan_decode``."""
 
+    match: Match
     tolerance_ns: int
     frame_index: FrameIndexes | None
     store: ObjectStore | None

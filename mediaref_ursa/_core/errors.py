@@ -12,6 +12,7 @@
     │   ├── FrameIndexVersionError   ValueError          written by a newer major version
     │   └── FrameIndexInvalidError   ValueError          columns, counts or offsets that cannot be true
     ├── FrameOutsideVideoError       IndexError, ValueError    before the first frame or past the last
+    │   └── FrameBeyondToleranceError  IndexError, ValueError  with match="nearest": none is close enough
     ├── StoreError                   OSError             bytes could not be read
     │   ├── MediaNotFoundError       FileNotFoundError   nothing stands at that URI
     │   └── MediaChangedError        OSError             the object was replaced while it was read
@@ -38,6 +39,7 @@ URIs without query, fragment and credentials (signed URLs), and data URIs shorte
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -78,6 +80,12 @@ class MediaRefError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.uri, self.pts_ns)
+
+    def of_reference(self, uri: str | None, pts_ns: int | None) -> MediaRefError:
+        """Return the same error of another reference."""
+        error = copy.copy(self)
+        error.uri, error.pts_ns, error.__cause__ = uri, pts_ns, self.__cause__
+        return error
 
 
 def _rebuild(kind: type[MediaRefError], message: str, uri: str | None, pts_ns: int | None) -> MediaRefError:
@@ -127,6 +135,38 @@ class FrameIndexInvalidError(FrameIndexError, ValueError):
 @set_module("mediaref_ursa")
 class FrameOutsideVideoError(MediaRefError, IndexError, ValueError):
     """The time lies before the first frame or past the end of the last one."""
+
+
+@set_module("mediaref_ursa")
+class FrameBeyondToleranceError(FrameOutsideVideoError):
+    """With ``match="nearest"``: the nearest frame is further from the time than ``tolerance_ns``.
+
+    Attributes:
+        distance_ns: How far the nearest frame is from the time, in whole nanoseconds, rounded up.
+        neighbours_ns: ``pts_ns`` of the last frame that is not after the time, and of the first one that is;
+            None where there is none.
+
+    >>> error = FrameBeyondToleranceError("...", pts_ns=5, distance_ns=5, neighbours_ns=(0, None))
+    >>> error.distance_ns, error.neighbours_ns
+    (5, (0, None))
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        uri: str | None = None,
+        pts_ns: int | None = None,
+        distance_ns: int = 0,
+        neighbours_ns: tuple[int | None, int | None] = (None, None),
+    ) -> None:
+        super().__init__(message, uri=uri, pts_ns=pts_ns)
+        self.distance_ns = distance_ns
+        self.neighbours_ns = neighbours_ns
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {"distance_ns": self.distance_ns, "neighbours_ns": self.neighbours_ns}
+        return *super().__reduce__(), state
 
 
 @set_module("mediaref_ursa")

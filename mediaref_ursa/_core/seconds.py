@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._core.array_types import Int64Array
+from mediaref_ursa._core.errors import FrameOutsideVideoError
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS
 
@@ -40,6 +41,7 @@ _SIGNIFICAND_BITS = {
 """Bits of precision by the names of NumPy, torch and Arrow; Arrow's "float" is float32."""
 
 _MAX_SECONDS = 2**63 // NS_PER_SECOND
+_MAX_ASKED_NS = 2**62
 _PRODUCT_ERROR_NS = 1e-6
 _SLACK_NS = 1
 """Slack for a time that was rounded twice: to float64, then to float32."""
@@ -103,6 +105,27 @@ def latest_times(seconds: Any) -> list[Fraction]:
     if given.shape is not None and len(given.shape) != 1:
         raise ValueError(f"expected one row of seconds, found an array of the shape {given.shape}")
     return given.times(given.latest_ns(FRAME_RATE))
+
+
+def times_asked(seconds: Any, uri: str) -> list[Fraction]:
+    """Return the times, see :func:`latest_times`, at which frames of a video are asked for.
+
+    Raises:
+        FrameOutsideVideoError: One is not finite, so that no frame is displayed then.
+    """
+    try:
+        return latest_times(seconds)
+    except NotFiniteError as error:
+        raise FrameOutsideVideoError(str(error), uri=uri) from None
+
+
+def floor_ns(seconds: Fraction) -> int:
+    """Return a time in whole nanoseconds, within -2**62 and 2**62.
+
+    >>> floor_ns(Fraction(1001, 30000)), floor_ns(Fraction(10**40)) == 2**62
+    (33366666, True)
+    """
+    return min(max(math.floor(seconds * NS_PER_SECOND), -_MAX_ASKED_NS), _MAX_ASKED_NS)
 
 
 def range_of_times(start_seconds: Any, stop_seconds: Any) -> tuple[Fraction, Fraction]:

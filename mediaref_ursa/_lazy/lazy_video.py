@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import contextlib
 import copy
-import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -348,16 +347,6 @@ class LazyVideo(VideoSeries):
             self.metadata,
             frame_indices=window.frame_indices,
         )
-
-    def __getitem__(self, key: Any) -> PixelArray:
-        """Decode one frame, ``video[i]``, or several, ``video[a:b:c]``, by their positions in the window."""
-        if isinstance(key, builtins.slice):
-            positions = np.arange(*key.indices(len(self)), dtype=np.int64)
-            return self.decode_frames(positions + self._start)
-        position = operator.index(key)
-        if not -len(self) <= position < len(self):
-            raise IndexError(f"expected a frame from {-len(self)} to {len(self) - 1}, found {position}")
-        return np.ascontiguousarray(self.decode_frames(np.array([position % len(self) + self._start]))[0])
 
     def __iter__(self) -> Iterator[PixelArray]:
         """Yield the window's frames in order, holding few of them at a time."""

@@ -18,6 +18,7 @@ from mediaref_ursa._core.errors import FrameIndexMissingError, UnsupportedMediaE
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.interpreter_exit import working
 from mediaref_ursa._decode.output import FrameRows
+from mediaref_ursa._lazy.frame_access import FrameAccess
 from mediaref_ursa._lazy.lazy_frames import LazyFrames
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.pixels import PixelSpec
@@ -25,7 +26,7 @@ from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import AllSegments
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
-from mediaref_ursa._video.recording import Recording, open_index_of
+from mediaref_ursa._video.recording import open_index_of
 from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._location import Location
 
@@ -51,7 +52,7 @@ _OPTIONS = ("resize", "colorspace", "channel_format", "dtype", "crop")
 _DEFAULTS = {"dtype": "uint8", "crop": None}  # of files that were written before there were these options
 
 
-class VideoSeries(SeenAsTimeSeries):
+class VideoSeries(FrameAccess, SeenAsTimeSeries):
     """Base of ``LazyVideo``: decoding by frame numbers, and the interface for temporaldata and torch_brain.
 
     ``Data(camera=video)`` takes a video for a time series: its ``slice`` cuts and decodes the video, its
@@ -59,15 +60,7 @@ class VideoSeries(SeenAsTimeSeries):
     """
 
     metadata: Any
-    _recording: Recording
     _spec: PixelSpec
-    _start: int
-    _stop: int
-
-    @property
-    def frame_indices(self) -> Int64Array:
-        """int64 ``(n,)``: the number of each frame of the window in the whole video."""
-        return np.arange(self._start, self._stop, dtype=np.int64)
 
     @property
     def segment_frame_counts(self) -> Int64Array:
@@ -78,7 +71,10 @@ class VideoSeries(SeenAsTimeSeries):
 
     @property
     def domain(self) -> Interval:
-        """The time of the window, an ``Interval``: to the end of its last frame, in seconds."""
+        """The time of the window, an ``Interval`` in seconds: from its first frame to the end of its last.
+
+        Of an empty window from 0 to 0. It is that of :meth:`as_series`.
+        """
         return interval(*self._recording.span_seconds(self._start, self._stop))
 
     def as_series(self, package: str = "temporaldata") -> IrregularTimeSeries:
@@ -212,9 +208,6 @@ class VideoSeries(SeenAsTimeSeries):
             return video
         video._scanned = False  # its timestamps are given: joins keep them
         return video._over(self._recording.selected(numbers, timestamps))
-
-    def __len__(self) -> int:
-        return self._stop - self._start
 
     def _plan(self, positions: Int64Array, strategy: BatchDecodingStrategy) -> DecodePlan:
         raise NotImplementedError

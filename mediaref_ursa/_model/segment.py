@@ -20,7 +20,8 @@ import numpy.typing as npt
 from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.cached_property import cached_property
 from mediaref_ursa._core.errors import FrameIndexInvalidError
-from mediaref_ursa._core.ticks import ticks_to_ns_ceil, ticks_to_ns_round
+from mediaref_ursa._core.tick_times import TickTimes
+from mediaref_ursa._core.ticks import ticks_to_ns_ceil
 from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._model.stream_header import StreamHeader
 
@@ -305,14 +306,19 @@ class SegmentTable:
         return replace(self, timestamp=self.pts * base.numerator / base.denominator + float(offset))
 
     @cached_property
+    def times(self) -> TickTimes:
+        """When each frame is displayed."""
+        return TickTimes(self.pts, self.info.time_base)
+
+    @property
     def start_ns(self) -> Int64Array:
         """int64 ``(n,)``: the first whole nanosecond at which each frame is displayed."""
-        return ticks_to_ns_ceil(self.pts, self.info.time_base)
+        return self.times.ceil_ns
 
-    @cached_property
-    def untimed_ns(self) -> Int64Array:
-        """int64: the first whole nanosecond at which each stretch of frames without a time is displayed."""
-        return ticks_to_ns_ceil(np.array(self.info.untimed, dtype=np.int64), self.info.time_base)
+    @property
+    def untimed_times(self) -> TickTimes:
+        """When each stretch of frames without a time is displayed."""
+        return TickTimes(np.array(self.info.untimed, dtype=np.int64), self.info.time_base)
 
     @cached_property
     def end_ns(self) -> int:
@@ -320,10 +326,10 @@ class SegmentTable:
         end = self.pts[-1:] + self.duration[-1:]
         return int(ticks_to_ns_ceil(end, self.info.time_base)[0]) if len(self) else 0
 
-    @cached_property
+    @property
     def pts_ns(self) -> Int64Array:
         """int64 ``(n,)``: the nanoseconds that a reference to each frame stores."""
-        return ticks_to_ns_round(self.pts, self.info.time_base)
+        return self.times.pts_ns
 
     @cached_property
     def span_seconds(self) -> tuple[Fraction, Fraction]:

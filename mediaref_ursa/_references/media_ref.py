@@ -56,7 +56,7 @@ _UNKNOWN_ADVICE = (
 )
 # Options that choose how a video is decoded; an image is decoded in one way.
 _VIDEO_OPTIONS = frozenset(
-    {"strategy", "decoder", "decoder_options", "tolerance_ns", "frame_index", "apply_rotation"}
+    {"strategy", "decoder", "decoder_options", "match", "tolerance_ns", "frame_index", "apply_rotation"}
     | {"fetch", "max_workers"}
 )
 
@@ -244,10 +244,9 @@ class MediaRef(BaseModel):
             format: The order of channels: ``"rgb"``, ``"bgr"``, ``"rgba"``, ``"bgra"`` or ``"gray"``;
                 ``"native"`` for the channels of the media, and every bit of them.
             **options: Those of ``batch_decode`` that are not about the output's layout, such as
-                ``base_dir``, ``untrusted``, ``resize``, ``crop``, ``dtype``, ``max_pixels``,
-                ``tolerance_ns``. What only concerns
-                videos does nothing for an image. ``keep_av_open`` is taken and does nothing: no decoder
-                outlives a call.
+                ``base_dir``, ``untrusted``, ``resize``, ``crop``, ``dtype``, ``max_pixels``, ``match``,
+                ``tolerance_ns``. What only concerns videos does nothing for an image. ``keep_av_open`` is
+                taken and does nothing: no decoder outlives a call.
 
         Returns:
             ``(height, width, channels)``, or ``(height, width)`` of gray: uint8, or with ``dtype="native"``

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,14 @@ from mediaref_ursa._core.errors import FrameIndexInvalidError, OutsideRecordingW
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.media_warnings import warn_once
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.ticks import BEFORE_FIRST, TOLERANCE_NS
+from mediaref_ursa._core.seconds import pts_ns_from_seconds
+from mediaref_ursa._core.tick_times import TickTimes
+from mediaref_ursa._core.ticks import BEFORE_FIRST, NS_PER_SECOND, TOLERANCE_NS
 from mediaref_ursa._core.uris import is_local, is_relative_path, local_path, scheme_of
 from mediaref_ursa._model.access import DEFAULT_SCHEMES
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import ADDITIONAL, AllSegments, all_segments, uri_list
+from mediaref_ursa._plan.frame_times import FrameTimes
 from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa._plan.timeline import Timeline
 from mediaref_ursa.store import ObjectStore
@@ -111,6 +115,33 @@ class Recording:
             )
         return timeline
 
+    @cached_property
+    def frame_times(self) -> FrameTimes:
+        """When each frame of the timeline is displayed.
+
+        Exact, by the ticks of the container, unless the timestamps of the index are other times.
+
+        Raises:
+            FrameIndexInvalidError: Timestamps that do not fit into int64 nanoseconds.
+        """
+        timestamps = self.timeline.timestamps
+        if self.index.has_packets and self.timeline.order is None:
+            numbers = range(len(self.index.segment_frame_counts()))
+            segments = SegmentSequence(tuple(self.indexed_segment(number) for number in numbers))
+            if np.array_equal(segments.times[0], timestamps):
+                return segments.frame_times
+        try:
+            ns = pts_ns_from_seconds(timestamps)
+        except ValueError as error:
+            raise FrameIndexInvalidError(str(error), uri=self.uri) from error
+        return FrameTimes((TickTimes(ns, Fraction(1, NS_PER_SECOND)),), int(ns.max(initial=0)))
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether frames at the end are lost, because the last file is cut short."""
+        infos = self.index.segments
+        return bool(infos) and infos[-1].cut_short
+
     def segment_uri(self, number: int) -> str:
         """Return the location of a segment, named by the caller or the index."""
         return self._segment_uris[number]
@@ -192,15 +223,18 @@ class Recording:
 
         They name the files that hold the frames, as the caller or the index named them.
         """
+        segment, _ = self.timeline.locate(ranks)
+        named = {number: self._named(self._segment_uris[number]) for number in np.unique(segment).tolist()}
+        return [named[number] for number in segment.tolist()], self.pts_ns_of(ranks)
+
+    def pts_ns_of(self, ranks: Int64Array) -> Int64Array:
+        """Return int64 ``(n,)``: the time of the frame at each rank of the timeline in its own file."""
         segment, frame = self.timeline.locate(ranks)
-        uris = [""] * len(ranks)
         pts_ns = np.zeros(len(ranks), dtype=np.int64)
         for number in np.unique(segment).tolist():
             mine = np.flatnonzero(segment == number)
             pts_ns[mine] = self.indexed_segment(number).pts_ns[frame[mine]]
-            for slot in mine.tolist():
-                uris[slot] = self._named(self._segment_uris[number])
-        return uris, pts_ns
+        return pts_ns
 
     def _named(self, uri: str) -> str:
         if self._relative_to is None or not is_local(uri):
@@ -216,14 +250,17 @@ class Recording:
         times = self.timeline.timestamps[start:stop]
         if not len(times):
             return 0.0, 0.0
+        return float(times[0]), float(times[-1]) + float(self.last_duration(start, stop))
+
+    def last_duration(self, start: int, stop: int) -> Fraction:
+        """Return how long the last frame in a range of the timeline lasts, in seconds."""
         segment, frame = self.timeline.locate(np.array([stop - 1]))
-        lasts = 0.0
+        lasts = Fraction(0)
         if self.index.has_packets:
             table = self.indexed_segment(int(segment[0]))
-            lasts = float(int(table.duration[frame[0]]) * table.info.time_base)
-        if lasts <= 0:
-            lasts = float(np.diff(times[-2:]).sum())
-        return float(times[0]), float(times[-1]) + lasts
+            lasts = int(table.duration[frame[0]]) * table.info.time_base
+        times = self.timeline.timestamps[start:stop]
+        return lasts if lasts > 0 else Fraction(float(np.diff(times[-2:]).sum()))
 
     def warn_outside(self, start: float, end: float) -> None:
         """Warn, once, of a time range in seconds that is wholly outside the recording.

@@ -84,7 +84,7 @@ def _table_bytes(table: SegmentTable) -> int:
     info = table.info
     headers = sum(_HEADER_BYTES + len(part) for _, part in info.start_headers)
     texts = len(info.extradata) + len(info.uri) + headers
-    return _SEGMENT_BYTES + texts + 64 * len(table) + 48 * len(table.packets)
+    return _SEGMENT_BYTES + texts + 96 * len(table) + 48 * len(table.packets)
 
 
 def open_source(

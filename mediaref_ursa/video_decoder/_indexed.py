@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 from mediaref_ursa._core.array_types import Float64Array, Int64Array
-from mediaref_ursa._core.errors import FrameOutsideVideoError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.seconds import NotFiniteError, latest_times, range_of_times
+from mediaref_ursa._core.seconds import floor_ns, range_of_times, times_asked
 from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS
 from mediaref_ursa._decode.buffer_pool import buffers
 from mediaref_ursa._decode.output import FrameRows
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.pixels import Crop, Dtype, PixelSpec
 from mediaref_ursa._plan.decode_plan import DecodePlan
+from mediaref_ursa._plan.frame_times import PLAYBACK, Match, checked_match, checked_tolerance
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa.store import MemoryStore, ObjectStore
@@ -146,10 +146,17 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         return self._batch(np.where(frames < 0, frames + count, frames), strategy)
 
     def get_frames_played_at(
-        self, seconds: Any, *, strategy: BatchDecodingStrategy | str | None = None
+        self,
+        seconds: Any,
+        *,
+        strategy: BatchDecodingStrategy | str | None = None,
+        match: Match = "playback",
+        tolerance_ns: int = TOLERANCE_NS,
     ) -> FrameBatch:
         """Return the frame that is displayed at each time; see :class:`BaseVideoDecoder`."""
-        return self._batch(self._frames_displayed_at(self._asked_times(seconds)), strategy)
+        rule, tolerance_ns = checked_match(match), checked_tolerance(tolerance_ns)
+        times = times_asked(seconds, self._video.uri)
+        return self._batch(self._frames_of_times(times, tolerance_ns, rule), strategy)
 
     def get_frames_played_in_range(
         self, start_seconds: float, stop_seconds: float, fps: float | None = None
@@ -165,15 +172,14 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             begin = _exact(start_seconds)
             count = math.floor((_exact(stop_seconds) - begin) / step + Fraction(1, 2))  # as TorchCodec
             times = [start + number * step for number in range(count)]
-            batch = self._batch(self._frames_displayed_at(times), None)
+            batch = self._batch(self._frames_of_times(times), None)
             displayed = np.array([float(time - start + begin) for time in times], dtype=np.float64)
-            return FrameBatch(batch.data, self._array(displayed), self._array(np.full(count, float(step))))
+            lasting = np.full(count, float(step))
+            return FrameBatch(batch.data, self._array(displayed), self._array(lasting), batch.pts_ns)
         if not start_seconds < stop_seconds:  # as they are given: a range may be shorter than a nanosecond
             return self._batch(np.empty(0, dtype=np.int64), None)
-        first = int(
-            self._frames_displayed_at([start])[0]
-        )  # which is displayed then, however short the range is
-        last = int(self._frames_displayed_at([max(start, before)])[0])
+        first = int(self._frames_of_times([start])[0])  # which is displayed then, however short the range is
+        last = int(self._frames_of_times([max(start, before)])[0])
         if last > first and self._segments.seconds_of(last) >= before:
             last -= 1
         return self._batch(np.arange(first, last + 1, dtype=np.int64), None)
@@ -202,30 +208,23 @@ class IndexedVideoDecoder(BaseVideoDecoder):
     def _segments(self) -> SegmentSequence:
         return self._video.sequence
 
-    def _asked_times(self, seconds: Any) -> list[Fraction]:
-        """Return the requested times as exact numbers.
+    def _frames_of_times(
+        self, seconds: list[Fraction], tolerance_ns: int = TOLERANCE_NS, match: Match = PLAYBACK
+    ) -> Int64Array:
+        """Return int64 ``(n,)``: the number of the frame that each time names.
 
         Raises:
-            FrameOutsideVideoError: One is not finite, so that nothing is displayed then.
+            FrameOutsideVideoError: One names none.
         """
-        try:
-            return latest_times(seconds)
-        except NotFiniteError as error:
-            raise FrameOutsideVideoError(str(error), uri=self._video.uri) from None
-
-    def _frames_displayed_at(self, seconds: list[Fraction]) -> Int64Array:
-        """Return int64 ``(n,)``: the number of the frame that is displayed at each time.
-
-        Raises:
-            FrameOutsideVideoError: Nothing is displayed at one of them.
-        """
-        t_ns = np.array([_nanoseconds(t) for t in seconds], dtype=np.int64)
-        segment, frame = self._segments.resolve(t_ns, TOLERANCE_NS)
+        t_ns = np.array([floor_ns(t) for t in seconds], dtype=np.int64)
+        segment, frame = self._segments.resolve(t_ns, tolerance_ns, match)
         if (frame < 0).any():
             first = int(np.flatnonzero(frame < 0)[0])
-            raise self._segments.outside_error(self._video.uri, int(t_ns[first]), int(frame[first]))
-        displayed: Int64Array = self._segments.firsts[segment] + frame
-        return displayed
+            raise self._segments.outside_error(
+                self._video.uri, int(t_ns[first]), int(frame[first]), tolerance_ns
+            )
+        found: Int64Array = self._segments.firsts[segment] + frame
+        return found
 
     def _check_range(self, start: Fraction, stop: Fraction) -> None:
         begin, end = self._segments.span_seconds
@@ -251,7 +250,8 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         decode_into(plan, sources, self._engine, rows, max_workers=workers)
         shape = self._decoded_shape(self.metadata.height, self.metadata.width)
         data = self._ordered(rows.filled(shape, self._dtype()))
-        return FrameBatch(data, self._array(pts[frames]), self._array(durations[frames]))
+        pts_ns = self._array(self._segments.pts_ns[frames])
+        return FrameBatch(data, self._array(pts[frames]), self._array(durations[frames]), pts_ns)
 
     def _empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """Return memory for frames."""
@@ -378,12 +378,6 @@ def _exact_rate(fps: Any) -> Fraction:
     if not 0 < fps < math.inf:
         raise ValueError(f"expected fps above 0, found {fps}")
     return fps if isinstance(fps, Fraction) else Fraction(float(fps))
-
-
-def _nanoseconds(seconds: Fraction) -> int:
-    """Return whole nanoseconds, within what int64 holds."""
-    limit = 2**62
-    return min(max(math.floor(seconds * NS_PER_SECOND), -limit), limit)
 
 
 def _range(start: Fraction, stop: Fraction) -> str:

@@ -75,6 +75,15 @@ def options_by_name(index: LanceFrameIndex) -> None:
     LazyVideo.from_uri("clip.mp4", untrusted=True, index_limits=IndexLimits())
 
 
+def rules(video: LazyVideo) -> None:
+    batch_decode(REFS, match="playback")
+    REFS[0].to_ndarray(match="nearest", tolerance_ns=10**6)
+    REFS[0].to_pil_image(match="nearest")
+    batch_decode(REFS, match="closest")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    plan_decode(REFS, match="closest")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    video.frame_at(0.5, match="closest")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 def unknown_options() -> None:
     batch_decode(REFS, rezise=(64, 64))  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     batch_decode(REFS, tolerance_ns="1")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]

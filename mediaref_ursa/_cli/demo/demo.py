@@ -209,8 +209,7 @@ def choose_frames(count: int, seed: int) -> tuple[Int64Array, Int64Array]:
 
 def references_to(uri: str, tables: Sequence[SegmentTable], numbers: Int64Array) -> list[MediaRef]:
     """Return a reference to each of the given frames, which are numbered over all segments."""
-    offsets = SegmentSequence(tuple(tables)).offsets_ns.tolist()
-    times = np.concatenate([table.pts_ns + offset for table, offset in zip(tables, offsets, strict=True)])
+    times = SegmentSequence(tuple(tables)).pts_ns
     return [MediaRef(uri, time_ns) for time_ns in times[numbers].tolist()]
 
 
