@@ -17,7 +17,8 @@ from mediaref_ursa._core import (
 from mediaref_ursa._core.extras import has_extra as _has_extra
 
 if TYPE_CHECKING:
-    from mediaref_ursa._batch.batch_decode import DecodedBatch, batch_decode, cleanup_cache, plan_decode
+    from mediaref_ursa._batch.batch_decode import batch_decode, cleanup_cache, plan_decode
+    from mediaref_ursa._batch.decoded_batch import DecodedBatch
     from mediaref_ursa._core.counters import Counters, counters, counting
     from mediaref_ursa._core.errors import (
         BitDepthWarning,
@@ -61,7 +62,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "_model.access": ("Access", "IndexLimits"),
-    "_batch.batch_decode": ("DecodedBatch", "batch_decode", "cleanup_cache", "plan_decode"),
+    "_batch.batch_decode": ("batch_decode", "cleanup_cache", "plan_decode"),
+    "_batch.decoded_batch": ("DecodedBatch",),
     "_references.columns": ("References",),
     "_references.data_uri": ("DataURI",),
     "_core.errors": (

@@ -16,6 +16,7 @@ from mediaref_ursa._model.access import OPTION_NAMES, TRUSTED, Access, AccessOpt
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._plan.frame_times import Match
 from mediaref_ursa._plan.reads import FetchOptions
+from mediaref_ursa._references.columns import ReferenceColumns, Selection, reference_columns
 from mediaref_ursa.store._location import Location
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._model.pixels import Crop, Dtype
     from mediaref_ursa._plan.runs import BatchDecodingStrategy
+    from mediaref_ursa._references.prefixes import Prefixes
     from mediaref_ursa.store import ObjectStore
 
     Device = str | torch.device
@@ -64,6 +66,11 @@ class ResolveOptions(AccessOptions, total=False):
     allow_multi_video: bool
     allow_gap: bool
     gap_threshold: float
+    column: str | None
+    uri: str | None
+    pts_ns: str | None
+    path: str | None
+    rebase: Prefixes | None
 
 
 class _ConversionOptions(ResolveOptions, total=False):
@@ -117,8 +124,18 @@ class BatchOptions:
     allow_multi_video: bool = True
     allow_gap: bool = True
     gap_threshold: float = 2.0
+    column: str | None = None
+    uri: str | None = None
+    pts_ns: str | None = None
+    path: str | None = None
+    rebase: Prefixes | None = None
 
     access: Access = TRUSTED
+
+    def columns_of(self, refs: Any) -> ReferenceColumns:
+        """Return the references of a call as columns, each where the caller says that media are now."""
+        select = Selection(self.column, self.uri, self.pts_ns, self.path)
+        return reference_columns(refs, select).rebased(self.rebase)
 
     def location(self, uri: str) -> Location:
         """Return the location of a reference's bytes."""
@@ -221,12 +238,14 @@ class Backend:
             return FrameRows(count, "this batch", empty=partial(empty_on, self.device))
         return FrameRows(count, "this batch")
 
-    def moved_array(self, rows: FrameRows | None, spec: PixelSpec, out: Any) -> Any:
-        """Return the output array, copied to the requested device."""
+    def moved_array(
+        self, rows: FrameRows | None, spec: PixelSpec, out: Any, failed: Iterable[int] | None = None
+    ) -> Any:
+        """Return the output array, copied to the requested device; with zeros in the rows that failed."""
         assert rows is not None
+        array = rows.filled(spec.shape(0, 0)) if failed is None else rows.without(failed, spec.shape(0, 0))
         if out is not None:
             return out
-        array = rows.filled(spec.shape(0, 0))
         return array if self.device is None else next(iter(self.moved([array])))
 
     def moved(self, frames: Iterable[Any]) -> Iterable[Any]:

@@ -21,7 +21,7 @@ from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.frame_times import Match, checked_match, checked_tolerance
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
-from mediaref_ursa._references.columns import ReferenceColumns, reference_columns
+from mediaref_ursa._references.columns import ReferenceColumns
 from mediaref_ursa.store._download.retry import stopped_by
 from mediaref_ursa.store._protocol import is_local_store
 
@@ -63,7 +63,7 @@ class BatchRequest:
             ValueError: References that an option forbids, another rule, or a tolerance out of range.
         """
         rule, tolerance_ns = checked_match(match), checked_tolerance(tolerance_ns)
-        columns = reference_columns(refs)
+        columns = options.columns_of(refs)
         _check_allowed(columns, options)
         return cls(columns, rule, tolerance_ns, frame_index, options)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,7 @@ class FrameRows:
 
     Attributes:
         array: The array; None as long as no frame came.
+        mismatch: The error of a frame of another shape or type than the first; None as long as none came.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class FrameRows:
         self._uri = uri
         self._take_memory = empty
         self._lock = threading.Lock()
+        self.mismatch: MediaRefError | None = None
 
     def new_frame(self, slot: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """Return the row of a position, for a frame of a shape and a sample type.
@@ -81,13 +83,17 @@ class FrameRows:
             message = f"expected frames of {own} in one array, found {dtype.name}"
             if self._is_callers:
                 raise ValueError(f"{message} in {redact(self._uri)}; pass out= of that type")
-            raise UnsupportedMediaError(f"{message}; pass dtype='uint8', or take a list", uri=self._uri)
+            raise self._mixed(f"{message}; pass dtype='uint8', or take a list")
         if tuple(shape) != tuple(self.array.shape[1:]):
             message = f"expected frames of shape {tuple(self.array.shape[1:])}, found {tuple(shape)}"
             if self._is_callers:
                 raise ValueError(f"{message} in {redact(self._uri)}; pass resize=(height, width)")
-            raise UnsupportedMediaError(f"{message}; pass resize=(height, width)", uri=self._uri)
+            raise self._mixed(f"{message}; pass resize=(height, width)")
         return self.array[slot]
+
+    def _mixed(self, message: str) -> MediaRefError:
+        self.mismatch = UnsupportedMediaError(message, uri=self._uri)
+        return self.mismatch
 
     def put(self, decoded: DecodedFrame) -> None:
         """Take a frame or its error: tensors are copied into all rows; an array is in its first row already.
@@ -102,6 +108,20 @@ class FrameRows:
         assert pixels is not None
         for slot in decoded.slots[1 if isinstance(pixels, np.ndarray) else 0 :].tolist():
             self.new_frame(slot, pixels.shape, np.dtype(_dtype_name(pixels)))[...] = pixels
+
+    def without(self, slots: Iterable[int], shape: tuple[int, ...], dtype: np.dtype[Any] = UINT8) -> Any:
+        """Return the array, all its rows there, with zeros in those of some slots.
+
+        Raises:
+            UnsupportedMediaError: A frame had another shape or type than the first.
+        """
+        if self.mismatch is not None:
+            raise self.mismatch
+        if self.array is None:
+            self.array = self._take_memory((self._count, *shape), dtype)
+        for slot in slots:
+            self.array[slot] = 0
+        return self.array
 
     def filled(self, shape: tuple[int, ...], dtype: np.dtype[Any] = UINT8) -> Any:
         """Return the array; one without frames, of the frame shape and sample type, if no frame came."""

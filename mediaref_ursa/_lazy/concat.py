@@ -34,7 +34,7 @@ def joined_video(videos: Sequence[LazyVideo]) -> LazyVideo:
 def _check_joins(video: LazyVideo, other: LazyVideo) -> None:
     if video._spec != other._spec:
         raise ValueError(
-            "expected videos of the same resize, crop, colorspace, dtype and channel_format, "
+            "expected videos of the same resize, colorspace and channel_format, dtype and crop, "
             f"found {video._spec} and {other._spec}"
         )
     if video._scanned != other._scanned:

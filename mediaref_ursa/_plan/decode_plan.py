@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mediaref_ursa._core.cached_property import cached_property
+from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.uris import is_local
@@ -28,6 +29,7 @@ class DecodePlan:
         strategy: How the runs were made.
         fetch: How their bytes are read.
         is_local: Whether each segment's bytes are on this machine.
+        errors: The error of each reference that names no frame, by its position, with ``on_error="none"``.
     """
 
     segments: tuple[SegmentTable, ...]
@@ -37,6 +39,7 @@ class DecodePlan:
     strategy: BatchDecodingStrategy
     fetch: FetchOptions = field(default_factory=FetchOptions)
     is_local: tuple[bool, ...] = ()
+    errors: Mapping[int, MediaRefError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.is_local) != len(self.segments):  # no store was named: the schemes decide

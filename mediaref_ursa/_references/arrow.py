@@ -75,7 +75,11 @@ def table_of(source: Any) -> pa.Table:
     with _mapped_errors():
         if isinstance(source, pa.RecordBatch):
             return pa.Table.from_batches([source])
-        return source if isinstance(source, pa.Table) else pa.table(source)
+        if isinstance(source, pa.Table):
+            return source
+        table = pa.table(source)
+        table.validate(full=True)  # another library's memory
+        return table
 
 
 def column_of(source: Any) -> pa.Array | pa.ChunkedArray:
@@ -85,9 +89,10 @@ def column_of(source: Any) -> pa.Array | pa.ChunkedArray:
         InvalidReferenceError: It cannot be read.
     """
     with _mapped_errors():
-        if hasattr(source, "__arrow_c_stream__"):
-            return pa.chunked_array(source)
-        return pa.array(source)
+        streams = hasattr(source, "__arrow_c_stream__")
+        column = pa.chunked_array(source) if streams else pa.array(source)
+        column.validate(full=True)  # another library's memory
+        return column
 
 
 def as_table(column: pa.Array | pa.ChunkedArray) -> pa.Table | None:
@@ -270,8 +275,12 @@ def _uris(column: Any) -> list[str]:
 
 def _plain(strings: Any) -> Any:
     """Convert string views to strings, since few functions of Arrow take views; old ones have no cast."""
-    known = strings.type in (pa.string(), pa.large_string())
-    return strings if known else pa.array(strings.to_pylist(), pa.large_string())
+    if strings.type in (pa.string(), pa.large_string()):
+        return strings
+    try:
+        return strings.cast(pa.large_string())
+    except pa.ArrowNotImplementedError:
+        return pa.array(strings.to_pylist(), pa.large_string())
 
 
 def _pts(column: Any) -> Any:

@@ -431,15 +431,15 @@ def _pair(ref: Any, position: int) -> tuple[str, int | None]:
     else:
         uri, pts_ns = getattr(ref, "uri", None), getattr(ref, "pts_ns", None)
     uri = uri.as_py() if uri is not None and hasattr(uri, "as_py") else uri
-    if not uri or not isinstance(uri, str):
+    if _is_null(uri) or not isinstance(uri, str) or not uri:
         raise ValueError(f"expected a reference with a uri at position {position}, found {ref!r:.200}")
     return uri, None if _is_null(pts_ns) else _whole(pts_ns, position)
 
 
 def _is_null(value: Any) -> bool:
-    """Whether a value is None, the null of pandas, or a null of Arrow. NaN is a wrong number and no null."""
+    """Whether a value is None, NA or NaT of pandas, or a null of Arrow. NaN is a wrong number and no null."""
     value = value.as_py() if hasattr(value, "as_py") else value
-    return value is None or type(value).__name__ == "NAType"
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _whole(pts_ns: Any, position: int) -> int:

@@ -33,6 +33,7 @@ from mediaref_ursa._core.uris import (
     scheme_of,
 )
 from mediaref_ursa._model.access import Access
+from mediaref_ursa._references.collate import let_torch_collate
 from mediaref_ursa._references.keywords import refuse_unknown
 from mediaref_ursa.store import store_for
 from mediaref_ursa.store._local import location_of
@@ -166,6 +167,7 @@ class MediaRef(BaseModel):
             if not fields.keys() <= type(self).__pydantic_fields__.keys():
                 refuse_unknown(type(self), fields, _UNKNOWN_ADVICE)
             super().__init__(**fields)
+            let_torch_collate(MediaRef)
 
         # Validation of dicts and JSON then builds instances itself instead of calling back here.
         __init__.__pydantic_base_init__ = True
@@ -389,6 +391,7 @@ def trusted_refs(uris: Sequence[str], pts_ns: Sequence[int | None]) -> list[Medi
     """
     put = object.__setattr__
     names = {"uri", "pts_ns"}  # shared: a frozen model never alters it, and copies have their own
+    let_torch_collate(MediaRef)
     refs = []
     with _collector_paused():
         for uri, pts in zip(uris, pts_ns, strict=True):

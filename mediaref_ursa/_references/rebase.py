@@ -39,7 +39,7 @@ def rebase(refs: Any, prefixes: Prefixes) -> Any:
     change = rebaser(prefixes)
     if isinstance(refs, str | MediaRef | Mapping):
         return _changed(refs, change)
-    if type(refs).__module__.partition(".")[0] == "pyarrow":
+    if type(refs).__module__.partition(".")[0] == "pyarrow" and hasattr(refs, "type"):
         from mediaref_ursa._references.arrow import with_uris_changed
 
         return with_uris_changed(refs, change)

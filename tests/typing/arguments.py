@@ -53,7 +53,7 @@ def tables(frame: pd.DataFrame, column: pd.Series) -> None:
 def no_references() -> None:
     batch_decode("clip.mp4")  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
     batch_decode(5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    batch_decode([("clip.mp4", 0)])  # type: ignore[list-item]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    batch_decode([("clip.mp4", 0)])  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def option_values() -> None:

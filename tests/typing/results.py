@@ -19,6 +19,7 @@ from mediaref_ursa import (
     plan_decode,
 )
 from mediaref_ursa._core.array_types import UInt8Array
+from mediaref_ursa._references.columns import ArrowTable
 from mediaref_ursa.video_decoder import FrameBatch, PyAVVideoDecoder
 
 REFS = [MediaRef("clip.mp4", 0), MediaRef("photo.png")]
@@ -64,6 +65,18 @@ def every_bit() -> None:
     assert_type(batch_decode(REFS, output_format="native"), DecodedBatch[npt.NDArray[Any]])
     assert_type(batch_decode(REFS, dtype="uint8", crop=(0, 0, 8, 8)), DecodedBatch[UInt8Array])
     assert_type(batch_decode(REFS, dtype="native", device="cpu"), DecodedBatch[torch.Tensor])
+
+
+def masks() -> None:
+    found = batch_decode(REFS, as_array=True, on_error="mask")
+    assert_type(found, tuple[npt.NDArray[Any], npt.NDArray[np.bool_]])
+
+
+def tables(table: ArrowTable, windows: list[list[MediaRef]]) -> None:
+    assert_type(batch_decode(table, column="obs", rebase={"/old": "new"}), DecodedBatch[UInt8Array])
+    batch_decode(windows, as_array=True)
+    batch_decode(table, path="media_ref", uri="v", pts_ns="t")
+    assert_type(plan_decode(table, on_error="none", column="obs"), DecodePlan)
 
 
 def plans() -> None:
