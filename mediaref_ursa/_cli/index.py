@@ -206,10 +206,10 @@ class _Indexed:
 def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]) -> _Indexed:
     """Write the index of one video, unless one that is of use stands there; say what was done."""
     from mediaref_ursa._index.build import write_frame_index
-    from mediaref_ursa._index.found import BASE_COLUMNS, FRESH, NO_INDEX
-    from mediaref_ursa._index.state import find_index
+    from mediaref_ursa._index.found import BASE_COLUMNS, FRESH, NO_INDEX, find_index
+    from mediaref_ursa.store._location import Location
 
-    found = find_index(video, wanted.index_dir)
+    found = find_index(Location(video), wanted.index_dir)
     began = time.perf_counter()
     is_enough = not wanted.overwrite and not (wanted.full and found.is_sparse)
     is_enough = is_enough and not (wanted.decode and not found.is_decoded and not found.has_own_timestamps)

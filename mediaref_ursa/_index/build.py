@@ -15,7 +15,7 @@ from mediaref_ursa._core.extras import check_packages_of, needs_extra
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.uris import absolute_location, is_cloud, scheme_of
-from mediaref_ursa._index.found import checked_if_exists, find_index_with
+from mediaref_ursa._index.found import checked_if_exists, find_index
 from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.damage import warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
@@ -176,7 +176,7 @@ def write_frame_index(
         wanted = all_segments(video, named, has_own_store=store is not None) if named else []
         if store is None:
             wanted = [absolute_location(part) for part in wanted]
-        found = find_index_with(LanceFrameIndex, location, index_dir, is_name=bool(named))
+        found = find_index(location, index_dir, is_name=bool(named))
         if found.index is not None and found.describes(wanted, timestamps, full, stream_index, decode):
             return found.index
         found.check_replaceable(video, has_timestamps=timestamps is not None)

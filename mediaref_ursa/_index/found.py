@@ -1,11 +1,11 @@
-"""A frame index as it is found: of use, stale, damaged, or not there."""
+"""The frame index of a video as it is found: of use, stale, damaged, or not there."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +15,17 @@ from mediaref_ursa._core.errors import (
     FrameIndexMissingError,
     FrameIndexStaleError,
     FrameIndexVersionError,
+    InvalidReferenceError,
     MediaNotFoundError,
 )
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.uris import absolute_location
+from mediaref_ursa._core.uris import absolute_location, is_data
+from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.index_metadata import recorded_uri
 from mediaref_ursa._model.segment import DECODED, SPARSE, SegmentTable
 from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa.store import ObjectInfo
 from mediaref_ursa.store._location import Location
-
-if TYPE_CHECKING:
-    from mediaref_ursa._index.frame_index import LanceFrameIndex
 
 FRESH = "fresh"
 STALE = "stale"
@@ -168,25 +167,23 @@ def state_of(open_index: Callable[[], LanceFrameIndex], head: Callable[[str], Ob
     return FoundIndex(FRESH, index, tables)
 
 
-def find_index_with(
-    kind: type[LanceFrameIndex],
-    video: Location,
-    index_dir: str | os.PathLike[str] | None = None,
-    *,
-    is_name: bool = False,
+def find_index(
+    video: Location, index_dir: str | os.PathLike[str] | None = None, *, is_name: bool = False
 ) -> FoundIndex:
     """Look for the index of a video, next to it and in the cache directory, and compare it with the video.
 
     Args:
-        kind: The class that opens indexes.
         video: The video, or the name of a recording of several files.
         index_dir: Look in this directory only, and not next to the video nor in the cache directory.
         is_name: The caller knows the files of the recording, so that its name need not be one.
 
     Raises:
+        InvalidReferenceError: A data URI, next to which nothing can stand.
         MediaNotFoundError: There is neither such a file nor an index of that name.
         StoreError: The video cannot be read.
     """
+    if is_data(video.uri):
+        raise InvalidReferenceError("expected a path or URL of a video, found a data URI", uri=video.uri)
 
     def ask(part: str) -> ObjectInfo:
         return video.at(part).open_store().head(part)
@@ -202,12 +199,12 @@ def find_index_with(
         return info if info is not None and part in names else ask(part)
 
     given: dict[str, Any] = {"storage_options": video.storage_options, "store": video.store, "info": info}
-    found = state_of(lambda: kind.open(video.uri, index_dir=index_dir, **given), head)
+    found = state_of(lambda: LanceFrameIndex.open(video.uri, index_dir=index_dir, **given), head)
     if missing is not None and found.state == NO_INDEX and not is_name:
         raise missing
     if found.state in (FRESH, NO_INDEX) or index_dir is not None or info is None:
         return found
-    in_cache_dir = state_of(lambda: kind.open_elsewhere(video.uri, **given), head)
+    in_cache_dir = state_of(lambda: LanceFrameIndex.open_elsewhere(video.uri, **given), head)
     return in_cache_dir if in_cache_dir.state == FRESH else found
 
 
