@@ -109,7 +109,7 @@ def _report(video: str) -> VideoReport:
     if not tables:
         scanned = scan_frame_index(video, segments=found.segment_uris)
         tables = tuple(scanned.segment_table(number) for number in range(len(scanned.segments)))
-    report = report_on(video, tables, found.state)
+    report = report_on(video, tables, found.state, found.location)
     if found.reason:
         print_line(f"note: the frame index is not used: {found.reason}", err=True)
     return report

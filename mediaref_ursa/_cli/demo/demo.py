@@ -151,14 +151,14 @@ def _index_of_own_clip(uri: str, print_line: PrintLine) -> LanceFrameIndex:
 def _index_of(uri: str, write: bool, print_line: PrintLine) -> LanceFrameIndex:
     """Return the index of the caller's video; nothing is written next to it unless that is asked for."""
     found = find_index(Location(uri))
-    location = redact(lance_frame_index_uri(uri))
     if found.state == FRESH and found.index is not None:
+        location = redact(found.index.place or "")
         print_line(f"frame index:  {location}, which stands there already and is fresh")
         return found.index
     if write:
         _require_writable_location(uri)
         index = write_frame_index(uri, segments=found.segment_uris, overwrite=found.state == STALE)
-        print_line(f"frame index:  written to {location}")
+        print_line(f"frame index:  written to {redact(index.place or '')}")
         return index
     index = scan_frame_index(uri, segments=found.segment_uris)
     print_line("frame index:  built in memory, nothing is written beside the video (--write-index writes it)")
