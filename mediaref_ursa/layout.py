@@ -1,4 +1,15 @@
-"""Names of frame indexes: next to the video they describe, or in a directory for many."""
+"""Where the files of this library stand: next to the media they describe, or in a directory for many.
+
+The frame index of a video stands in one of these locations, and is looked for in this order. Each has one
+word, which ``LanceFrameIndex.location`` and ``mediaref-ursa inspect --json`` give:
+
+1. ``beside``: next to the video, at :func:`lance_frame_index_uri`.
+2. ``hidden``: in the folder ``.mediaref`` next to the video, at :func:`hidden_frame_index_uri`.
+   Programs that guess from file names what a folder holds do not see it there.
+3. ``cache``: in this user's cache directory, named by :func:`frame_index_name`.
+
+``index_dir`` is a directory that the caller names. No other location is then looked at.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +17,23 @@ import hashlib
 import json
 import posixpath
 import re
+from typing import Final, Literal, TypeAlias
 
 from mediaref_ursa._core.etags import is_strong
 from mediaref_ursa._core.redaction import without_credentials
-from mediaref_ursa._core.uris import is_data, is_local, without_query
+from mediaref_ursa._core.uris import is_cloud, is_data, is_local, without_query
 
-__all__ = ["frame_index_name", "lance_frame_index_uri"]
+__all__ = ["IndexLocation", "frame_index_name", "hidden_frame_index_uri", "lance_frame_index_uri"]
+
+IndexLocation: TypeAlias = Literal["beside", "hidden", "cache", "index_dir"]
+"""The word for where a frame index stands."""
+
+SIDECAR: Final = "beside"
+HIDDEN: Final = "hidden"
+CACHE: Final = "cache"
+INDEX_DIR: Final = "index_dir"
+HIDDEN_FOLDER = ".mediaref"
+INDEX_SUFFIX = ".lance"
 
 _ODD_LETTERS = re.compile(r"[^A-Za-z0-9._-]+")
 _DISPLAYED_CHARACTERS = 60
@@ -36,8 +58,72 @@ def lance_frame_index_uri(uri: str) -> str:
     'https://host/a.mp4.lance'
     """
     if is_data(uri):
-        raise ValueError("expected a path or URL, found a data URI: no file can be next to it")
-    return f"{without_query(uri)}.lance"
+        raise ValueError("expected a path or URL, found a data URI: no index can be next to it")
+    return f"{without_query(uri)}{INDEX_SUFFIX}"
+
+
+def hidden_frame_index_uri(uri: str) -> str:
+    """Return the URI of the hidden frame index of a video: ``.mediaref/<name>.lance`` in its folder.
+
+    Query and fragment are left out as in :func:`lance_frame_index_uri`.
+
+    Args:
+        uri: A path, or a URI that is no data URI.
+
+    Raises:
+        ValueError: A data URI, or a URI that names a host or a bucket alone: neither is in a folder.
+
+    >>> hidden_frame_index_uri("recordings/a.mp4")
+    'recordings/.mediaref/a.mp4.lance'
+    >>> hidden_frame_index_uri("s3://bucket/takes/a.mp4")
+    's3://bucket/takes/.mediaref/a.mp4.lance'
+    """
+    folder, name = _split(lance_frame_index_uri(uri))
+    if not is_local(uri) and not folder:
+        raise ValueError("expected a URI of a file in a bucket or a folder, found that of a bucket or a host")
+    return f"{folder}{HIDDEN_FOLDER}/{name}"
+
+
+def _split(uri: str) -> tuple[str, str]:
+    """Return the folder of a URI, up to and with its last slash, and the name in it; a host has no folder."""
+    start = re.match(r"[a-z][a-z0-9+.-]+://|file:|", uri, re.IGNORECASE)
+    assert start is not None
+    folder, slash, name = uri[start.end() :].rpartition("/")
+    if start[0].endswith("://") and not slash:
+        return "", uri
+    return f"{start[0]}{folder}{slash}", name
+
+
+def index_locations(uri: str) -> tuple[IndexLocation, ...]:
+    """Return where the frame index of a video is looked for, in order.
+
+    Lance reads and writes next to local videos and those of cloud stores. Next to others, such as those that
+    are served over HTTP, nothing is looked for.
+
+    >>> index_locations("takes/a.mp4") == (SIDECAR, HIDDEN, CACHE)
+    True
+    >>> index_locations("https://host/a.mp4")
+    ('cache',)
+    """
+    if not (is_local(uri) or is_cloud(uri)):
+        return (CACHE,)
+    return (SIDECAR, HIDDEN, CACHE) if is_local(uri) or _split(uri)[0] else (SIDECAR, CACHE)
+
+
+def described_video(index: str) -> tuple[str, IndexLocation]:
+    """Return the video of the frame index at a path or URI with ``.lance``, and the location's word.
+
+    >>> described_video("takes/a.mp4.lance") == ("takes/a.mp4", SIDECAR)
+    True
+    >>> described_video("takes/.mediaref/a.mp4.lance")
+    ('takes/a.mp4', 'hidden')
+    """
+    video = index.removesuffix(INDEX_SUFFIX)
+    folder, slash, name = video.rpartition("/")
+    parent, _, last = folder.rpartition("/")
+    if slash and last == HIDDEN_FOLDER and not parent.endswith(":/"):
+        return f"{folder.removesuffix(HIDDEN_FOLDER)}{name}", HIDDEN
+    return video, SIDECAR
 
 
 def frame_index_name(

@@ -20,9 +20,10 @@ from mediaref_ursa import (
     batch_decode,
     write_frame_index,
 )
-from mediaref_ursa._index.state import find_index
+from mediaref_ursa._index.found import find_index
 from mediaref_ursa.catalog import ModalityRow, open_modality
 from mediaref_ursa.store import MemoryStore
+from mediaref_ursa.store._location import Location
 
 GetClip = Callable[[str], Clip]
 Truth = dict[str, list[OracleFrame]]
@@ -225,7 +226,7 @@ def test_timestamps_of_a_recording_whose_first_file_starts_late_are_its_own(
     """Its segments are moved further, so that they do not overlap; nobody gave these timestamps."""
     shutil.copy(clip("h264_late_start_mp4").path, "late.mp4")
     write_frame_index("late.mp4", segment_uris=["s0.mp4"])
-    assert not find_index("late.mp4").has_own_timestamps
+    assert not find_index(Location("late.mp4")).has_own_timestamps
     late = linear_frames("late.mp4")
     for video in (LazyVideo.from_uri("late.mp4"), LazyVideo("late.mp4", segment_uris=["s0.mp4"])):
         shows(video, [frame.rgb for frame in late] + pixels(truth, "s0.mp4"))

@@ -85,6 +85,10 @@ IN_MESSAGES = {
 KEPT = {
     "place",  # LanceFrameIndex.place, which is public
     "open_elsewhere",  # LanceFrameIndex.open_elsewhere, which is public
+    "hidden",  # write_frame_index(hidden=), which is public
+    "HIDDEN",
+    "HIDDEN_FOLDER",
+    "hidden_frame_index_uri",
     "hidden_packets",  # on disk, and in the output of ``inspect``
     "tell",  # a method of files
     "_is_hidden",  # of files whose names begin with a dot

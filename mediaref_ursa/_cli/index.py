@@ -41,6 +41,7 @@ class _Wanted:
     full: bool
     decode: bool
     index_dir: str | None
+    hidden: bool | None
 
 
 @click.command()
@@ -55,6 +56,11 @@ class _Wanted:
 )
 @click.option("--index-dir", metavar="DIR", help="Write indexes to DIR, a directory or the URI of one.")
 @click.option(
+    "--hidden",
+    is_flag=True,
+    help="Write indexes to the folder .mediaref next to each video; move there an index that is next to it.",
+)
+@click.option(
     "--jobs", type=click.IntRange(min=1), default=_JOBS, show_default=True, help="Videos indexed at once."
 )
 @click.pass_context
@@ -66,24 +72,27 @@ def index(
     decode: bool,
     strict: bool,
     index_dir: str | None,
+    hidden: bool,
     jobs: int,
 ) -> None:
-    """Write the frame index of each VIDEO to VIDEO.lance.
+    """Write the frame index of each VIDEO to VIDEO.lance, or hidden to .mediaref/VIDEO.lance.
 
     A VIDEO is a path, a URL, a folder (for all videos below it), a pattern in quotes such as
     's3://bucket/takes/*.mp4', or the name of a recording of several files that has an index. Where nothing
     can be written next to a video, its index goes to the cache directory, or to --index-dir.
 
-    An index that is fresh is kept, so that a command that was stopped resumes where it was; one that is stale
-    is written anew.
+    An index that is fresh is kept, so that a command that was stopped goes on where it was; one that is stale
+    is written anew, where it stands.
 
     A video of which frames are lost is indexed, with a warning: one that is cut short, has damaged
     pictures (--decode finds them all), or several frames of one time.
     """
     from mediaref_ursa.store._glob import all_videos_named
 
+    if hidden and index_dir is not None:
+        raise click.UsageError("expected --hidden or --index-dir, found both: each names a location")
     listed, failures = all_videos_named(videos)
-    wanted = _Wanted(overwrite, full, decode, index_dir)
+    wanted = _Wanted(overwrite, full, decode, index_dir, hidden or None)
     total = len(listed) + len(failures)
     has_gap: list[str] = []
     try:
@@ -204,17 +213,20 @@ class _Indexed:
 
 
 def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]) -> _Indexed:
-    """Write the index of one video, unless it has a usable one; return a line that says what was done."""
-    from mediaref_ursa._index.build import write_frame_index
-    from mediaref_ursa._index.found import BASE_COLUMNS, FRESH, NO_INDEX
-    from mediaref_ursa._index.state import find_index
+    """Write the index of one video, unless one that is of use stands there; say what was done."""
+    from mediaref_ursa._index.build import settled, write_frame_index
+    from mediaref_ursa._index.found import BASE_COLUMNS, FRESH, NO_INDEX, find_index
+    from mediaref_ursa._index.writer import IndexTarget
+    from mediaref_ursa.store._location import Location
 
-    found = find_index(video, wanted.index_dir)
+    location = Location(video).absolute()
+    found = find_index(location, wanted.index_dir)
     began = time.perf_counter()
     is_enough = not wanted.overwrite and not (wanted.full and found.is_sparse)
     is_enough = is_enough and not (wanted.decode and not found.is_decoded and not found.has_own_timestamps)
     if found.state in (FRESH, BASE_COLUMNS) and found.index is not None and is_enough:
-        return _indexed(video, f"{found.state}, kept", found.index)
+        kept = settled(found, IndexTarget(location, wanted.index_dir, wanted.hidden))
+        return _indexed(video, f"{found.state}, {'kept' if kept is found.index else 'moved'}", kept)
     if not wanted.overwrite:
         found.check_replaceable(video)
     written = write_frame_index(
@@ -225,6 +237,7 @@ def _index_one(video: str, wanted: _Wanted, progress: Callable[[int, int], None]
         full=wanted.full or None,
         decode=wanted.decode,
         index_dir=wanted.index_dir,
+        hidden=wanted.hidden,
     )
     milliseconds = (time.perf_counter() - began) * 1e3
     what = "written" if found.state == NO_INDEX else f"{found.state}, rebuilt"

@@ -53,15 +53,16 @@ def inspect(ctx: click.Context, videos: tuple[str, ...], as_json: bool) -> None:
 
 def _report(video: str) -> VideoReport:
     from mediaref_ursa._index.build import scan_frame_index
+    from mediaref_ursa._index.found import find_index
     from mediaref_ursa._index.report import report_on
-    from mediaref_ursa._index.state import find_index
+    from mediaref_ursa.store._location import Location
 
-    found = find_index(video)
+    found = find_index(Location(video))
     tables = found.tables
     if not tables:
         scanned = scan_frame_index(video, segments=found.segment_uris)
         tables = tuple(scanned.segment_table(number) for number in range(len(scanned.segments)))
-    report = report_on(video, tables, found.state)
+    report = report_on(video, tables, found.state, found.location)
     if found.reason:
         print_line(f"note: the frame index is not used: {found.reason}", err=True)
     return report

@@ -15,7 +15,7 @@ from mediaref_ursa._core.extras import check_packages_of, needs_extra
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.uris import absolute_location, is_cloud, scheme_of
-from mediaref_ursa._index.found import checked_if_exists, find_index_with
+from mediaref_ursa._index.found import FoundIndex, checked_if_exists, find_index
 from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.damage import warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
@@ -100,8 +100,9 @@ def write_frame_index(
     stream_index: int | None = None,
     if_exists: Literal["error", "keep", "replace"] | None = None,
     decode: bool = False,
+    hidden: bool | None = None,
 ) -> LanceFrameIndex:
-    """Scan a video once and write its frame index to ``<uri>.lance``.
+    """Scan a video once and write its frame index: to ``<uri>.lance``, or to ``.mediaref/<name>.lance``.
 
     Where nothing can be written next to the video (an http server, a read-only bucket or directory), the
     index goes to this user's cache directory, and :meth:`LanceFrameIndex.open` finds it there.
@@ -136,22 +137,28 @@ def write_frame_index(
         decode: Decode every frame too, linearly and from its random access point, which takes as long as
             two linear decodes. Damaged pictures, which no checksum reveals, are then recorded. Without it
             they are found when a frame is decoded that refers to one; it is an error either way.
+        hidden: Write the index to the folder ``.mediaref`` next to the video, where programs do not find it
+            that take a folder for a data set, as Hugging Face's ``load_dataset`` does. A
+            local ``<uri>.lance``
+            is replaced by it, or moved there where ``"keep"`` keeps it. False moves and writes the other way.
+            Without a word the index goes to where one stands already, else to ``<uri>.lance``.
 
     Warns:
         DamagedMediaWarning: Frames are lost: the file is cut short or damaged, or other frames have their
             times.
 
     Returns:
-        The index; its attribute ``place`` is its location.
+        The index; ``place`` says where it stands, and ``location`` in which kind of location.
 
     Raises:
-        FrameIndexExistsError: There is an index, and ``if_exists`` is ``"error"``.
+        FrameIndexExistsError: There is an index, and ``if_exists`` is ``"error"``; or the index of a video in
+            a cloud store shall be hidden, and ``<uri>.lance`` is there, which is found first.
         FrameIndexVersionError: With ``"keep"``: a newer version of this library wrote the one that is there.
         FrameIndexInvalidError: With ``"keep"``: the one that is there is damaged.
         FrameIndexStaleError: With ``"keep"``: the one that is there is stale, and holds timestamps that were
             given by its writer.
         ValueError: Timestamps of another number than there are frames, not finite, or descending; both
-            ``segments`` and ``segment_uris``.
+            ``segments`` and ``segment_uris``; both ``hidden`` and ``index_dir``.
         UnsupportedMediaError: No video, or a codec that cannot be decoded here.
         CorruptMediaError: A video that FFmpeg cannot read.
         StoreError: The video cannot be read, or the index not be written, where they are.
@@ -168,7 +175,7 @@ def write_frame_index(
     if store is None and is_cloud(video):
         check_packages_of(scheme_of(video), video)
     location = Location(video, store, storage_options)
-    target = IndexTarget(location, index_dir)
+    target = IndexTarget(location.absolute(), index_dir, hidden)
     if replace_or_keep == "error":
         target.refuse_existing()
     elif replace_or_keep == "keep":
@@ -176,12 +183,13 @@ def write_frame_index(
         wanted = all_segments(video, named, has_own_store=store is not None) if named else []
         if store is None:
             wanted = [absolute_location(part) for part in wanted]
-        found = find_index_with(LanceFrameIndex, location, index_dir, is_name=bool(named))
+        found = find_index(location, index_dir, is_name=bool(named))
         if found.index is not None and found.describes(wanted, timestamps, full, stream_index, decode):
-            return found.index
+            return settled(found, target)
         found.check_replaceable(video, has_timestamps=timestamps is not None)
         if not named:
             segments = found.segment_uris
+    target.check_movable()
     index = scan_frame_index(
         uri,
         segment_uris=segment_uris,
@@ -195,10 +203,23 @@ def write_frame_index(
         decode=decode,
     )
     tables = [index.segment_table(i) for i in range(len(index.segments))]
-    index._location = target.write(tables, overwrite=replace_or_keep != "error")
+    index._location, index._written_to = target.write(tables, overwrite=replace_or_keep != "error")
     warn_of_problems(video, tables)
     logger.info("wrote the frame index of {} ({} frames)", redact(index.uri), len(index))
     return index
+
+
+def settled(found: FoundIndex, target: IndexTarget) -> LanceFrameIndex:
+    """Return an index that is of use, moved to where it is wanted: see :meth:`IndexTarget.settle`.
+
+    Raises:
+        FrameIndexExistsError: It cannot be moved.
+    """
+    assert found.index is not None
+    where = target.settle(found.location)
+    if where is None or where == found.location:
+        return found.index
+    return LanceFrameIndex.open_at(target.video, where)
 
 
 def _with_timestamps(

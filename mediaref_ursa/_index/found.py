@@ -1,11 +1,10 @@
-"""The state of a video's frame index: fresh, stale, damaged or missing."""
+"""The frame index of a video as it is found: of use, stale, damaged, or not there."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +14,19 @@ from mediaref_ursa._core.errors import (
     FrameIndexMissingError,
     FrameIndexStaleError,
     FrameIndexVersionError,
+    InvalidReferenceError,
     MediaNotFoundError,
+    MediaRefError,
 )
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.uris import absolute_location
+from mediaref_ursa._core.uris import absolute_location, is_data, is_remote
+from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.index_metadata import recorded_uri
 from mediaref_ursa._model.segment import DECODED, SPARSE, SegmentTable
 from mediaref_ursa._plan.segments import SegmentSequence
+from mediaref_ursa.layout import CACHE, INDEX_DIR, IndexLocation, index_locations
 from mediaref_ursa.store import ObjectInfo
 from mediaref_ursa.store._location import Location
-
-if TYPE_CHECKING:
-    from mediaref_ursa._index.frame_index import LanceFrameIndex
 
 FRESH = "fresh"
 STALE = "stale"
@@ -40,19 +40,21 @@ _SAME_SECONDS = 1e-6
 
 @dataclass(frozen=True)
 class FoundIndex:
-    """The frame index of a video, and its state.
+    """The index of a video, as it was found.
 
     Attributes:
         state: ``FRESH``, ``STALE``, ``NO_INDEX``, ``DAMAGED``, ``NEWER`` or ``BASE_COLUMNS``.
         index: The index where it can be opened, stale or not.
         tables: All its segments where it is fresh, else nothing.
         reason: Why it cannot be used, or empty.
+        location: Where it stands, one word of :mod:`mediaref_ursa.layout`; None where there is none.
     """
 
     state: str
     index: LanceFrameIndex | None = None
     tables: tuple[SegmentTable, ...] = ()
     reason: str = ""
+    location: IndexLocation | None = None
 
     @property
     def has_own_timestamps(self) -> bool:
@@ -168,25 +170,26 @@ def state_of(open_index: Callable[[], LanceFrameIndex], head: Callable[[str], Ob
     return FoundIndex(FRESH, index, tables)
 
 
-def find_index_with(
-    kind: type[LanceFrameIndex],
-    video: Location,
-    index_dir: str | os.PathLike[str] | None = None,
-    *,
-    is_name: bool = False,
+def find_index(
+    video: Location, index_dir: str | os.PathLike[str] | None = None, *, is_name: bool = False
 ) -> FoundIndex:
-    """Return the index of a video, found next to it or in the cache directory, with its state.
+    """Look for the index of a video in each location, and compare it with the video.
 
     Args:
-        kind: The class that opens indexes.
         video: The video, or the name of a recording of several files.
-        index_dir: Look in this directory only, and not next to the video nor in the cache directory.
+        index_dir: Look in this directory only.
         is_name: The caller knows the files of the recording, so that its name need not be one.
 
     Raises:
+        InvalidReferenceError: A data URI, next to which nothing can stand.
         MediaNotFoundError: There is neither such a file nor an index of that name.
         StoreError: The video cannot be read.
+
+    Returns:
+        The first that is fresh, else the first that is there.
     """
+    if is_data(video.uri):
+        raise InvalidReferenceError("expected a path or URL of a video, found a data URI", uri=video.uri)
 
     def ask(part: str) -> ObjectInfo:
         return video.at(part).open_store().head(part)
@@ -201,14 +204,40 @@ def find_index_with(
     def head(part: str) -> ObjectInfo:
         return info if info is not None and part in names else ask(part)
 
-    given: dict[str, Any] = {"storage_options": video.storage_options, "store": video.store, "info": info}
-    found = state_of(lambda: kind.open(video.uri, index_dir=index_dir, **given), head)
-    if missing is not None and found.state == NO_INDEX and not is_name:
+    first = FoundIndex(NO_INDEX)
+    for where in index_locations(video.uri) if index_dir is None else (INDEX_DIR,):
+        found = _found_at(video.absolute(), where, head, info, index_dir)
+        if found.state == FRESH:
+            return found
+        first = found if first.state == NO_INDEX else first
+    if missing is not None and first.state == NO_INDEX and not is_name:
         raise missing
-    if found.state in (FRESH, NO_INDEX) or index_dir is not None or info is None:
-        return found
-    in_cache_dir = state_of(lambda: kind.open_elsewhere(video.uri, **given), head)
-    return in_cache_dir if in_cache_dir.state == FRESH else found
+    return first
+
+
+def _found_at(
+    video: Location,
+    where: IndexLocation,
+    head: Callable[[str], ObjectInfo],
+    info: ObjectInfo | None,
+    index_dir: str | os.PathLike[str] | None,
+) -> FoundIndex:
+    """Look for an index in one location."""
+
+    def open_index() -> LanceFrameIndex:
+        return LanceFrameIndex.open_at(video, where, info=info, index_dir=index_dir)
+
+    # Next to a video that is not served over HTTP a new one can be written: what cannot be opened in the
+    # cache directory is not in its way.
+    if where == CACHE and not is_remote(video.uri):
+        try:
+            index = open_index()
+        except MediaRefError:
+            return FoundIndex(NO_INDEX)
+        found = state_of(lambda: index, head)
+    else:
+        found = state_of(open_index, head)
+    return found if found.state == NO_INDEX else replace(found, location=where)
 
 
 def checked_if_exists(if_exists: str | None, overwrite: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,18 +23,25 @@ from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.uris import absolute_location, is_cloud, is_remote, scheme_of
 from mediaref_ursa._core.wording import WRITE_ANEW
-from mediaref_ursa._index.location import check_index_folder, index_in_cache_dir, info_of
+from mediaref_ursa._index.location import check_index_folder, index_uri, info_of
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._model.index_metadata import recorded_uri
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
-from mediaref_ursa.layout import lance_frame_index_uri
+from mediaref_ursa.layout import (
+    CACHE,
+    HIDDEN,
+    INDEX_DIR,
+    INDEX_SUFFIX,
+    IndexLocation,
+    described_video,
+    index_locations,
+    lance_frame_index_uri,
+)
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
-    from mediaref_ursa._index.lance_table import LanceIndexFile
-
-_SUFFIX = ".lance"
+    from mediaref_ursa._index.lance_table import LanceIndexFile, missing_index
 
 
 @set_module("mediaref_ursa")
@@ -49,10 +55,18 @@ class LanceFrameIndex:
         uri: The video that the index describes.
     """
 
-    def __init__(self, uri: str, *, file: LanceIndexFile | None, tables: Sequence[SegmentTable] = ()) -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        file: LanceIndexFile | None,
+        tables: Sequence[SegmentTable] = (),
+        location: IndexLocation | None = None,
+    ) -> None:
         """Use :meth:`open` or :func:`write_frame_index` instead."""
         self.uri = uri
-        self._location: str | None = None
+        self._location = location
+        self._written_to: str | None = None
         self._file = file
         self._tables: dict[int, SegmentTable] = dict(enumerate(tables))
         self._base: tuple[Int64Array, Int64Array, npt.NDArray[np.float64]] | None = None
@@ -68,13 +82,14 @@ class LanceFrameIndex:
         info: ObjectInfo | None = None,
         access: Access = TRUSTED,
     ) -> LanceFrameIndex:
-        """Open the index of a video: the one next to it, else the one in this user's cache directory.
+        """Open the index of a video: the one next to it, the hidden one, or that of the cache directory.
 
-        An index that stands next to a video is opened as it is. One in a directory for many is found by the
-        version of the video that is there now, which costs a request, and fits it.
+        The first that is there is opened. One that stands next to a video, or in ``.mediaref`` next to it, is
+        opened as it is. One in a directory for many is found by the
+        version of the video that stands there now, which costs a request, and fits it.
 
         Args:
-            uri: The video, or the index itself (``<uri>.lance``).
+            uri: The video, or the index itself (``<uri>.lance`` or ``.mediaref/<name>.lance``).
             storage_options: For cloud stores, as fsspec or as Lance spell them.
             store: Where the video's bytes are; chosen by the URI's scheme without it.
             index_dir: Look in this directory only, where ``write_frame_index(index_dir=)`` put it.
@@ -96,24 +111,18 @@ class LanceFrameIndex:
             >>> len(index), index.segment_frame_counts().tolist()
             (60, [60])
         """
-        location = absolute_location(uri) if store is None else os.fspath(uri)
-        video = location.removesuffix(_SUFFIX)
+        name = absolute_location(uri) if store is None else os.fspath(uri)
+        video, where = described_video(name) if name.endswith(INDEX_SUFFIX) else (name, None)
         at = Location(video, store, storage_options, access)
         if index_dir is not None:
-            return cls._open_in_cache_dir(at, info, index_dir)
+            return cls.open_at(at, INDEX_DIR, info=info, index_dir=index_dir)
         if store is None and is_cloud(video):
             check_packages_of(scheme_of(video), video)
-        confine_to = access.bounds_of_index(video) if location == video else None
-        try:
-            file = LanceIndexFile(lance_frame_index_uri(video), storage_options, access, confine_to)
-            return cls(video, file=file)
-        except FrameIndexMissingError:
-            if location != video:
-                raise
-            # If the video cannot be reached either, the missing index is the error to report.
-            with contextlib.suppress(FrameIndexMissingError, *(() if is_remote(video) else (MediaRefError,))):
-                return cls._open_in_cache_dir(at, info)
-            raise
+        if where is not None:  # the caller names the index itself, and may have it wherever it is
+            described_at = lance_frame_index_uri(video)
+            file = LanceIndexFile(index_uri(at, where), storage_options, access, described_at=described_at)
+            return cls(video, file=file, location=where)
+        return cls._open_first(at, info)
 
     @classmethod
     def open_elsewhere(
@@ -130,25 +139,73 @@ class LanceFrameIndex:
         Arguments and errors are those of :meth:`open`.
         """
         at = Location(os.fspath(uri), store, storage_options, access).absolute()
-        return cls._open_in_cache_dir(at, info)
+        return cls.open_at(at, CACHE, info=info)
 
     @classmethod
-    def _open_in_cache_dir(
-        cls, video: Location, info: ObjectInfo | None, index_dir: str | os.PathLike[str] | None = None
+    def _open_first(cls, video: Location, info: ObjectInfo | None) -> LanceFrameIndex:
+        for where in index_locations(video.uri):
+            try:
+                return cls.open_at(video, where, info=info)
+            except FrameIndexMissingError:
+                continue
+            except MediaRefError:
+                if where != CACHE or is_remote(video.uri):
+                    raise
+        # Of a video that cannot be reached either, the missing index is the news.
+        raise missing_index(lance_frame_index_uri(video.uri))
+
+    @classmethod
+    def open_at(
+        cls,
+        video: Location,
+        where: IndexLocation,
+        *,
+        info: ObjectInfo | None = None,
+        index_dir: str | os.PathLike[str] | None = None,
     ) -> LanceFrameIndex:
-        if index_dir is None:
+        """Open the index that stands in one location; :mod:`mediaref_ursa.layout` names them.
+
+        Args:
+            video: An absolute location.
+            where: The word of the location.
+            info: What stands at the video's URI, where the caller has asked the store already.
+            index_dir: The directory of ``index_dir``.
+
+        Raises:
+            FrameIndexError: As :meth:`open` raises.
+            StoreError: Nothing can be read there.
+        """
+        is_for_many = where in (CACHE, INDEX_DIR)
+        if where == CACHE:
             check_index_folder()
-        info = info or info_of(video)
-        location = index_in_cache_dir(video.uri, info, index_dir)
-        found = cls(video.uri, file=LanceIndexFile(location, video.storage_options, video.access))
-        if info is not None and len(found.segments) == 1 and found.segments[0].uri == video.uri:
+        if is_for_many and info is None:
+            info = info_of(video)
+        file = LanceIndexFile(
+            index_uri(video, where, info, index_dir),
+            video.storage_options,
+            video.access,
+            None if is_for_many else video.access.bounds_of_index(video.uri),
+            lance_frame_index_uri(video.uri) if where == HIDDEN else None,
+        )
+        found = cls(video.uri, file=file, location=where)
+        is_of_one = is_for_many and len(found.segments) == 1 and found.segments[0].uri == video.uri
+        if info is not None and is_of_one:
             found.check_fresh(0, info)
         return found
 
     @property
     def place(self) -> str | None:
-        """Location of the table: a path or a URI; None if the index was built in memory."""
-        return self._location if self._file is None else self._file.uri
+        """Where the table is: a path or a URI; None where the index was built in memory."""
+        return self._written_to if self._file is None else self._file.uri
+
+    @property
+    def location(self) -> IndexLocation | None:
+        """The kind of :attr:`place`, one word of :mod:`mediaref_ursa.layout`; None for one built in memory.
+
+        ``beside`` for a sidecar, ``hidden`` for the folder ``.mediaref`` next to the video, ``cache`` for
+        this user's cache directory, or ``index_dir`` for a directory that the caller named.
+        """
+        return self._location
 
     @property
     def row_count(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from mediaref_ursa._index.folder_lock import FolderLock
 from mediaref_ursa._index.lance_calls import LanceCallError, LanceProcessError, Rules, describe, read, write
 from mediaref_ursa._index.lance_files import TableRefusedError, check_local_table
 from mediaref_ursa._index.lance_rows import PACKET_FIELDS, SegmentRows, floats, ints
+from mediaref_ursa._index.local_tables import make_folder, set_aside
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._model.index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
 from mediaref_ursa._model.segment import UNKNOWN, PacketTable, SegmentTable
@@ -82,6 +82,8 @@ class LanceIndexFile:
         storage_options: In any spelling that :mod:`mediaref_ursa._model.storage_options` knows.
         access: What may be read of it, and how much.
         confine_to: A folder that no symbolic link among its files may lead out of; None for any.
+        described_at: The URI that the index of the same video would have next to it, for one that is hidden:
+            what it says of its segments is relative to that; ``uri`` without it.
 
     Attributes:
         rows: How many rows it says it has; no more than the limits of ``access`` allow.
@@ -99,6 +101,7 @@ class LanceIndexFile:
         storage_options: StorageOptions | None = None,
         access: Access = TRUSTED,
         confine_to: str | None = None,
+        described_at: str | None = None,
     ) -> None:
         self.uri = uri
         self._storage_options = dict(storage_options or {})
@@ -113,7 +116,7 @@ class LanceIndexFile:
         _check_types(schema, BASE_COLUMNS if text is None else SCHEMA.names, uri)
         self.segments: tuple[SegmentEntry, ...] | None = None
         if text is not None:
-            self.segments = decode_metadata(text.decode("utf-8", "replace"), uri)
+            self.segments = decode_metadata(text.decode("utf-8", "replace"), described_at or uri)
             if self.rows != sum(entry.frames for entry in self.segments):
                 raise FrameIndexInvalidError(
                     f"expected as many rows as its segments have frames, found {self.rows}", uri=uri
@@ -198,11 +201,11 @@ class LanceIndexFile:
         Of a remote one Lance reads the manifest, and its files are looked at there.
         """
         if scheme_of(self.uri) in REMOTE_SCHEMES:  # Lance reads object stores, but nothing over plain HTTP
-            raise _missing(self.uri)
+            raise missing_index(self.uri)
         if not is_local(self.uri):
             return None
         if _unusable_name(self.uri) is not None:
-            raise _missing(self.uri)
+            raise missing_index(self.uri)
         with _lance_errors(_OPENING, self.uri):
             try:
                 manifest = check_local_table(
@@ -214,10 +217,10 @@ class LanceIndexFile:
                 )
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-                    raise _missing(self.uri) from error
+                    raise missing_index(self.uri) from error
                 raise
             if manifest is None:
-                raise _missing(self.uri)
+                raise missing_index(self.uri)
             return manifest.version
 
 
@@ -296,9 +299,19 @@ def _are_numbered(segment: Int64Array, local: Int64Array) -> bool:
 
 
 def write_index(
-    uri: str, tables: list[SegmentTable], *, storage_options: StorageOptions | None = None
+    uri: str,
+    tables: list[SegmentTable],
+    *,
+    storage_options: StorageOptions | None = None,
+    described_at: str | None = None,
 ) -> None:
     """Write the index of a video in one commit: a writer that is killed leaves the old one or none.
+
+    Args:
+        uri: Where it goes.
+        tables: The segments of the video.
+        storage_options: For cloud stores.
+        described_at: As :class:`LanceIndexFile` takes it.
 
     Raises:
         StoreError: Nothing may be written there.
@@ -306,7 +319,7 @@ def write_index(
     """
     options = dict(storage_options or {})
     _check_writable(uri)
-    schema = SCHEMA.with_metadata({METADATA_KEY: encode_metadata(tables, uri)})
+    schema = SCHEMA.with_metadata({METADATA_KEY: encode_metadata(tables, described_at or uri)})
     table = pa.concat_tables(_arrow_table(number, segment) for number, segment in enumerate(tables))
     location, own_options = _lance_location(uri, options)
     with _room_for(uri), _lance_errors("write it", uri), _refusals(uri):
@@ -326,11 +339,12 @@ def _room_for(uri: str) -> Iterator[None]:
         return
     location = Path(local_path(uri)).absolute()
     damaged: Path | None = None
+    make_folder(location.parent, uri)
     with FolderLock(location.parent) as lock:
         if _is_damaged(location, uri):
             lock.exclude_others()
             if _is_damaged(location, uri):
-                damaged = _set_aside(location, uri)
+                damaged = set_aside(location, uri, "damaged frame index")
         yield
     if damaged is not None:
         shutil.rmtree(damaged, ignore_errors=True)
@@ -346,19 +360,6 @@ def _is_damaged(location: Path, uri: str) -> bool:
     except FrameIndexError:
         return False
     return False
-
-
-def _set_aside(location: Path, uri: str) -> Path | None:
-    # The name of a process is not its own for ever: in a container each writer may be number 1.
-    aside = location.with_name(f"{location.name}.damaged-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        return location.rename(aside)
-    except FileNotFoundError:  # another process removed it
-        return None
-    except OSError as error:
-        raise StoreError(
-            f"the damaged frame index cannot be replaced: {error.strerror or error}", uri=uri
-        ) from error
 
 
 def _check_writable(uri: str) -> None:
@@ -423,7 +424,8 @@ def _lance_location(uri: str, options: StorageOptions) -> tuple[str, dict[str, s
         raise
 
 
-def _missing(uri: str) -> FrameIndexMissingError:
+def missing_index(uri: str) -> FrameIndexMissingError:
+    """Return the error for a location in which no index stands."""
     return FrameIndexMissingError(
         "there is no frame index here; write one with: mediaref-ursa index", uri=uri
     )
@@ -450,7 +452,7 @@ def _lance_errors(doing: str, uri: str) -> Iterator[None]:
         if isinstance(error, FrameIndexError | StoreError):
             raise
         if "was not found" in str(error) or (doing == _OPENING and _NO_BUCKET.search(str(error))):
-            raise _missing(uri) from error
+            raise missing_index(uri) from error
         if not is_local(uri) and _STORE_REFUSES.search(str(error)):
             reason = _REQUEST_DETAILS.sub("", str(error))
             raise StoreError(f"the frame index: Lance could not {doing}: {reason}", uri=uri) from error

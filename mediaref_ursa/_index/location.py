@@ -1,4 +1,4 @@
-"""Location of indexes that cannot be next to their video: the user's cache directory, or ``index_dir``."""
+"""Where the frame index of a video stands: next to it, hidden, or in a directory for many."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from mediaref_ursa._cache.folder import CacheFolder
 from mediaref_ursa._cache.settings import cache_directory
 from mediaref_ursa._core.errors import MediaNotFoundError, StoreError
 from mediaref_ursa._core.uris import absolute_location, is_local
-from mediaref_ursa.layout import frame_index_name
+from mediaref_ursa.layout import (
+    HIDDEN,
+    INDEX_DIR,
+    SIDECAR,
+    IndexLocation,
+    frame_index_name,
+    hidden_frame_index_uri,
+    lance_frame_index_uri,
+)
 from mediaref_ursa.store import ObjectInfo
 from mediaref_ursa.store._location import Location
 
@@ -21,6 +29,27 @@ _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 def index_folder() -> Path:
     """Return this user's folder of indexes, in the cache directory."""
     return cache_directory() / _FOLDER_NAME
+
+
+def index_uri(
+    video: Location,
+    where: IndexLocation,
+    info: ObjectInfo | None = None,
+    index_dir: str | os.PathLike[str] | None = None,
+) -> str:
+    """Return the URI of a video's index in one of the locations of :mod:`mediaref_ursa.layout`.
+
+    Args:
+        video: The video.
+        where: The word of the location.
+        info: What stands at the video's URI; a directory for many has a name for each version of a video.
+        index_dir: The directory of ``index_dir``.
+    """
+    if where == SIDECAR:
+        return lance_frame_index_uri(video.uri)
+    if where == HIDDEN:
+        return hidden_frame_index_uri(video.uri)
+    return index_in_cache_dir(video.uri, info, index_dir if where == INDEX_DIR else None)
 
 
 def index_in_cache_dir(

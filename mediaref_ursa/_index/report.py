@@ -18,6 +18,7 @@ from mediaref_ursa._model.damage import problems_of
 from mediaref_ursa._model.segment import DECODED, FULL, SPARSE, UNKNOWN, SegmentTable
 from mediaref_ursa._plan.needed_packets import needed_mask
 from mediaref_ursa._pyav.sample_formats import sample_format
+from mediaref_ursa.layout import SIDECAR, IndexLocation
 
 _COLORSPACES = {
     0: "RGB",
@@ -31,6 +32,12 @@ _COLORSPACES = {
     9: "BT.2020",
     10: "BT.2020 constant luminance",
 }
+_LOCATIONS: dict[IndexLocation, str] = {
+    SIDECAR: "next to the video",
+    "hidden": "hidden in .mediaref",
+    "cache": "in the cache directory",
+    "index_dir": "in the directory named",
+}
 _COLOR_RANGES = {0: "unspecified", 1: "limited", 2: "full"}
 
 
@@ -40,7 +47,8 @@ class VideoReport:
 
     Attributes:
         uri: The video.
-        index: The state of the index next to it, one of the six words of ``_index/found``.
+        index: The state of its index, one of the six words of ``_index/found``.
+        location: Where that index stands, one word of :mod:`mediaref_ursa.layout`; None where there is none.
         segments: How many files it is made of.
         length_bytes: Size of these files.
         container: FFmpeg's short name of the demuxer.
@@ -84,6 +92,7 @@ class VideoReport:
 
     uri: str
     index: str
+    location: IndexLocation | None
     segments: int
     length_bytes: int
     container: str
@@ -131,14 +140,17 @@ class VideoReport:
         return two_columns(_text_rows(self))
 
 
-def report_on(uri: str, tables: Sequence[SegmentTable], index: str) -> VideoReport:
-    """Return the report on a video.
+def report_on(
+    uri: str, tables: Sequence[SegmentTable], index: str, location: IndexLocation | None = None
+) -> VideoReport:
+    """Return what a video is like.
 
     Args:
         uri: The video.
         tables: Its segments in order, at least one, each with at least one frame. What cannot be added
             up, such as the codec and the size, is that of the first.
-        index: The state of the index next to it.
+        index: The state of its index.
+        location: Where that index stands.
 
     Raises:
         CorruptMediaError: No segments, or one without frames.
@@ -155,6 +167,7 @@ def report_on(uri: str, tables: Sequence[SegmentTable], index: str) -> VideoRepo
     return VideoReport(
         uri=redact(uri),
         index=index,
+        location=location,
         segments=len(tables),
         length_bytes=sum(table.info.length for table in tables),
         container=_one_or_all(table.info.container for table in tables),
@@ -275,9 +288,11 @@ def two_columns(rows: Sequence[tuple[str, str]]) -> str:
 
 def _text_rows(report: VideoReport) -> list[tuple[str, str]]:
     segments = [("segments", str(report.segments))] if report.segments > 1 else []
+    location = [("index location", _LOCATIONS[report.location])] if report.location else []
     return [
         ("video", report.uri),
         ("index", _index_text(report.index)),
+        *location,
         *segments,
         ("file size", f"{report.length_bytes} bytes"),
         ("container", report.container),

@@ -20,8 +20,7 @@ from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.seconds import pts_ns_from_seconds
 from mediaref_ursa._core.tick_times import TickTimes
 from mediaref_ursa._core.ticks import BEFORE_FIRST, NS_PER_SECOND, TOLERANCE_NS
-from mediaref_ursa._core.uris import is_local, is_relative_path, local_path, scheme_of
-from mediaref_ursa._model.access import DEFAULT_SCHEMES
+from mediaref_ursa._core.uris import is_local, is_relative_path, local_path
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import ADDITIONAL, AllSegments, all_segments, uri_list
 from mediaref_ursa._plan.frame_times import FrameTimes
@@ -332,18 +331,16 @@ class Recording:
 
 
 def open_index_of(video: Location) -> LanceFrameIndex:
-    """Open the index next to a video, if references may lead there.
+    """Open the index of a video, where references may lead there.
 
     Raises:
         InvalidReferenceError: They may not.
         FrameIndexError: There is none, or it is damaged.
     """
     video = video.permitted_video().absolute()
-    store = video.open_store()
-    # Lance knows no other schemes; there an index stands in the cache directory, if anywhere.
-    has_sidecar = (scheme_of(video.uri) or "file") in DEFAULT_SCHEMES
-    find = LanceFrameIndex.open if has_sidecar else LanceFrameIndex.open_elsewhere
-    return find(video.uri, storage_options=video.storage_options, store=store, access=video.access)
+    return LanceFrameIndex.open(
+        video.uri, storage_options=video.storage_options, store=video.open_store(), access=video.access
+    )
 
 
 def segment_locations(

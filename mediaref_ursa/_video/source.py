@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from loguru import logger
@@ -32,16 +31,22 @@ from mediaref_ursa._core.media_warnings import warn_once
 from mediaref_ursa._core.process_state import register
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.reentrancy import refuse_amid_change
-from mediaref_ursa._core.uris import is_local, is_remote, local_path, scheme_of
+from mediaref_ursa._core.uris import is_local, local_path
 from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._index.frame_index import LanceFrameIndex
-from mediaref_ursa._model.access import DEFAULT_SCHEMES, TRUSTED, Access
+from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._model.alpha import table_with_alpha
 from mediaref_ursa._model.segment import ALPHA_UNKNOWN, SegmentInfo, SegmentTable
 from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa._scan.sandbox.parent import scan_video
 from mediaref_ursa._video.source_cache import SourceCache
-from mediaref_ursa.layout import lance_frame_index_uri
+from mediaref_ursa.layout import (
+    CACHE,
+    IndexLocation,
+    hidden_frame_index_uri,
+    index_locations,
+    lance_frame_index_uri,
+)
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._local import check_under_base
@@ -92,8 +97,9 @@ def open_source(
 ) -> VideoSource:
     """Return a video with an index that is fresh.
 
-    The caller's index if there is one, else the one next to the video, else one that is built in
-    memory. One that is stale or damaged is not used: the video is scanned instead.
+    The caller's index if there is one, else the first of the video's (:mod:`mediaref_ursa.layout` has their
+    order), else one that is built in memory. One that is stale or damaged is not used: the
+    video is scanned instead.
 
     A remote store is not asked whether the video is still the one that an index describes, if the index
     records the entity tag: each read is then of that very object, or a ``MediaChangedError``.
@@ -115,13 +121,14 @@ def open_source(
         return _with_index(video.uri, store, frame_index, video.access, ask_store)
     options = repr(sorted((video.storage_options or {}).items(), key=repr))
     key = (video.uri, tokens.of(video.store), options, video.access)
+    absent: set[IndexLocation] = set()
     if isinstance(store, CachedStore) and not ask_store:
-        pinned = _pinned.get(key, partial(_pinned_by_index, video, store))
+        pinned = _pinned.get(key, partial(_pinned_by_index, video, store, absent))
         if pinned.source is not None:
             return pinned.source
     info = store.head(video.uri)
     version = (*key, info, _local_identity(video.uri))
-    source = _by_version.get(version, partial(_find, video, store, info))
+    source = _by_version.get(version, partial(_find, video, store, info, absent))
     if source.segments and all(is_etag_pinned(store, table.info) for table in source.segments):
         _pinned.put(key, _Pinned(source))  # from now on its entity tag is known
     elif ask_store:
@@ -152,28 +159,29 @@ _with_alpha: SourceCache[VideoSource] = register(SourceCache(_CACHE_BYTES, attrg
 """Segments scanned for their alpha, by the identity of the segment's packets."""
 
 
-def _pinned_by_index(video: Location, store: CachedStore) -> _Pinned:
-    """Return the video of the index next to it, if that records the entity tag of each segment."""
-    # Nothing can stand next to it: the index in the cache directory is found by its tag.
-    if is_remote(video.uri) or not _lance_knows(video.uri):
-        return _Pinned(None)
-    try:
-        index = LanceFrameIndex.open(video.uri, **_how_to_open(video, store))
-        infos = _segments_of(video.uri, index, video.access) if index.has_packets else ()
-        if infos and all(is_strong(info.etag) for info in infos):
-            return _Pinned(_with_index(video.uri, store, index, video.access, ask_store=False))
-    except (FrameIndexError, MediaNotFoundError):
-        pass  # the store is asked, and the error reported then
+def _pinned_by_index(video: Location, store: CachedStore, absent: set[IndexLocation]) -> _Pinned:
+    """Return the video as the index next to it has it, if that has the entity tag of each segment.
+
+    Args:
+        video: The video.
+        store: Where it is.
+        absent: Gets the locations in which no index was found, which need not be asked again.
+    """
+    for where in index_locations(video.uri):
+        if where == CACHE:  # found by the video's version: the store must be asked for that
+            break
+        try:
+            index = LanceFrameIndex.open_at(replace(video, store=store), where)
+            infos = _segments_of(video.uri, index, video.access) if index.has_packets else ()
+            if infos and all(is_strong(info.etag) for info in infos):
+                return _Pinned(_with_index(video.uri, store, index, video.access, ask_store=False))
+        except FrameIndexMissingError:
+            absent.add(where)
+            continue
+        except (FrameIndexError, MediaNotFoundError):
+            pass  # the store is asked, and the error reported then
+        break
     return _Pinned(None)
-
-
-def _how_to_open(video: Location, store: ObjectStore) -> dict[str, Any]:
-    return {"storage_options": video.storage_options, "store": store, "access": video.access}
-
-
-def _lance_knows(uri: str) -> bool:
-    """Whether an index may be next to a video: Lance does not support all schemes."""
-    return (scheme_of(uri) or "file") in DEFAULT_SCHEMES
 
 
 def is_etag_pinned(store: ObjectStore, info: SegmentInfo) -> bool:
@@ -181,12 +189,15 @@ def is_etag_pinned(store: ObjectStore, info: SegmentInfo) -> bool:
     return isinstance(store, CachedStore) and is_strong(info.etag)
 
 
-def _find(video: Location, store: ObjectStore, info: ObjectInfo) -> VideoSource:
-    """Return the video with the index next to it, else with that in the cache directory, else scanned."""
-    ways = (LanceFrameIndex.open, LanceFrameIndex.open_elsewhere)
-    for find in ways if _lance_knows(video.uri) else ways[1:]:
+def _find(
+    video: Location, store: ObjectStore, info: ObjectInfo, absent: Collection[IndexLocation]
+) -> VideoSource:
+    """Return the video with the first of its indexes that is of use, else scanned."""
+    for where in index_locations(video.uri):
+        if where in absent:
+            continue
         try:
-            index = find(video.uri, info=info, **_how_to_open(video, store))
+            index = LanceFrameIndex.open_at(replace(video, store=store), where, info=info)
             return _with_index(video.uri, store, index, video.access, ask_store=True)
         except FrameIndexMissingError:
             pass
@@ -355,12 +366,13 @@ def _with_known_alpha(table: SegmentTable, store: ObjectStore, access: Access) -
 
 
 def _local_identity(uri: str) -> tuple[tuple[int, ...], ...]:
-    """Return a value that changes when a local video is replaced, or the index next to it is written anew."""
+    """Return what changes when a local video is replaced, or an index next to it written anew."""
     if not is_local(uri):
         return ()
     identity = []
     path = local_path(uri)
-    for name in (path, f"{lance_frame_index_uri(path)}/_versions"):
+    sidecar, hidden = lance_frame_index_uri(path), hidden_frame_index_uri(path)
+    for name in (path, f"{sidecar}/_versions", f"{hidden}/_versions"):
         with contextlib.suppress(OSError):
             found = os.stat(name)  # noqa: PTH116 - paths cost more than the call
             identity.append((found.st_dev, found.st_ino, found.st_mtime_ns))

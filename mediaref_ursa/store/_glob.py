@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mediaref_ursa._core.errors import MediaNotFoundError, MediaRefError, MissingExtraError
 from mediaref_ursa._core.uris import is_data, is_local, is_remote, local_path, scheme_of
+from mediaref_ursa.layout import HIDDEN_FOLDER, INDEX_SUFFIX, described_video, hidden_frame_index_uri
 from mediaref_ursa.store import store_for
 
 VIDEO_SUFFIXES = (
@@ -49,7 +50,6 @@ VIDEO_SUFFIXES = (
 """Suffixes of the names of videos in a folder, case-insensitive."""
 
 _LOOKED_FOR = f"videos in this folder or below it ({', '.join(VIDEO_SUFFIXES[:5])} and the like)"
-_INDEX_SUFFIX = ".lance"
 _WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -153,10 +153,11 @@ def _videos_like(pattern: str) -> set[str]:
             found.update(() if pattern.endswith("**") else _videos_below(name))
         else:
             found.add(name)
-    for name in glob.glob(pattern + _INDEX_SUFFIX, recursive=True):  # noqa: PTH207
-        video = _video_of_index(name)
-        if video and not Path(video).exists():
-            found.add(video)
+    for indexes in (pattern + INDEX_SUFFIX, hidden_frame_index_uri(pattern)):
+        for name in glob.glob(indexes, recursive=True):  # noqa: PTH207
+            video = _video_of_index(name)
+            if video and not Path(video).exists():
+                found.add(video)
     return found
 
 
@@ -164,14 +165,24 @@ def _videos_below(folder: str) -> Iterator[str]:
     """Yield the videos below a folder, and the names of recordings that exist only as indexes."""
     for parent, folders, files in os.walk(folder):
         in_folder = set(files)
-        for name in folders:
+        for name in (*folders, *_indexes_below_dot(parent, folders)):
             video = _video_of_index(os.path.join(parent, name))  # noqa: PTH118 - "." is kept as it was written
             if video and os.path.basename(video) not in in_folder:  # noqa: PTH119
                 yield _joined(folder, video)
-        folders[:] = [name for name in folders if not (name.startswith(".") or name.endswith(_INDEX_SUFFIX))]
+        folders[:] = [name for name in folders if not (name.startswith(".") or name.endswith(INDEX_SUFFIX))]
         for name in files:
             if name.lower().endswith(VIDEO_SUFFIXES) and not name.startswith("."):
                 yield _joined(folder, os.path.join(parent, name))  # noqa: PTH118
+
+
+def _indexes_below_dot(parent: str, folders: list[str]) -> list[str]:
+    """Return the hidden indexes of a folder, as paths below it."""
+    if HIDDEN_FOLDER not in folders:
+        return []
+    try:
+        return [f"{HIDDEN_FOLDER}/{name}" for name in os.listdir(os.path.join(parent, HIDDEN_FOLDER))]  # noqa: PTH118, PTH208
+    except OSError:
+        return []
 
 
 def _joined(folder: str, path: str) -> str:
@@ -182,8 +193,8 @@ def _joined(folder: str, path: str) -> str:
 def _video_of_index(path: str) -> str | None:
     """Return the video of a folder that is its index, None for other folders."""
     path = path.rstrip("/")
-    if path.endswith(_INDEX_SUFFIX) and Path(path, "_versions").is_dir():
-        return path.removesuffix(_INDEX_SUFFIX)
+    if path.endswith(INDEX_SUFFIX) and Path(path, "_versions").is_dir():
+        return described_video(path)[0]
     return None
 
 
@@ -222,9 +233,11 @@ def _videos_among(listed: list[Listed], base: str) -> list[Listed]:
     there = {video.uri for video in listed}
     found = {video.uri: video for video in listed if _is_video_below(video.uri[len(base) :])}
     for uri in there:
-        name, mark, _ = uri.partition(f"{_INDEX_SUFFIX}/_versions/")
-        if mark and name not in there and not _is_hidden(name[len(base) :]):
-            found[name] = Listed(name)
+        name, mark, _ = uri.partition(f"{INDEX_SUFFIX}/_versions/")
+        video = described_video(f"{name}{INDEX_SUFFIX}")[0]
+        is_below = mark and video.startswith(base)
+        if is_below and video not in there and not _is_hidden(video[len(base) :]):
+            found[video] = Listed(video)
     return [found[uri] for uri in sorted(found)]
 
 
@@ -235,5 +248,5 @@ def _is_video_below(name: str) -> bool:
 def _is_hidden(name: str) -> bool:
     *folders, last = name.split("/")
     return last.startswith(".") or any(
-        part.startswith(".") or part.endswith(_INDEX_SUFFIX) for part in folders
+        part.startswith(".") or part.endswith(INDEX_SUFFIX) for part in folders
     )

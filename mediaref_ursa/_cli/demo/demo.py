@@ -14,20 +14,20 @@ from mediaref_ursa._batch.batch_decode import batch_decode, plan_decode
 from mediaref_ursa._cli.demo.check import Check, Wanted, WrongFrame, check_frames
 from mediaref_ursa._cli.demo.pictures import Tile, write_contact_sheet, write_counter_clip
 from mediaref_ursa._core.array_types import Int64Array, UInt8Array
-from mediaref_ursa._core.errors import MediaRefError
+from mediaref_ursa._core.errors import InvalidReferenceError, MediaRefError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import NS_PER_SECOND
-from mediaref_ursa._core.uris import is_local, local_path
+from mediaref_ursa._core.uris import is_local, is_remote, local_path
 from mediaref_ursa._core.wording import counted
 from mediaref_ursa._index.build import scan_frame_index, write_frame_index
-from mediaref_ursa._index.found import FRESH, STALE
+from mediaref_ursa._index.found import FRESH, STALE, find_index
 from mediaref_ursa._index.frame_index import LanceFrameIndex
-from mediaref_ursa._index.state import find_index, require_writable_location
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa._references.media_ref import MediaRef
 from mediaref_ursa.layout import lance_frame_index_uri
+from mediaref_ursa.store._location import Location
 from mediaref_ursa.table import from_arrow, to_arrow
 
 with needs_extra("video"):
@@ -150,21 +150,35 @@ def _index_of_own_clip(uri: str, print_line: PrintLine) -> LanceFrameIndex:
 
 def _index_of(uri: str, write: bool, print_line: PrintLine) -> LanceFrameIndex:
     """Return the index of the caller's video; it is written next to the video only on request."""
-    found = find_index(uri)
-    location = redact(lance_frame_index_uri(uri))
+    found = find_index(Location(uri))
     if found.state == FRESH and found.index is not None:
+        location = redact(found.index.place or "")
         print_line(f"frame index:  {location}, which stands there already and is fresh")
         return found.index
     if write:
-        require_writable_location(uri)
+        _require_writable_location(uri)
         index = write_frame_index(uri, segments=found.segment_uris, overwrite=found.state == STALE)
-        print_line(f"frame index:  written to {location}")
+        print_line(f"frame index:  written to {redact(index.place or '')}")
         return index
     index = scan_frame_index(uri, segments=found.segment_uris)
     print_line(
         "frame index:  built in memory, nothing is written next to the video (--write-index writes it)"
     )
     return index
+
+
+def _require_writable_location(uri: str) -> None:
+    """Refuse to write an index where none can be written.
+
+    Raises:
+        InvalidReferenceError: The video is served over HTTP.
+    """
+    if is_remote(uri):
+        raise InvalidReferenceError(
+            "expected a location that an index can be written to, found an HTTP URL; write it next to "
+            "the file before it is uploaded",
+            uri=uri,
+        )
 
 
 def _decode_batches(
