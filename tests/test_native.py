@@ -129,6 +129,13 @@ def test_a_pixel_format_that_there_is_not() -> None:
         assert not sample_format(name).is_deep
 
 
+def test_samples_that_have_no_native_colours() -> None:
+    frame = av.VideoFrame(32, 16, "gray32le")
+    assert native(frame, "G").dtype == np.uint32
+    with pytest.raises(UnsupportedMediaError, match="at most 16 bits"):
+        native(frame)
+
+
 def test_full_scale() -> None:
     for pixel_format, bits in (("gbrp10le", 10), ("gbrp12le", 12), ("gbrp16le", 16)):
         frame = noise(pixel_format, 64, 48)

@@ -9,7 +9,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from mediaref_ursa._core.array_types import UINT8, PixelArray
-from mediaref_ursa._core.errors import LimitExceededError
+from mediaref_ursa._core.errors import LimitExceededError, MediaRefError
 from mediaref_ursa._model.pixels import PIXEL_FORMATS, PixelSpec
 from mediaref_ursa._pyav.errors import FOREIGN_ERRORS, known_error
 from mediaref_ursa._pyav.native import native_pixels
@@ -60,6 +60,8 @@ class FrameConverter:
             )
         try:
             pixels = self._pixels(frame, height, width, uri)
+        except MediaRefError:
+            raise
         except FOREIGN_ERRORS as error:
             doing = f"convert a {frame.format.name} frame to {self._spec.colorspace}"
             raise known_error(error, doing, uri=uri) from error
