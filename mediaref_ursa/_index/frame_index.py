@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,9 @@ from mediaref_ursa.store._location import Location
 with needs_extra("video"):
     from mediaref_ursa._index.lance_table import LanceIndexFile
 
+if TYPE_CHECKING:
+    import lance
+
 _SUFFIX = ".lance"
 
 
@@ -45,12 +49,51 @@ class LanceFrameIndex:
     Opening reads metadata only; each segment's columns are read when they are first needed, and kept.
     Safe to use from many threads, after a fork, and to pickle.
 
+    ``LanceFrameIndex(dataset, uri)`` takes a table that the caller has opened. It is read again by its URI,
+    in the same version, with the checks of :meth:`open`: no handle of Lance is kept, so that forks are safe.
+
+    Args:
+        dataset: A ``lance.LanceDataset`` with at least the four base columns.
+        uri: The video that it describes.
+        access: What may be read of it, and how much.
+
     Attributes:
         uri: The video that the index describes.
+
+    Raises:
+        TypeError: Another object than a ``lance.LanceDataset``.
+        FrameIndexError: As :meth:`open` raises.
+
+    Example:
+        >>> import lance
+        >>> from mediaref_ursa import LanceFrameIndex, write_frame_index
+        >>> _ = write_frame_index("clip.mp4")
+        >>> len(LanceFrameIndex(lance.dataset("clip.mp4.lance"), "clip.mp4"))
+        60
     """
 
-    def __init__(self, uri: str, *, file: LanceIndexFile | None, tables: Sequence[SegmentTable] = ()) -> None:
-        """Use :meth:`open` or :func:`write_frame_index` instead."""
+    def __init__(
+        self, dataset: lance.LanceDataset, uri: str | os.PathLike[str], *, access: Access = TRUSTED
+    ) -> None:
+        if not _is_lance_dataset(dataset):
+            raise TypeError(
+                f"expected a lance.LanceDataset, found {type(dataset).__name__}; to open the index of a "
+                "video by its URI, use LanceFrameIndex.open(uri)"
+            )
+        options = getattr(dataset, "_storage_options", None)
+        file = LanceIndexFile(dataset.uri, options, access, version=dataset.version)
+        self._set(absolute_location(uri), file)
+
+    @classmethod
+    def _of(
+        cls, uri: str, *, file: LanceIndexFile | None, tables: Sequence[SegmentTable] = ()
+    ) -> LanceFrameIndex:
+        """Return the index of a table that was opened, or of segment tables in memory."""
+        made = cls.__new__(cls)
+        made._set(uri, file, tables)
+        return made
+
+    def _set(self, uri: str, file: LanceIndexFile | None, tables: Sequence[SegmentTable] = ()) -> None:
         self.uri = uri
         self._location: str | None = None
         self._file = file
@@ -61,9 +104,9 @@ class LanceFrameIndex:
     def open(
         cls,
         uri: str | os.PathLike[str],
+        store: ObjectStore | None = None,
         *,
         storage_options: Mapping[str, Any] | None = None,
-        store: ObjectStore | None = None,
         index_dir: str | os.PathLike[str] | None = None,
         info: ObjectInfo | None = None,
         access: Access = TRUSTED,
@@ -75,8 +118,8 @@ class LanceFrameIndex:
 
         Args:
             uri: The video, or the index itself (``<uri>.lance``).
-            storage_options: For cloud stores, as fsspec or as Lance spell them.
             store: Where the video's bytes are; chosen by the URI's scheme without it.
+            storage_options: For cloud stores, as fsspec or as Lance spell them.
             index_dir: Look in this directory only, where ``write_frame_index(index_dir=)`` put it.
             info: What stands at ``uri``, where the caller has asked the store already.
             access: What may be read of it, and how much; as the options of other calls have it.
@@ -106,7 +149,7 @@ class LanceFrameIndex:
         confine_to = access.bounds_of_index(video) if location == video else None
         try:
             file = LanceIndexFile(lance_frame_index_uri(video), storage_options, access, confine_to)
-            return cls(video, file=file)
+            return cls._of(video, file=file)
         except FrameIndexMissingError:
             if location != video:
                 raise
@@ -140,7 +183,7 @@ class LanceFrameIndex:
             check_index_folder()
         info = info or info_of(video)
         location = index_in_cache_dir(video.uri, info, index_dir)
-        found = cls(video.uri, file=LanceIndexFile(location, video.storage_options, video.access))
+        found = cls._of(video.uri, file=LanceIndexFile(location, video.storage_options, video.access))
         if info is not None and len(found.segments) == 1 and found.segments[0].uri == video.uri:
             found.check_fresh(0, info)
         return found
@@ -280,3 +323,9 @@ class LanceFrameIndex:
         count = len(self.segment_frame_counts())
         if not 0 <= segment_idx < count:
             raise IndexError(f"expected a segment from 0 to {count - 1}, found {segment_idx}")
+
+
+def _is_lance_dataset(value: object) -> bool:
+    """Return whether a value is a Lance table; Lance is loaded wherever there is one."""
+    module: Any = sys.modules.get("lance")
+    return module is not None and isinstance(value, module.LanceDataset)
