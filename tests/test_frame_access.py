@@ -126,7 +126,7 @@ def test_the_error_says_that_a_file_is_cut_short(path: str) -> None:
     index = write_frame_index(path)
     table = index.segment_table(0)
     cut = replace(table, info=replace(table.info, cut_short=True))
-    video = LazyVideo(path, frame_index=LanceFrameIndex(path, file=None, tables=[cut]))
+    video = LazyVideo(path, frame_index=LanceFrameIndex._of(path, file=None, tables=[cut]))
 
     with pytest.raises(FrameOutsideVideoError, match="cut short"):
         video.frame_at(1e6)
@@ -188,7 +188,7 @@ class BaseColumnsOnly(LanceFrameIndex):
     """An index that does not say where packets are."""
 
     def __init__(self, uri: str, *, tables: Any) -> None:
-        super().__init__(uri, file=None, tables=tables)
+        self._set(uri, None, tables)
         table = tables[0]
         self._base = (np.zeros(len(table), dtype=np.int64), table.pts, table.timestamp)
 
@@ -199,7 +199,7 @@ def test_a_clock_that_runs_backwards(path: str, frames: list[OracleFrame]) -> No
     index = write_frame_index(path)
     table = replace(index.segment_table(0), timestamp=np.arange(len(frames), 0, -1, dtype=np.float64))
     video = LazyVideo(
-        path, frame_index=LanceFrameIndex(path, file=None, tables=[table]), channel_format="NHWC"
+        path, frame_index=LanceFrameIndex._of(path, file=None, tables=[table]), channel_format="NHWC"
     )
 
     assert np.array_equal(video.frame_at(1.5), frames[-1].rgb)

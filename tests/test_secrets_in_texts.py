@@ -44,7 +44,7 @@ urls = pytest.mark.parametrize("url", URLS)
 def test_texts_about_a_url(url: str) -> None:
     for text in (
         redact(url),
-        repr(LanceFrameIndex(url, file=None)),
+        repr(LanceFrameIndex._of(url, file=None)),
         repr(MediaRef(url, 5)),
         str(MediaRef(url)),
         recorded_uri(url),

@@ -81,7 +81,7 @@ def _index_of(
     for file in files:
         with names_first_segment(is_list and file == uri):
             tables.append(scan(file))
-    return LanceFrameIndex(uri, file=None, tables=_with_timestamps(tables, timestamps, uri))
+    return LanceFrameIndex._of(uri, file=None, tables=_with_timestamps(tables, timestamps, uri))
 
 
 @set_module("mediaref_ursa")

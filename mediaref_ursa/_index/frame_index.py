@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,9 @@ from mediaref_ursa.store._location import Location
 with needs_extra("video"):
     from mediaref_ursa._index.lance_table import LanceIndexFile, missing_index
 
+if TYPE_CHECKING:
+    import lance
+
 
 @set_module("mediaref_ursa")
 class LanceFrameIndex:
@@ -51,19 +55,62 @@ class LanceFrameIndex:
     Opening reads metadata only; each segment's columns are read when they are first needed, and kept.
     Safe to use from many threads, after a fork, and to pickle.
 
+    ``LanceFrameIndex(dataset, uri)`` takes a table that the caller has opened. It is read again by its URI,
+    in the same version, with the checks of :meth:`open`: no handle of Lance is kept, so that forks are safe.
+
+    Args:
+        dataset: A ``lance.LanceDataset`` with at least the four base columns.
+        uri: The video that it describes.
+        access: What may be read of it, and how much.
+
     Attributes:
         uri: The video that the index describes.
+
+    Raises:
+        TypeError: Another object than a ``lance.LanceDataset``.
+        FrameIndexError: As :meth:`open` raises.
+
+    Example:
+        >>> import lance
+        >>> from mediaref_ursa import LanceFrameIndex, write_frame_index
+        >>> _ = write_frame_index("clip.mp4")
+        >>> len(LanceFrameIndex(lance.dataset("clip.mp4.lance"), "clip.mp4"))
+        60
     """
 
     def __init__(
-        self,
+        self, dataset: lance.LanceDataset, uri: str | os.PathLike[str], *, access: Access = TRUSTED
+    ) -> None:
+        if not _is_lance_dataset(dataset):
+            raise TypeError(
+                f"expected a lance.LanceDataset, found {type(dataset).__name__}; to open the index of a "
+                "video by its URI, use LanceFrameIndex.open(uri)"
+            )
+        options = getattr(dataset, "_storage_options", None)
+        file = LanceIndexFile(dataset.uri, options, access, version=dataset.version)
+        self._set(absolute_location(uri), file)
+
+    @classmethod
+    def _of(
+        cls,
         uri: str,
         *,
         file: LanceIndexFile | None,
         tables: Sequence[SegmentTable] = (),
         location: IndexLocation | None = None,
+    ) -> LanceFrameIndex:
+        """Return the index of a table that was opened, or of segment tables in memory."""
+        made = cls.__new__(cls)
+        made._set(uri, file, tables, location)
+        return made
+
+    def _set(
+        self,
+        uri: str,
+        file: LanceIndexFile | None,
+        tables: Sequence[SegmentTable] = (),
+        location: IndexLocation | None = None,
     ) -> None:
-        """Use :meth:`open` or :func:`write_frame_index` instead."""
         self.uri = uri
         self._location = location
         self._written_to: str | None = None
@@ -75,9 +122,9 @@ class LanceFrameIndex:
     def open(
         cls,
         uri: str | os.PathLike[str],
+        store: ObjectStore | None = None,
         *,
         storage_options: Mapping[str, Any] | None = None,
-        store: ObjectStore | None = None,
         index_dir: str | os.PathLike[str] | None = None,
         info: ObjectInfo | None = None,
         access: Access = TRUSTED,
@@ -90,8 +137,8 @@ class LanceFrameIndex:
 
         Args:
             uri: The video, or the index itself (``<uri>.lance`` or ``.mediaref/<name>.lance``).
-            storage_options: For cloud stores, as fsspec or as Lance spell them.
             store: Where the video's bytes are; chosen by the URI's scheme without it.
+            storage_options: For cloud stores, as fsspec or as Lance spell them.
             index_dir: Look in this directory only, where ``write_frame_index(index_dir=)`` put it.
             info: What stands at ``uri``, where the caller has asked the store already.
             access: What may be read of it, and how much; as the options of other calls have it.
@@ -121,7 +168,7 @@ class LanceFrameIndex:
         if where is not None:  # the caller names the index itself, and may have it wherever it is
             described_at = lance_frame_index_uri(video)
             file = LanceIndexFile(index_uri(at, where), storage_options, access, described_at=described_at)
-            return cls(video, file=file, location=where)
+            return cls._of(video, file=file, location=where)
         return cls._open_first(at, info)
 
     @classmethod
@@ -187,7 +234,7 @@ class LanceFrameIndex:
             None if is_for_many else video.access.bounds_of_index(video.uri),
             lance_frame_index_uri(video.uri) if where == HIDDEN else None,
         )
-        found = cls(video.uri, file=file, location=where)
+        found = cls._of(video.uri, file=file, location=where)
         is_of_one = is_for_many and len(found.segments) == 1 and found.segments[0].uri == video.uri
         if info is not None and is_of_one:
             found.check_fresh(0, info)
@@ -337,3 +384,9 @@ class LanceFrameIndex:
         count = len(self.segment_frame_counts())
         if not 0 <= segment_idx < count:
             raise IndexError(f"expected a segment from 0 to {count - 1}, found {segment_idx}")
+
+
+def _is_lance_dataset(value: object) -> bool:
+    """Return whether a value is a Lance table; Lance is loaded wherever there is one."""
+    module: Any = sys.modules.get("lance")
+    return module is not None and isinstance(value, module.LanceDataset)

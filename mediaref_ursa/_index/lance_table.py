@@ -84,6 +84,7 @@ class LanceIndexFile:
         confine_to: A folder that no symbolic link among its files may lead out of; None for any.
         described_at: The URI that the index of the same video would have next to it, for one that is hidden:
             what it says of its segments is relative to that; ``uri`` without it.
+        version: Which version of the table; the latest if None.
 
     Attributes:
         rows: How many rows it says it has; no more than the limits of ``access`` allow.
@@ -102,11 +103,13 @@ class LanceIndexFile:
         access: Access = TRUSTED,
         confine_to: str | None = None,
         described_at: str | None = None,
+        *,
+        version: int | None = None,
     ) -> None:
         self.uri = uri
         self._storage_options = dict(storage_options or {})
         self._access, self._confine_to = access, confine_to
-        self._version, self.rows, schema = self._describe()
+        self._version, self.rows, schema = self._describe(version)
         _check_count(self.rows, access, uri)
         self._never_output = "hidden_packets" in schema.names
         missing = [name for name in BASE_COLUMNS if name not in schema.names]
@@ -168,8 +171,8 @@ class LanceIndexFile:
                         raise
             return found
 
-    def _describe(self) -> tuple[int, int, pa.Schema]:
-        version = self._check_files(None)
+    def _describe(self, version: int | None) -> tuple[int, int, pa.Schema]:
+        version = self._check_files(version) or version
         location, options = _lance_location(self.uri, self._storage_options)
         with _lance_errors(_OPENING, self.uri):
             return describe(location, options, version, self._rules)

@@ -113,7 +113,7 @@ class LazyVideo(VideoSeries):
         fetch: FetchOptions | None = None,
         **access: Unpack[AccessOptions],
     ) -> None:
-        self.metadata = metadata
+        self._metadata = metadata
         self._fetch = fetch or FetchOptions()
         allowed = Access.from_only_options("LazyVideo", access)
         self._spec = PixelSpec(
@@ -255,8 +255,8 @@ class LazyVideo(VideoSeries):
         first, stop = int(positions.min()), int(positions.max()) + 1
         return video._window(first, stop), slice(first, stop)
 
-    @staticmethod
-    def concat(videos: Sequence[LazyVideo]) -> LazyVideo:
+    @classmethod
+    def concat(cls, videos: Sequence[LazyVideo]) -> LazyVideo:
         """Join videos, or windows of them, in order.
 
         Videos that were scanned run on: each is moved back by the lengths of those before it. Videos

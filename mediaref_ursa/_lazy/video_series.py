@@ -59,8 +59,17 @@ class VideoSeries(FrameAccess, SeenAsTimeSeries):
     ``select_by_interval`` cuts it lazily, and its ``to_hdf5`` saves references.
     """
 
-    metadata: Any
+    _metadata: Any
     _spec: PixelSpec
+
+    @property
+    def metadata(self) -> Any:
+        """The caller's metadata; windows and slices carry it along as the same object."""
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, value: Any) -> None:
+        self._metadata = value
 
     @property
     def segment_frame_counts(self) -> Int64Array:
@@ -213,10 +222,11 @@ class VideoSeries(FrameAccess, SeenAsTimeSeries):
         raise NotImplementedError
 
     def _segment_for_frame(self, frame_index: int) -> tuple[int, int]:
-        """Return the segment, and the frame within it, of a frame of the window."""
-        if not 0 <= frame_index < len(self):
-            raise IndexError(f"expected a frame from 0 to {len(self) - 1}, found {frame_index}")
-        segment, local = self._recording.timeline.locate(np.array([frame_index + self._start]))
+        """Return the segment, and the frame within it, of a frame by its number in the whole video."""
+        count = self._recording.frame_count
+        if not 0 <= frame_index < count:
+            raise IndexError(f"expected a frame of the whole video, 0 to {count - 1}, found {frame_index}")
+        segment, local = self._recording.timeline.locate(np.array([frame_index]))
         return int(segment[0]), int(local[0])
 
     def _ranks_of(self, uri: str, t_ns: Int64Array) -> Int64Array:

@@ -295,7 +295,7 @@ class Recording:
 
     def of_parts(self, parts: Sequence[tuple[SegmentTable, str]]) -> Recording:
         """Return a recording of the same name, made of given segments with their URIs."""
-        index = LanceFrameIndex(self.uri, file=None, tables=[table for table, _ in parts])
+        index = LanceFrameIndex._of(self.uri, file=None, tables=[table for table, _ in parts])
         uris = [uri for _, uri in parts]
         made = Recording(self.video, index, uris)
         made._relative_to = self._relative_to
