@@ -62,7 +62,7 @@ def _lines(rows: list[Row], megabytes: Mapping[str, float]) -> Iterator[str]:
     yield ""
     yield (
         "Frames a second of `batch_decode(..., as_array=True)` over those of the best other reader in each "
-        "repeat: the median, beside its goal where it has one and bold where it reaches it; the range; and "
+        "repeat: the median, next to its goal where it has one and bold where it reaches it; the range; and "
         "who that was."
     )
     yield ""

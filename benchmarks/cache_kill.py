@@ -1,4 +1,4 @@
-"""Kill processes while they fill the segment cache, and look at what is left.
+"""Kill processes while they fill the range cache, and look at what is left.
 
 Each process fills the cache with several threads, over its quota, until it is killed with SIGKILL at a
 random moment. After each kill the cache is started once more, and litter that is still there is counted;

@@ -1,4 +1,4 @@
-"""Many processes and threads on one segment cache that is too small for them; everything is checked.
+"""Many processes and threads on one range cache that is too small for them; everything is checked.
 
 An HTTP server on loopback serves objects, and the cache's quota is a quarter of their bytes. Each thread
 reads random ranges through the cache, and a whole object now and then, and compares every byte. With

@@ -17,13 +17,15 @@ from mediaref_ursa._core import (
 from mediaref_ursa._core.extras import has_extra as _has_extra
 
 if TYPE_CHECKING:
-    from mediaref_ursa._batch.batch_decode import DecodedBatch, batch_decode, cleanup_cache, plan_decode
+    from mediaref_ursa._batch.batch_decode import batch_decode, cleanup_cache, plan_decode
+    from mediaref_ursa._batch.decoded_batch import DecodedBatch
     from mediaref_ursa._core.counters import Counters, counters, counting
     from mediaref_ursa._core.errors import (
         BitDepthWarning,
         CacheDirectoryWarning,
         CorruptMediaError,
         DamagedMediaWarning,
+        FrameBeyondToleranceError,
         FrameIndexError,
         FrameIndexExistsError,
         FrameIndexInvalidError,
@@ -54,12 +56,14 @@ if TYPE_CHECKING:
     from mediaref_ursa._references.columns import References
     from mediaref_ursa._references.data_uri import DataURI
     from mediaref_ursa._references.media_ref import MediaRef
+    from mediaref_ursa._references.rebase import rebase
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "_model.access": ("Access", "IndexLimits"),
-    "_batch.batch_decode": ("DecodedBatch", "batch_decode", "cleanup_cache", "plan_decode"),
+    "_batch.batch_decode": ("batch_decode", "cleanup_cache", "plan_decode"),
+    "_batch.decoded_batch": ("DecodedBatch",),
     "_references.columns": ("References",),
     "_references.data_uri": ("DataURI",),
     "_core.errors": (
@@ -75,6 +79,7 @@ _HOMES = {
         "FrameIndexVersionError",
         "FrameIndexWarning",
         "FrameOutsideVideoError",
+        "FrameBeyondToleranceError",
         "InvalidReferenceError",
         "LimitExceededError",
         "MediaChangedError",
@@ -91,6 +96,7 @@ _HOMES = {
     "_index.build": ("write_frame_index",),
     "_lazy.lazy_video": ("LazyVideo",),
     "_references.media_ref": ("MediaRef",),
+    "_references.rebase": ("rebase",),
     "_core.counters": ("Counters", "counters", "counting"),
     "_plan.decode_plan": ("DecodePlan",),
     "_plan.reads": ("FetchOptions",),
@@ -110,6 +116,7 @@ __all__ = [
     "DecodePlan",
     "DecodedBatch",
     "FetchOptions",
+    "FrameBeyondToleranceError",
     "FrameIndexError",
     "FrameIndexExistsError",
     "FrameIndexInvalidError",
@@ -140,10 +147,11 @@ __all__ = [
     "counting",
     "plan_decode",
     "pts_ns_from_seconds",
+    "rebase",
     "write_frame_index",
 ]
 
-if not _has_extra("video"):  # so that a star import gives what there is
+if not _has_extra("video"):  # so that a star import gives the names that exist
     __all__ = [name for name in __all__ if _HOME_OF[name] not in _NEED_VIDEO]
 
 logger.disable("mediaref_ursa")  # a library is silent until its user says logger.enable("mediaref_ursa")

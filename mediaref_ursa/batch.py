@@ -1,4 +1,4 @@
-"""Batches, in the module where MediaRef has them: the same names as those of the package."""
+"""Batches, under MediaRef's module name: the same objects as those of the package."""
 
 from mediaref_ursa._batch.batch_decode import batch_decode, cleanup_cache
 

@@ -1,4 +1,4 @@
-"""Rows that describe recordings: where each modality is, how it is stored, when it runs."""
+"""Catalog rows, which describe recordings: location, storage format and time range of each modality."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ __all__ = ["ModalityRow", "StorageFormat", "from_arrow", "open_modality", "to_ar
 
 
 class StorageFormat(str, Enum):
-    """How a modality is stored."""
+    """Storage format of a modality."""
 
     MP4_INDEX = "mp4_index"
-    """Video files with the frame index that stands next to the URI, ``<uri>.lance``."""
+    """Video files with a frame index next to the URI, ``<uri>.lance``."""
     VIDEO = "video"
-    """Video files without one: they are scanned when they are opened."""
+    """Video files without a frame index, scanned when they are opened."""
 
 
 def _bound(value: object) -> object:
-    """Return where a range begins or ends, with the precision of a float32 in mind."""
+    """Return a bound of a time range, widened by the precision of a float32."""
     return earliest_seconds(value) if hasattr(value, "dtype") else value
 
 

@@ -1,4 +1,4 @@
-"""References, in the module where MediaRef has them: the same names as those of the package."""
+"""References, under MediaRef's module name: the same objects as those of the package."""
 
 from mediaref_ursa._references.media_ref import MediaRef
 

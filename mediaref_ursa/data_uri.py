@@ -1,4 +1,4 @@
-"""Data URIs, in the module where MediaRef has them: the same names as those of the package."""
+"""Data URIs, under MediaRef's module name: the same objects as those of the package."""
 
 from mediaref_ursa._references.data_uri import DataURI
 

@@ -58,7 +58,7 @@ def lance_frame_index_uri(uri: str) -> str:
     'https://host/a.mp4.lance'
     """
     if is_data(uri):
-        raise ValueError("expected a path or URL, found a data URI: nothing can stand beside it")
+        raise ValueError("expected a path or URL, found a data URI: no index can be next to it")
     return f"{without_query(uri)}{INDEX_SUFFIX}"
 
 
@@ -134,7 +134,7 @@ def frame_index_name(
     Two versions of one object have two names. The entity tag distinguishes them where the store gives a
     strong one; else the length, the time of change and a weak tag do, and the query counts, since it may be
     what chooses the object. Of a local file, which may be copied together with its index, only the length
-    counts. No name shows a query or credentials.
+    counts. No name contains a query or credentials.
 
     Args:
         uri: An absolute path, or a URI that is no data URI.

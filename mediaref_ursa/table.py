@@ -1,4 +1,4 @@
-"""Many references at once, to and from columns of tables.
+"""References to and from columns of tables, as whole columns.
 
 Needs pyarrow, which the ``video`` extra brings.
 """
@@ -6,22 +6,16 @@ Needs pyarrow, which the ``video`` extra brings.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-from pydantic_core import from_json
-
-from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.extras import needs_extra
-from mediaref_ursa._references.columns import column_of_table, is_table_of_arrow
+from mediaref_ursa._references.columns import Selection, is_arrow_input, reference_columns
 from mediaref_ursa._references.media_ref import MediaRef, trusted_refs
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["from_arrow", "to_arrow"]
-
-_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 
 def to_arrow(refs: Iterable[MediaRef]) -> pa.StructArray:
@@ -47,18 +41,34 @@ def to_arrow(refs: Iterable[MediaRef]) -> pa.StructArray:
     return refs_to_struct_array([ref.uri for ref in refs], [ref.pts_ns for ref in refs])
 
 
-def from_arrow(array: pa.Array | pa.ChunkedArray | pa.Table) -> list[MediaRef]:
+def from_arrow(
+    array: Any,
+    *,
+    column: str | None = None,
+    uri: str | None = None,
+    pts_ns: str | None = None,
+    path: str | None = None,
+) -> list[Any]:
     """Return the references in a column.
 
     Args:
-        array: An array or chunked array of structs with the fields ``uri`` and ``pts_ns``, or of JSON
-            strings as ``model_dump_json`` writes them. URIs may be dictionary-encoded; times may be any
-            integers that fit, or durations or timestamps in nanoseconds. Further fields are dropped. A table
-            with one such column of structs, or with the columns ``uri`` and ``pts_ns``.
+        array: An array or chunked array of structs with the fields ``uri`` and ``pts_ns``, of JSON strings as
+            ``model_dump_json`` writes them, or of lists of these. URIs may be dictionary-encoded; times may
+            be any integers that fit, or durations or timestamps in nanoseconds. Further fields are dropped.
+            Or a table with one such column, or with the columns ``uri`` and ``pts_ns``; or any object that
+            Arrow reads (``__arrow_c_stream__`` or ``__arrow_c_array__``), such as those of Polars and DuckDB.
+        column: The name of the column, where a table has several.
+        uri: The name of the column of URIs, of a table with a reference in each row.
+        pts_ns: The name of the column of times, next to ``uri``.
+        path: The nested field of structs or of JSON objects with the reference, such as ``"media_ref"``.
+
+    Returns:
+        A list of ``MediaRef``; of a column of lists, a list of lists of them.
 
     Raises:
         InvalidReferenceError: The column is of another type, or a row holds no reference: null, or
             without a valid ``uri``. The message has the row's number.
+        TypeError: Nothing that Arrow reads.
         MissingExtraError: pyarrow is not installed.
 
     >>> import pyarrow as pa
@@ -66,49 +76,15 @@ def from_arrow(array: pa.Array | pa.ChunkedArray | pa.Table) -> list[MediaRef]:
     [MediaRef(uri='a.mp4', pts_ns=5)]
     """
     with needs_extra("video"):
-        from mediaref_ursa._references.arrow import is_string_array, strings_of, struct_array_to_columns
-    if is_table_of_arrow(array):
-        array = column_of_table(array)
-    if is_string_array(array):
-        return _from_json_rows(strings_of(array))
-    uris, pts_ns, is_null = struct_array_to_columns(array)
-    times: list[int | None] = pts_ns.tolist()
-    for row in is_null.nonzero()[0].tolist():
+        import mediaref_ursa._references.arrow  # noqa: F401 - pyarrow is needed
+    if not is_arrow_input(array):
+        raise TypeError(f"expected an Arrow array or chunked array, found {type(array).__name__}")
+    found = reference_columns(array, Selection(column, uri, pts_ns, path))
+    times: list[int | None] = found.pts_ns.tolist()
+    for row in found.is_image.nonzero()[0].tolist():
         times[row] = None
-    return trusted_refs(uris, times)
-
-
-def _from_json_rows(rows: list[str | None]) -> list[MediaRef]:
-    """Read one JSON object a row; what is not plainly valid goes through the model, which says why."""
-    uris: list[str] = []
-    times: list[int | None] = []
-    for number, text in enumerate(rows):
-        if text is None:
-            raise InvalidReferenceError(
-                f"expected a reference in every row, found a null row at row {number}"
-            )
-        uri, pts = _plain_fields(text) or _validated_fields(text, number)
-        uris.append(uri)
-        times.append(pts)
-    return trusted_refs(uris, times)
-
-
-def _plain_fields(text: str) -> tuple[str, int | None] | None:
-    try:
-        fields = from_json(text)
-        uri, pts = fields["uri"], fields.get("pts_ns")
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-    plain_uri = type(uri) is str and uri and "\0" not in uri
-    plain_pts = pts is None or (type(pts) is int and _INT64_MIN <= pts <= _INT64_MAX)
-    return (uri, pts) if plain_uri and plain_pts else None
-
-
-def _validated_fields(text: str, row: int) -> tuple[str, int | None]:
-    try:
-        ref = MediaRef.model_validate_json(text)
-    except ValidationError as error:
-        raise InvalidReferenceError(
-            f"expected a reference in every row, found at row {row}: {error}"
-        ) from error
-    return ref.uri, ref.pts_ns
+    refs: list[Any] = trusted_refs(found.uris, times)
+    if found.lengths is None:
+        return refs
+    ends = found.lengths.cumsum().tolist()
+    return [refs[end - length : end] for end, length in zip(ends, found.lengths.tolist(), strict=True)]

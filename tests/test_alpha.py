@@ -11,7 +11,7 @@ import av
 import lance
 import numpy as np
 import pytest
-from _containers import MatroskaBlock, MatroskaTrack, write_matroska
+from _containers import MatroskaBlock, MatroskaTrack, Sample, length_prefixed, remux, write_matroska
 from _encoding import Encoding, RGBArray, encode, make_picture
 from _http_server import ObjectServer
 
@@ -23,10 +23,14 @@ from mediaref_ursa import (
     cleanup_cache,
     write_frame_index,
 )
+from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
+from mediaref_ursa._model.alpha import table_with_alpha
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._model.segment import ALPHA_UNKNOWN
 from mediaref_ursa._pyav.convert import FrameConverter
+from mediaref_ursa._scan.options import ScanOptions
+from mediaref_ursa._scan.scan_segment import scan_segment
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
 COUNT = 30
@@ -337,3 +341,57 @@ def test_alpha_of_a_video_on_a_web_server(clip: Path) -> None:
         refs = [MediaRef(uri, time) for time in expected]
         found = batch_decode(refs, colorspace="RGBA")
         assert all(np.array_equal(a, b) for a, b in zip(found, expected.values(), strict=True))
+
+
+ALPHA_MESSAGE = bytes([39 << 1, 1, 165, 4, 0x00, 0x7F, 0x80, 0x10, 0x80])  # ITU-T H.265, F.14.2.8
+CANCELLED = bytes([39 << 1, 1, 165, 1, 0x80, 0x80])
+
+
+@pytest.mark.parametrize("message", [ALPHA_MESSAGE, CANCELLED], ids=["alpha", "cancelled"])
+def test_alpha_in_a_layer_of_hevc_is_never_opaque(message: bytes, tmp_path: Path) -> None:
+    """FFmpeg's decoder passes over the layer, or over the message alone, as it is here."""
+    source, path = tmp_path / "source.mp4", tmp_path / "clip.mp4"
+    options = {"x265-params": "log-level=none:pools=none"}
+    encode(source, Encoding("libx265", "mp4", "mp4", "hevc", options))
+
+    def with_message(sample: Sample) -> tuple[bytes, bool]:
+        first = length_prefixed(message) if sample.is_keyframe else b""
+        return first + sample.data, sample.is_keyframe
+
+    remux(source, path, with_message)
+    refs = [MediaRef(str(path), 0)]
+    assert batch_decode(refs)[0].shape[2] == 3
+    data = path.read_bytes()
+    sparse = scan_segment(
+        RangeReader(lambda at, size: data[at : at + size], len(data)),
+        uri=str(path),
+        options=ScanOptions(full=False),
+    )
+    assert sparse.info.verified == "sparse"
+    if message is CANCELLED:
+        assert (batch_decode(refs, colorspace="RGBA")[0][..., 3] == 255).all()
+        assert table_with_alpha(sparse) is sparse
+        return
+    with pytest.raises(UnsupportedMediaError, match="alpha of this hevc video cannot be read"):
+        table_with_alpha(sparse)
+    for colorspace in ("RGBA", "BGRA"):
+        with pytest.raises(UnsupportedMediaError, match="alpha of this hevc video cannot be read"):
+            batch_decode(refs, colorspace=colorspace)
+
+
+def test_a_configuration_that_says_so_is_seen_in_older_indexes(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    encode(path, Encoding("libx265", "mp4", "mp4", "hevc", {"x265-params": "log-level=none:pools=none"}))
+    table = write_frame_index(str(path)).segment_table(0)
+    assert table_with_alpha(table) is table
+    said = replace(
+        table, info=replace(table.info, extradata=_with_array(table.info.extradata, ALPHA_MESSAGE))
+    )
+    with pytest.raises(UnsupportedMediaError, match="alpha of this hevc video cannot be read"):
+        table_with_alpha(said)
+
+
+def _with_array(record: bytes, nal: bytes) -> bytes:
+    """Return an HEVC configuration record with one more array of NAL units."""
+    array = bytes([nal[0] >> 1, 0, 1]) + len(nal).to_bytes(2, "big") + nal
+    return record[:22] + bytes([record[22] + 1]) + record[23:] + array

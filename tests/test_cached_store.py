@@ -1,4 +1,4 @@
-"""A store behind the segment cache: the same bytes, fewer requests."""
+"""A store behind the range cache: the same bytes, fewer requests."""
 
 from __future__ import annotations
 

@@ -263,7 +263,7 @@ def test_a_wrong_frame_is_exit_code_1_and_named(clip: GetClip, tmp_path: Path) -
     assert result.stdout.splitlines()[-1] == str(tmp_path / "out" / "contact_sheet.png")
     for line in result.stderr.splitlines():
         assert line.startswith("error: wrong frame: ")
-    assert f"one window, place 0, {video} at {shifted.pts_ns[0]} ns: " in result.stderr
+    assert f"one window, position 0, {video} at {shifted.pts_ns[0]} ns: " in result.stderr
 
 
 def test_an_output_directory_that_cannot_be_made_is_one_line(video: Path) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from _raw_video import ENCODED, FULL, LIMITED, command_line, needs_ffmpeg, noise, raw_bytes, write_video
 from av.video.frame import VideoFrame
 
 from mediaref_ursa._decode.torchcodec.library import load_torchcodec
@@ -18,9 +16,6 @@ from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._pyav.convert import FrameConverter
 from mediaref_ursa.video_decoder import PyAVVideoDecoder
 
-needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="FFmpeg's command line is missing")
-
-LIMITED, FULL = 1, 2
 MATRICES = {"bt709": 1, "smpte170m": 6, "bt2020nc": 9}
 TAGS = [("bt709", LIMITED), ("smpte170m", FULL), ("bt2020nc", LIMITED)]
 LEVELS = 1
@@ -42,34 +37,6 @@ RGB_AND_GRAY = [
 ]
 
 
-def noise(pixel_format: str, width: int, height: int) -> VideoFrame:
-    """Return a frame of random samples, each within its bits."""
-    frame = VideoFrame(width, height, pixel_format)
-    random = np.random.default_rng(5)
-    bits = frame.format.components[0].bits
-    for plane in frame.planes:
-        samples = random.integers(0, 2**bits, plane.buffer_size // (1 if bits == 8 else 2))
-        if pixel_format == "p010le":
-            samples <<= 6
-        plane.update(samples.astype(np.uint8 if bits == 8 else np.uint16).tobytes())
-    return frame
-
-
-def raw_bytes(frame: VideoFrame) -> bytes:
-    """Return the samples of a frame without the padding of rows."""
-    context: Any = av.CodecContext.create("rawvideo", "w")
-    context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
-    context.time_base = Fraction(1, 25)
-    return b"".join(bytes(packet) for packet in context.encode(frame))
-
-
-def command_line(arguments: list[str], sent: bytes | None, shape: tuple[int, ...]) -> np.ndarray:
-    """Return what ``ffmpeg`` makes of its input, as 8-bit RGB."""
-    command = ["ffmpeg", "-v", "error", *arguments, "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
-    done = subprocess.run(command, input=sent, capture_output=True, check=True, timeout=60)
-    return np.frombuffer(done.stdout, np.uint8).reshape(shape).astype(int)
-
-
 def converted(frame: VideoFrame, **spec: Any) -> np.ndarray:
     return FrameConverter(PixelSpec(**spec)).convert(frame, 0, uri="").astype(int)
 
@@ -89,49 +56,6 @@ def test_pixels_are_those_of_the_command_line(pixel_format: str, size: tuple[int
         tags = ["-colorspace", matrix, "-color_range", "pc" if is_full else "tv"]
         expected = command_line([*given, *tags, "-i", "-"], raw_bytes(frame), (height, width, 3))
         assert np.abs(converted(frame) - expected).max() <= LEVELS, (matrix, colour_range)
-
-
-ENCODED = [
-    ("libx264", "yuv420p10le", "mp4", {}),
-    ("libx264", "yuv422p10le", "mkv", {}),
-    ("libx264", "yuv444p10le", "mkv", {}),
-    ("libx265", "yuv420p10le", "mp4", {"x265-params": "log-level=none:pools=none"}),
-    ("libx265", "yuv420p12le", "mp4", {"x265-params": "log-level=none:pools=none"}),
-    ("libx265", "yuv422p12le", "mkv", {"x265-params": "log-level=none:pools=none"}),
-    ("libx265", "gbrp10le", "mkv", {"x265-params": "log-level=none:pools=none"}),
-    ("libvpx-vp9", "yuv420p10le", "webm", {"deadline": "realtime", "cpu-used": "8"}),
-    ("libvpx-vp9", "yuv422p12le", "webm", {"deadline": "realtime", "cpu-used": "8"}),
-    ("libsvtav1", "yuv420p10le", "mp4", {"preset": "12", "svtav1-params": "lp=1"}),
-    ("prores_ks", "yuv422p10le", "mov", {}),
-    ("ffv1", "yuv420p9le", "mkv", {}),
-    ("ffv1", "yuv420p14le", "mkv", {}),
-    ("ffv1", "yuv444p16le", "mkv", {}),
-    ("ffv1", "gbrp14le", "mkv", {}),
-    ("ffv1", "gray12le", "mkv", {}),
-    ("ffv1", "yuv420p", "mkv", {}),
-]
-
-
-def write_video(
-    path: Path, encoder: str, pixel_format: str, colour_range: int, options: dict[str, str]
-) -> None:
-    """Write three frames of hard edges, noise and a gradient, in BT.709."""
-    random = np.random.default_rng(3)
-    picture = random.integers(0, 256, (96, 128, 3), dtype=np.uint8)
-    picture[:48] = np.linspace(0, 255, 128, dtype=np.uint8)[None, :, None]
-    picture[10:40, 30:60] = (255, 0, 0)
-    with av.open(str(path), "w") as file:
-        stream: Any = file.add_stream(encoder, rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt = 128, 96, pixel_format
-        stream.codec_context.color_range, stream.codec_context.colorspace = colour_range, 1
-        for number in range(3):
-            rolled = VideoFrame.from_ndarray(np.roll(picture, 8 * number, axis=1), format="rgb24")
-            frame = rolled.reformat(
-                format=pixel_format, dst_colorspace="itu709", dst_color_range=colour_range
-            )
-            frame.pts, frame.time_base = number, Fraction(1, 25)
-            file.mux(stream.encode(frame))
-        file.mux(stream.encode(None))
 
 
 @needs_ffmpeg

@@ -125,7 +125,7 @@ def test_a_frame_where_nothing_is_shown_is_wrong(clip: GetClip) -> None:
     wanted, frames = wanted_and_frames(path)
     early = replace(wanted[0], local_ns=wanted[0].local_ns - 2_000)
     (wrong,) = check_frames([early], frames[:1]).wrong
-    assert wrong.reason == "the linear decode shows no frame at that time"
+    assert wrong.reason == "the linear decode gives no frame at that time"
 
 
 def test_frames_of_two_files_are_held_against_their_own(clip: GetClip) -> None:
@@ -258,7 +258,7 @@ def test_nothing_is_written_beside_the_callers_video(video: Path, out: Path) -> 
     assert result.checked == RANDOM_FRAMES + 48
     assert [path.name for path in video.parent.iterdir()] == ["video.mp4"]
     assert sorted(path.name for path in out.iterdir()) == ["contact_sheet.png", "references.parquet"]
-    assert any("built in memory, nothing is written beside the video" in line for line in said)
+    assert any("built in memory, nothing is written next to the video" in line for line in said)
 
 
 def test_the_index_is_written_beside_the_callers_video_when_asked(video: Path, out: Path) -> None:

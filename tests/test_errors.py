@@ -47,6 +47,7 @@ BUILTINS = {
     "FrameIndexVersionError": (ValueError,),
     "FrameIndexInvalidError": (ValueError,),
     "FrameOutsideVideoError": (IndexError, ValueError),
+    "FrameBeyondToleranceError": (IndexError, ValueError),
     "StoreError": (OSError,),
     "MediaNotFoundError": (OSError, FileNotFoundError),
     "MediaChangedError": (OSError,),

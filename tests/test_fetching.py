@@ -257,7 +257,7 @@ def test_what_the_cache_holds_of_an_earlier_version_does_not_mix(
     assert source.segments
     table = source.segments[0]
     info = ObjectInfo(table.info.length, table.info.etag, None)
-    through.discard(URI, info, [(int(table.packets.offset[30]), 1)])
+    through.clear_ranges(URI, info, [(int(table.packets.offset[30]), 1)])
     store.inner.put(URI, other.read_bytes())
     found = batch_decode(refs, store=through)
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))

@@ -196,7 +196,7 @@ def test_segments_are_added_up() -> None:
     assert not report.is_addressable
     assert report.packets_per_random_frame == (1 + 2 + 3 + 1 + 2) / 5
     assert "segments                  2" in report.to_text()
-    assert SegmentSequence((first, second)).offsets_ns[1] == 3_500_000_000  # where the first one ends
+    assert SegmentSequence((first, second)).offsets[1] == Fraction(7, 2)  # where the first one ends
 
 
 def test_a_video_without_frames_is_an_error_of_the_tree() -> None:

@@ -241,7 +241,7 @@ def test_slices_across_segments(parts: list[str], tmp_path: Path) -> None:
     refs = video.lazy_slice(start, end).refs()
     assert {ref.uri for ref in refs} == {parts[0], parts[1]}
     assert np.array_equal(np.stack(batch_decode(refs, channel_format="NCHW")), video.slice(start, end).frames)
-    with pytest.raises(TypeError, match="without video=, found colorspace, resize beside it"):
+    with pytest.raises(TypeError, match="without video=, found colorspace, resize with it"):
         LazyVideo.from_refs(refs, video=video, resize=(2, 2), colorspace="G")
     window, numbers = LazyVideo.from_refs(refs, video=video)
     assert np.array_equal(window[:], video[numbers])

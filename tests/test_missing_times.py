@@ -100,7 +100,7 @@ def test_a_time_of_two_frames_is_that_of_the_second_in_decode_order() -> None:
 
     assert frame_times(reported, duration, packet, info).pts.tolist() == list(range(100, 200, 10))
     in_output_order = np.arange(10)
-    with pytest.raises(UnsupportedMediaError, match="durations that do not tell"):
+    with pytest.raises(UnsupportedMediaError, match="durations that do not give"):
         frame_times(reported, duration, in_output_order, info)
 
 

@@ -87,7 +87,7 @@ def test_no_references_give_an_array_of_none() -> None:
 
 
 def test_errors_need_a_list(refs: list[MediaRef]) -> None:
-    with pytest.raises(ValueError, match="no place for errors"):
+    with pytest.raises(ValueError, match="cannot hold errors"):
         batch_decode(refs[:1], as_array=True, on_error="none")
     with pytest.raises(FrameOutsideVideoError):
         batch_decode([refs[0], MediaRef(refs[0].uri, 10**15)], as_array=True)

@@ -99,10 +99,11 @@ def test_typed_dictionaries_name_what_the_code_takes() -> None:
         *rare,
         *access,
         "access",
+        "match",
         "tolerance_ns",
         "frame_index",
     } - {"apply_rotation"}
-    beside = {"colorspace", "channel_format", "out"}
+    beside = {"colorspace", "channel_format", "out", "output_format"}
     assert set(FrameOptions.__annotations__) == (every - of_the_type - beside) | {"strategy", "decoder"}
 
 

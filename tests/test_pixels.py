@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mediaref_ursa._model.pixels import MAX_PIXELS, PixelSpec
+from mediaref_ursa._model.pixels import MAX_PIXELS, PIXEL_FORMATS, PixelSpec
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from mediaref_ursa._model.pixels import MAX_PIXELS, PixelSpec
 def test_each_colorspace(colorspace: str, channels: int, pixel_format: str) -> None:
     spec = PixelSpec(colorspace=colorspace)
 
-    assert (spec.channels, spec.pixel_format) == (channels, pixel_format)
+    assert (spec.channels, PIXEL_FORMATS[spec.colorspace]) == (channels, pixel_format)
     assert spec.shape(4, 6) == (4, 6, channels)
     assert PixelSpec(colorspace=colorspace, channel_format="NCHW").shape(4, 6) == (channels, 4, 6)
 

@@ -1,4 +1,4 @@
-"""The segment cache on disk: what it gives back, what it keeps, and what it does when things go wrong."""
+"""The range cache on disk: what it gives back, what it keeps, and what it does when things go wrong."""
 
 from __future__ import annotations
 

@@ -164,15 +164,15 @@ def test_a_column_of_uris_alone_names_images() -> None:
 
 
 def test_columns_that_hold_no_times() -> None:
-    with pytest.raises(TypeError, match="at place 1, found 0.5; seconds .*pts_ns_from_seconds"):
+    with pytest.raises(TypeError, match="at position 1, found 0.5; seconds .*pts_ns_from_seconds"):
         reference_columns(pd.DataFrame({"uri": ["a", "b"], "pts_ns": pd.Series([0, 0.5], dtype=object)}))
-    with pytest.raises(TypeError, match="whole number at place 0, found 0.0"):
+    with pytest.raises(TypeError, match="whole number at position 0, found 0.0"):
         reference_columns(pd.DataFrame({"uri": ["a", "b"], "pts_ns": [0, None]}))
     with pytest.raises(InvalidReferenceError, match="found double; seconds become such"):
         reference_columns(pa.table({"uri": ["a"], "pts_ns": [0.5]}))
     with pytest.raises(ValueError, match="as many pts_ns as uris, found 1 and 2"):
         reference_columns({"uri": ["a", "b"], "pts_ns": [0]})
-    with pytest.raises(ValueError, match="a uri at place 1"):
+    with pytest.raises(ValueError, match="a uri at position 1"):
         reference_columns(pd.DataFrame({"uri": ["a", None], "pts_ns": [0, 1]}))
     with pytest.raises(InvalidReferenceError, match="a null uri at row 1"):
         reference_columns(pa.table({"uri": ["a", None], "pts_ns": [0, 1]}))
@@ -193,19 +193,19 @@ def test_one_reference_is_no_sequence_of_them(one: Any) -> None:
     "ref", [None, {}, {"uri": None}, {"uri": ""}, {"pts_ns": 5}, 7, "a.mp4", ("a.mp4", 5)]
 )
 def test_what_is_no_reference_is_named_by_its_place(ref: Any) -> None:
-    with pytest.raises(ValueError, match="uri at place 1"):
+    with pytest.raises(ValueError, match="uri at position 1"):
         reference_columns([REFS[0], ref])
 
 
 @pytest.mark.parametrize("pts_ns", [1.0, 1.5, True, np.True_, np.float64(1), float("nan"), "5", b"5", [5]])
 def test_a_time_that_is_no_whole_number(pts_ns: Any) -> None:
-    with pytest.raises(TypeError, match="whole number at place 1"):
+    with pytest.raises(TypeError, match="whole number at position 1"):
         reference_columns([REFS[0], {"uri": "a.mp4", "pts_ns": pts_ns}])
 
 
 @pytest.mark.parametrize("pts_ns", [2**63, -(2**63) - 1, np.uint64(2**63), 10**30])
 def test_a_time_that_is_no_int64(pts_ns: Any) -> None:
-    with pytest.raises(ValueError, match="int64 at place 0"):
+    with pytest.raises(ValueError, match="int64 at position 0"):
         reference_columns([{"uri": "a.mp4", "pts_ns": pts_ns}])
 
 

@@ -256,7 +256,7 @@ def test_what_was_not_read_does_not_count(
     """The bytes of the media that a sparse scan leaves out may be any."""
     monkeypatch.setattr("mediaref_ursa._containers.range_file._BLOCK_BYTES", 4096)
     monkeypatch.setattr("mediaref_ursa._scan.packet_prefixes.GAP_BYTES", 0)
-    monkeypatch.setattr("mediaref_ursa._scan.packet_prefixes.HEAD_BYTES", 512)
+    monkeypatch.setattr("mediaref_ursa._scan.packet_prefixes.PREFIX_BYTES", 512)
     path = long_video(name)
     file = CountedFile(path.read_bytes())
     sparse = scan_segment(file.reader(), uri=str(path), options=ScanOptions(full=False))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from _tables import segment_table
 
-from mediaref_ursa._core.errors import FrameOutsideVideoError
-from mediaref_ursa._core.ticks import AFTER_LAST, BEFORE_FIRST
+from mediaref_ursa._core.errors import FrameIndexInvalidError, FrameOutsideVideoError
+from mediaref_ursa._core.ticks import AFTER_LAST, BEFORE_FIRST, UNTIMED
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._plan.segments import SegmentSequence
 
@@ -48,7 +48,7 @@ def test_several_segments_run_on() -> None:
     """Each is moved back by the lengths of those before it; its own start stays."""
     video = [milliseconds(0, 10, 20), milliseconds(0, 15), milliseconds(0)]
 
-    assert SegmentSequence(tuple(video)).offsets_ns.tolist() == [0, 30 * MS, 55 * MS]
+    assert SegmentSequence(tuple(video)).offsets == [0, Fraction(30, 1000), Fraction(55, 1000)]
     assert at(video, 29, 30, 44.9, 45, 54, 55, 64.9) == [
         (0, 2),
         (1, 0),
@@ -86,9 +86,11 @@ def test_segments_of_different_time_bases_are_added_exactly() -> None:
     third = segment_table([0, 1], time_base=Fraction(1, 3))
     video = [third, third, milliseconds(0)]
 
-    exact_ends = [Fraction(2, 3), Fraction(4, 3)]
-    for found, exact in zip(SegmentSequence(tuple(video)).offsets_ns[1:].tolist(), exact_ends, strict=True):
-        assert abs(found - exact * 10**9) <= 2
+    sequence = SegmentSequence(tuple(video))
+    assert sequence.offsets[1:] == [Fraction(2, 3), Fraction(4, 3)]
+    exact = [Fraction(third, 3) * 10**9 for third in range(5)]
+    assert sequence.frame_times.ceil_ns.tolist() == [-(-time // 1) for time in exact]
+    assert sequence.pts_ns.tolist() == [round(time) for time in exact]
 
 
 @pytest.mark.parametrize("empty", [0, 1, 2])
@@ -114,6 +116,24 @@ def test_a_segment_never_begins_before_the_one_before_it_ends() -> None:
 
 def test_a_video_of_one_frame() -> None:
     assert at([milliseconds(0, duration=1)], 0, 0.5, 0.999999, 1) == [(0, 0), (0, 0), (0, 0), AFTER_LAST]
+
+
+def test_a_frame_without_a_time_is_never_the_nearest() -> None:
+    """At 15 ms a frame without a time takes the place of the first one, until the second begins."""
+    video = SegmentSequence(
+        (segment_table([0, 40], duration=10, time_base=Fraction(1, 1000), untimed=(15,)),)
+    )
+    times = np.array([10, 19, 20, 21, 39], dtype=np.int64) * MS
+
+    assert video.resolve(times, 0)[1].tolist() == [0, UNTIMED, UNTIMED, UNTIMED, UNTIMED]
+    assert video.resolve(times, 20 * MS, "nearest")[1].tolist() == [0, 0, 0, 1, 1]
+
+
+def test_segments_that_are_too_long_together_are_an_error_of_the_tree() -> None:
+    century = segment_table([0, 3_200_000_000], time_base=Fraction(1))
+
+    with pytest.raises(FrameIndexInvalidError, match="together"):
+        SegmentSequence((century,) * 3).resolve(np.array([0]), 0)
 
 
 def test_no_times() -> None:

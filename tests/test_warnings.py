@@ -129,7 +129,7 @@ def joined(clip: GetClip, tmp_path: Path) -> Path:
 
 def test_frames_whose_time_is_repeated_are_counted_and_warned_of(joined: Path) -> None:
     shown = linear_frames(joined)
-    message = r"\d+ frames are never shown: other frames have their times"
+    message = r"\d+ frames are never displayed: other frames have their times"
     with pytest.warns(DamagedMediaWarning, match=message):
         index = write_frame_index(joined)
     info = LanceFrameIndex.open(joined).segments[0]
@@ -137,14 +137,16 @@ def test_frames_whose_time_is_repeated_are_counted_and_warned_of(joined: Path) -
     assert info.repeated_times + len(shown) == 96
     report = json.loads(run("inspect", joined, "--json").stdout)
     assert report["repeated_times"] == info.repeated_times > 40
-    assert f"repeated times            {info.repeated_times}, never shown" in run("inspect", joined).stdout
+    assert (
+        f"repeated times            {info.repeated_times}, never displayed" in run("inspect", joined).stdout
+    )
     result = run("index", "--overwrite", joined)
-    assert f"{info.repeated_times} frames are never shown: other frames have their times" in result.stderr
+    assert f"{info.repeated_times} frames are never displayed: other frames have their times" in result.stderr
     assert run("index", "--strict", joined).exit_code == 1
 
 
 def test_without_an_index_repeated_times_are_one_warning(joined: Path) -> None:
-    with pytest.warns(DamagedMediaWarning, match="frames are never shown") as caught:
+    with pytest.warns(DamagedMediaWarning, match="frames are never displayed") as caught:
         read_often(joined, 10**9)
     assert len(caught) == 1
 

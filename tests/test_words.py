@@ -26,7 +26,6 @@ IN_NAMES = {
     "witness(es)?|judges?": "spot check, classify",
     "flights|(?<!single_)(?<!in_)flight": "single flight",
     "ledger|account|swept|litter": "disk usage, usage file, eviction result, orphans",
-    "packet_?heads": "packet prefixes",
     "segment_?cache|segment_?key": "range cache, object key",
     "guarded|guards": "sandboxed, etag-pinned, public-only, confines",
     "lone_field|lossy|inherits": "single_field, has_gap, depends_on_previous_state",
@@ -39,20 +38,48 @@ IN_NAMES = {
     "places?": "location, position, slot, rank",
     "most|least|largest": "max, min",
     "nobody|whoever|somebody": "the thing that is meant",
+    "claims": "sync sample checker, flags",
+    "packet_?heads|heads_bytes": "packet prefixes",
+    "is_said": "is_logged",
+    "discard": "close for resources, clear for caches",
+    "far|afar": "remote",
+    "lone": "single",
 }
 """Whole words of a name, as its underscores and capitals divide it."""
+
+IN_PLACE = r"(?<!in )(?<!the )(?<!one )(?<!its )(?<!whose )(?<!right )(?<!same )places?"
+"""Locations: "in place of", "in its place", "in one place" are none."""
 
 IN_PROSE = {
     "told|tells?|telling": "reported, known, distinguish",
     "elsewhere|beside": "in the cache directory, sidecar, next to",
-    "nobody|whoever|somebody|him|anybody": "the thing that is meant",
-    "litter|witness(es)?|judges?|judged|crew|ledger": "orphans, spot check, classify, pool, disk usage",
-    "lets? (\\w+ )?go": "close, clear",
-    "at hand": "local",
-    # "in place of", "in its place", "in one place" are no locations
-    r"(?<!in )(?<!the )(?<!one )(?<!its )(?<!whose )(?<!right )(?<!same )places?": "location, position, slot",
+    "nobody|whoever|somebody|him|anybody|people|strangers?": "the thing that is meant",
+    "litter|swept|witness(es)?|judges?|judged|crew|ledger": "orphans, spot check, classify, pool, disk usage",
+    "helpers?|hand(s|ed|ing)? over": "worker process, offload, pass",
+    "trails?|pace|heads": "access pattern, low speed limit, prefixes",
+    "segment cache": "range cache",
+    "shown": "displayed",
+    "guard(s|ed)": "sandboxed, etag-pinned, public-only, confines",
+    "lossy": "has_gap",
+    # "lone surrogates" is what Unicode calls them
+    "lone(?! surrogates?)": "single",
+    "lets? (\\w+ )?go|g[ia]ves? up|given up|giving up": "close, clear, fail",
+    "at hand|near (segment|store|run)s?": "local",
+    # "so far" and "as far as" are no distances
+    "afar|far (away|store|segment|run|byte|video)s?": "remote",
+    IN_PLACE: "location, position, slot",
 }
 """Words of docstrings and comments."""
+
+IN_MESSAGES = {
+    "places?": "location, position, slot",
+    "elsewhere|beside": "outside, next to",
+    "told|tells?": "reported, known, distinguish",
+    "shown": "displayed",
+    "nobody|whoever|somebody|anybody": "the thing that is meant",
+    "helper|segment cache|far away": "worker process, range cache, remote",
+}
+"""Words of messages and of what the command line prints: texts of several words in the code."""
 
 
 KEPT = {
@@ -68,7 +95,11 @@ KEPT = {
     "account",  # of a cloud store
     "_R2_NEEDS_ACCOUNT",
 }
-"""Names that stay: what programs or files hold, and what is the field's word for another thing."""
+"""Names that stay: public names, names in files, and those whose word is the field's for another thing."""
+
+
+PAGES = sorted({*(PACKAGE.parent / "docs").glob("*.md"), PACKAGE.parent / "README.md"})
+"""The pages, which keep none of the words of messages either."""
 
 
 def sources() -> dict[str, Path]:
@@ -106,6 +137,31 @@ def prose_in(text: str) -> Iterator[tuple[int, str]]:
             yield token.start[0], token.string
 
 
+def messages_in(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the parts of texts in the code that have several words, docstrings excepted."""
+    tree = ast.parse(text)
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield from [(node.lineno, node.value)] if " " in node.value.strip() else []
+
+
+def documented_attributes(node: ast.ClassDef) -> list[str]:
+    """Return the names under "Attributes:" in a class's docstring."""
+    section = re.search(r"^Attributes:\n((?:    .*\n?|\n)+)", ast.get_docstring(node) or "", re.MULTILINE)
+    return re.findall(r"^    (\w+):", section[1], re.MULTILINE) if section else []
+
+
+def attributes_of(node: ast.ClassDef) -> set[str]:
+    fields = {one.name for one in node.body if isinstance(one, ast.FunctionDef)}
+    for one in ast.walk(node):
+        if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name):
+            fields.add(one.target.id)
+        elif isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store):
+            fields.add(one.attr)
+    return fields
+
+
 @pytest.mark.parametrize("name", sources())
 def test_no_name_keeps_a_word_that_was_replaced(name: str) -> None:
     found = [
@@ -124,5 +180,41 @@ def test_no_docstring_or_comment_keeps_a_word_that_was_replaced(name: str) -> No
         for line, text in prose_in(sources()[name].read_text(encoding="utf-8"))
         for word in IN_PROSE
         for match in re.finditer(rf"(?<![`\w])(?:{word})(?![`\w])", text, re.IGNORECASE)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", sources())
+def test_no_message_keeps_a_word_that_was_replaced(name: str) -> None:
+    found = [
+        f"{name}:{line} {match[0]}"
+        for line, text in messages_in(sources()[name].read_text(encoding="utf-8"))
+        for word in IN_MESSAGES
+        for match in re.finditer(rf"(?<![`\w])(?:{word})(?![`\w])", text, re.IGNORECASE)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", sources())
+def test_docstrings_describe_attributes_under_their_names(name: str) -> None:
+    tree = ast.parse(sources()[name].read_text(encoding="utf-8"))
+    wrong = [
+        f"{name}:{node.lineno} {node.name}.{attribute}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for attribute in documented_attributes(node)
+        if attribute not in attributes_of(node)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_keeps_a_word_that_was_replaced(page: Path) -> None:
+    text = re.sub(r"`[^`\n]*`", "", page.read_text(encoding="utf-8"))
+    found = [
+        f"{page.name}: {text[max(match.start() - 30, 0) : match.end() + 10]!r}"
+        for word in (*IN_MESSAGES, IN_PLACE)
+        for match in re.finditer(rf"(?<![\w-])(?:{word})(?![\w-])", text, re.IGNORECASE)
+        if word != "places?"
     ]
     assert found == []

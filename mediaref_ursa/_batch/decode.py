@@ -1,17 +1,18 @@
-"""One call of ``batch_decode`` carried out: images loaded, videos resolved, planned and decoded."""
+"""Execution of one ``batch_decode`` call: images loaded, videos resolved, planned and decoded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from mediaref_ursa._batch.options import BatchOptions
 from mediaref_ursa._batch.resolve import BatchRequest, resolve_batch
-from mediaref_ursa._core.array_types import Int64Array, UInt8Array
+from mediaref_ursa._core.array_types import Int64Array, PixelArray
 from mediaref_ursa._core.errors import MediaChangedError, MediaRefError, memory_limits
+from mediaref_ursa._core.ticks import NO_PTS_NS
 from mediaref_ursa._decode.output import DecodedFrame, FrameRows, new_array
 from mediaref_ursa._images.load import load_image
 from mediaref_ursa._model.pixels import PixelSpec
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from mediaref_ursa._decode.execute import Engine
     from mediaref_ursa._images.pillow import PixelFormat
 
-_IMAGE_FORMATS: dict[str, PixelFormat] = {
+_IMAGE_FORMATS: dict[str, PixelFormat | Literal["native"]] = {
     "RGB": "rgb",
     "BGR": "bgr",
     "RGBA": "rgba",
     "BGRA": "bgra",
     "G": "gray",
+    "native": "native",
 }
 
 
@@ -38,6 +40,9 @@ class BatchOutput:
     Args:
         columns: The references, which errors name.
         rows: One array for all frames; without it each has an array of its own.
+
+    Attributes:
+        pts_ns: int64 ``(n,)``, the time of the frame that each reference names.
     """
 
     columns: ReferenceColumns
@@ -45,12 +50,20 @@ class BatchOutput:
     frames: dict[int, Any] = field(default_factory=dict)
     errors: dict[int, MediaRefError] = field(default_factory=dict)
 
-    def new_frame(self, slot: int, shape: tuple[int, ...]) -> Any:
+    def __post_init__(self) -> None:
+        self.pts_ns = np.full(len(self.columns), NO_PTS_NS, dtype=np.int64)
+
+    def times_given(self) -> Int64Array:
+        """Return int64 ``(n,)``: the time of each frame; ``NO_PTS_NS`` where there is none."""
+        self.pts_ns[list(self.errors)] = NO_PTS_NS
+        return self.pts_ns
+
+    def new_frame(self, slot: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """Return the array for the pixels of a slot."""
-        return new_array(slot, shape) if self.rows is None else self.rows.new_frame(slot, shape)
+        return (new_array if self.rows is None else self.rows.new_frame)(slot, shape, dtype)
 
     def put(self, decoded: DecodedFrame) -> None:
-        """Give a frame to every slot that wants it, each an array of its own, to change as one likes."""
+        """Put a frame into each of its slots, a separate array for each, so that callers may change one."""
         first, *others = decoded.slots.tolist()
         if decoded.error is not None:
             self.fail((first, *others), decoded.error)
@@ -69,12 +82,12 @@ class BatchOutput:
             except MediaRefError as error:
                 self.fail((slot,), error)
 
-    def put_image(self, slot: int, pixels: UInt8Array) -> None:
-        """Take in an image; it is written into its row where there are rows."""
+    def put_image(self, slot: int, pixels: PixelArray) -> None:
+        """Put an image into its slot: into its row where the output is one array."""
         if self.rows is None:
             self.frames[slot] = pixels
             return
-        row: Any = self.rows.new_frame(slot, pixels.shape)
+        row: Any = self.rows.new_frame(slot, pixels.shape, pixels.dtype)
         if isinstance(row, np.ndarray):
             row[...] = pixels
         else:
@@ -84,14 +97,12 @@ class BatchOutput:
         self.frames[slot] = row
 
     def fail(self, slots: Iterable[int], error: MediaRefError) -> None:
-        """Note the error of references, each with its own URI and time."""
+        """Record the error of some references, each with its own URI and time."""
         for slot in slots:
-            own = type(error)(error.message, uri=self.columns.uris[slot], pts_ns=self.columns.time_of(slot))
-            own.__cause__ = error.__cause__
-            self.errors[slot] = own
+            self.errors[slot] = error.of_reference(self.columns.uris[slot], self.columns.time_of(slot))
 
     def clear(self, slots: Int64Array) -> None:
-        """Drop what came of some slots."""
+        """Clear some slots of frames and errors."""
         for slot in slots.tolist():
             self.frames.pop(slot, None)
             self.errors.pop(slot, None)
@@ -132,6 +143,7 @@ def decode_videos(
         resolved = resolve_batch(request, only=only, ask_store=ask_store, with_alpha=engine.reads_alpha)
         for slot, error in resolved.errors.items():
             output.fail((slot,), error)
+        output.pts_ns[resolved.slot] = resolved.pts_ns
         plan = resolved.plan(request, strategy)
         decode_into(plan, resolved.sources, engine, output, max_workers=max_workers)
         changed = {
@@ -146,11 +158,13 @@ def decode_videos(
         output.clear(only)
 
 
-def _image(uri: str, spec: PixelSpec, options: BatchOptions) -> UInt8Array:
+def _image(uri: str, spec: PixelSpec, options: BatchOptions) -> PixelArray:
     pixels = load_image(
         options.location(uri),
         _IMAGE_FORMATS[spec.colorspace],
         resize=spec.resize,
+        crop=spec.crop,
+        dtype=spec.dtype,
     )
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]

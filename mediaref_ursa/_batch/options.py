@@ -10,19 +10,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from mediaref_ursa._decode.output import FrameRows
 from mediaref_ursa._model.access import OPTION_NAMES, TRUSTED, Access, AccessOptions
 from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._plan.frame_times import Match
 from mediaref_ursa._plan.reads import FetchOptions
+from mediaref_ursa._references.columns import ReferenceColumns, Selection, reference_columns
 from mediaref_ursa.store._location import Location
 
 if TYPE_CHECKING:
     import torch
 
+    from mediaref_ursa._core.array_types import PixelArray
     from mediaref_ursa._index.frame_index import LanceFrameIndex
+    from mediaref_ursa._model.pixels import Crop, Dtype
     from mediaref_ursa._plan.runs import BatchDecodingStrategy
+    from mediaref_ursa._references.prefixes import Prefixes
     from mediaref_ursa.store import ObjectStore
 
     Device = str | torch.device
@@ -31,13 +35,27 @@ if TYPE_CHECKING:
 OnError = Literal["raise", "none"]
 
 DECODERS = ("pyav", "torchcodec")
-# Options that the callers name themselves, as people mean them who misspell them.
-_NAMED = ("resize", "colorspace", "channel_format", "on_error", "tolerance_ns", "frame_index", "max_workers")
+_OUT_TYPES = ("uint8", "uint16", "float32", "float16", "int32")
+# Parameters of the public functions themselves, suggested for a misspelt option.
+_NAMED = (
+    "resize",
+    "crop",
+    "dtype",
+    "output_format",
+    "colorspace",
+    "channel_format",
+    "on_error",
+    "match",
+    "tolerance_ns",
+    "frame_index",
+    "max_workers",
+)
 
 
 class ResolveOptions(AccessOptions, total=False):
     """The options by which references are resolved, for type checkers: those of ``plan_decode``."""
 
+    match: Match
     tolerance_ns: int
     frame_index: FrameIndexes | None
     store: ObjectStore | None
@@ -48,33 +66,54 @@ class ResolveOptions(AccessOptions, total=False):
     allow_multi_video: bool
     allow_gap: bool
     gap_threshold: float
+    column: str | None
+    uri: str | None
+    pts_ns: str | None
+    path: str | None
+    rebase: Prefixes | None
 
 
-class _PixelOptions(ResolveOptions, total=False):
+class _ConversionOptions(ResolveOptions, total=False):
     resize: tuple[int, int] | None
+    crop: Crop | None
     apply_rotation: bool
     decoder_options: Mapping[str, Any] | None
     max_workers: int | None
 
 
-class DecodeOptions(_PixelOptions, total=False):
+class NativeOptions(_ConversionOptions, total=False):
     """The options of ``batch_decode`` that do not change the type of its result, for type checkers."""
 
     colorspace: str
     channel_format: str | None
-    out: npt.NDArray[np.uint8] | torch.Tensor | None
+    out: PixelArray | torch.Tensor | None
 
 
-class FrameOptions(_PixelOptions, total=False):
+class UInt8Options(NativeOptions, total=False):
+    """The options of ``batch_decode`` with which arrays are of uint8."""
+
+    dtype: Literal["uint8"]
+    output_format: Literal["rgb"]
+
+
+class DecodeOptions(NativeOptions, total=False):
+    """All options of ``batch_decode`` that do not change whether it gives a list, an array or tensors."""
+
+    dtype: Dtype
+    output_format: Literal["rgb", "native"]
+
+
+class FrameOptions(_ConversionOptions, total=False):
     """The options of ``MediaRef.to_ndarray``, for type checkers."""
 
     strategy: BatchDecodingStrategy | str | None
     decoder: str | None
+    dtype: Dtype
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """The options that are taken by name only and rarely."""
+    """The less frequent options of a call, which are keyword-only."""
 
     apply_rotation: bool = True
     store: ObjectStore | None = None
@@ -85,18 +124,28 @@ class BatchOptions:
     allow_multi_video: bool = True
     allow_gap: bool = True
     gap_threshold: float = 2.0
+    column: str | None = None
+    uri: str | None = None
+    pts_ns: str | None = None
+    path: str | None = None
+    rebase: Prefixes | None = None
 
     access: Access = TRUSTED
 
+    def columns_of(self, refs: Any) -> ReferenceColumns:
+        """Return the references of a call as columns, each where the caller says that media are now."""
+        select = Selection(self.column, self.uri, self.pts_ns, self.path)
+        return reference_columns(refs, select).rebased(self.rebase)
+
     def location(self, uri: str) -> Location:
-        """Return where a reference's bytes are."""
+        """Return the location of a reference's bytes."""
         return Location(uri, self.store, self.storage_options, self.access)
 
     @classmethod
     def from_options(
         cls, given: Mapping[str, Any], base_dir: str | os.PathLike[str] | None = None
     ) -> BatchOptions:
-        """Return the options of one call, those of access made one value."""
+        """Return the options of one call, with its access options as one ``Access``."""
         left = dict(given) if base_dir is None else {"base_dir": base_dir, **given}
         access = Access.from_options(left)
         known = [name for name in cls.__dataclass_fields__ if name != "access"]
@@ -112,7 +161,7 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class Backend:
-    """Who decodes, with which options, and where the frames go.
+    """The decoder of a call, its options, and the device of its output.
 
     Attributes:
         decoder: One of ``DECODERS``.
@@ -142,13 +191,13 @@ class Backend:
         if device is not None:
             from mediaref_ursa._decode.torchcodec.engine import checked_device
 
-            device = checked_device(device)  # an error now, and not after all is decoded
+            device = checked_device(device)  # an error now, and not after decoding
             if decoder == "torchcodec":
                 chosen.setdefault("device", device)
         return cls(decoder, chosen, device, dimension_order)
 
     def channel_format(self, asked: str | None) -> str:
-        """Return the order of axes, which has two names.
+        """Return the axis order, which callers give under either of two names.
 
         Raises:
             ValueError: Both are given, and differ.
@@ -160,19 +209,20 @@ class Backend:
             )
         return asked or self.dimension_order or "NHWC"
 
-    def rows(self, count: int, out: Any) -> FrameRows:
-        """Return where frames are written that are to stand in one array.
+    def rows(self, count: int, out: Any, spec: PixelSpec) -> FrameRows:
+        """Return the output of a call whose frames are rows of one array.
 
         Raises:
-            ValueError: ``out`` is no array, or tensor on the device, of so many uint8 rows.
+            ValueError: ``out`` is no array, or tensor on the device, of so many rows of the right type.
         """
         on_device = self.device is not None and self.decoder == "torchcodec"
         if out is not None:
             shape, dtype = getattr(out, "shape", ()), str(getattr(out, "dtype", None))
-            if not shape or shape[0] != count or dtype.removeprefix("torch.") != "uint8":
+            types = _OUT_TYPES if spec.is_native else _OUT_TYPES[:1]
+            if not shape or shape[0] != count or dtype.removeprefix("torch.") not in types:
                 raise ValueError(
-                    f"expected out of {count} rows of uint8, found {type(out).__name__} of shape "
-                    f"{tuple(shape)} and dtype {dtype}"
+                    f"expected out of {count} rows of {' or '.join(types)}, found {type(out).__name__} of "
+                    f"shape {tuple(shape)} and dtype {dtype}"
                 )
             if (self.device is None) != isinstance(out, np.ndarray):
                 raise ValueError(
@@ -188,16 +238,18 @@ class Backend:
             return FrameRows(count, "this batch", empty=partial(empty_on, self.device))
         return FrameRows(count, "this batch")
 
-    def moved_array(self, rows: FrameRows | None, spec: PixelSpec, out: Any) -> Any:
-        """Return the one array where it is wanted."""
+    def moved_array(
+        self, rows: FrameRows | None, spec: PixelSpec, out: Any, failed: Iterable[int] | None = None
+    ) -> Any:
+        """Return the output array, copied to the requested device; with zeros in the rows that failed."""
         assert rows is not None
+        array = rows.filled(spec.shape(0, 0)) if failed is None else rows.without(failed, spec.shape(0, 0))
         if out is not None:
             return out
-        array = rows.filled(spec.shape(*(spec.resize or (0, 0))))
         return array if self.device is None else next(iter(self.moved([array])))
 
     def moved(self, frames: Iterable[Any]) -> Iterable[Any]:
-        """Return the frames where they are wanted."""
+        """Return the frames, copied to the requested device."""
         if self.device is None:
             return frames
         from mediaref_ursa._decode.torchcodec.engine import to_device

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -19,18 +18,18 @@ from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._core.errors import MediaRefError, memory_limits
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.uris import is_local
 from mediaref_ursa._plan.decode_plan import DecodePlan
+from mediaref_ursa._plan.frame_times import Match, checked_match, checked_tolerance
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
-from mediaref_ursa._references.columns import ReferenceColumns, reference_columns
+from mediaref_ursa._references.columns import ReferenceColumns
 from mediaref_ursa.store._download.retry import stopped_by
+from mediaref_ursa.store._protocol import is_local_store
 
 if TYPE_CHECKING:
     from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._model.segment import SegmentTable
     from mediaref_ursa._video.source import VideoSource
 
-_MAX_TOLERANCE_NS = 2**62
 _MAX_OPENED_AT_ONCE = 16
 
 
@@ -40,30 +39,33 @@ class BatchRequest:
 
     Attributes:
         columns: The references.
-        tolerance_ns: Nanoseconds by which a reference may lie before its frame.
+        match: The rule by which a time names a frame.
+        tolerance_ns: Nanoseconds by which a reference may lie before its frame; with ``match="nearest"``,
+            before or after it.
         frame_index: The caller's index or indexes, as ``batch_decode`` takes them.
         options: The other options.
     """
 
     columns: ReferenceColumns
+    match: Match
     tolerance_ns: int
     frame_index: Any
     options: BatchOptions
 
     @classmethod
-    def from_refs(cls, refs: Any, tolerance_ns: int, frame_index: Any, options: BatchOptions) -> BatchRequest:
-        """Check what a caller gave.
+    def from_refs(
+        cls, refs: Any, match: str, tolerance_ns: int, frame_index: Any, options: BatchOptions
+    ) -> BatchRequest:
+        """Return the request of a call, its arguments checked.
 
         Raises:
             TypeError: Something that holds no references, or a tolerance that is no whole number.
-            ValueError: References that an option forbids, or a tolerance out of range.
+            ValueError: References that an option forbids, another rule, or a tolerance out of range.
         """
-        tolerance_ns = operator.index(tolerance_ns)
-        if not 0 <= tolerance_ns < _MAX_TOLERANCE_NS:
-            raise ValueError(f"expected tolerance_ns from 0 to 2**62, found {tolerance_ns}")
-        columns = reference_columns(refs)
+        rule, tolerance_ns = checked_match(match), checked_tolerance(tolerance_ns)
+        columns = options.columns_of(refs)
         _check_allowed(columns, options)
-        return cls(columns, tolerance_ns, frame_index, options)
+        return cls(columns, rule, tolerance_ns, frame_index, options)
 
     @property
     def has_videos(self) -> bool:
@@ -85,7 +87,7 @@ class BatchRequest:
 
 @dataclass(frozen=True)
 class ResolvedBatch:
-    """The frames that references name.
+    """The frame that each reference of a batch names.
 
     Attributes:
         segments: The segments of all videos.
@@ -93,6 +95,7 @@ class ResolvedBatch:
         segment: int64 ``(n,)``: of each frame, its segment among these.
         frame: int64 ``(n,)``: its number in presentation order.
         slot: int64 ``(n,)``: the slot of its reference.
+        pts_ns: int64 ``(n,)``: its time, as a reference to it in the same video stores it.
         errors: The error of each slot that names no frame.
     """
 
@@ -101,6 +104,7 @@ class ResolvedBatch:
     segment: Int64Array
     frame: Int64Array
     slot: Int64Array
+    pts_ns: Int64Array
     errors: Mapping[int, MediaRefError]
 
     def plan(self, request: BatchRequest, strategy: BatchDecodingStrategy) -> DecodePlan:
@@ -117,6 +121,7 @@ class ResolvedBatch:
             images=int(request.columns.is_image.sum()),
             strategy=strategy,
             fetch=request.options.fetch,
+            is_local=tuple(is_local_store(source.store) for source in self.sources),
         )
 
 
@@ -138,7 +143,7 @@ def resolve_batch(
     segments: list[SegmentTable] = []
     sources: list[VideoSource] = []
     errors: dict[int, MediaRefError] = {}
-    found: list[tuple[Int64Array, Int64Array, Int64Array]] = []
+    found: list[tuple[Int64Array, Int64Array, Int64Array, Int64Array]] = []
     _check_one_index(request)
     videos = request.videos(only)
     with _opener(request, list(videos), ask_store=ask_store, with_alpha=with_alpha) as open_video:
@@ -146,39 +151,42 @@ def resolve_batch(
             t_ns = request.columns.pts_ns[slots]
             try:
                 source = open_video(uri)
-                segment, frame = source.sequence.resolve(t_ns, request.tolerance_ns)
+                sequence = source.sequence
+                segment, frame = sequence.resolve(t_ns, request.tolerance_ns, request.match)
             except MediaRefError as error:
                 errors.update(dict.fromkeys(slots.tolist(), error))
                 continue
             for i in np.flatnonzero(frame < 0).tolist():
-                errors[int(slots[i])] = source.sequence.outside_error(uri, int(t_ns[i]), int(frame[i]))
+                time, missing = int(t_ns[i]), int(frame[i])
+                errors[int(slots[i])] = sequence.outside_error(uri, time, missing, request.tolerance_ns)
             inside = frame >= 0
-            found.append((segment[inside] + len(segments), frame[inside], slots[inside]))
+            pts_ns = sequence.pts_ns_of(segment[inside], frame[inside])
+            found.append((segment[inside] + len(segments), frame[inside], slots[inside], pts_ns))
             segments += source.segments
             sources += [source] * len(source.segments)
     none = np.empty(0, dtype=np.int64)
-    frames = [np.concatenate([none, *(part[i] for part in found)]) for i in range(3)]
-    return ResolvedBatch(tuple(segments), tuple(sources), frames[0], frames[1], frames[2], errors)
+    segment, frame, slot, pts_ns = (np.concatenate([none, *(part[i] for part in found)]) for i in range(4))
+    return ResolvedBatch(tuple(segments), tuple(sources), segment, frame, slot, pts_ns, errors)
 
 
 @contextmanager
 def _opener(
     request: BatchRequest, uris: list[str], *, ask_store: bool, with_alpha: bool
 ) -> Iterator[Callable[[str], VideoSource]]:
-    """Give a function that opens a video.
+    """Yield a function that opens a video by its URI.
 
-    Videos that are far away are opened several at once, and ahead: each takes some round trips.
+    Remote videos are opened several at once, and ahead: each takes some round trips.
     """
     open_video = partial(_open, request, ask_store=ask_store, with_alpha=with_alpha)
-    far = [uri for uri in uris if not is_local(uri)]
-    workers = min(len(far), _MAX_OPENED_AT_ONCE)
+    remote = [uri for uri in uris if not request.options.location(uri).is_local]
+    workers = min(len(remote), _MAX_OPENED_AT_ONCE)
     if workers < 2:
         yield open_video
         return
     stop = threading.Event()
     with DaemonThreads(workers, "mediaref-open") as threads, stopped_by(stop):
         try:
-            opened = {uri: threads.submit(in_this_context(open_video), uri) for uri in far}
+            opened = {uri: threads.submit(in_this_context(open_video), uri) for uri in remote}
             yield lambda uri: opened[uri].result() if uri in opened else open_video(uri)
         except BaseException:
             stop.set()
@@ -227,7 +235,7 @@ def _index_of(request: BatchRequest, uri: str, location: str) -> LanceFrameIndex
 
 
 def _check_allowed(columns: ReferenceColumns, options: BatchOptions) -> None:
-    """Refuse what a caller of MediaRef's options does not expect among the references."""
+    """Refuse references that MediaRef's options exclude: images, several videos, gaps in time."""
     images, videos = int(columns.is_image.sum()), columns.videos()
     if images and not options.allow_images:
         raise ValueError(f"expected no images with allow_images=False, found {images}")

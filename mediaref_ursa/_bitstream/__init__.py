@@ -1,6 +1,8 @@
-"""What a packet's own bits say: whether decoding can begin there, whether it is displayed, who needs it.
+"""Bitstream readers: each packet's random access, display and reference flags, read from its own headers.
 
-A container's keyframe flag is only a hint: some files flag every packet. Pure: bytes in, facts out.
+A container's keyframe flag is only a hint: some files flag every packet. Pure: bytes in, facts out. Written
+by hand on purpose: a few bits of each packet are needed, bounded on hostile input and without decoding, and
+FFmpeg's parsers, as PyAV offers them, do not report them.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ _INSPECTORS: dict[str, Callable[[bytes], Inspector]] = {
 
 
 def inspector_for(codec: str, extradata: bytes) -> Inspector | None:
-    """Return what reads a codec's packets, or None where only a trial decode shows it.
+    """Return the bitstream reader of a codec, or None if there is none and the scan needs a trial decode.
 
     Args:
         codec: FFmpeg's canonical name of the codec.

@@ -16,7 +16,7 @@ _HEADER_BYTES = 24  # more than any frame header takes up to refresh_frame_flags
 
 @dataclass(frozen=True)
 class _Sequence:
-    """What a sequence header says that is needed to read frame headers.
+    """The fields of a sequence header that a frame header's reader needs.
 
     Attributes:
         reduced: Still pictures with short headers.
@@ -38,7 +38,7 @@ class _Sequence:
 class Av1Inspector:
     """Reads AV1 temporal units.
 
-    Only a displayed key frame at the head of its unit counts as a random access point, and only where a
+    Only a displayed key frame at the beginning of its unit counts as a random access point, and only where a
     decoder that begins there knows the sequence header; a delayed one (never output, displayed later) would
     need frames between to be left out, so that decoding begins earlier instead.
     """
@@ -83,13 +83,13 @@ class Av1Inspector:
 
 @dataclass(frozen=True)
 class _Header:
-    """What a frame header says; ``refreshes`` is None where it was not read so far.
+    """The fields of a frame header; ``refreshes`` is None if the header was not read that far.
 
     Attributes:
         is_key: A key frame that is coded here.
-        is_shown: The frame is displayed.
-        refreshes: It is kept for other frames to refer to.
-        repeats: It shows a frame that was decoded before, and has no tiles.
+        is_displayed: The frame is displayed.
+        refreshes: The frame is kept for other frames to refer to.
+        repeats: It displays a frame that was decoded before (show_existing_frame), and has no tiles.
     """
 
     is_key: bool

@@ -1,4 +1,4 @@
-"""Bits of a header, and the two ways in which NAL units are packed."""
+"""A reader of bit fields, and the two packings of NAL units: length-prefixed and Annex B."""
 
 from __future__ import annotations
 

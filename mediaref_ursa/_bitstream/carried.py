@@ -1,4 +1,4 @@
-"""Headers that stay in force for later packets, besides parameter sets: a decoder remembers them.
+"""Headers besides parameter sets that stay in force for later packets, since a decoder remembers them.
 
 Encoders send some headers once, with the first packet: which encoder it was (decoders then work around its
 faults), film grain, quantiser tables. A decoder that begins later has not seen them, and would give other
@@ -29,7 +29,7 @@ class CarriedHeaders:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is in force."""
+        """Whether no header is in force."""
         return not any(self._in_force.values())
 
     def __contains__(self, kind: Hashable) -> bool:
@@ -38,7 +38,7 @@ class CarriedHeaders:
     def begin_packet(
         self, found: Mapping[Any, bytes], before_use: Mapping[Any, bytes] | None = None
     ) -> tuple[bytes, ...]:
-        """Take in the headers of the next packet.
+        """Add the headers of the next packet.
 
         Args:
             found: Its headers by kind; empty bytes end what is in force of that kind.

@@ -1,4 +1,4 @@
-"""Checksums that packets carry in themselves, for decoders that do not mark what fails them."""
+"""Checksums inside packets, for codecs whose decoders do not mark packets that fail them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def ffv1_checksums_hold(data: bytes) -> bool:
 
 
 def _crc_is(data: bytes, reference: int) -> bool:
-    """Return whether data that ends with its CRC-32, most significant bit first, leaves the reference."""
+    """Return whether data that ends with its CRC-32, high bit first, has the expected remainder."""
     start = int(f"{reference:032b}"[::-1], 2)
     return zlib.crc32(data.translate(_REVERSED_BITS), start ^ _INIT) ^ _INIT == start

@@ -1,4 +1,4 @@
-"""H.264: IDR pictures, recovery points, reference flags and lone fields (ITU-T H.264, clause 7.3)."""
+"""H.264: IDR pictures, recovery points, reference flags and single fields (ITU-T H.264, clause 7.3)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Sps(NamedTuple):
 
 
 class _SliceHeader(NamedTuple):
-    """The head of a slice header; ``parity`` is 0 or 1 for a slice of a top or bottom field, else None."""
+    """The first fields of a slice header; ``parity`` is 0 in a top field, 1 in a bottom field, else None."""
 
     frame_num: int
     frame_num_bits: int
@@ -46,7 +46,7 @@ class _SliceHeader(NamedTuple):
 
 @dataclass
 class _Units:
-    """The NAL units of a packet that are looked at.
+    """The NAL units of a packet that the reader uses.
 
     Attributes:
         slices: Slices, in order.
@@ -64,7 +64,7 @@ class _Units:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the slice is there with which a picture begins."""
+        """Whether the packet holds the first slice of its picture."""
         return any(_is_first_slice(nal) for nal in self.slices)
 
     def add_sei(self, nal: memoryview) -> None:
@@ -113,7 +113,7 @@ class H264Inspector:
         missing = self._carried.begin_packet(units.carried)
         slices, idr = units.slices, any(nal[0] & 31 == _IDR for nal in units.slices)
         reference = any(nal[0] & 0x60 for nal in slices)
-        parity = self._lone_parity(slices)
+        parity = self._single_parity(slices)
         headers = sei_units(_SEI_HEADER, missing, self._length_size)
         random_access = idr or (units.recovers and all(_slice_type(nal) in _INTRA_SLICES for nal in slices))
         random_access &= units.is_whole and not self._is_second_field(slices, parity)
@@ -132,7 +132,7 @@ class H264Inspector:
         )
 
     def _is_uncertain(self, units: _Units, *, is_field: bool) -> bool:
-        """Whether only decoding shows what a packet gives: a part of a picture, or several, film grain.
+        """Whether a trial decode is needed to know a packet's frames: part of a picture, several, film grain.
 
         Grain is seeded by the number of a picture, which a decoder counts from where it began.
         """
@@ -155,7 +155,7 @@ class H264Inspector:
         return annex_b_nals(data)
 
     def _take_set(self, nal: bytes) -> Key:
-        """Remember what a parameter set says about slices; return its key."""
+        """Record a parameter set's fields that slice headers depend on; return its key."""
         kind = nal[0] & 31
         if kind == _PPS:
             reader = BitReader(unescape(nal[1:_HEADER_BYTES]))
@@ -166,7 +166,7 @@ class H264Inspector:
         self._sps[sps_id] = sps
         return kind, sps_id
 
-    def _lone_parity(self, slices: list[memoryview]) -> int | None:
+    def _single_parity(self, slices: list[memoryview]) -> int | None:
         """Return 0 or 1 where a packet holds only a top or a bottom field."""
         if all(sps.frames_only for sps in self._sps.values()):
             return None
@@ -174,7 +174,7 @@ class H264Inspector:
         return parities.pop() if len(parities) == 1 else None
 
     def _is_second_field(self, slices: list[memoryview], parity: int | None) -> bool:
-        """Return whether a lone field completes the frame that the packet before began."""
+        """Return whether a single field completes the frame that the packet before began."""
         header = self._slice_header(slices[0]) if parity is not None else None
         before, self._first_field = self._first_field, None
         if header is None or header.parity is None:

@@ -23,13 +23,14 @@ _LAST_IRAP = 23
 _VPS, _SPS, _PPS = 32, 33, 34
 _END_OF_SEQUENCE = (36, 37)
 _PREFIX_SEI = 39
+_ALPHA_CHANNEL = 165  # payload type of alpha channel information (ITU-T H.265, F.14.2.8)
 _SEI_HEADER = bytes([_PREFIX_SEI << 1, 1])
 _FIRST_SLICE, _NO_OUTPUT_OF_PRIOR_PICTURES = 0x80, 0x40  # in the first byte of a slice header
 
 
 @dataclass
 class _Units:
-    """The NAL units of a packet that are looked at.
+    """The NAL units of a packet that the reader uses.
 
     Attributes:
         kind: Of its first slice, -1 without one.
@@ -40,6 +41,7 @@ class _Units:
         carried: SEI messages that stay in force, by kind.
         ends: Whether the sequence ends after the picture.
         ended: Whether it ended before the picture.
+        has_alpha_layer: Whether a message says that another layer is the alpha of this one.
         is_junk: There is no NAL unit at all: the packet is damaged, and should give a picture.
     """
 
@@ -51,11 +53,12 @@ class _Units:
     carried: dict[Carried, bytes] = field(default_factory=dict)
     ends: bool = False
     ended: bool = False
+    has_alpha_layer: bool = False
     is_junk: bool = True
 
     @property
     def begins_irap(self) -> bool:
-        """Whether a picture from which decoding can begin is here from its first slice on."""
+        """Whether the packet holds an IRAP picture with its first slice."""
         return self.first_slices > 0 and _BLA[0] <= self.kind <= _LAST_IRAP
 
     def add(self, nal: memoryview) -> None:
@@ -69,6 +72,7 @@ class _Units:
             self.ended |= self.kind < 0
         elif kind == _PREFIX_SEI:
             for message, payload in sei_messages(unescape(nal[2:])):
+                self.has_alpha_layer |= _is_alpha_channel(message, payload)
                 if (carried := carried_message(message, payload, is_hevc=True)) is not None:
                     self.carried[carried[0]] = carried[1]
 
@@ -82,9 +86,14 @@ class _Units:
 
 
 class HevcInspector:
-    """Reads HEVC packets, length-prefixed or in Annex B form, as the configuration says."""
+    """Reads HEVC packets, length-prefixed or in Annex B form, as the configuration says.
+
+    Attributes:
+        has_alpha_layer: Whether the configuration or a packet so far says that another layer is the alpha.
+    """
 
     def __init__(self, extradata: bytes) -> None:
+        self.has_alpha_layer = False
         self._sets = ParameterSets()
         self._carried = CarriedHeaders()
         self._may_hide_pictures = self._has_grain = False
@@ -100,6 +109,9 @@ class HevcInspector:
             if (nal[0] >> 1) & 63 in (_VPS, _SPS, _PPS):
                 self._sets.add_container(_set_key(nal), nal)
                 self._may_hide_pictures |= _may_hide_pictures(nal)
+            elif (nal[0] >> 1) & 63 == _PREFIX_SEI:
+                messages = sei_messages(unescape(memoryview(nal)[2:]))
+                self.has_alpha_layer |= any(_is_alpha_channel(*message) for message in messages)
 
     def inspect(self, data: memoryview) -> Traits:
         """Return the facts about the next packet."""
@@ -110,6 +122,7 @@ class HevcInspector:
                 continue
             units.add(nal)
         self._sequence_begins |= units.ended
+        self.has_alpha_layer |= units.has_alpha_layer
         knows_sets = self._sets.begin_packet(units.sets)
         missing = self._carried.begin_packet(units.carried)
         if self._sets.changed:
@@ -168,6 +181,11 @@ def _hvcc_nals(extradata: bytes) -> Iterator[bytes]:
             if len(nal) < 2:
                 return
             yield nal
+
+
+def _is_alpha_channel(message: int, payload: bytes) -> bool:
+    """Whether a message says that there is a layer of alpha, and does not end one."""
+    return message == _ALPHA_CHANNEL and len(payload) > 0 and not payload[0] & 0x80
 
 
 def _may_hide_pictures(nal: bytes) -> bool:

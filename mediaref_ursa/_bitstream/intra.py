@@ -1,4 +1,4 @@
-"""Codecs of intra frames only: each packet stands alone, but for JPEG tables that came with earlier ones."""
+"""Codecs of intra frames only: each packet is decoded alone, except for JPEG tables of earlier packets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA))  # restart markers, start and end o
 
 
 class StatelessInspector:
-    """Codecs of :data:`STATELESS_CODECS`: there is nothing to read."""
+    """Reader of :data:`STATELESS_CODECS`: every packet is a random access point, and no bits are read."""
 
     def __init__(self, extradata: bytes) -> None:
         del extradata
@@ -66,7 +66,7 @@ def holds_all_tables(head: bytes) -> bool:
 
 
 def _segments(picture: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the marker and the content of each segment; of scans the head only."""
+    """Yield the marker and the content of each segment; of scans the header only."""
     position = 0
     while 0 <= position < len(picture) - 3:
         marker = picture[position + 1]
@@ -79,7 +79,7 @@ def _segments(picture: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _tables(picture: bytes, *, first_scan_only: bool = False) -> Iterator[tuple[tuple[int, int], bytes]]:
-    """Yield the marker and the number of each table and heeded comment, and a segment of it alone.
+    """Yield the marker and the number of each table and heeded comment, and a segment that holds only that.
 
     A packet may hold two fields, and a picture several scans: each may bring tables.
     """

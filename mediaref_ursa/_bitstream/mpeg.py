@@ -76,7 +76,7 @@ class _Headers:
         return not (self.is_cut or self._awaits_slice)
 
     @property
-    def lone_parity(self) -> int | None:
+    def single_parity(self) -> int | None:
         """1 or 2 where the packet holds only top or bottom fields."""
         found = set(self.structures)
         return found.pop() if len(found) == 1 and _FRAME not in found else None
@@ -113,12 +113,12 @@ class Mpeg2Inspector:
             displayed=headers.pictures > 0,
             discardable=headers.kind == _BIDIRECTIONAL and not changes,
             uncertain=self._is_uncertain(headers),
-            single_field=headers.lone_parity is not None,
+            single_field=headers.single_parity is not None,
             start_headers=b"".join(missing) if random_access else b"",
         )
 
     def _is_uncertain(self, headers: _Headers) -> bool:
-        """Whether only decoding shows what a packet gives: a part of a picture, or several.
+        """Whether a trial decode is needed to know the packet's frames: a part of a picture, or several.
 
         Decoders keep the colours of a sequence display extension where later sequences have none.
         """
@@ -131,9 +131,9 @@ class Mpeg2Inspector:
         return not self._headers_in_band
 
     def _is_second_field(self, headers: _Headers) -> bool:
-        """Return whether a lone field completes the frame that the packet before began."""
+        """Return whether a single field completes the frame that the packet before began."""
         before, self._first_field = self._first_field, None
-        parity = headers.lone_parity
+        parity = headers.single_parity
         if parity is None or headers.pictures != 1:
             return False
         if before != (headers.temporal_reference, 3 - parity):

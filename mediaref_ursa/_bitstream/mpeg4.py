@@ -65,7 +65,7 @@ class Mpeg4Inspector:
 
     @property
     def _changes_configuration(self) -> bool:
-        """Whether headers of one kind differ: decoders keep the colours of one where another is silent."""
+        """Whether headers of one kind differ: decoders keep the colours of one where another states none."""
         return len(self._configurations) > len({key for key, _ in self._configurations})
 
     def _not_configured(self, headers: tuple[bytes, ...]) -> bytes:
@@ -110,7 +110,7 @@ def _headers(raw: bytes) -> Iterator[tuple[tuple[str, int], bytes]]:
 
 
 def _find_vol(data: bytes) -> bytes | None:
-    """Return the head of the last video object layer header, without its start code."""
+    """Return the beginning of the last video object layer header, without its start code."""
     found = None
     for (kind, is_layer), header in _headers(data):
         if kind == "layer" and is_layer:

@@ -1,4 +1,4 @@
-"""Which parameter sets are in force, and whether a decoder that begins at a packet would know them.
+"""Parameter sets in force, and whether a decoder that begins at a packet would have received them.
 
 A stream may send parameter sets once, between pictures, and rely on them for ever. A decoder that
 begins later knows only those of the container and of the packet it begins with; where that is not
@@ -34,7 +34,7 @@ class ParameterSets:
         self._in_force[key] = nal
 
     def begin_packet(self, found: dict[Key, bytes]) -> bool:
-        """Take in the sets of the next packet; return whether decoding could begin with it."""
+        """Add the sets of the next packet; return whether decoding could begin with it."""
         changed = {key for key, nal in found.items() if self._in_force.get(key) != nal}
         self.changed = bool(changed)
         if self.changed:
@@ -48,16 +48,16 @@ class ParameterSets:
         return {**self._container, **found} == self._in_force
 
     def begin_at(self, found: dict[Key, bytes]) -> None:
-        """Note that decoding may begin with a packet of these sets."""
+        """Record that decoding may begin with a packet of these sets."""
         self._relied_on |= self._in_force.keys() - found.keys()
 
     def has_several(self, kind: int) -> bool:
-        """Whether sets of a NAL type differ: decoders keep the colours of one where another is silent."""
+        """Whether sets of a NAL type differ: decoders keep the colours of one where another states none."""
         return len(self._seen.get(kind, ())) > 1
 
     @property
     def restartable(self) -> bool:
-        """Whether all packets so far at which decoding may begin bring the sets along that ever change.
+        """Whether each random access point so far carries all parameter sets that change in the stream.
 
         Then a decoder that knows the sets of other packets learns theirs when it begins there.
         """

@@ -1,4 +1,4 @@
-"""Supplemental enhancement information of H.264 and HEVC: the messages that decoding hangs on."""
+"""Supplemental enhancement information of H.264 and HEVC: the messages that decoding depends on."""
 
 from __future__ import annotations
 

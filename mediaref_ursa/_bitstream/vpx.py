@@ -1,4 +1,4 @@
-"""VP8, VP9 and FFV1: the few bits at the head of each frame."""
+"""VP8, VP9 and FFV1: the first bits of each frame's header."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _VP9_SYNC_CODE = 0x498342
 
 
 class Vp8Inspector:
-    """Reads the frame tag of VP8 (RFC 6386, 9.1), and of key frames how they begin."""
+    """Reads the frame tag of VP8 (RFC 6386, 9.1), and the beginning of key frame headers."""
 
     def __init__(self, extradata: bytes) -> None:
         del extradata  # VP8 has none
@@ -43,14 +43,14 @@ def _vp8_keeps_segments(data: memoryview) -> bool:
 
 
 class _BooleanDecoder:
-    """Reads the flags at the head of a partition, each as likely 0 as 1 (RFC 6386, 7.3)."""
+    """Reads flags of equal probability at the beginning of a partition (RFC 6386, 7.3)."""
 
     def __init__(self, data: memoryview) -> None:
         self._value = int.from_bytes(data[:8].tobytes().ljust(8, b"\0"), "big")
         self._range, self._scale = 255, 56
 
     def bit(self) -> int:
-        """Return the next flag; good for the first few dozen."""
+        """Return the next flag; valid for the first few dozen."""
         split = (1 + ((self._range - 1) >> 1)) << self._scale
         is_set = self._value >= split
         if is_set:

@@ -1,4 +1,4 @@
-"""Which ranges of an object are on disk, and which of them cover a request."""
+"""Listings of the ranges of an object on disk, and the cover of a request by them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Listing:
             self._furthest.append(span if span.stop > best.stop else best)
 
     def without(self, span: Span) -> Listing:
-        """Return the listing that lacks one range."""
+        """Return the listing without one range."""
         return Listing(other for other in self._spans if other != span)
 
     def cover(self, wanted: Span) -> Iterator[tuple[Span, Span | None]]:
@@ -60,12 +60,12 @@ class Listings:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Forget all listings, and take a new lock."""
         self._lock = ShortLock()
         self._kept: LruDict[Path, tuple[tuple[int, int], Listing]] = LruDict(_MAX_LISTINGS)
 
     def get(self, folder: Path) -> Listing:
-        """Return what a directory holds; nothing if there is none."""
+        """Return the listing of a directory; an empty one if there is no directory."""
         try:
             changed_ns, inode = _identity(folder)
             with self._lock:

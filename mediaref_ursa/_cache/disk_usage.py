@@ -1,6 +1,6 @@
-"""How many bytes the cache takes, in all processes together, and what has to go to keep the quota.
+"""Disk usage of the cache by all processes together, and the eviction that keeps the quota.
 
-The usage file counts what stands on disk and what writers have reserved. A process that is killed while it
+The usage file counts the bytes on disk and those that writers reserved. A process that is killed while it
 changes something leaves the usage file marked; one that is killed while it writes leaves an unlocked
 file. The next one that sees either counts anew. So does the first of an hour and of a new boot.
 """
@@ -35,13 +35,13 @@ from mediaref_ursa._core.redaction import redact
 
 LOCK_TIMEOUT_SECONDS = 10.0
 _COUNT_AGAIN_SECONDS = 3600.0
-_LOW_WATER = 0.9  # evict some more than needed: each time, all entries are looked at
+_LOW_WATER = 0.9  # evict more than needed, since each eviction reads the whole inventory
 _USAGE_BYTES = 4096
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class DiskUsageBusyError(Exception):
-    """Another process holds the usage file for too long."""
+    """Another process has held the usage file for too long."""
 
 
 @dataclass
@@ -69,7 +69,7 @@ class UsageFile:
 
     @classmethod
     def from_line(cls, data: bytes) -> UsageFile:
-        """Return what a line says; an empty, unsettled usage file if it cannot be read."""
+        """Return the usage file that a line holds; an empty, unsettled one if the line cannot be read."""
         crc, _, text = data.partition(b"\n")[0].partition(b" ")
         if crc != b"%08x" % zlib.crc32(text):
             return cls()
@@ -81,7 +81,7 @@ class UsageFile:
 
 @dataclass(frozen=True)
 class Reservation:
-    """Room for one range: a locked, empty file, and where it goes when it is complete."""
+    """Room for one range: a locked, empty file, and its path when it is complete."""
 
     descriptor: int
     path: Path
@@ -91,7 +91,7 @@ class Reservation:
 
 @dataclass(frozen=True)
 class EvictionResult:
-    """What was removed: files of dead processes, ranges, and their bytes on disk."""
+    """The result of an eviction: orphans and ranges removed, and their bytes on disk."""
 
     orphans: int
     ranges: int
@@ -107,12 +107,12 @@ class DiskUsage:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, with a free lock."""
+        """Take a new, free lock, as in a forked child."""
         self._thread_lock = threading.Lock()
         self._owner: int | None = None
 
     def start(self) -> None:
-        """Remove what dead processes left, and keep the quota.
+        """Remove orphans of dead processes, and evict ranges above the quota.
 
         Raises:
             DiskUsageBusyError: Another process holds the usage file.
@@ -125,7 +125,7 @@ class DiskUsage:
             self._make_room(usage, 0)
 
     def reserve(self, key: ObjectKey, span: Span) -> Reservation | None:
-        """Make room for a range, evicting the least recently used; None where it does not fit or is there.
+        """Make room for a range, evicting the least recently used; None if it does not fit or exists already.
 
         Raises:
             DiskUsageBusyError: Another process holds the usage file.
@@ -144,14 +144,15 @@ class DiskUsage:
                 descriptor = open_lockable(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
                 lock(descriptor)
                 usage.taken_bytes += needed + _make_home(home, key)
-        except BaseException:  # the file is orphans, and the usage file is marked: the next count mends both
+        except BaseException:
+            # The file is an orphan, and the usage file is marked: the next count corrects both.
             if descriptor is not None:
                 close_lockable(descriptor)
             raise
         return Reservation(descriptor, path, target, needed)
 
     def commit(self, reservation: Reservation) -> None:
-        """Put a complete file in its place.
+        """Move a complete file to its path in the cache.
 
         Raises:
             OSError: The directory was removed, or the like.
@@ -160,14 +161,14 @@ class DiskUsage:
         close_lockable(reservation.descriptor)
 
     def cancel(self, reservation: Reservation) -> None:
-        """Give room back that was not used."""
+        """Return reserved room that was not used."""
         try:
             self._remove(reservation.path, reservation.disk_bytes)
         finally:
             close_lockable(reservation.descriptor)
 
-    def discard(self, path: Path) -> None:
-        """Remove a range that is not what it should be."""
+    def clear_range(self, path: Path) -> None:
+        """Remove a damaged range."""
         with suppress(OSError):
             self._remove(path, charge(path.stat().st_size))
 
@@ -195,11 +196,11 @@ class DiskUsage:
             return 0
 
     def look(self) -> Inventory:
-        """Return what stands in the cache, without changing anything."""
+        """Return the inventory of the cache, without changing anything."""
         return take_inventory(self._folder)
 
     def _count(self, usage: UsageFile) -> Inventory:
-        """Set the usage file right and remove orphans."""
+        """Remove orphans, and correct the usage file by counting all ranges."""
         inventory = self.look()
         for path in inventory.orphans:
             remove_orphans(path)
@@ -216,12 +217,12 @@ class DiskUsage:
         inventory = self._count(usage)
         if usage.taken_bytes + needed_bytes > self._quota_bytes:
             keep_bytes = min(int(self._quota_bytes * _LOW_WATER), self._quota_bytes - needed_bytes)
-            if keep_bytes >= inventory.reserved_bytes:  # else all would go, and still not be enough
+            if keep_bytes >= inventory.reserved_bytes:  # else evicting all ranges would not be enough
                 self._evict(usage, inventory, keep_bytes)
         return usage.taken_bytes + needed_bytes <= self._quota_bytes
 
     def _evict(self, usage: UsageFile, inventory: Inventory, keep_bytes: int) -> None:
-        """Remove the least recently used ranges; who has one open reads it to its end."""
+        """Remove the least recently used ranges; a reader that has a range open still reads it to its end."""
         touched: set[Path] = set()
         for found in sorted(inventory.ranges, key=lambda one: one.used_ns):
             if usage.taken_bytes <= keep_bytes:
@@ -241,11 +242,11 @@ class DiskUsage:
                 if _unlink(path):
                     usage.taken_bytes -= freed_bytes
         except DiskUsageBusyError:
-            _unlink(path)  # not subtracted: the next count sets it right
+            _unlink(path)  # not subtracted: the next count corrects it
 
     @contextmanager
     def changing(self) -> Iterator[UsageFile]:
-        """Hold the usage file: no other process or thread reserves or evicts.
+        """Lock the usage file, so that no other process or thread reserves or evicts.
 
         It is marked meanwhile, so that a kill is noticed.
 
@@ -298,7 +299,7 @@ def _boot_id() -> str:
 
 
 def _make_home(home: Path, key: ObjectKey) -> int:
-    """Make an object's directory, with a note for people; return what it takes on disk."""
+    """Make an object's directory with its ``meta.json``; return their bytes on disk."""
     try:
         home.mkdir(mode=0o700)
     except FileExistsError:

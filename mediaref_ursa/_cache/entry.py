@@ -26,12 +26,12 @@ _KEY_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class DamagedEntryError(Exception):
-    """The file is not what was written under its name."""
+    """A range on disk is damaged: its file is not what was written under its name."""
 
 
 @dataclass(frozen=True)
 class ObjectKey:
-    """What identifies an object's bytes.
+    """Identity of an object's bytes: its URI and entity tag.
 
     Attributes:
         uri: Where it is, without query, fragment and credentials.
@@ -43,7 +43,7 @@ class ObjectKey:
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of both, 32 bytes."""
+        """SHA-256 of URI and entity tag, 32 bytes."""
         parts = (part.encode("utf-8", "surrogatepass") for part in (self.uri, self.etag))
         return hashlib.sha256(b"".join(struct.pack("<Q", len(part)) + part for part in parts)).digest()
 
@@ -57,7 +57,7 @@ class Span:
 
     @property
     def length(self) -> int:
-        """How many bytes it holds."""
+        """Bytes of the range."""
         return self.stop - self.start
 
     @property
@@ -67,7 +67,7 @@ class Span:
 
 
 def span_named(name: str) -> Span | None:
-    """Return what a file's name says that it holds; None if it is no name of ours.
+    """Return the range that a file is named after; None if it is no name of the cache.
 
     >>> span_named("4096-100")
     Span(start=4096, stop=4196)
@@ -85,12 +85,12 @@ def is_key_name(name: str) -> bool:
 
 
 def disk_bytes(length: int) -> int:
-    """Return what a range of ``length`` bytes takes on disk, in whole disk blocks."""
+    """Return the bytes that a range of ``length`` bytes takes on disk, in whole disk blocks."""
     return charge(_payload_start(length) + length)
 
 
 def charge(file_bytes: int) -> int:
-    """Return what a file of that size is charged with: whole disk blocks."""
+    """Return a file's size in bytes, rounded up to whole disk blocks."""
     return -(-file_bytes // _DISK_BLOCK_BYTES) * _DISK_BLOCK_BYTES
 
 
@@ -107,7 +107,7 @@ def write_entry(descriptor: int, key: bytes, start: int, data: bytes) -> None:
 
 
 def read_entry(path: Path, key: bytes, held: Span, wanted: Span) -> tuple[bytes, float]:
-    """Return bytes out of a range on disk, each block of them checked, and when it was last used.
+    """Return bytes of a range on disk, each block of them checked, and the time of its last use.
 
     Args:
         path: The file.

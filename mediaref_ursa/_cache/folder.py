@@ -15,7 +15,7 @@ _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 @dataclass(frozen=True)
 class CacheFolder:
-    """Where the parts of the cache stand.
+    """Paths of the cache directory's parts.
 
     Attributes:
         root: The directory as the operator names it.
@@ -37,7 +37,7 @@ class CacheFolder:
 
     @property
     def usage(self) -> Path:
-        """The lock, and how many bytes are taken."""
+        """The usage file: the writers' lock, and the bytes taken."""
         return self.root / "account"
 
     def of_object(self, digest: bytes) -> Path:
@@ -45,7 +45,7 @@ class CacheFolder:
         return self.objects / digest.hex()
 
     def check(self) -> None:
-        """Refuse a directory in which others may write: what they write there would be served.
+        """Refuse a directory in which other users may write: the cache would serve what they write.
 
         Raises:
             StoreError: It belongs to another user, or others may write in it.
@@ -70,7 +70,7 @@ class CacheFolder:
                 )
 
     def make(self) -> None:
-        """Make what is missing, for this user alone, and check all of it.
+        """Make the missing directories, for this user alone, and check all of them.
 
         Raises:
             StoreError: As ``check`` raises.
@@ -80,14 +80,14 @@ class CacheFolder:
             _make_private(folder)
         found = self.root.stat()
         if not self.allow_shared and (found.st_mode & _OTHERS_MAY_WRITE or found.st_uid != os.geteuid()):
-            self.check()  # nothing is put where others may write
+            self.check()  # nothing is written where other users may write
         for folder in (self.objects, self.writing):
             _make_private(folder)
         self.check()
 
 
 def _remedy(folder: Path, mode: int) -> str:
-    if mode & stat.S_ISVTX:  # such as /tmp: others are meant to write there
+    if mode & stat.S_ISVTX:  # such as /tmp, where other users may write by design
         return "name a directory of its own within it in MEDIAREF_URSA_CACHE"
     command = f"chmod go-w {shlex.quote(str(folder))}"
     return (

@@ -1,4 +1,4 @@
-"""What stands in a cache directory: complete ranges, ranges that are being written, orphans."""
+"""Inventory of a cache directory: complete ranges, ranges that are being written, orphans."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WRITING_NAME = re.compile(r"([0-9a-f]{64})\.[0-9]{1,18}-([0-9]{1,18})\.[0-9]+\.
 
 @dataclass(frozen=True)
 class StoredRange:
-    """A file of the cache, as a look at the directory shows it."""
+    """A complete range on disk: its file, size and time of last use."""
 
     used_ns: int
     path: Path
@@ -29,7 +29,7 @@ class StoredRange:
 
 @dataclass(frozen=True)
 class Inventory:
-    """All that stands in the cache.
+    """The files of a cache directory.
 
     Attributes:
         ranges: Complete files.
@@ -50,7 +50,7 @@ class Inventory:
 
 
 def take_inventory(folder: CacheFolder) -> Inventory:
-    """Look at everything, without changing anything.
+    """Return the inventory of a cache directory, without changing anything.
 
     Writers are looked at first: a range that moves to its place meanwhile is counted twice rather than not
     at all.
@@ -145,7 +145,7 @@ def _is_being_written(path: Path) -> bool:
     try:
         descriptor = open_lockable(path, os.O_RDWR | os.O_NONBLOCK)
     except FileNotFoundError:
-        return True  # it has moved to its place
+        return True  # it has moved to its final path
     except OSError:
         return False
     try:

@@ -1,4 +1,9 @@
-"""The cache itself: byte ranges from disk, and what is missing from where the caller fetches it."""
+"""``RangeCache``: byte ranges from disk, the missing ones fetched by the caller's function and kept.
+
+Written by hand on purpose: an evicting cache that several processes share, that checks what it reads back,
+and never fails a read because of the disk is not to be had in a maintained library; see
+``mediaref_ursa._cache``.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +32,14 @@ _RETRY_SECONDS = 60.0
 
 
 class _Warned:
-    """Whether this process has said that the cache cannot be used."""
+    """Whether this process has logged its warning that the cache cannot be used."""
 
-    is_said = False
+    is_logged = False
 
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """What a cache holds.
+    """The contents and limits of a cache.
 
     Attributes:
         directory: Where it is.
@@ -87,7 +92,7 @@ class RangeCache:
         return RangeCache, (self.directory, self.quota_bytes, self.allow_shared_dir)
 
     def forget(self) -> None:
-        """Begin anew, as after a fork: no lock held, nothing known of the directory."""
+        """Reset the state of a forked child: new locks, nothing known of the directory."""
         self._starting = ShortLock()
         self._is_started = False
         self._closed_until = self._read_only_until = 0.0
@@ -119,8 +124,8 @@ class RangeCache:
         )
         return [_joined(found, gaps, fetched) for found in pieces]
 
-    def discard(self, key: ObjectKey, ranges: Sequence[tuple[int, int]]) -> None:
-        """Remove what is kept of some ranges: its reader found that it is not what it should be."""
+    def clear_ranges(self, key: ObjectKey, ranges: Sequence[tuple[int, int]]) -> None:
+        """Remove the cached bytes of some ranges, which their reader found to be damaged."""
         if not self._is_open():
             return
         home = self._folder.of_object(key.digest)
@@ -128,7 +133,7 @@ class RangeCache:
         for offset, length in ranges:
             for _, held in listing.cover(Span(offset, offset + length)):
                 if held is not None:
-                    self._disk_usage.discard(home / held.file_name)
+                    self._disk_usage.clear_range(home / held.file_name)
 
     def info(self) -> CacheInfo:
         """Return what the cache holds; nothing is made or changed.
@@ -156,7 +161,7 @@ class RangeCache:
         return self._evict_to(keep_bytes=0)
 
     def prune(self) -> EvictionResult:
-        """Remove what dead processes left, and the least recently used ranges above the quota.
+        """Remove orphans of dead processes, and the least recently used ranges above the quota.
 
         Raises:
             StoreError: As ``clear`` raises.
@@ -187,7 +192,7 @@ class RangeCache:
         return True
 
     def _is_open(self) -> bool:
-        """Return whether ranges can be read from disk; begin with the directory if that is still to do."""
+        """Return whether ranges can be read from disk; open the directory if that was not done yet."""
         if self._is_started:
             return True
         if not self.quota_bytes or time.monotonic() < self._closed_until:
@@ -232,18 +237,18 @@ class RangeCache:
             data, used_seconds = read_entry(path, key.digest, held, piece)
         except DamagedEntryError:
             logger.info("a cached range was damaged and is fetched again: {}", path)
-            self._disk_usage.discard(path)
+            self._disk_usage.clear_range(path)
             return None
         except OSError as error:
             if error.errno == errno.EIO:
-                self._disk_usage.discard(path)
+                self._disk_usage.clear_range(path)
             return None
         if abs(time.time() - used_seconds) > _TOUCH_SECONDS:
             _touch(path)
         return data
 
     def _keep(self, key: ObjectKey, span: Span, data: bytes) -> None:
-        """Put a range on disk, if that can be done."""
+        """Write a range to disk; a failure is logged and not raised."""
         if time.monotonic() < self._read_only_until:
             return
         try:
@@ -278,10 +283,10 @@ class RangeCache:
             logger.info("nothing is added to the cache for a while: its account is held by another process")
 
     def _warn(self, reason: str) -> None:
-        if not _Warned.is_said:
-            _Warned.is_said = True
+        if not _Warned.is_logged:
+            _Warned.is_logged = True
             logger.warning(
-                "the segment cache cannot be written ({}), reading goes on without it; free some space, "
+                "the range cache cannot be written ({}), reading goes on without it; free some space, "
                 "or name another directory in MEDIAREF_URSA_CACHE: {}",
                 reason,
                 self.directory,
@@ -289,12 +294,12 @@ class RangeCache:
 
 
 def forget_warning() -> None:
-    """Let the next trouble with a directory be said again."""
-    _Warned.is_said = False
+    """Let the next failure of the cache directory be logged again."""
+    _Warned.is_logged = False
 
 
 def _union(spans: Iterable[Span]) -> list[Span]:
-    """Return ranges ascending and without overlaps; neighbours stay apart, as the caller asked for them."""
+    """Return ranges ascending and without overlaps; adjacent ranges are not merged."""
     merged: list[Span] = []
     for span in sorted(set(spans)):
         if merged and span.start < merged[-1].stop:
@@ -307,7 +312,7 @@ def _union(spans: Iterable[Span]) -> list[Span]:
 def _joined(
     found: Sequence[tuple[Span, bytes | None]], gaps: Sequence[Span], fetched: Mapping[Span, bytes]
 ) -> bytes:
-    """Put the pieces of one range together, those missing on disk cut out of what was fetched."""
+    """Join the pieces of one range, those missing on disk cut out of the fetched bytes."""
     parts = [_cut(span, gaps, fetched) if data is None else data for span, data in found]
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

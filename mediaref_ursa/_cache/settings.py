@@ -1,4 +1,4 @@
-"""The segment cache of this process: where it is, how large it may grow.
+"""Settings of this process's range cache: its directory and its quota.
 
 Operators set ``MEDIAREF_URSA_CACHE`` (a directory) and ``MEDIAREF_URSA_CACHE_LIMIT`` (``50GB``; ``0`` for no
 cache). Programs and tests may set ``_DEFAULT_CACHE_DIR`` and ``_DEFAULT_CACHE_QUOTA_GB`` of this module,
@@ -39,7 +39,7 @@ LIMIT_VARIABLE = "MEDIAREF_URSA_CACHE_LIMIT"
 
 
 def _temporary_directory() -> Path:
-    """Return where the cache is for a user without a home, as in some containers."""
+    """Return the cache directory of a user without a home directory, as in some containers."""
     return Path(tempfile.gettempdir()) / f"mediaref-ursa-segments-{os.geteuid()}"
 
 
@@ -64,7 +64,7 @@ _UNITS: Mapping[str, int] = {
 
 
 def cache_directory() -> Path:
-    """Return where the segment cache is, as the module, the environment or the platform says.
+    """Return the range cache's directory, set by this module, the environment or the platform.
 
     Warns:
         CacheDirectoryWarning: It is a temporary one, since this user has no home; once a process.
@@ -87,7 +87,7 @@ def cache_directory() -> Path:
 
 
 def cache_quota_bytes() -> int:
-    """Return how many bytes the segment cache may take on disk.
+    """Return how many bytes the range cache may take on disk.
 
     Raises:
         StoreError: ``MEDIAREF_URSA_CACHE_LIMIT`` is no size.
@@ -121,14 +121,14 @@ def parse_size(text: str) -> int:
 
 
 class _Current(ProcessState):
-    """The cache that was used last, and the lock under which it is made."""
+    """The cache that was used last, and the lock under which a cache is made."""
 
     def __init__(self) -> None:
         self.caches: dict[bool, RangeCache] = {}
         self.forget()
 
     def forget(self) -> None:
-        """Take a free lock; the cache forgets for itself."""
+        """Take a new, free lock; the cache resets its own state."""
         self.lock = ShortLock()
 
 
@@ -154,7 +154,7 @@ def shared_range_cache(*, allow_shared_dir: bool = False) -> RangeCache:
 
 
 def _reset_cache_for_tests() -> None:
-    """Forget what this process knows of the cache, as if it had just started; files stay."""
+    """Reset this process's state of the cache, as if it had just started; files stay."""
     with _current.lock:
         _current.caches.clear()
     forget_warning()

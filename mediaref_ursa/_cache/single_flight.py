@@ -1,4 +1,4 @@
-"""Fetches that are under way: threads that want the same range wait for one another."""
+"""Single flight: threads that want the same range share one fetch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Keep = Callable[[Span, bytes], None]
 
 
 class SharedFetch(Future[bytes]):
-    """One range that is under way, and the thread that fetches it."""
+    """The fetch of one range in progress, and the thread that does it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class SharedFetch(Future[bytes]):
 
 
 class SingleFlight:
-    """What this process is fetching. Safe for many threads.
+    """The fetches in progress of this process. Safe for many threads.
 
     A thread first fetches all that no other thread fetches, then waits for the rest: it never waits while
     another thread may be waiting for it.
@@ -37,7 +37,7 @@ class SingleFlight:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: the threads that fetched are not in a forked child."""
+        """Forget all fetches: a forked child does not have the threads that do them."""
         self._lock = ShortLock()
         self._under_way: dict[tuple[ObjectKey, Span], SharedFetch] = {}
 
@@ -48,10 +48,10 @@ class SingleFlight:
             for span, future in own.items():
                 future.set_result(found[span])
             for span in own:
-                keep(span, found[span])  # still claimed: who comes now need not fetch it again
+                keep(span, found[span])  # still claimed: a thread that asks now does not fetch it again
         failed = []
         for span, future in others.items():
-            if future.thread == threading.get_ident():  # a signal's handler: see _reentry
+            if future.thread == threading.get_ident():  # a signal handler: see _core/reentrancy
                 failed.append(span)
             elif future.exception() is None:
                 found[span] = future.result()
@@ -64,7 +64,7 @@ class SingleFlight:
     def _claimed(
         self, key: ObjectKey, spans: Sequence[Span]
     ) -> Iterator[tuple[dict[Span, SharedFetch], dict[Span, SharedFetch]]]:
-        """Split ranges into those that this thread fetches and those that others do."""
+        """Split ranges into those that this thread fetches and those that other threads fetch."""
         own: dict[Span, SharedFetch] = {}
         others: dict[Span, SharedFetch] = {}
         with self._lock:

@@ -1,4 +1,4 @@
-"""The command line's ``cache`` group: what the segment cache holds, and emptying it."""
+"""``mediaref-ursa cache``: the contents of the range cache, and clearing it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def cache() -> None:
-    """Look at the cache of fetched byte ranges, empty it, or tidy it up.
+    """Show, clear or prune the cache of fetched byte ranges.
 
     MEDIAREF_URSA_CACHE names its directory, MEDIAREF_URSA_CACHE_LIMIT its quota (such as 50GB, or 0 for no
     cache).
@@ -50,7 +50,7 @@ def clear() -> None:
 
 @cache.command()
 def prune() -> None:
-    """Remove what dead processes left, and the least recently used ranges above the quota."""
+    """Remove orphans of dead processes, and the least recently used ranges above the quota."""
     from mediaref_ursa._cache.settings import shared_range_cache
 
     click.echo(_evicted_text(shared_range_cache().prune()))

@@ -30,12 +30,12 @@ _DRAW_SECONDS = 0.1
 
 
 class _StoppedError(Exception):
-    """Raised inside a scan whose result is not waited for any more."""
+    """Raised inside a scan whose result is no longer wanted."""
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What the options ask for, for every video."""
+    """The options of the command, the same for every video."""
 
     overwrite: bool
     full: bool
@@ -58,7 +58,7 @@ class _Wanted:
 @click.option(
     "--hidden",
     is_flag=True,
-    help="Write indexes to the folder .mediaref next to each video; move there what stands beside it.",
+    help="Write indexes to the folder .mediaref next to each video; move there an index that is next to it.",
 )
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=_JOBS, show_default=True, help="Videos indexed at once."
@@ -96,7 +96,7 @@ def index(
     total = len(listed) + len(failures)
     has_gap: list[str] = []
     try:
-        with warnings.catch_warnings():  # what they say is said below
+        with warnings.catch_warnings():  # their problems are printed below
             warnings.simplefilter("ignore", DamagedMediaWarning)
             _index_all(listed, wanted, jobs, failures, has_gap)
     finally:
@@ -120,7 +120,7 @@ class _Progress:
         self._stopped = threading.Event()
 
     def callback(self, number: int) -> Callable[[int, int], None]:
-        """Return what one video's scan calls with bytes done and bytes in all."""
+        """Return the progress callback of one video's scan."""
 
         def advance(done: int, total: int) -> None:
             if self._stopped.is_set():
@@ -130,7 +130,7 @@ class _Progress:
         return advance
 
     def finish(self, number: int) -> None:
-        """Count a video as done, whether it was scanned, kept or given up."""
+        """Count a video as done, whether it was scanned, kept or failed."""
         self._done[number] = self._sizes[number]
         self._files += 1
 
@@ -139,12 +139,12 @@ class _Progress:
         self._stopped.set()
 
     def show(self, bar: Bar) -> None:
-        """Move the bar."""
+        """Update the progress bar."""
         label = f"indexing {self._files}/{len(self._sizes)} files"
         bar.move_to(sum(self._done), sum(self._sizes), label)
 
     def text(self) -> str:
-        """Return a line's end such as ``, 3 of 10 files, 1.2 GB of 5.0 GB``; nothing for a single video."""
+        """Return the progress as ``, 3 of 10 files, 1.2 GB of 5.0 GB``; an empty text for a single video."""
         if len(self._sizes) < 2:
             return ""
         done, in_all = size_text(sum(self._done)), size_text(sum(self._sizes))
@@ -154,7 +154,7 @@ class _Progress:
 def _index_all(
     listed: Sequence[Listed], wanted: _Wanted, jobs: int, failures: list[MediaRefError], has_gap: list[str]
 ) -> None:
-    """Index videos on threads; say of each, in their order, what was done, and note what is lost."""
+    """Index videos on threads; print each result, in their order, and collect warnings of lost frames."""
     import mediaref_ursa._index.build  # noqa: F401 - what is not installed is reported once, here
 
     progress = _Progress(listed)
@@ -176,7 +176,7 @@ def _index_all(
 
 
 def _wait(task: Future[_Indexed], progress: _Progress, bar: Bar) -> None:
-    """Wait for a video, drawing the bar meanwhile."""
+    """Wait for a video's result, and draw the bar meanwhile."""
     while bar.is_displayed and not task.done():
         progress.show(bar)
         threading.Event().wait(_DRAW_SECONDS)
@@ -192,7 +192,7 @@ def _note(
 ) -> None:
     try:
         found = task.result()
-    except MissingExtraError:  # no other file would fare better
+    except MissingExtraError:  # every other file would fail in the same way
         raise
     except MediaRefError as error:
         failures.append(error)
@@ -205,7 +205,7 @@ def _note(
 
 @dataclass(frozen=True)
 class _Indexed:
-    """What was done of a video, and what is wrong with it."""
+    """The result of one video: a line about its index, and the problems of its media."""
 
     video: str
     line: str
@@ -263,7 +263,7 @@ def _index_line(video: str, what: str, found: LanceFrameIndex) -> str:
 
 
 def _location_facts(video: str, place: str | None) -> list[str]:
-    """Return what the index takes on disk, with older versions, and where it is if not next to the video."""
+    """Return the index's size on disk, older versions included, and its location if not next to the video."""
     facts = []
     if place is not None and is_local(place):
         size = sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())
@@ -274,7 +274,7 @@ def _location_facts(video: str, place: str | None) -> list[str]:
 
 
 def _size_bytes(video: str) -> int:
-    """Return a file's size for the progress bar; what is wrong with it is said when its turn comes."""
+    """Return a file's size for the progress bar, 0 on errors, which are reported when the file is scanned."""
     from mediaref_ursa.store import store_for
 
     try:

@@ -1,4 +1,4 @@
-"""What the command line says: lines on stdout, errors and a progress bar on stderr."""
+"""Output of the command line: lines on stdout, errors and a progress bar on stderr."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _COLUMNS = 80  # of a terminal that does not know its width
 
 
 class Bar:
-    """A progress bar of tqdm on stderr where that is a terminal, and nothing where it is not.
+    """A progress bar of tqdm on stderr, if that is a terminal.
 
     Args:
-        label: What is going on.
+        label: The text in front of the bar.
     """
 
     def __init__(self, label: str) -> None:
@@ -36,10 +36,10 @@ class Bar:
         return sys.stderr.isatty()
 
     def move_to(self, position: int, length: int, label: str | None = None) -> None:
-        """Move the bar to how far it is, of how much; never back."""
+        """Set the bar to the amount done, of a total; it never moves back."""
         if not self.is_displayed or position <= self._position:
             return
-        if self._bar is None:  # made now, and not before: it estimates by the time since it was made
+        if self._bar is None:  # made at the first move, since it estimates by the time since it was made
             self._bar = _new_bar()
         self._bar.total, self._bar.n, self._bar.ncols = max(length, 1), position, _terminal_columns()
         self._bar.set_description_str(label or self._label, refresh=True)
@@ -56,7 +56,7 @@ class Bar:
         print_error(text, kind="warning")
 
     def close(self) -> None:
-        """Wipe the bar."""
+        """Erase the bar."""
         if self._bar is not None:
             self._bar.close()
 
@@ -81,7 +81,7 @@ def _terminal_columns() -> int:
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Bar]:
-    """Give a bar that is wiped in the end."""
+    """Yield a bar that is erased at the end of the block."""
     bar = Bar(label)
     try:
         yield bar
@@ -90,7 +90,7 @@ def progress_bar(label: str) -> Iterator[Bar]:
 
 
 def print_line(text: str, *, err: bool = False) -> None:
-    """Print text, with a question mark for what no terminal shows: bytes of file names that are no UTF-8."""
+    """Print text, with question marks for bytes of file names that are not UTF-8."""
     click.echo(text.encode("utf-8", "replace").decode("utf-8"), err=err)
 
 
@@ -100,7 +100,7 @@ def print_error(message: str, *, kind: str = "error") -> None:
 
 
 def report_failures(failures: Sequence[Exception], total: int, what: str) -> None:
-    """Print the errors of videos, and how many of several there were."""
+    """Print the errors of videos, and their number if there were several videos."""
     for failure in failures:
         print_error(str(failure))
     if failures and total > 1:
@@ -108,7 +108,7 @@ def report_failures(failures: Sequence[Exception], total: int, what: str) -> Non
 
 
 def size_text(count: int) -> str:
-    """Return bytes as people read them.
+    """Return a number of bytes with a decimal unit.
 
     >>> size_text(999), size_text(1_500_000), size_text(50_000_000_000)
     ('999 bytes', '1.5 MB', '50.0 GB')

@@ -1,6 +1,6 @@
-"""Why a file is no video that can be read: what it is instead, or what of it is missing. Pure.
+"""Causes why a file cannot be read as a video: another kind of file, or a missing part. Pure.
 
-A demuxer only says that data are invalid. These are the cases that people meet: recordings and copies that
+A demuxer only says that data are invalid. These are the frequent cases: recordings and copies that
 were not finished, and files that were never the video.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from mediaref_ursa._containers.mp4 import HEADER_BYTES, read_box
 from mediaref_ursa._containers.range_file import ReadRange
-from mediaref_ursa._containers.riff import read_chunk
+from mediaref_ursa._containers.riff import iter_chunks
 
 _MAX_BOXES = 4096
 _SAMPLE_BYTES = 1 << 16
@@ -51,7 +51,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 
 
 def describe_no_media(head: bytes) -> str | None:
-    """Return what a file is that is no media, by its first bytes, and what to do; None if not known.
+    """Return the kind of a file that is no media, by its first bytes, and a remedy; None if not known.
 
     >>> describe_no_media(b"<!DOCTYPE html><html>404")[:12]
     'an HTML page'
@@ -69,7 +69,7 @@ def describe_no_media(head: bytes) -> str | None:
 
 
 def missing_part(container: str, length: int, read_range: ReadRange) -> str | None:
-    """Return what is missing of a container that cannot be read, and what to do; None if not known.
+    """Return the part that an unreadable container lacks, and a remedy; None if not known.
 
     Args:
         container: FFmpeg's name of the demuxer.
@@ -81,7 +81,7 @@ def missing_part(container: str, length: int, read_range: ReadRange) -> str | No
 
 
 def _missing_in_mp4(length: int, read: ReadRange) -> str | None:
-    """Look for ``moov`` (ISO/IEC 14496-12, 8.2.1), without which the offsets of frames are not known."""
+    """Return the advice for a file without ``moov``, which has the frames' offsets (14496-12, 8.2.1)."""
     position, kinds = 0, []
     for _ in range(_MAX_BOXES):
         if position + 8 > length:
@@ -109,7 +109,7 @@ def _missing_in_mp4(length: int, read: ReadRange) -> str | None:
 
 
 def _missing_in_matroska(length: int, read: ReadRange) -> str | None:
-    """Look for a Cluster, which is what holds frames (RFC 9559, 5.1.3)."""
+    """Return the advice for a file without a Cluster, the element of frames (RFC 9559, 5.1.3)."""
     for start in range(0, length, _SAMPLE_BYTES):
         if b"\x1f\x43\xb6\x75" in read(start, min(_SAMPLE_BYTES + 3, length - start)):
             return None
@@ -117,16 +117,11 @@ def _missing_in_matroska(length: int, read: ReadRange) -> str | None:
 
 
 def _missing_in_avi(length: int, read: ReadRange) -> str | None:
-    """Look for the list ``movi``, which holds frames."""
-    position = 12
-    for _ in range(_MAX_BOXES):
-        chunk = read_chunk(read, position, length)
+    """Return the advice for a file without the list ``movi``, which contains the frames."""
+    for chunk in iter_chunks(read, 12, length, _MAX_BOXES):
         if chunk.kind == b"LIST" and chunk.form == b"movi":
-            has_frames = position + 20 <= length
+            has_frames = chunk.start + 12 <= length
             return None if has_frames else f"the file ends where its frames begin: {_WHAT_TO_DO}"
-        if chunk.start > length:
-            break
-        position = chunk.end
     return f"the file has a header and no list of frames (movi): {_WHAT_TO_DO}"
 
 

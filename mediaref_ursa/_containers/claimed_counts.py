@@ -1,4 +1,4 @@
-"""Counts that a container claims, held against what its file can hold before a demuxer believes them.
+"""Counts that a container claims, checked against its file's length before a demuxer allocates for them.
 
 A demuxer takes memory for as many samples as a table announces: 100 bytes of ``stsz`` or ``trun`` that
 announce 80 million made FFmpeg 8 take 2.8 to 4.8 GB, 20 bytes of an FLV file's key frame list 2.1 GB, and
@@ -42,7 +42,7 @@ ReadAt = Callable[[int, int], bytes]
 
 
 class CheckedReader:
-    """A file as a demuxer reads it, which raises before the demuxer sees a count that cannot be true.
+    """A file object for a demuxer that raises before the demuxer sees an impossible count.
 
     Belongs to one thread, as the reader does.
 
@@ -69,7 +69,7 @@ class CheckedReader:
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move as the reader does."""
+        """Move to a position, as a file's ``seek`` does, and return it."""
         return self._reader.seek(offset, whence)
 
     def tell(self) -> int:
@@ -86,13 +86,13 @@ class CheckedReader:
 
 
 class _NoCheck:
-    """For containers whose counts make no demuxer take memory."""
+    """The check of containers whose counts make no demuxer allocate memory: none."""
 
     def __init__(self, read_at: ReadAt, length: int, uri: str) -> None:
         self._read_at, self._length, self._uri = read_at, length, uri
 
     def see(self, position: int, data: bytes) -> None:
-        """Look at bytes that are about to be handed over."""
+        """Check bytes before the demuxer gets them."""
 
     def _refuse(self, what: str, count: int) -> None:
         if count > self._length:
@@ -104,7 +104,7 @@ class _NoCheck:
 
 
 class _Mp4Check(_NoCheck):
-    """Walks the boxes of an MP4 or MOV file (ISO/IEC 14496-12) as far as they were read."""
+    """Checks the boxes of an MP4 or MOV file (ISO/IEC 14496-12) up to the position that was read."""
 
     def __init__(self, read_at: ReadAt, length: int, uri: str) -> None:
         super().__init__(read_at, length, uri)
@@ -118,16 +118,14 @@ class _Mp4Check(_NoCheck):
 
     def see(self, position: int, data: bytes) -> None:
         end = position + len(data)
-        if (
-            position != self._end_of_read and data[4:8] in _TOP_LEVEL
-        ):  # a jump that an index of fragments gave
+        if position != self._end_of_read and data[4:8] in _TOP_LEVEL:  # a jump by an index of fragments
             self._next = position
         self._end_of_read = end
         while position <= self._next < end:
             self._next = self._box(self._read_at, self._next, self._length, 0)
 
     def _box(self, read: ReadAt, start: int, stop: int, depth: int) -> int:
-        """Look at one box and what it contains; return where the next begins."""
+        """Check one box and its content; return the position of the next."""
         self._left_boxes -= 1
         if self._left_boxes < 0:
             raise LimitExceededError(
@@ -168,10 +166,10 @@ class _Mp4Check(_NoCheck):
             self._compressed(read(start, size))
 
     def _table(self, kind: bytes, head: bytes) -> None:
-        """Look at the count of one table; ``head`` begins with its version and flags."""
+        """Check the count of one table; ``head`` begins with its version and flags."""
         if kind == b"stsz":
             each, count = int.from_bytes(head[4:8], "big"), int.from_bytes(head[8:12], "big")
-            if each:  # else each size stands in the table
+            if each:  # else the table contains each size
                 self._refuse("a table of sample sizes (stsz)", count // self._share)
             return
         flags, count = int.from_bytes(head[1:4], "big"), int.from_bytes(head[4:8], "big")
@@ -180,7 +178,7 @@ class _Mp4Check(_NoCheck):
         self._refuse("a fragment (trun)", max(self._in_fragments, count * bytes_each))
 
     def _search(self, data: bytes) -> None:
-        """Look for tables within sample descriptions, where a demuxer takes any box."""
+        """Check tables within sample descriptions, where a demuxer accepts any box."""
         for kind in (b"stsz", b"trun"):
             at = data.find(kind)
             while at >= 0:
@@ -188,7 +186,7 @@ class _Mp4Check(_NoCheck):
                 at = data.find(kind, at + 1)
 
     def _compressed(self, data: bytes) -> None:
-        """Look into a compressed movie box (QuickTime)."""
+        """Check the content of a compressed movie box (QuickTime)."""
         try:
             movie = zlib.decompressobj().decompress(data[4:], _MAX_INFLATED_BYTES)
         except zlib.error:
@@ -198,7 +196,7 @@ class _Mp4Check(_NoCheck):
             position = self._box(lambda at, size: movie[at : at + size], position, len(movie), 1)
 
     def _samples_of_a_byte(self, read: ReadAt, start: int, end: int) -> int:
-        """Return how many samples of a track one byte may stand for: one, but for some audio tracks.
+        """Return the number of samples that one byte may stand for: one, except in some audio tracks.
 
         Where each sample lasts one tick, a demuxer takes audio by chunks, and some of QuickTime's codecs
         count what they decode to. Then it is the samples of the chunks that it takes memory for.
@@ -217,7 +215,7 @@ class _Mp4Check(_NoCheck):
 
 
 def _tables(read: ReadAt, start: int, end: int) -> dict[bytes, tuple[int, int]]:
-    """Return where the content of each box within another begins and ends."""
+    """Yield the begin and end of the content of each box within another."""
     found: dict[bytes, tuple[int, int]] = {}
     while start + 8 <= end:
         header = read(start, 8)
@@ -240,7 +238,7 @@ def _numbers(read: ReadAt, span: tuple[int, int] | None, columns: int) -> npt.ND
 
 
 class _FlvCheck(_NoCheck):
-    """Looks for lists of key frames in what is read: their names and the type of a list stand before."""
+    """Checks lists of key frames in FLV script data, found by their names and the type of a list."""
 
     def __init__(self, read_at: ReadAt, length: int, uri: str) -> None:
         super().__init__(read_at, length, uri)
@@ -259,7 +257,7 @@ class _FlvCheck(_NoCheck):
 
 
 class _AviCheck(_NoCheck):
-    """Walks the chunks of an AVI file once; what an index says of a packet's size, a demuxer takes apart.
+    """Checks the packet sizes in an AVI file's indexes, by which a demuxer splits packets into samples.
 
     One entry of ``idx1`` or of an OpenDML index that claims 512 MB made it take 12 MB for each audio stream.
     """
@@ -288,7 +286,7 @@ class _AviCheck(_NoCheck):
             start = chunk.end
 
     def _index(self, start: int, depth: int = 0) -> None:
-        """Look at the entries in use of an OpenDML index, or of those it points to (OpenDML AVI 1.02, 3.0).
+        """Check the used entries of an OpenDML index, and the indexes they point to (OpenDML AVI 1.02, 3.0).
 
         A demuxer reads as many as the index says, wherever its chunk ends. What is only reserved, and may
         hold anything, it never reads.
@@ -314,7 +312,7 @@ class _AviCheck(_NoCheck):
         self._refuse("an index with a packet", int(sizes.max(initial=0)))
 
     def _take(self, start: int, size: int) -> bytes:
-        """Return what stands there, up to the end of the file: of all indexes together a few times that."""
+        """Return bytes of an index; the indexes together may take a few times the file's length."""
         size = max(0, min(size, self._length - start))
         self._left_bytes -= size
         if self._left_bytes < 0:

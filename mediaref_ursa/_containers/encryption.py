@@ -1,4 +1,4 @@
-"""Encrypted media, as containers say it: decoders would make pictures of the cipher. Pure."""
+"""Encrypted media, as containers declare them: decoders would make pictures of the ciphertext. Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Element(NamedTuple):
 def refuse_encrypted(
     container: str, stream_index: int, length: int, read_range: ReadRange, *, uri: str
 ) -> None:
-    """Refuse a video that its container says to be encrypted.
+    """Refuse a video that its container declares to be encrypted.
 
     Args:
         container: FFmpeg's name of the demuxer.
@@ -68,7 +68,7 @@ def encryption_error(how: str, uri: str) -> UnsupportedMediaError:
 
 
 def _mp4_encryption(stream_index: int, length: int, read: ReadRange) -> str | None:
-    """Look at the sample entries of a track (ISO/IEC 14496-12, 8.12): the n-th track is the n-th stream."""
+    """Read the sample entries of a track (ISO/IEC 14496-12, 8.12): the n-th track is the n-th stream."""
     tracks = [
         track
         for moov in _boxes(b"moov", 0, length, read)
@@ -92,7 +92,7 @@ def _boxes(kind: bytes, start: int, end: int, read: ReadRange) -> Iterator[Box]:
 
 
 def _matroska_encryption(stream_index: int, length: int, read: ReadRange) -> str | None:
-    """Look for ContentEncryption in video tracks (RFC 9559, 5.1.4.1.31)."""
+    """Find ContentEncryption in video tracks (RFC 9559, 5.1.4.1.31)."""
     for segment in ebml_elements(0, length, read):
         if segment.kind != _SEGMENT:
             continue
@@ -140,7 +140,7 @@ def _asf_encryption(stream_index: int, length: int, read: ReadRange) -> str | No
 
 
 def _mpegts_encryption(stream_index: int, length: int, read: ReadRange) -> str | None:
-    """Look at scrambling control bits (ISO/IEC 13818-1, 2.4.3.2 and 2.4.3.6) at the beginning of the file."""
+    """Read scrambling control bits (ISO/IEC 13818-1, 2.4.3.2 and 2.4.3.6) at the beginning of the file."""
     data = read(0, min(length, _TS_SAMPLED_BYTES))
     sizes = ((size, first) for size, first in _TS_PACKETS if set(data[first::size][:3]) == {_TS_SYNC})
     size, first = next(sizes, _TS_PACKETS[0])

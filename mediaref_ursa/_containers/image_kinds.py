@@ -1,4 +1,4 @@
-"""Images that are taken for videos, and which image format a file is, by its first bytes. Pure.
+"""Image formats by a file's first bytes, and images that are referred to as videos. Pure.
 
 AVIF and HEIF files are ISO base media files, as MP4 is, and FFmpeg's demuxer gives each item of a still
 picture as a video stream of one frame: of a picture that is stored as a grid of tiles, each tile.
@@ -83,7 +83,7 @@ def still_image_error(name: str, *, uri: str | None = None) -> UnsupportedMediaE
 
 
 def is_image_file(length: int, read_range: ReadRange) -> bool:
-    """Return whether a file says that it is an AVIF or HEIF file, of a still picture or a sequence."""
+    """Return whether a file's brands are those of AVIF or HEIF, of a still picture or a sequence."""
     return bool(_brands(read_range(0, min(length, 256))) & _IMAGE_BRANDS)
 
 

@@ -1,4 +1,8 @@
-"""Boxes of MP4 and MOV files (ISO/IEC 14496-12, 4.2), and where the media lie. Pure."""
+"""Boxes of MP4 and MOV files (ISO/IEC 14496-12, 4.2), and the extents of the media. Pure.
+
+Written by hand on purpose: the walk stops after a fixed number of boxes and reads headers only, through any
+store's byte ranges, which parsers of whole files do not do.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ Extents = tuple[tuple[int, int], ...]
 
 HEADER_BYTES = 16
 MAX_BOXES = 4096
-"""Boxes that are looked at in one walk."""
+"""The largest number of boxes in one walk."""
 _MAX_TOP_BOXES = 256
 _FRAGMENTS = frozenset({b"moof", b"mfra"})
 
@@ -35,7 +39,7 @@ class Box(NamedTuple):
 
     @property
     def is_valid(self) -> bool:
-        """Whether it has room for its own header."""
+        """Whether the box is at least as long as its header."""
         return self.end >= self.start
 
 
@@ -66,7 +70,7 @@ def iter_boxes(read: ReadRange, start: int, stop: int, max_boxes: int = MAX_BOXE
 
 
 def media_extents(length: int, read_range: ReadRange) -> Extents | None:
-    """Return what lies inside the ``mdat`` boxes of a file whose ``moov`` box describes all samples.
+    """Return the extents of the ``mdat`` boxes of a file whose ``moov`` box describes all samples.
 
     Args:
         length: Bytes of the file.

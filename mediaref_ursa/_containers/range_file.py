@@ -1,4 +1,4 @@
-"""A seekable file over byte ranges of a store: what demuxers and the index builder read through."""
+"""A seekable file over byte ranges of a store, for demuxers and the index builder."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class RangeReader:
         return block
 
     def _blocks_ahead(self, number: int) -> int:
-        """Return how many blocks to read from this one on: twice as many as before if it goes straight on."""
+        """Return the number of blocks to read from this one on: doubled while reads are sequential."""
         is_sequential = self._streams and number - 1 in self._blocks
         self._ahead = min(2 * self._ahead, self._max_ahead) if is_sequential else 1
         count = 1

@@ -1,4 +1,4 @@
-"""Containers of other trades, and streams without a container: which of them FFmpeg gives times for. Pure."""
+"""Streams without a container, and rarer containers: those for which FFmpeg gives times. Pure."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def raw_stream(head: bytes) -> str | None:
 
 
 def is_jpeg_stream(length: int, read_range: ReadRange) -> bool:
-    """Whether a file is JPEG pictures of one size, one right after another, and no photo with its preview.
+    """Whether a file is a stream of adjacent JPEG pictures of one size, and no photo with its preview.
 
     Args:
         length: Bytes of the file.
@@ -85,7 +85,7 @@ def _jpeg_picture(data: bytes) -> tuple[bytes, int] | None:
 
 
 def stream_without_times(head: bytes) -> str | None:
-    """Return what a stream is that says nothing of when its frames are displayed, None if it is none."""
+    """Return the kind of a stream that has no frame times, None for other files."""
     code = next((code for code in _START_CODES if head.startswith(code)), None)
     if code is None or len(head) < len(code) + 2:
         return None
@@ -129,7 +129,7 @@ def _is_flic(head: bytes) -> bool:
 
 
 def _png_is_cut_short(length: int, read: ReadRange) -> bool:
-    """Walk the chunks up to IEND."""
+    """Whether the file ends before the chunk IEND."""
     position = len(_PNG)
     for _ in range(_MAX_CHUNKS):
         if position + 12 > length:
@@ -142,7 +142,7 @@ def _png_is_cut_short(length: int, read: ReadRange) -> bool:
 
 
 def _mxf_is_cut_short(length: int, read: ReadRange) -> bool:
-    """Look where the header says that the footer is (SMPTE ST 377-1, 7.1)."""
+    """Whether the file ends before its footer partition, by the header's offset (SMPTE ST 377-1, 7.1)."""
     head = read(0, 64)
     extra = head[_MXF_PARTITION_AT] & 0x7F if head[_MXF_PARTITION_AT] & 0x80 else 0
     at = _MXF_PARTITION_AT + 1 + extra + _MXF_FOOTER_AT
@@ -158,4 +158,4 @@ LENGTH_CHECKS: dict[str, Callable[[int, ReadRange], bool]] = {
     "mxf": _mxf_is_cut_short,
     "flic": _flic_is_cut_short,
 }
-"""Whether a file is shorter than its container says: :func:`mediaref_ursa._containers.sniff.is_cut_short`."""
+"""Checks of truncation by format; see :func:`mediaref_ursa._containers.sniff.is_cut_short`."""

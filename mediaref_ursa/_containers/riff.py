@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from mediaref_ursa._containers.range_file import ReadRange
@@ -36,3 +37,24 @@ def read_chunk(read: ReadRange, position: int, length: int) -> Chunk:
     """
     header = read(position, min(12, max(0, length - position)))
     return Chunk(header[:4], header[8:12], position + 8, int.from_bytes(header[4:8], "little"))
+
+
+def iter_chunks(read: ReadRange, start: int, length: int, max_chunks: int) -> Iterator[Chunk]:
+    r"""Yield the chunks of a file from a position on, up to a truncated header.
+
+    Args:
+        read: Returns bytes of the file.
+        start: Where the first one begins.
+        length: Bytes of the file.
+        max_chunks: How many are yielded at most.
+
+    >>> file = b"JUNK\x01\0\0\0aaidx1\0\0\0\0"
+    >>> [chunk.kind for chunk in iter_chunks(lambda at, size: file[at : at + size], 0, len(file), 9)]
+    [b'JUNK', b'idx1']
+    """
+    for _ in range(max_chunks):
+        if start + 8 > length:
+            return
+        chunk = read_chunk(read, start, length)
+        yield chunk
+        start = chunk.end

@@ -1,4 +1,4 @@
-"""Which container a file is, from its first bytes: never from its name, never by trying demuxers."""
+"""Container detection by a file's first bytes: never by its name, never by trying demuxers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mediaref_ursa._containers.raw_streams import (
     raw_stream,
     stream_without_times,
 )
-from mediaref_ursa._containers.riff import read_chunk
+from mediaref_ursa._containers.riff import iter_chunks
 from mediaref_ursa._core.errors import CorruptMediaError, UnsupportedMediaError
 
 SNIFF_BYTES = 600
-"""How many bytes :func:`sniff_container` wants to see."""
+"""The number of bytes that :func:`sniff_container` needs."""
 
 _MP4_BOXES = frozenset(
     {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"sidx", b"uuid"}
 )
 _TOP_BOXES = _MP4_BOXES | {b"emsg", b"prft", b"mfra", b"ssix", b"meta", b"udta", b"pdin"}
-"""Boxes that stand at the top of a file, though none begins with them."""
+"""Boxes at the top level of a file, with which no file begins."""
 _ASF_GUID = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _SMALLEST_BOX = 8
 _MAX_BOXES = 1 << 20  # beyond that the answer is "not known": a file of tiny boxes is not worth hours
@@ -141,7 +141,7 @@ def is_cut_short(name: str, length: int, read_range: ReadRange) -> bool:
 
 
 def _mp4_is_cut_short(length: int, read: ReadRange) -> bool:
-    """Walk the boxes of the file (ISO/IEC 14496-12, 4.2)."""
+    """Whether the last box ends after the file (ISO/IEC 14496-12, 4.2)."""
     position = 0
     for _ in range(_MAX_BOXES):
         if position >= length:
@@ -195,7 +195,7 @@ def _elements_are_cut_short(data: bytes, position: int) -> bool:
 
 
 def _ebml_number(data: bytes, position: int) -> tuple[int | None, int]:
-    """Return a number of variable length, None where it stands for "unknown", and what follows it."""
+    """Return a number of variable length, None where it stands for "unknown", and the position after it."""
     if position >= len(data) or not data[position]:
         return None, position
     width = 9 - data[position].bit_length()
@@ -244,10 +244,7 @@ def _ps_packet_bytes(data: bytes, position: int, kind: int) -> int:
 def _avi_is_cut_short(length: int, read: ReadRange) -> bool:
     """Walk the RIFF chunks of the file; those of a recorder that was cut off have no size yet."""
     position = 0
-    for _ in range(_MAX_BOXES):
-        if position + 8 > length:
-            break
-        chunk = read_chunk(read, position, length)
+    for chunk in iter_chunks(read, 0, length, _MAX_BOXES):
         if chunk.kind != b"RIFF" or chunk.size in (0, 0xFFFFFFFF):
             return False
         position = chunk.end
@@ -255,7 +252,7 @@ def _avi_is_cut_short(length: int, read: ReadRange) -> bool:
 
 
 def _mpegts_is_cut_short(length: int, read: ReadRange) -> bool:
-    """A transport stream is a whole number of packets; what follows them without a sync byte is none."""
+    """Whether the last packet of the transport stream, by its sync byte, is not whole."""
     head = read(0, SNIFF_BYTES)
     sizes = ((size, first) for size, first in _TS_PACKET_BYTES if set(head[first::size][:3]) == {0x47})
     size, first = next(sizes, _TS_PACKET_BYTES[0])
@@ -295,7 +292,7 @@ def _gif_is_cut_short(length: int, read: ReadRange) -> bool:
             position += 2
         elif label == b"\x2c":
             position += 11 + _color_table_bytes(read(position + 9, 1))
-        else:  # the trailer, or what no reader goes on from
+        else:  # the trailer, or bytes after which no reader continues
             return False
         position = _after_sub_blocks(position, length, read)
     return True

@@ -1,1 +1,1 @@
-"""What every other part of the package uses: errors, times, URIs, counters, the state of the process."""
+"""The base of the package: errors, times, URIs, counters, process-wide state."""

@@ -1,4 +1,4 @@
-"""Byte ranges: neighbours merged into few reads, and where each piece lies within them. Pure."""
+"""Byte ranges: neighbours merged into few reads, and the position of each piece in its read. Pure."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def merge_ranges(
 
 
 def _parts(firsts: Int64Array, count: int, chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return where each chosen part begins and ends."""
+    """Return the begin and end of each chosen part."""
     ends = np.append(firsts[1:], count)
     return list(zip(firsts[chosen].tolist(), ends[chosen].tolist(), strict=True))
 

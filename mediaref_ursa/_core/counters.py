@@ -1,4 +1,4 @@
-"""What decoding costs, counted: requests, bytes, packets, frames.
+"""Counters of the cost of decoding: requests, bytes, packets, frames.
 
 Whatever does such work calls :func:`count`. It counts for the process, and for every ``counting()``
 block that the work was begun in, also where it is done by another thread.
@@ -26,12 +26,12 @@ _lock = register(ProcessLock())
 @set_module("mediaref_ursa")
 @dataclass
 class Counters:
-    """What was done so far.
+    """Counts of requests, bytes, packets and frames.
 
     Attributes:
         requests: Requests sent to stores that are not on this machine, repeated ones too.
         bytes_fetched: Bytes that came from them.
-        bytes_from_cache: Bytes that the segment cache gave instead.
+        bytes_from_cache: Bytes that the range cache gave instead.
         packets_decoded: Packets fed to decoders.
         frames: Frames that were given out.
     """
@@ -66,7 +66,7 @@ _counting: ContextVar[tuple[Counters, ...]] = ContextVar("mediaref_ursa_counting
 
 @set_module("mediaref_ursa")
 def counters() -> Counters:
-    """Return what this process has done so far.
+    """Return the counts of this process so far.
 
     >>> before = counters()
     >>> count(frames=3)
@@ -79,7 +79,7 @@ def counters() -> Counters:
 @set_module("mediaref_ursa")
 @contextmanager
 def counting() -> Iterator[Counters]:
-    """Count what is done inside the block.
+    """Yield counters of the block, which grow while it runs.
 
     >>> with counting() as counted:
     ...     count(requests=2, bytes_fetched=10)
@@ -95,13 +95,16 @@ def counting() -> Iterator[Counters]:
 
 
 def count(**amounts: int) -> None:
-    """Count some of what :class:`Counters` holds."""
+    """Add to the counters of the process and of each ``counting`` block around the caller."""
     for counted in (_total, *_counting.get()):
         counted.add(**amounts)
 
 
 def in_this_context(function: Callable[P, T]) -> Callable[P, T]:
-    """Return the function such that another thread counts for the blocks of this one; once for each call."""
+    """Return the function bound to a copy of this thread's context, for one call in another thread.
+
+    What the other thread counts then belongs to the ``counting`` blocks of this one.
+    """
     context = copy_context()
 
     def run(*args: P.args, **kwargs: P.kwargs) -> T:

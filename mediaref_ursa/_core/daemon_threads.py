@@ -1,4 +1,4 @@
-"""Threads that wait for far bytes: a caller that does not want them any more goes on at once.
+"""Daemon threads for remote reads: a caller that stops early does not wait for them.
 
 Threads of the standard library's pool are waited for when the pool is left and when the interpreter ends, so
 that Ctrl-C would wait for servers that do not answer. These daemon threads may be left running.
@@ -23,7 +23,7 @@ _Job = tuple["Future[Any]", Callable[[], Any]]
 
 
 class DaemonThreads:
-    """A few threads that do what is submitted, first come first served; those of one call.
+    """A thread pool of one call, first in, first out, whose threads are daemons.
 
     Leaving a ``with`` block waits for all; after an error, for what has begun. Where the block is interrupted
     (KeyboardInterrupt, SystemExit, GeneratorExit) it does not wait; the caller stops the jobs
@@ -55,7 +55,7 @@ class DaemonThreads:
             wait(set(self._unfinished))
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Let a thread call a function; the caller's own, at once, where no thread can be started."""
+        """Run a function in a pool thread; in the calling thread, at once, if no thread can be started."""
         future: Future[T] = Future()
         self._unfinished.add(future)
         future.add_done_callback(self._unfinished.discard)
@@ -68,7 +68,7 @@ class DaemonThreads:
         return future
 
     def _start_thread(self) -> None:
-        """Start another thread, if that can be; a signal's handler may not wait for one."""
+        """Start another thread, if possible; not in a signal handler, which may not wait for its start."""
         if is_amid_change():
             return
         name = f"{self._name}_{self._threads}"
@@ -78,24 +78,27 @@ class DaemonThreads:
             self._threads += 1
 
     def close(self) -> None:
-        """Begin nothing more, and let the threads end once they are done."""
+        """Cancel the jobs that have not begun, and let the threads end after those that have."""
         for future in list(self._unfinished):
             future.cancel()
         self.close_when_done()
 
     def close_when_done(self) -> None:
-        """Let the threads end once all that was submitted is done."""
+        """Let the threads end after all submitted jobs."""
         for _ in range(self._threads):
             self._jobs.put(None)
 
 
 def _do(jobs: SimpleQueue[_Job | None]) -> None:
-    """Be a thread. It refers to the queue only, so that it keeps nothing of a call that is over."""
+    """Loop of a daemon thread: run jobs until the queue gives None.
+
+    It refers to the queue only, so that it keeps no memory of a call that is over.
+    """
     while (job := jobs.get()) is not None:
         future, function = job
         if future.set_running_or_notify_cancel():
             try:
                 future.set_result(function())
-            except BaseException as error:  # raised again by who asks for the result
+            except BaseException as error:  # ``Future.result`` raises it
                 future.set_exception(error)
         del job, future, function

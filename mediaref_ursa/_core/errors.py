@@ -7,11 +7,12 @@
     ├── InvalidReferenceError        ValueError          a URI that no store or decoder can serve
     ├── FrameIndexError
     │   ├── FrameIndexMissingError   FileNotFoundError   there is no frame index at that location
-    │   ├── FrameIndexExistsError    FileExistsError     one stands there and may not be replaced
+    │   ├── FrameIndexExistsError    FileExistsError     one exists and may not be replaced
     │   ├── FrameIndexStaleError     ValueError          the index describes another file
     │   ├── FrameIndexVersionError   ValueError          written by a newer major version
     │   └── FrameIndexInvalidError   ValueError          columns, counts or offsets that cannot be true
     ├── FrameOutsideVideoError       IndexError, ValueError    before the first frame or past the last
+    │   └── FrameBeyondToleranceError  IndexError, ValueError  with match="nearest": none is close enough
     ├── StoreError                   OSError             bytes could not be read
     │   ├── MediaNotFoundError       FileNotFoundError   nothing stands at that URI
     │   └── MediaChangedError        OSError             the object was replaced while it was read
@@ -32,12 +33,13 @@
 
 A warning is given once for each file and process.
 
-Each error carries ``uri`` and, where there is one, ``pts_ns``; each survives pickling. URIs are shown
-without query, fragment and credentials (signed URLs), and data URIs shortened.
+Each error carries ``uri`` and, where there is one, ``pts_ns``; each survives pickling. Messages name
+URIs without query, fragment and credentials (signed URLs), and data URIs shortened.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -79,6 +81,12 @@ class MediaRefError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.message, self.uri, self.pts_ns)
 
+    def of_reference(self, uri: str | None, pts_ns: int | None) -> MediaRefError:
+        """Return the same error of another reference."""
+        error = copy.copy(self)
+        error.uri, error.pts_ns, error.__cause__ = uri, pts_ns, self.__cause__
+        return error
+
 
 def _rebuild(kind: type[MediaRefError], message: str, uri: str | None, pts_ns: int | None) -> MediaRefError:
     return kind(message, uri=uri, pts_ns=pts_ns)
@@ -96,22 +104,22 @@ class InvalidReferenceError(MediaRefError, ValueError):
 
 @set_module("mediaref_ursa")
 class FrameIndexError(MediaRefError):
-    """Something is wrong with a frame index, not with the media."""
+    """A frame index is unusable; the media may be sound."""
 
 
 @set_module("mediaref_ursa")
 class FrameIndexMissingError(FrameIndexError, FileNotFoundError):
-    """There is no frame index at that location."""
+    """No frame index exists at the location."""
 
 
 @set_module("mediaref_ursa")
 class FrameIndexExistsError(FrameIndexError, FileExistsError):
-    """A frame index stands there already and the caller did not say that it may be replaced."""
+    """A frame index exists already, and the caller did not allow to replace it."""
 
 
 @set_module("mediaref_ursa")
 class FrameIndexStaleError(FrameIndexError, ValueError):
-    """The frame index describes another file than the one that now stands at the URI."""
+    """The frame index describes another file than the one that is now at the URI."""
 
 
 @set_module("mediaref_ursa")
@@ -130,23 +138,55 @@ class FrameOutsideVideoError(MediaRefError, IndexError, ValueError):
 
 
 @set_module("mediaref_ursa")
+class FrameBeyondToleranceError(FrameOutsideVideoError):
+    """With ``match="nearest"``: the nearest frame is further from the time than ``tolerance_ns``.
+
+    Attributes:
+        distance_ns: How far the nearest frame is from the time, in whole nanoseconds, rounded up.
+        neighbours_ns: ``pts_ns`` of the last frame that is not after the time, and of the first one that is;
+            None where there is none.
+
+    >>> error = FrameBeyondToleranceError("...", pts_ns=5, distance_ns=5, neighbours_ns=(0, None))
+    >>> error.distance_ns, error.neighbours_ns
+    (5, (0, None))
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        uri: str | None = None,
+        pts_ns: int | None = None,
+        distance_ns: int = 0,
+        neighbours_ns: tuple[int | None, int | None] = (None, None),
+    ) -> None:
+        super().__init__(message, uri=uri, pts_ns=pts_ns)
+        self.distance_ns = distance_ns
+        self.neighbours_ns = neighbours_ns
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {"distance_ns": self.distance_ns, "neighbours_ns": self.neighbours_ns}
+        return *super().__reduce__(), state
+
+
+@set_module("mediaref_ursa")
 class StoreError(MediaRefError, OSError):
-    """Bytes could not be read from where the URI points."""
+    """The store of a URI could not read its bytes."""
 
 
 @set_module("mediaref_ursa")
 class MediaNotFoundError(StoreError, FileNotFoundError):
-    """Nothing stands at that URI."""
+    """No object exists at the URI."""
 
 
 @set_module("mediaref_ursa")
 class MediaChangedError(StoreError):
-    """The object was replaced while it was read, or is another one than was to be read."""
+    """The object was replaced while it was read, or is another version than the index describes."""
 
 
 @set_module("mediaref_ursa")
 class CorruptMediaError(MediaRefError, ValueError):
-    """The bytes are not what a decoder, or the frame index, expects of them."""
+    """The bytes are damaged: not what a decoder, or the frame index, expects."""
 
 
 @set_module("mediaref_ursa")
@@ -161,7 +201,7 @@ class UnsupportedMediaError(MediaRefError, ValueError):
 
 @set_module("mediaref_ursa")
 class ReentrantCallError(MediaRefError, RuntimeError):
-    """A signal's handler called amid the call that it interrupted, and would have to wait for that one."""
+    """A call in a signal handler that would have to wait for the call which the signal interrupted."""
 
 
 @set_module("mediaref_ursa")
@@ -186,7 +226,7 @@ class BitDepthWarning(MediaRefWarning):
 
 @set_module("mediaref_ursa")
 class CacheDirectoryWarning(MediaRefWarning):
-    """The segment cache is in a temporary directory, because the user has no home directory."""
+    """The range cache is in a temporary directory, because the user has no home directory."""
 
 
 @set_module("mediaref_ursa")
@@ -195,7 +235,7 @@ class OutsideRecordingWarning(MediaRefWarning):
 
 
 def out_of_memory(uri: str | None = None) -> LimitExceededError:
-    """Return the error for a :class:`MemoryError`: this process may take no more."""
+    """Return the error for a :class:`MemoryError`: this process cannot allocate more memory."""
     return LimitExceededError(
         "there is not enough memory: this process can take no more (ulimit -v, or what the machine has); "
         "ask for fewer or smaller frames at once (resize=), or iterate over them",
@@ -220,7 +260,7 @@ def memory_limits(uri: str | None = None) -> Iterator[None]:
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, what caused it, what caused that, and so on."""
+    """Yield an error and the chain of its causes."""
     link: BaseException | None = error
     while link is not None:
         yield link

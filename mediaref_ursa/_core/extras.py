@@ -1,4 +1,4 @@
-"""Optional dependencies: one error that names the command which installs what is missing.
+"""Optional dependencies: one error that names the command which installs the missing package.
 
 Which extra serves which scheme is said in ``docs/remote.md`` too.
 """
@@ -16,7 +16,7 @@ _MODULES = {"video": ("av", "lance", "pyarrow"), "cloud": ("fsspec",)}
 
 
 def has_extra(extra: str) -> bool:
-    """Return whether what an extra's names load is installed, without loading it.
+    """Return whether the packages of an extra are installed, without loading them.
 
     >>> has_extra("video")
     True
@@ -46,9 +46,9 @@ _OTHER_PACKAGES = {
 
 
 def check_packages_of(scheme: str, uri: str) -> None:
-    """Refuse a scheme whose package is not installed, before anything is asked of its store.
+    """Refuse a scheme whose package is not installed, before its store is used.
 
-    The package is looked for, and not imported: what comes from the cache on disk needs none of it.
+    The package is looked for, and not imported: reads from the range cache do not need it.
 
     Raises:
         MissingExtraError: With the command that installs it.
@@ -87,7 +87,7 @@ def _is_installed(module: str) -> bool:
 
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Turn the ImportError of an import inside the block into one that says what to install.
+    """Turn an ImportError inside the block into a MissingExtraError that names the install command.
 
     Raises:
         MissingExtraError: A module of the extra is not installed.

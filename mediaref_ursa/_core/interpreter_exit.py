@@ -1,4 +1,4 @@
-"""Daemon threads that decode while the interpreter ends: they leave at the next frame, and are waited for.
+"""Interpreter exit: daemon threads that decode end at the next frame, and the exit waits for them.
 
 At its end the interpreter kills a daemon thread when that next asks for the interpreter's lock. Within the
 C++ of numpy or of a codec this aborts the whole process (SIGABRT), after a program that did all it should.
@@ -25,7 +25,7 @@ _NOTHING = object()
 
 
 class _Work(ProcessState):
-    """Which threads are inside a call now, and whether the interpreter is ending."""
+    """The threads inside C++ calls now, and whether the interpreter is ending."""
 
     def __init__(self) -> None:
         self.forget()
@@ -39,7 +39,7 @@ class _Work(ProcessState):
         self._is_ending = False
 
     def enter(self) -> None:
-        """Note the thread; end it where it is a daemon and the interpreter is ending.
+        """Register the thread; end it if it is a daemon and the interpreter is ending.
 
         Raises:
             ReentrantCallError: A signal's handler calls amid a change of what calls share.
@@ -54,7 +54,7 @@ class _Work(ProcessState):
             self._inside[thread] += 1
 
     def check(self) -> None:
-        """End the thread where it is a daemon and the interpreter is ending; between two pieces of one work.
+        """End the thread if it is a daemon and the interpreter is ending; called between two pieces of work.
 
         Raises:
             SystemExit: It must not go on.
@@ -66,7 +66,7 @@ class _Work(ProcessState):
             raise SystemExit
 
     def leave(self) -> None:
-        """Note that the thread is outside again."""
+        """Record that the thread has left its call."""
         thread = threading.current_thread()
         with self._changed:
             self._inside[thread] -= 1
@@ -76,7 +76,7 @@ class _Work(ProcessState):
                     self._changed.notify_all()
 
     def end(self) -> None:
-        """Let daemon threads leave, and wait until they have, for some seconds at the most."""
+        """Ask daemon threads to end, and wait for them, for some seconds at most."""
         until = time.monotonic() + _MAX_WAIT_SECONDS
         with self._changed:
             self._is_ending = True
@@ -95,7 +95,7 @@ _work = register(_Work())
 
 @contextmanager
 def working() -> Iterator[None]:
-    """Do a piece of work that calls into C++ libraries, of the length of a few frames.
+    """Mark a block that calls into C++ libraries, for the time of a few frames.
 
     Raises:
         SystemExit: In a daemon thread, where the interpreter is ending.
@@ -117,7 +117,7 @@ def check_exit() -> None:
 
 
 def stops_at_exit(items: Iterable[T]) -> Iterator[T]:
-    """Yield what an iterator gives; each next item is a piece of work of its own."""
+    """Yield the items of an iterator; the computation of each is a block of ``working`` of its own."""
     iterator = iter(items)
     try:
         while True:

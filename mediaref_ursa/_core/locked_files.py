@@ -1,4 +1,4 @@
-"""Locked files, which a forked child does not keep.
+"""File locks that a forked child does not keep.
 
 A child shares its parent's open files, and with them the locks: if the parent died, its lock would live on
 in the child. So a child closes its copies. No fork comes between the opening of a file and the note of it,
@@ -63,12 +63,12 @@ def close_lockable(descriptor: int) -> None:
 
 
 def lock(descriptor: int) -> None:
-    """Lock a file that is only ever locked for a moment."""
+    """Lock a file, waiting for the lock, which all holders keep for a moment only."""
     fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock a file, unless it is held: by another process, or another opening in this one."""
+    """Lock a file, unless another process, or another descriptor of this one, holds its lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Python warnings about videos, each given once for a video and a process."""
+"""Python warnings about videos, each given once per video and process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 class _GivenWarnings(ProcessState):
-    """The warnings that this process has given, the last ones."""
+    """The last warnings that this process has given."""
 
     def __init__(self) -> None:
         self.forget()
@@ -26,7 +26,7 @@ class _GivenWarnings(ProcessState):
         self._given: LruDict[tuple[type[MediaRefWarning], str], None] = LruDict(_MAX_REMEMBERED)
 
     def add(self, category: type[MediaRefWarning], uri: str) -> bool:
-        """Note a warning; False if it was given before."""
+        """Record a warning; return False if it was given before."""
         key = category, uri
         with self._lock:
             if key in self._given:
@@ -39,7 +39,7 @@ given_warnings = register(_GivenWarnings())
 
 
 def warn_once(category: type[MediaRefWarning], message: str, *, uri: str) -> None:
-    """Give a warning about a video, unless this process has given one of that category about it.
+    """Give a warning about a video, unless this process has given one of the same category about it.
 
     Args:
         category: Of the tree in ``_core/errors``.

@@ -1,6 +1,6 @@
-"""Messages through a pipe to a helper process and back: a JSON object, then bytes. Nothing is unpickled.
+"""Messages through a pipe to a worker process and back: a JSON object, then bytes. Nothing is unpickled.
 
-``multiprocessing.Connection`` pickles, and a process that reads untrusted bytes must not answer by pickles.
+``multiprocessing.Connection`` pickles, and a process that reads untrusted bytes must not answer with pickles.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Limits that the system keeps on a process: for those that read untrusted media."""
+"""Resource limits of the operating system, for processes that read untrusted media."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import resource
 from pathlib import Path
 
 KEPT_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "TMPDIR", "TZ")
-"""What such a process gets to know of its parent's environment: paths and the language, no credentials."""
+"""Environment variables that such a process inherits: paths and the language, no credentials."""
 
 
 def lower_limit(what: int, limit: int) -> None:
-    """Lower one of the system's limits (``resource.RLIMIT_...``) for good; it is never raised."""
+    """Lower a resource limit (``resource.RLIMIT_...``) of this process for good; it is never raised."""
     _, hard_limit = resource.getrlimit(what)
     if hard_limit == resource.RLIM_INFINITY or limit < hard_limit:
         with contextlib.suppress(OSError, ValueError):  # macOS knows some of these by name only
@@ -29,7 +29,7 @@ def limit_next_memory(more_bytes: int) -> None:
 
 
 def address_space_bytes() -> int:
-    """Return what this process has mapped so far: the interpreter and its libraries."""
+    """Return the bytes of address space that this process uses: the interpreter and its libraries."""
     try:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     except OSError:  # no such file system: macOS

@@ -36,22 +36,22 @@ _module_locks: MutableMapping[str, Any] = getattr(getattr(importlib, "_bootstrap
 
 
 class ProcessState:
-    """State of one process that must not cross a fork as it is. A subclass overrides what it needs.
+    """Process-wide state that must not cross a fork as it is. Subclasses override the methods that they need.
 
     Threads share an object of it; :func:`register` or :func:`register_while_alive` makes it known.
     """
 
     def close(self) -> None:
-        """Release what is idle; called by ``cleanup_cache``. What another thread is using stays its own."""
+        """Release idle resources; called by ``cleanup_cache``. A resource in use stays with its thread."""
 
     def before_fork(self) -> None:
-        """Take the lock that a fork must find free, in the parent, when no import is in progress any more."""
+        """Take the state's lock in the parent before a fork, once no import is in progress."""
 
     def after_fork(self) -> None:
-        """Release in the parent what ``before_fork`` took."""
+        """Release the lock of ``before_fork`` in the parent."""
 
     def forget(self) -> None:
-        """Begin anew in a forked child, which has none of the other threads: new locks, nothing held."""
+        """Reset the state in a forked child, which has no other threads: new locks, no resources."""
 
 
 class _Forgetful(Protocol):
@@ -66,7 +66,7 @@ _this_fork = threading.local()
 
 
 def register(state: S) -> S:
-    """Make a state known for as long as the process lives, and return it.
+    """Register a state for the life of the process, and return it.
 
     A state that is registered while a fork waits is not called in the parent: it took no lock.
     """
@@ -85,7 +85,7 @@ def registered() -> tuple[ProcessState, ...]:
 
 
 def close_all() -> None:
-    """Release what is idle in every registered state, the highest layers first."""
+    """Release the idle resources of every registered state, the highest layers first."""
     for state in reversed(registered()):
         state.close()
 
@@ -140,7 +140,7 @@ def _after_in_child() -> None:
 
 
 def _forget_imports() -> None:
-    """Let the child import anew what other threads of its parent had not finished to import.
+    """Remove modules that other threads of the parent were importing, so that the child imports them anew.
 
     Whatever it was, the standard library's modules too: an import of ours may be waiting for it.
     """

@@ -1,4 +1,4 @@
-"""The module that public classes and functions name as theirs."""
+"""``__module__`` of public classes and functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""URIs as people see them in messages and log lines: short, and without secrets."""
+"""Redaction of URIs for messages and log lines: short, and without secrets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _END_OF_AUTHORITY = re.compile(r"[/?#\\]")
 
 
 def without_credentials(uri: str) -> str:
-    """Return ``uri`` without user names and passwords, whatever letters these have.
+    """Return ``uri`` without user name and password, whatever characters these contain.
 
     >>> without_credentials("https://user:pass@host/a@b.mp4"), without_credentials("takes/a@b.mp4")
     ('https://host/a@b.mp4', 'takes/a@b.mp4')
@@ -29,7 +29,7 @@ def without_credentials(uri: str) -> str:
 
 
 def _credentials_length(rest: str) -> int:
-    """Return how many letters after ``://`` are a user name and a password, the ``@`` included.
+    """Return the length of user name and password after ``://``, the ``@`` included.
 
     A password may hold letters that end an authority: then what seems to be the port is no number.
     """

@@ -1,4 +1,4 @@
-"""Calls amid other calls of the same thread: what the handler of a signal does.
+"""Reentrancy: calls that a signal handler makes inside another call of the same thread.
 
 Python calls a handler between two steps of whatever the main thread is doing, and goes on there only when the
 handler is done. A handler that calls this library may thus meet a lock of the very call that it interrupts.
@@ -17,7 +17,7 @@ from mediaref_ursa._core.process_state import ProcessState, is_importing, regist
 
 
 class _Held(ProcessState, threading.local):
-    """How many short locks this thread holds."""
+    """The number of short locks that this thread holds."""
 
     count = 0
 
@@ -75,12 +75,12 @@ class ProcessLock(ProcessState, ShortLock):
 
 
 def is_amid_change() -> bool:
-    """Return whether this thread holds a short lock: then it is in a handler, and may wait for no thread."""
+    """Return whether this thread holds a short lock: then a signal handler calls, which may not wait."""
     return _held.count > 0
 
 
 def refuse_amid_change() -> None:
-    """Refuse a call that comes amid a change of what calls share, or an import of a part of this package.
+    """Refuse a call that interrupts a change of shared state, or an import of a module of this package.
 
     Raises:
         ReentrantCallError: This thread holds a short lock, or is importing.
@@ -98,7 +98,7 @@ def reentrant_call() -> ReentrantCallError:
 
 
 class LongLock:
-    """A lock for work that takes a while, known by the thread that holds it."""
+    """A lock for long work, which records the thread that holds it."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()

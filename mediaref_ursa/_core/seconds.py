@@ -1,4 +1,4 @@
-"""Seconds become nanoseconds, with regard to the precision in which they were stored.
+"""Conversion of seconds to nanoseconds, with regard to the precision in which they were stored.
 
 A time of a frame that was stored as a float was rounded to the nearest one. The tolerance of the playback
 rule (:func:`mediaref_ursa._core.ticks.frames_at`) makes up for that in float64, and in float32 for half a
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._core.array_types import Int64Array
+from mediaref_ursa._core.errors import FrameOutsideVideoError
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS
 
@@ -40,9 +41,10 @@ _SIGNIFICAND_BITS = {
 """Bits of precision by the names of NumPy, torch and Arrow; Arrow's "float" is float32."""
 
 _MAX_SECONDS = 2**63 // NS_PER_SECOND
+_MAX_ASKED_NS = 2**62
 _PRODUCT_ERROR_NS = 1e-6
 _SLACK_NS = 1
-"""A time that was a float64 before it became a float32 was rounded twice."""
+"""Slack for a time that was rounded twice: to float64, then to float32."""
 
 
 @set_module("mediaref_ursa")
@@ -94,7 +96,7 @@ def pts_ns_from_seconds(seconds: Any, *, frame_rate: float | Fraction = FRAME_RA
 def latest_times(seconds: Any) -> list[Fraction]:
     """Return the times of :func:`pts_ns_from_seconds` as seconds; exact numbers as they are.
 
-    Times beyond what int64 nanoseconds hold become some time far away.
+    Times beyond the range of int64 nanoseconds become some time near its bounds.
 
     >>> latest_times([0.5, Fraction(1, 3)]), latest_times(np.float32(64)) == [64 + Fraction(2_816, 10**9)]
     ([Fraction(1, 2), Fraction(1, 3)], True)
@@ -103,6 +105,27 @@ def latest_times(seconds: Any) -> list[Fraction]:
     if given.shape is not None and len(given.shape) != 1:
         raise ValueError(f"expected one row of seconds, found an array of the shape {given.shape}")
     return given.times(given.latest_ns(FRAME_RATE))
+
+
+def times_asked(seconds: Any, uri: str) -> list[Fraction]:
+    """Return the times, see :func:`latest_times`, at which frames of a video are asked for.
+
+    Raises:
+        FrameOutsideVideoError: One is not finite, so that no frame is displayed then.
+    """
+    try:
+        return latest_times(seconds)
+    except NotFiniteError as error:
+        raise FrameOutsideVideoError(str(error), uri=uri) from None
+
+
+def floor_ns(seconds: Fraction) -> int:
+    """Return a time in whole nanoseconds, within -2**62 and 2**62.
+
+    >>> floor_ns(Fraction(1001, 30000)), floor_ns(Fraction(10**40)) == 2**62
+    (33366666, True)
+    """
+    return min(max(math.floor(seconds * NS_PER_SECOND), -_MAX_ASKED_NS), _MAX_ASKED_NS)
 
 
 def range_of_times(start_seconds: Any, stop_seconds: Any) -> tuple[Fraction, Fraction]:
@@ -168,7 +191,7 @@ class NotFiniteError(ValueError):
 
 @dataclass(frozen=True)
 class _Seconds:
-    """Times as they were given, in one row.
+    """Times in their given precision, in one dimension.
 
     Attributes:
         numbers: float64 ``(n,)``; exact numbers rounded.
@@ -183,7 +206,7 @@ class _Seconds:
     shape: tuple[int, ...] | None
 
     def check_fits(self) -> None:
-        """Refuse what int64 nanoseconds do not hold."""
+        """Refuse times that do not fit into int64 nanoseconds."""
         maximum = max((abs(Fraction(number)) for number in self._extremes()), default=Fraction(0))
         if maximum >= _MAX_SECONDS:
             raise ValueError(f"expected seconds that fit into int64 nanoseconds, found {float(maximum):g}")
@@ -193,14 +216,14 @@ class _Seconds:
         return [*floats, *self.exact.values()]
 
     def check_precision(self, frame_rate: float | Fraction) -> None:
-        """Refuse floats that lie further apart than two frames."""
+        """Refuse floats whose precision is too low to distinguish frames."""
         if not frame_rate > 0:
             raise ValueError(f"expected frame_rate above 0, found {frame_rate}")
         gaps = 2 * self.half_gaps(+1)
         if gaps.size and float(gaps.max()) > 1 / frame_rate:
             worst = int(gaps.argmax())
             raise ValueError(
-                f"expected seconds that tell frames apart at {float(frame_rate):g} frames a second, found "
+                f"expected seconds that distinguish frames at {float(frame_rate):g} frames a second, found "
                 f"{self.numbers[worst]} with {self.bits[worst]} bits of precision: the next such number is "
                 f"{gaps[worst]:g} s later; give float64 seconds, or to pts_ns_from_seconds the video's own "
                 "frame_rate= if it is lower"
@@ -226,7 +249,7 @@ class _Seconds:
         return ns
 
     def latest_ns(self, frame_rate: float | Fraction) -> Int64Array:
-        """Return the nanosecond at which a frame is shown whose time rounds to each number."""
+        """Return the nanosecond at which a frame is displayed whose time rounds to each number."""
         self.check_precision(frame_rate)
         whole, scaled = self._split(self.numbers + self.half_gaps(+1))
         lifted = whole + np.ceil(scaled).astype(np.int64) + _SLACK_NS - TOLERANCE_NS
@@ -255,7 +278,7 @@ class _Seconds:
 
 
 def _read(seconds: Any, *, finite: bool = True) -> _Seconds:
-    """Take apart whatever holds seconds.
+    """Return the seconds of a number, a sequence, an array, a tensor or a column.
 
     Raises:
         TypeError: No numbers.
@@ -268,7 +291,7 @@ def _read(seconds: Any, *, finite: bool = True) -> _Seconds:
         found = _read_typed(seconds)
     wrong = np.flatnonzero(~np.isfinite(found.numbers))
     if finite and wrong.size:
-        where = "" if found.shape is None else f" at place {wrong[0]}"
+        where = "" if found.shape is None else f" at position {wrong[0]}"
         raise NotFiniteError(f"expected finite seconds, found {found.numbers[wrong[0]]}{where}")
     return found
 
@@ -288,7 +311,7 @@ def _read_each(seconds: list[Any]) -> _Seconds:
 
 
 def _read_typed(seconds: Any) -> _Seconds:
-    """Take apart one number, or an array that says of which type its numbers are."""
+    """Return the seconds of one number, or of an array with a dtype."""
     if _is_arrow(seconds):
         return _read_arrow(seconds)
     if hasattr(seconds, "dtype"):
@@ -299,8 +322,8 @@ def _read_typed(seconds: Any) -> _Seconds:
         seconds = float(seconds)
     if isinstance(seconds, (Rational, Decimal)):
         exact = Fraction(seconds)
-        far = math.copysign(_MAX_SECONDS, exact) if abs(exact) > _MAX_SECONDS else float(exact)
-        return _Seconds(np.array([far]), np.array([_EXACT_BITS]), {0: exact}, None)
+        bounded = math.copysign(_MAX_SECONDS, exact) if abs(exact) > _MAX_SECONDS else float(exact)
+        return _Seconds(np.array([bounded]), np.array([_EXACT_BITS]), {0: exact}, None)
     return _floats(np.array([float(seconds)]), _EXACT_BITS, is_one=True)
 
 
@@ -311,7 +334,7 @@ def _floats(numbers: npt.NDArray[Any], bits: int, *, is_one: bool = False) -> _S
 
 
 def _read_array(seconds: Any) -> _Seconds:
-    """Read what NumPy, torch, pandas and others call an array or a scalar."""
+    """Return the seconds of an array or a scalar of NumPy, torch, pandas and similar libraries."""
     dtype = getattr(seconds.dtype, "numpy_dtype", seconds.dtype)  # pandas' own types name NumPy's
     name = str(getattr(dtype, "name", dtype)).lower().removeprefix("torch.")
     if name == "object":
@@ -344,7 +367,7 @@ def _refuse_nulls(seconds: Any) -> None:
     if hasattr(seconds, "isna"):
         is_null = np.asarray(seconds.isna())
     if is_null is not None and is_null.any():
-        raise ValueError(f"expected a time in every row, found none at place {int(is_null.argmax())}")
+        raise ValueError(f"expected a time in every row, found none at position {int(is_null.argmax())}")
 
 
 def _is_arrow(seconds: Any) -> bool:
@@ -352,7 +375,7 @@ def _is_arrow(seconds: Any) -> bool:
 
 
 def _read_arrow(seconds: Any) -> _Seconds:
-    """Read an array, a chunked array or a scalar of Arrow."""
+    """Return the seconds of an array, a chunked array or a scalar of Arrow."""
     kind = getattr(seconds, "type", None)
     if kind is None:
         raise TypeError(f"expected a column of seconds, found {type(seconds).__name__}; name the column")
@@ -361,7 +384,7 @@ def _read_arrow(seconds: Any) -> _Seconds:
     is_one = hasattr(seconds, "as_py")
     rows = [seconds.as_py()] if is_one else seconds.to_pylist()
     if None in rows:
-        raise ValueError(f"expected a time in every row, found a null at place {rows.index(None)}")
+        raise ValueError(f"expected a time in every row, found a null at position {rows.index(None)}")
     name = "float32" if str(kind) == "float" else str(kind)
     if name in _SIGNIFICAND_BITS:
         return _floats(np.array(rows, dtype=np.float64), _SIGNIFICAND_BITS[name], is_one=is_one)

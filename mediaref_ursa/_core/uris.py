@@ -1,4 +1,4 @@
-"""URIs as values: which scheme they have, which file they name, what a data URI holds.
+"""URIs: their scheme, the local file that they name, and the content of data URIs.
 
 Pure functions over strings, with no I/O. A *scheme* is only what is written ``x://``, and ``data:``
 and ``file:``; everything else is a plain path, taken letter for letter. A scheme of one letter is
@@ -47,7 +47,7 @@ def scheme_of(uri: str) -> str:
 
 
 def is_data(uri: str) -> bool:
-    """Return whether ``uri`` carries its bytes in itself (RFC 2397)."""
+    """Return whether ``uri`` is a data URI, which contains its bytes (RFC 2397)."""
     return scheme_of(uri) == "data"
 
 
@@ -84,7 +84,7 @@ def is_relative_path(uri: str) -> bool:
 
 
 def why_not_found(uri: str) -> str:
-    """Return what is odd about a URI at which nothing is, to follow a message; ``""`` if nothing is.
+    """Return a hint about a URI at which no object was found, to follow a message; ``""`` without one.
 
     All of it is legal in the name of a file, so that nothing is refused or changed before.
 
@@ -331,7 +331,7 @@ def decode_data_payload(payload: bytes, *, is_base64: bool) -> bytes:
 
 
 def check_quoted(payload: bytes) -> None:
-    """Refuse a payload in which something is not percent-encoded that ``urllib.parse.quote`` encodes.
+    """Refuse a payload with characters that ``urllib.parse.quote`` would percent-encode.
 
     A URI may hold ``&``, ``=`` and the like as they are; text that holds them was most likely not encoded.
 

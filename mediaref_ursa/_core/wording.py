@@ -1,10 +1,10 @@
-"""Numbers and their nouns, as messages have them."""
+"""Phrases that several messages share: numbers with their nouns, and the advice to write an index anew."""
 
 from __future__ import annotations
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number and its noun, which takes an s unless there is one of it.
+    """Return a number and its noun, which takes an s unless the number is 1.
 
     >>> counted(1, "frame"), counted(0, "frame"), counted(2, "random access point")
     ('1 frame', '0 frames', '2 random access points')
@@ -13,4 +13,4 @@ def counted(number: int, noun: str) -> str:
 
 
 WRITE_ANEW = "write it anew with: mediaref-ursa index --overwrite"
-"""What to do about a frame index that cannot be used."""
+"""The advice in errors about a frame index that cannot be used."""

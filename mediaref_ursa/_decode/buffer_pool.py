@@ -1,4 +1,4 @@
-"""Memory for frames, that of earlier frames again: to touch fresh memory costs the most.
+"""Pool of frame buffers: memory of earlier frames is used again, since touching fresh memory costs most.
 
 Fresh memory is given out by the system page by page, which takes about as long as converting frames into it.
 """
@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import sys
 from math import prod
+from typing import Any
 
 import numpy as np
 
-from mediaref_ursa._core.array_types import UInt8Array
+from mediaref_ursa._core.array_types import UINT8, PixelArray, UInt8Array
 from mediaref_ursa._core.errors import memory_limits
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 
 MIN_BYTES = 1 << 20
-"""Smaller arrays come from memory that the process has already, as a rule."""
+"""Smaller arrays are not pooled: the allocator mostly has their memory already."""
 MAX_BYTES = 64 << 20
-"""So much is kept at most, in use or not."""
+"""The largest number of bytes that the pool tracks, in use or idle."""
 
 _probe = [np.empty(1, dtype=np.uint8)]
 _REFERENCES_OF_A_LIST = sys.getrefcount(_probe[0])
@@ -26,7 +27,7 @@ _COUNTS_ARE_EXACT = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class BufferPool(ProcessState):
-    """Blocks of bytes that arrays were made of, for the next array of that size. Threads may share one.
+    """Memory blocks of earlier arrays, for the next array of the same size. Threads may share one.
 
     An array holds its block, and so does every view of it: a block to which only this object refers is
     idle. Idle blocks of another size are freed whenever memory is taken.
@@ -39,27 +40,27 @@ class BufferPool(ProcessState):
         self._lock = ShortLock()
         self._blocks: list[UInt8Array] = []
 
-    def empty(self, shape: tuple[int, ...]) -> UInt8Array:
-        """Return an array of uint8 of no particular values.
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any] = UINT8) -> PixelArray:
+        """Return an array of no particular values.
 
         >>> BufferPool().empty((2, 3)).shape
         (2, 3)
         """
-        nbytes = prod(shape)
+        nbytes = prod(shape) * dtype.itemsize
         if not MIN_BYTES <= nbytes <= MAX_BYTES or not _COUNTS_ARE_EXACT:
-            return _new(shape)
+            return _new(nbytes).view(dtype).reshape(shape)
         with self._lock:
             for position in reversed(range(len(self._blocks))):
                 if sys.getrefcount(self._blocks[position]) > _REFERENCES_OF_A_LIST:
                     continue
                 if self._blocks[position].nbytes == nbytes:
-                    return self._blocks[position].reshape(shape)
+                    return self._blocks[position].view(dtype).reshape(shape)
                 del self._blocks[position]
-            block = _new((nbytes,))
+            block = _new(nbytes)
             self._blocks.append(block)
             while sum(kept.nbytes for kept in self._blocks) > MAX_BYTES:
                 del self._blocks[0]
-        return block.reshape(shape)
+        return block.view(dtype).reshape(shape)
 
     def close(self) -> None:
         """Free idle blocks; stop tracking blocks still in use."""
@@ -67,10 +68,10 @@ class BufferPool(ProcessState):
             self._blocks.clear()
 
 
-def _new(shape: tuple[int, ...]) -> UInt8Array:
+def _new(nbytes: int) -> UInt8Array:
     with memory_limits():
-        return np.empty(shape, dtype=np.uint8)
+        return np.empty(nbytes, dtype=np.uint8)
 
 
 buffers = register(BufferPool())
-"""That of this process."""
+"""The buffer pool of this process."""

@@ -1,4 +1,4 @@
-"""Decoders between calls: where they stopped, and frames that are likely to be asked for again.
+"""Pool of idle decoders between calls, with their positions, and of frames that are likely to be reused.
 
 The pool holds idle decoders only; a checked-out decoder belongs to one thread. So no decoder is closed or fed
 while another thread uses it.
@@ -34,7 +34,7 @@ _MAX_LEFT_ALONE = 4
 
 
 class DecoderKey(NamedTuple):
-    """What a decoder is of: the packets of one table, read from one store, under one limit."""
+    """Key of a decoder: the packets of one table, read from one store, under one limit of pixels."""
 
     uri: str
     packets: object
@@ -53,17 +53,17 @@ class _Idle:
 
 
 class DecoderPool(ProcessState):
-    """What is kept between calls, least recently used dropped first. Threads share it.
+    """Idle decoders, cached frames and access patterns, least recently used dropped first. Threads share it.
 
-    Bounded in decoders, in the bytes that these hold, and in those of frames. No file is held open.
-    Nothing is given out, or kept for long, of a store that is gone.
+    Bounded in the number of decoders, in their bytes, and in the bytes of frames. No file is held open.
+    Decoders and frames of a store that no longer exists are never given out, and soon removed.
     """
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Be empty, with a free lock."""
+        """Reset to an empty pool with a free lock, as in a forked child."""
         self._lock = ShortLock()
         self._idle: list[_Idle] = []
         self._kept: OrderedDict[tuple[DecoderKey, int], tuple[VideoFrame, int]] = OrderedDict()
@@ -79,7 +79,7 @@ class DecoderPool(ProcessState):
         self._lock.release()
 
     def close(self) -> None:
-        """Close all that is idle, and let all frames go."""
+        """Close the idle decoders, and clear the cached frames."""
         with self._lock:
             self._empty()
 
@@ -88,7 +88,7 @@ class DecoderPool(ProcessState):
         self._patterns.clear()
 
     def pattern(self, key: DecoderKey, frames: Int64Array) -> AccessPattern:
-        """Note the frames, ascending, that this thread asks for; return how they go on from those before."""
+        """Record the frames, ascending, that this thread requests; return the access pattern."""
         mine = key, threading.get_ident()
         with self._lock:
             before = self._patterns.pop(mine, None)
@@ -97,7 +97,7 @@ class DecoderPool(ProcessState):
         return pattern
 
     def take_resumable(self, key: DecoderKey) -> list[Decoder]:
-        """Take the decoders that may be fed what follows, by their positions, ascending."""
+        """Check out the decoders that can resume, ascending by their positions."""
         with self._lock:
             found = [idle for idle in self._idle if idle.decoder.can_resume and idle.key == key]
             for idle in found:
@@ -105,7 +105,7 @@ class DecoderPool(ProcessState):
         return sorted((idle.decoder for idle in found), key=lambda decoder: decoder.position)
 
     def take(self, key: DecoderKey, info: SegmentInfo, alpha: AlphaSplit | None = None) -> Decoder:
-        """Take a decoder that is ready for any random access point.
+        """Check out or make a decoder that is ready for any random access point.
 
         Raises:
             UnsupportedMediaError: There is no decoder for the codec.
@@ -116,7 +116,7 @@ class DecoderPool(ProcessState):
         return decoder
 
     def _take_spare(self, key: DecoderKey) -> Decoder | None:
-        """Take one that has to begin anew anyway, or one of many that might go on."""
+        """Check out an idle decoder that cannot resume, or, if there are many, one that can."""
         with self._lock:
             mine = [idle for idle in self._idle if idle.key == key]
             spare = [idle for idle in mine if not idle.decoder.can_resume]
@@ -128,15 +128,15 @@ class DecoderPool(ProcessState):
             return spare[0].decoder
 
     def give_back(self, key: DecoderKey, decoder: Decoder) -> None:
-        """Let a decoder be idle, if it is of use later.
+        """Return a decoder to the pool, if a later call can use it.
 
-        One that met damage is not: even flushed it may decode other pictures otherwise than a new one.
+        A decoder that met damage is not kept: even flushed it may decode other pictures differently.
         """
         if decoder.damaged or not (decoder.can_resume or decoder.info.restartable):
             return
         with self._lock:
             gone = self._of_stores_gone()
-            if not tokens.is_current(key.store):  # all was closed meanwhile
+            if not tokens.is_current(key.store):  # the pool was closed meanwhile
                 return
             self._idle.append(_Idle(key, decoder))
             while len(self._idle) > 1 and (
@@ -146,7 +146,7 @@ class DecoderPool(ProcessState):
         del gone
 
     def keep(self, key: DecoderKey, packet: int, frame: VideoFrame) -> None:
-        """Keep a frame that is likely to be asked for soon."""
+        """Cache a frame that is likely to be requested soon."""
         nbytes = sum(plane.buffer_size for plane in frame.planes)
         with self._lock:
             if not tokens.is_current(key.store) or nbytes > MAX_KEPT_BYTES:
@@ -159,7 +159,7 @@ class DecoderPool(ProcessState):
                 self._kept_bytes -= dropped
 
     def take_kept(self, key: DecoderKey, packets: Iterable[int]) -> dict[int, VideoFrame]:
-        """Take the frames of some packets that are kept: a frame too belongs to who took it."""
+        """Take the cached frames of some packets out of the pool: a frame belongs to one call at a time."""
         taken: dict[int, VideoFrame] = {}
         with self._lock:
             if not self._kept:
@@ -172,7 +172,7 @@ class DecoderPool(ProcessState):
         return taken
 
     def _of_stores_gone(self) -> list[_Idle]:
-        """Take the decoders of stores that are gone out of the pool, and drop the frames of these."""
+        """Remove the decoders and frames of stores that no longer exist; return these decoders."""
         gone = [idle for idle in self._idle if not tokens.is_current(idle.key.store)]
         for idle in gone:
             self._idle.remove(idle)
@@ -183,4 +183,4 @@ class DecoderPool(ProcessState):
 
 
 decoders = register(DecoderPool())
-"""The pool of this process."""
+"""The decoder pool of this process."""

@@ -1,4 +1,4 @@
-"""Carrying out a plan: fetch, decode and hand over, run by run."""
+"""Execution of a plan: fetch, decode and put into an output, run by run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mediaref_ursa._core.array_types import Int64Array, UInt8Array
+from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.counters import count
 from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError, memory_limits, out_of_memory
 from mediaref_ursa._core.extras import needs_extra
@@ -36,9 +36,6 @@ with needs_extra("video"):
     from mediaref_ursa._decode.pyav_engine import PyAVEngine
     from mediaref_ursa._scan.decode_check import RunCheck
 
-ENGINES = ("pyav", "torchcodec")
-"""What ``make_engine`` knows."""
-
 _DEEP_GRAY = re.compile(r"(?:gray|ya)(f?(?:9|1\d|32))(?:le|be)?$")
 """FFmpeg's names of gray formats with more than 8 bits."""
 _PIXELS_A_WORKER = 100_000
@@ -46,15 +43,17 @@ _PIXELS_A_WORKER = 100_000
 
 
 class Engine(Protocol):
-    """What turns a run's packets into pixels. Threads may share one.
+    """Protocol of engines, which turn a run's packets into pixels. Threads may share one.
 
     Attributes:
         joins_runs: Whether runs that follow one another may be given to it as one.
         reads_alpha: Whether it is to be given packets with the alpha that the container stores as side data.
+        keeps_bits: Whether samples of more than 8 bits come out as they are.
     """
 
     joins_runs: bool
     reads_alpha: bool
+    keeps_bits: bool
 
     def begin(
         self, tables: Sequence[SegmentTable], stores: Sequence[object], runs: Sequence[Run]
@@ -79,8 +78,8 @@ class Engine(Protocol):
         """
         ...
 
-    def pixels(self, picture: Any, new: Callable[[tuple[int, ...]], UInt8Array]) -> Any:
-        """Return the pixels of a picture, uint8, in what ``new`` gives. Any thread may ask, once for each.
+    def pixels(self, picture: Any, new: Callable[[tuple[int, ...], np.dtype[Any]], Any]) -> Any:
+        """Return a picture's pixels in an array that ``new`` makes. For any thread, once a picture.
 
         Raises:
             MediaRefError: It cannot be converted.
@@ -94,18 +93,16 @@ def make_engine(
     """Return the engine of that name.
 
     Args:
-        name: One of ``ENGINES``.
-        spec: How pixels are handed out.
+        name: ``"pyav"`` or ``"torchcodec"``.
+        spec: The pixel format of output frames.
         options: The engine's own options; PyAV's are ``num_ffmpeg_threads``.
-        tensors: Hand out torch tensors on the device of the options; TorchCodec's engine only.
+        tensors: Output torch tensors on the device of the options; TorchCodec's engine only.
 
     Raises:
-        ValueError: Another name.
+        ValueError: The number of threads.
         TypeError: An option that the engine does not know.
         MissingExtraError: The engine's library is not installed.
     """
-    if name not in ENGINES:
-        raise ValueError(f"Unknown decoder backend {name!r}: expected one of {', '.join(ENGINES)}")
     if name == "torchcodec":
         from mediaref_ursa._decode.torchcodec.engine import TorchCodecEngine
 
@@ -123,7 +120,7 @@ def make_engine(
 
 
 def default_workers() -> int:
-    """Return how many runs are decoded at once where the caller does not say.
+    """Return the default number of runs that are decoded at once.
 
     As many as there are cores that this process may use; one in a data loader's worker, of which there
     are several already.
@@ -148,14 +145,14 @@ def checked_workers(max_workers: int | None) -> int:
 
 
 class Output(Protocol):
-    """Where the frames of a plan go. Threads may share one."""
+    """Protocol of outputs, which take the frames of a plan. Threads may share one."""
 
-    def new_frame(self, slot: int, shape: tuple[int, ...]) -> Any:
-        """Return the array, of a shape, for the pixels of an output position."""
+    def new_frame(self, slot: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        """Return the array, of a shape and a type, for the pixels of an output position."""
         ...
 
     def put(self, decoded: DecodedFrame) -> None:
-        """Take in what became of a frame; called in the thread of the call."""
+        """Take a decoded frame or its error; called in the thread of the call."""
         ...
 
 
@@ -201,8 +198,9 @@ def decoded_frames(
     max_workers: int = 1,
     new_frame: NewFrame = new_array,
 ) -> Generator[DecodedFrame, None, None]:
-    """Yield what becomes of each frame of a plan, once, as it comes: see :func:`decode_into`."""
-    _warn_of_deep_gray(plan)
+    """Yield each frame of a plan, or its error, once, in the order of decoding: see :func:`decode_into`."""
+    if not engine.keeps_bits:
+        _warn_of_deep_gray(plan)
     with working():
         schedule = engine.begin(plan.segments, [source.store for source in sources], plan.runs)
     work = sum(plan.segments[task.run.segment].pixels * len(task.run.packets) for task in schedule.tasks)
@@ -244,7 +242,7 @@ def _fits_in_flight(plan: DecodePlan, sources: Sequence[VideoSource]) -> bool:
 
 
 def in_slot_order(decoded: Iterator[DecodedFrame]) -> Iterator[Any]:
-    """Yield pixels in the order of their slots, which are ``0..n-1``, holding those that came too early.
+    """Yield pixels in the order of their slots, which are ``0..n-1``, holding frames that come too early.
 
     Raises:
         MediaRefError: The first frame without pixels.
@@ -262,7 +260,7 @@ def in_slot_order(decoded: Iterator[DecodedFrame]) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class _Call:
-    """All that it takes to carry a plan out."""
+    """The execution of one plan: its sources, engine, output, fetcher and worker pool."""
 
     plan: DecodePlan
     sources: Sequence[VideoSource]
@@ -272,7 +270,7 @@ class _Call:
     pool: WorkerPool[DecodedFrame]
 
     def cached(self, frames: Sequence[CachedFrame]) -> Iterator[DecodedFrame]:
-        """Give out the frames that were decoded already."""
+        """Yield the frames that earlier calls decoded, converted here or by an idle pool thread."""
         count(frames=len(frames))
         for frame in frames:
             job = partial(self._placed, frame.segment, frame.frame, frame.slots, frame.picture)
@@ -280,7 +278,7 @@ class _Call:
                 yield from job()
 
     def frames(self, task: DecodeTask, number: int) -> Iterator[DecodedFrame]:
-        """Decode; past a packet that is bad, go on from where frames that it does not concern begin.
+        """Yield the frames of a task; after a bad packet, continue with the frames that do not depend on it.
 
         Args:
             task: What to decode.
@@ -293,7 +291,7 @@ class _Call:
                 left = yield from self._frames_until_bad(left, PacketFeed(packets))
             finally:
                 self.fetcher.release_run(number)
-            if left is not None:  # what was fetched ahead was for the run as it was planned
+            if left is not None:  # the bytes fetched ahead were those of the planned run
                 segment = left.run.segment
                 packets = packets_of(
                     self.sources[segment], self.plan.segments[segment], left.run.packets, self.plan.fetch
@@ -302,7 +300,7 @@ class _Call:
     def _frames_until_bad(
         self, task: DecodeTask, feed: PacketFeed
     ) -> Generator[DecodedFrame, None, DecodeTask | None]:
-        """Decode a run up to its end or a bad packet; return what is left to decode, if anything is."""
+        """Yield frames up to the run's end or a bad packet; return a task for the frames left, or None."""
         run = task.run
         table = self.plan.segments[run.segment]
         missing = {packet: target for target, packet in enumerate(run.targets.tolist())}
@@ -334,7 +332,7 @@ class _Call:
         if again := self._again(task, [*anew, *missing.values()], error or feed.error):
             return again
         spared: list[int] = []
-        if error or feed.error:  # else all was fed, and the frames will not come out another time either
+        if error or feed.error:  # else all packets were fed, and another try gives no more frames
             bad = _bad_packet(run, feed, error)
             spared = [
                 target for target in missing.values() if _is_spared(table, int(run.frames[target]), bad)
@@ -347,7 +345,7 @@ class _Call:
         return DecodeTask(run.only(spared, table)) if spared else None
 
     def _again(self, task: DecodeTask, missing: list[int], error: MediaRefError | None) -> DecodeTask | None:
-        """Return another task to frames that did not come out, though nothing was wrong."""
+        """Return a second task for frames that the decoder did not give though no packet was bad, or None."""
         table = self.plan.segments[task.run.segment]
         if error is not None:
             return None
@@ -359,7 +357,7 @@ class _Call:
         return None
 
     def _placed(self, segment: int, frame: int, slots: Int64Array, picture: Any) -> tuple[DecodedFrame]:
-        """Convert a picture to where it is wanted."""
+        """Convert a picture into the array that the output gives for it."""
         try:
             with memory_limits():
                 pixels = self.engine.pixels(picture, partial(self.new_frame, int(slots[0])))
@@ -371,7 +369,7 @@ class _Call:
 
 
 def _bad_packet(run: Run, feed: PacketFeed, error: MediaRefError | None) -> int:
-    """Return the packet that ended a run, its last one where going on would not help."""
+    """Return the packet that ended a run; the run's last packet if no later frame can be decoded."""
     if isinstance(feed.error, CorruptMediaError):
         return int(run.packets[np.searchsorted(run.packets, feed.last, side="right")])
     if isinstance(error, CorruptMediaError) and feed.count:  # else the decoder could not be made at all
@@ -380,7 +378,7 @@ def _bad_packet(run: Run, feed: PacketFeed, error: MediaRefError | None) -> int:
 
 
 def _is_spared(table: SegmentTable, frame: int, bad: int) -> bool:
-    """Whether a frame can be decoded without a packet that is bad."""
+    """Whether a frame can be decoded without the bad packet."""
     start, packet = int(table.start[frame]), int(table.packet[frame])
     return start > bad or (table.packets.is_reference[bad] == 0 and bad not in (start, packet))
 
@@ -388,7 +386,7 @@ def _is_spared(table: SegmentTable, frame: int, bad: int) -> bool:
 def _failure(
     error: MediaRefError | None, source: VideoSource, table: SegmentTable, run: Run, target: int
 ) -> MediaRefError:
-    """Return the error of one frame: why its run ended before it, or that no frame came out."""
+    """Return the error of one frame: that which ended its run, or that the decoder gave no frame."""
     if error is None:
         error = CorruptMediaError(
             f"the decoder gave no frame for packet {run.targets[target]}; decoding began at packet "
@@ -398,7 +396,7 @@ def _failure(
 
 
 def _named(error: MediaRefError, source: VideoSource, table: SegmentTable, pts_ns: int) -> MediaRefError:
-    """Return an error with the video, the segment if that is another, and the time."""
+    """Return an error that names the video, the time, and the segment if it is another file."""
     message = error.message
     if table.info.uri != source.uri:
         message = f"segment {redact(table.info.uri)}: {message}"

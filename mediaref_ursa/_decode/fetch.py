@@ -1,4 +1,4 @@
-"""Packets of runs: read where they lie, or fetched ahead of the decoders where that is far away."""
+"""Packets of runs: read on demand from local stores, fetched ahead of the decoders from remote ones."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._core.errors import CorruptMediaError, StoreError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.process_state import register_while_alive
+from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._model.segment import UNKNOWN, EncodedPacket, SegmentTable
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.reads import FetchOptions, ReadPlan, RunReads
@@ -31,23 +32,23 @@ with needs_extra("video"):
 
 _LOOK_SECONDS = 0.2
 _LOCAL_GAP_BYTES = 4096
-"""Bytes between two packets that are read for nothing on this machine: another read costs as much."""
+"""Largest gap between two packets of a local file that is read rather than skipped: a read costs as much."""
 _TOGETHER_BYTES = 1 << 20
 
 
 def is_read_ahead(store: ObjectStore) -> bool:
-    """Whether requests are sent before a decoder needs the bytes, from other threads than the caller's.
+    """Whether a store is read ahead of the decoders, by other threads than the caller's.
 
-    That of a caller's file object is not: its position is the caller's again when the call returns.
+    A caller's file object is not: its position is the caller's again when the call returns.
     """
     return isinstance(store, CachedStore)
 
 
 class Fetcher:
-    """Gives the packets of a plan's runs.
+    """Fetches the packets of a plan's runs.
 
-    What is not on this machine is asked for before the decoders need it, in the order of the runs: several
-    requests at once, and no more bytes than the plan's options allow. A run's packets come as soon as
+    Remote bytes are requested before the decoders need them, in the order of the runs: several requests at
+    once, and no more bytes than the plan's options allow. A run's packets come as soon as
     their own bytes are there. Threads may share one.
 
     Args:
@@ -59,10 +60,10 @@ class Fetcher:
     def __init__(self, plan: DecodePlan, sources: Sequence[VideoSource], order: Sequence[int]) -> None:
         self._plan = plan
         self._sources = sources
-        far = [run for run in order if is_read_ahead(sources[plan.runs[run].segment].store)]
-        far = [run for run in far if plan.segments[plan.runs[run].segment].info.addressable]
-        self._ahead = _ReadAhead(plan, sources, far) if far else None
-        self._far = frozenset(far)
+        remote = [run for run in order if is_read_ahead(sources[plan.runs[run].segment].store)]
+        remote = [run for run in remote if plan.segments[plan.runs[run].segment].info.addressable]
+        self._ahead = _ReadAhead(plan, sources, remote) if remote else None
+        self._remote = frozenset(remote)
         self._together = _read_together(plan, sources, order)
 
     def __enter__(self) -> Fetcher:
@@ -72,13 +73,13 @@ class Fetcher:
         self.close()
 
     def close(self) -> None:
-        """Send nothing more, and wait for nothing that was sent."""
+        """Stop sending requests, and do not wait for those in flight."""
         if self._ahead is not None:
             self._ahead.close()
 
     def release_run(self, run: int) -> None:
-        """Release what was fetched for a run and not taken."""
-        if self._ahead is not None and run in self._far:
+        """Release the bytes that were fetched for a run and not used."""
+        if self._ahead is not None and run in self._remote:
             self._ahead.release_run(run)
 
     def packets_of_run(self, run: int) -> Iterator[EncodedPacket]:
@@ -88,15 +89,15 @@ class Fetcher:
             CorruptMediaError: The bytes are not those that were indexed, or the file holds part of them.
             StoreError: They cannot be read.
         """
-        if self._ahead is not None and run in self._far:
-            return self._far_packets(run)
+        if self._ahead is not None and run in self._remote:
+            return self._remote_packets(run)
         if run in self._together:
             return self._together[run].packets_of_run(run)
         planned = self._plan.runs[run]
         source, table = self._sources[planned.segment], self._plan.segments[planned.segment]
         return packets_of(source, table, planned.packets, self._plan.fetch)
 
-    def _far_packets(self, run: int) -> Iterator[EncodedPacket]:
+    def _remote_packets(self, run: int) -> Iterator[EncodedPacket]:
         assert self._ahead is not None
         planned = self._plan.runs[run]
         table = self._plan.segments[planned.segment]
@@ -106,7 +107,7 @@ class Fetcher:
 
 
 class _ReadTogether:
-    """Short runs of one near segment, whose packets are read at once when the first of them is needed.
+    """Short runs of one local segment, whose packets are read at once when the first of them is needed.
 
     Opening a file and merging ranges cost more than to decode a small frame. Threads may share one.
     """
@@ -153,7 +154,7 @@ class _ReadTogether:
 def _read_together(
     plan: DecodePlan, sources: Sequence[VideoSource], order: Sequence[int]
 ) -> dict[int, _ReadTogether]:
-    """Return, for short runs of near segments, what reads them with their neighbours in the order."""
+    """Return groups of short runs of local segments, by run: each group is read at once."""
     together: dict[int, _ReadTogether] = {}
     group: list[int] = []
     group_bytes = 0
@@ -185,11 +186,11 @@ def _read_together(
 
 
 class _ReadAhead:
-    """The reads of far runs, in the order in which they are needed.
+    """The reads of remote runs, in the order in which they are needed.
 
     A read is released when all runs that it serves have passed it. Reads are sent while they fit into the
-    bytes that may be in flight; one that a decoder blocks on bypasses the byte budget; otherwise
-    both would wait forever. A forked child has none of the threads, and sends anew what they had not given.
+    bytes that may be in flight. A read that a decoder blocks on bypasses this byte budget; otherwise
+    both would wait forever. A forked child has none of the threads, and sends their unfinished reads anew.
     """
 
     def __init__(self, plan: DecodePlan, sources: Sequence[VideoSource], runs: Sequence[int]) -> None:
@@ -211,7 +212,7 @@ class _ReadAhead:
             self._send_what_fits()
 
     def forget(self) -> None:
-        """Begin without threads, and without a lock that one of them may have held."""
+        """Reset to new threads and a new lock in a forked child, which has none of the old threads."""
         if self._is_closed.is_set():
             return
         self._is_closed = threading.Event()
@@ -221,7 +222,7 @@ class _ReadAhead:
         self._threads = DaemonThreads(self._workers, "mediaref-fetch")
 
     def close(self) -> None:
-        """Send nothing more, and wait for nothing. What is under way ends by itself."""
+        """Stop sending reads, and do not wait for those in flight, which end by themselves."""
         self._is_closed.set()
         self._threads.close()
 
@@ -244,13 +245,13 @@ class _ReadAhead:
             self.release_run(run)
 
     def release_run(self, run: int) -> None:
-        """Release the reads of a run that it has not passed."""
+        """Release the reads that a run has not used yet."""
         while self._unused[run]:
             self._release(self._unused[run].pop())
 
     def _of_run(self, run: int) -> RunReads:
         reads = self._reads.of_run[run]
-        assert reads is not None  # only runs whose packets can be addressed are far
+        assert reads is not None  # runs whose packets cannot be addressed are not read ahead
         return reads
 
     def _wait_for(self, read: int) -> bytes:
@@ -263,7 +264,7 @@ class _ReadAhead:
         while future is not None and not self._is_closed.is_set():
             if wait([future], timeout=_LOOK_SECONDS).done:
                 return future.result()
-        raise StoreError("the read was given up", uri=self._tables[self._reads.reads[read].segment].info.uri)
+        raise StoreError("the read was cancelled", uri=self._tables[self._reads.reads[read].segment].info.uri)
 
     def _release(self, read: int) -> None:
         with self._lock:
@@ -283,7 +284,7 @@ class _ReadAhead:
     def _send_next(self) -> None:
         assert self._next is not None
         read, self._next = self._next, next(self._waiting, None)
-        if not self._users[read]:  # those who wanted it have given up
+        if not self._users[read]:  # every run that needs it was released
             return
         self._send(read)
 
@@ -318,7 +319,7 @@ def packets_of(
 
 
 def _whole_packets(table: SegmentTable, rows: Int64Array) -> tuple[int, int | None]:
-    """Return how many packets come before the first that the index calls damaged, and that one."""
+    """Return the number of packets before the first that the index calls damaged, and that packet."""
     damaged = np.flatnonzero(table.packets.is_corrupt[rows])
     return (int(damaged[0]), int(rows[damaged[0]])) if len(damaged) else (len(rows), None)
 
@@ -358,7 +359,7 @@ def _merged(table: SegmentTable, rows: Int64Array, options: FetchOptions, gap_by
 
 
 class _Awaited(dict[int, memoryview]):
-    """The bytes of each read, waited for when they are first asked for."""
+    """The bytes of each read; the first access waits for them."""
 
     def __init__(self, wait_for: Callable[[int], bytes]) -> None:
         super().__init__()
@@ -378,7 +379,7 @@ def _checked_packets(
     blobs: Sequence[memoryview] | _Awaited,
     release: Callable[[int], None] | None = None,
 ) -> Iterator[EncodedPacket]:
-    """Yield packets out of what was read, each held against its checksum; without a copy of their bytes.
+    """Yield packets from the bytes of reads, checked against their CRC-32, without a copy.
 
     Args:
         store: Where a packet whose bytes were spoilt on their way is read once more.
@@ -409,7 +410,7 @@ def _checked_packets(
 
 
 def ranges_of(store: ObjectStore, table: SegmentTable, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-    """Return byte ranges of a segment; of the very object that its index describes, if the store can."""
+    """Return byte ranges of a segment; pinned to the version that its index describes, if the store can."""
     if is_etag_pinned(store, table.info):
         assert isinstance(store, CachedStore)
         return store.get_ranges_of(table.info.uri, _indexed_object(table), ranges)
@@ -417,9 +418,9 @@ def ranges_of(store: ObjectStore, table: SegmentTable, ranges: Sequence[tuple[in
 
 
 def checked_packet(store: ObjectStore, table: SegmentTable, row: int, data: bytes) -> bytes:
-    """Return a packet's bytes as they were indexed.
+    """Return a packet's bytes, equal to those that were indexed.
 
-    Bytes may be spoilt on their way, and kept so by the segment cache: they are asked for once more.
+    Bytes may be spoilt in transfer, and kept so by the range cache: they are fetched once more.
 
     Raises:
         CorruptMediaError: They differ from what was indexed.
@@ -430,14 +431,14 @@ def checked_packet(store: ObjectStore, table: SegmentTable, row: int, data: byte
     if is_etag_pinned(store, table.info):
         assert isinstance(store, CachedStore)
         span = [(int(table.packets.offset[row]), len(data))]
-        store.discard(table.info.uri, _indexed_object(table), span)
+        store.clear_ranges(table.info.uri, _indexed_object(table), span)
         again = ranges_of(store, table, span)[0]
         if zlib.crc32(again) == expected:
             return again
     raise CorruptMediaError(
         f"packet {row} (offset {table.packets.offset[row]}, {len(data)} bytes) is not what was indexed: "
         f"expected CRC-32 {expected:08x}, found {zlib.crc32(data):08x}; the file was changed or damaged. "
-        "If it was changed, write its index anew with: mediaref-ursa index --overwrite",
+        f"If its index is of another file, {WRITE_ANEW}",
         uri=table.info.uri,
     )
 

@@ -1,34 +1,34 @@
-"""Where frames go: an array for each, or a row of one array for all."""
+"""Outputs of decoded frames: an array for each, or rows of one array."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mediaref_ursa._core.array_types import Int64Array, UInt8Array
+from mediaref_ursa._core.array_types import UINT8, Int64Array, PixelArray
 from mediaref_ursa._core.errors import MediaRefError, UnsupportedMediaError
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._decode.buffer_pool import buffers
 
-NewFrame = Callable[[int, tuple[int, ...]], UInt8Array]
+NewFrame = Callable[[int, tuple[int, ...], np.dtype[Any]], Any]
 
 
-def new_array(slot: int, shape: tuple[int, ...]) -> UInt8Array:
-    """Return memory for a frame, whatever its position in the output is."""
-    return buffers.empty(shape)
+def new_array(slot: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> PixelArray:
+    """Return a new array for a frame; its output position does not matter."""
+    return buffers.empty(shape, dtype)
 
 
 @dataclass(frozen=True)
 class DecodedFrame:
-    """What became of one frame of a plan.
+    """One frame of a plan: its pixels or its error.
 
     Attributes:
         slots: int64, the output slots that want it.
-        pixels: uint8, as the ``PixelSpec`` says, an array or a tensor; None where there is an error.
+        pixels: An array or a tensor, as the ``PixelSpec`` says; None where there is an error.
         error: Why there are no pixels.
     """
 
@@ -38,18 +38,19 @@ class DecodedFrame:
 
 
 class FrameRows:
-    """One array for all frames of a call: each is written into its own row, and copied nowhere else.
+    """One array for all frames of a call: each is converted directly into its row.
 
     Threads may share one.
 
     Args:
         count: Rows, one for each output slot.
         uri: Named in errors.
-        array: uint8 ``(count, ...)`` of the caller's; taken when the first frame comes, without it.
-        empty: Takes memory of a shape, of an array or a tensor.
+        array: ``(count, ...)`` of the caller's; taken when the first frame comes, without it.
+        empty: Takes memory of a shape and a type, of an array or a tensor.
 
     Attributes:
         array: The array; None as long as no frame came.
+        mismatch: The error of a frame of another shape or type than the first; None as long as none came.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class FrameRows:
         uri: str,
         *,
         array: Any = None,
-        empty: Callable[[tuple[int, ...]], Any] = buffers.empty,
+        empty: Callable[[tuple[int, ...], np.dtype[Any]], Any] = buffers.empty,
     ) -> None:
         self.array = array
         self._is_callers = array is not None
@@ -66,26 +67,36 @@ class FrameRows:
         self._uri = uri
         self._take_memory = empty
         self._lock = threading.Lock()
+        self.mismatch: MediaRefError | None = None
 
-    def new_frame(self, slot: int, shape: tuple[int, ...]) -> Any:
-        """Return the row of a position, for a frame of a shape.
+    def new_frame(self, slot: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        """Return the row of a position, for a frame of a shape and a sample type.
 
         Raises:
-            UnsupportedMediaError: The first frame had another shape; a ValueError too.
-            ValueError: The caller's array has rows of another shape.
+            UnsupportedMediaError: The first frame had another shape or type; a ValueError too.
+            ValueError: The caller's array has rows of another shape or type.
         """
         with self._lock:
             if self.array is None:
-                self.array = self._take_memory((self._count, *shape))
+                self.array = self._take_memory((self._count, *shape), dtype)
+        if (own := _dtype_name(self.array)) != dtype.name:
+            message = f"expected frames of {own} in one array, found {dtype.name}"
+            if self._is_callers:
+                raise ValueError(f"{message} in {redact(self._uri)}; pass out= of that type")
+            raise self._mixed(f"{message}; pass dtype='uint8', or take a list")
         if tuple(shape) != tuple(self.array.shape[1:]):
             message = f"expected frames of shape {tuple(self.array.shape[1:])}, found {tuple(shape)}"
             if self._is_callers:
                 raise ValueError(f"{message} in {redact(self._uri)}; pass resize=(height, width)")
-            raise UnsupportedMediaError(f"{message}; pass resize=(height, width)", uri=self._uri)
+            raise self._mixed(f"{message}; pass resize=(height, width)")
         return self.array[slot]
 
+    def _mixed(self, message: str) -> MediaRefError:
+        self.mismatch = UnsupportedMediaError(message, uri=self._uri)
+        return self.mismatch
+
     def put(self, decoded: DecodedFrame) -> None:
-        """Take in a frame: tensors are copied, arrays stand in their row already and are copied to others.
+        """Take a frame or its error: tensors are copied into all rows; an array is in its first row already.
 
         Raises:
             MediaRefError: It has no pixels.
@@ -96,8 +107,27 @@ class FrameRows:
         pixels = decoded.pixels
         assert pixels is not None
         for slot in decoded.slots[1 if isinstance(pixels, np.ndarray) else 0 :].tolist():
-            self.new_frame(slot, pixels.shape)[...] = pixels
+            self.new_frame(slot, pixels.shape, np.dtype(_dtype_name(pixels)))[...] = pixels
 
-    def filled(self, shape: tuple[int, ...]) -> Any:
-        """Return the array; one of no frames of a shape where none came."""
-        return self._take_memory((0, *shape)) if self.array is None else self.array
+    def without(self, slots: Iterable[int], shape: tuple[int, ...], dtype: np.dtype[Any] = UINT8) -> Any:
+        """Return the array, all its rows there, with zeros in those of some slots.
+
+        Raises:
+            UnsupportedMediaError: A frame had another shape or type than the first.
+        """
+        if self.mismatch is not None:
+            raise self.mismatch
+        if self.array is None:
+            self.array = self._take_memory((self._count, *shape), dtype)
+        for slot in slots:
+            self.array[slot] = 0
+        return self.array
+
+    def filled(self, shape: tuple[int, ...], dtype: np.dtype[Any] = UINT8) -> Any:
+        """Return the array; one without frames, of the frame shape and sample type, if no frame came."""
+        return self._take_memory((0, *shape), dtype) if self.array is None else self.array
+
+
+def _dtype_name(array: Any) -> str:
+    """Return NumPy's name of the type of an array or a tensor."""
+    return str(array.dtype).removeprefix("torch.")

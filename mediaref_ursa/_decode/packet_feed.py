@@ -1,4 +1,4 @@
-"""Packets on their way from a store to a decoder."""
+"""``PacketFeed``: the packets of a run, fed to a decoder one by one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mediaref_ursa._model.segment import EncodedPacket
 
 
 class PacketFeed:
-    """Packets up to the first that cannot be had: what was decoded before it still counts.
+    """Packets up to the first that cannot be read, whose error is kept: frames before it are still decoded.
 
     Attributes:
         error: Why packets ended early, or None.
@@ -33,10 +33,10 @@ class PacketFeed:
             self.error = error
 
     def close(self) -> None:
-        """Give out no more: what was fetched for the rest is released."""
+        """Yield no more packets, and release the bytes fetched for them."""
         if isinstance(self._packets, Generator):
             self._packets.close()
 
     def completes(self, packet: int, lookahead_packets: int) -> bool:
-        """Whether all packets were fed that make up the frame of ``packet``."""
+        """Whether all packets of the frame of ``packet`` were fed."""
         return self.error is None or packet <= self.last - lookahead_packets

@@ -1,4 +1,4 @@
-"""The engine of PyAV: one codec context a run, fed by hand, which the next call may go on with."""
+"""The PyAV engine: one codec context a run, fed packet by packet, which the next call may resume."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mediaref_ursa._core.array_types import UInt8Array
+from mediaref_ursa._core.array_types import PixelArray
 from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._decode.decoder_pool import DecoderKey, decoders
 from mediaref_ursa._decode.packet_feed import PacketFeed
+from mediaref_ursa._images.crop import cropped
 from mediaref_ursa._model.damage import is_spoilt
 from mediaref_ursa._model.pixels import MAX_PIXELS, PixelSpec
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 from mediaref_ursa._plan.runs import Run
 from mediaref_ursa._plan.tasks import CachedFrame, DecodeSchedule, DecodeTask
-from mediaref_ursa._pyav.convert import FrameConverter, NewFrame, quarter_turns
+from mediaref_ursa._pyav.convert import FrameConverter, NewArray, quarter_turns
 from mediaref_ursa._pyav.decoder import Decoder, NumberedFrame
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 _AHEAD_PACKETS = 3
-"""Packets past those that a decoder holds back to put frames in order, until the last frame is sure."""
+"""Packets fed beyond the reorder depth, so that a decoder that stays open has given its last frame."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded frame, on its way to pixels.
+    """A decoded frame, not yet converted to pixels.
 
     Attributes:
         frame: As the decoder gave it. Converting changes it for a moment, so that one thread has it.
@@ -45,7 +46,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class _State:
-    """What a task has to do with the decoders that outlive calls."""
+    """The pooled decoder of a task."""
 
     key: DecoderKey
     decoder: Decoder | None = None
@@ -59,7 +60,7 @@ class PyAVEngine:
     """Decodes runs with PyAV. Threads may share one.
 
     Args:
-        spec: How pixels are handed out.
+        spec: The pixel format of output frames.
         codec_threads: FFmpeg's own threads within each decoder, where a stream is whole and known to come
             out the same. Such decoders live within one call: a forked child hangs on what is left of them.
     """
@@ -68,7 +69,10 @@ class PyAVEngine:
 
     def __init__(self, spec: PixelSpec, codec_threads: int = 1) -> None:
         self.reads_alpha = spec.has_alpha
-        self._converter = FrameConverter(spec)
+        self.keeps_bits = spec.is_native
+        self._spec = spec
+        whole = spec if spec.crop is None else replace(spec, crop=None, resize=None, channel_format="NHWC")
+        self._converter = FrameConverter(whole)
         self._codec_threads = codec_threads
         self._max_pixels = max(MAX_PIXELS, spec.max_pixels)
 
@@ -129,20 +133,27 @@ class PyAVEngine:
         if key is not None:
             decoders.give_back(key, decoder)
 
-    def pixels(self, picture: Picture, new: NewFrame) -> UInt8Array:
-        """Write a picture's pixels where they are wanted. Any thread may do it, one for each picture.
+    def pixels(self, picture: Picture, new: NewArray) -> PixelArray:
+        """Convert a picture into an array that ``new`` makes. For any thread, once a picture.
 
         Args:
             picture: What ``decode`` yielded.
-            new: Gives the array of a shape to write to.
+            new: Gives the array of a shape and a type to write to.
 
         Raises:
             LimitExceededError: It has more pixels than are allowed.
             CorruptMediaError: It cannot be converted.
+            UnsupportedMediaError: It is smaller than the crop, or has samples that have no native type.
         """
         info = picture.info
         rotation = quarter_turns(picture.frame.rotation) if info.rotation_by_frame else info.rotation
-        pixels = self._converter.convert(picture.frame, rotation, new, uri=info.uri)
+        if self._spec.crop is None:
+            pixels = self._converter.convert(picture.frame, rotation, new, uri=info.uri)
+        else:
+            upright = self._converter.convert(picture.frame, rotation, uri=info.uri)
+            part = cropped(upright, self._spec, info.uri)
+            pixels = new(part.shape, part.dtype)
+            np.copyto(pixels, part)
         if picture.keep_as is not None:
             decoders.keep(*picture.keep_as, picture.frame)
         return pixels
@@ -159,14 +170,14 @@ class PyAVEngine:
 
 
 def _all_begin_anew(decoder: Decoder, table: SegmentTable, missing: set[int]) -> bool:
-    """Return whether no frame that is still missing can be taken from a decoder that met damage."""
+    """Return whether every frame still missing needs a new decoder, because this one met damage."""
     frames = table.frame_of_packet[list(missing)]
     start = int(table.start[frames].min()) if missing else -1
     return is_spoilt(table, decoder.first, start, decoder.damaged)
 
 
 def _frames(decoder: Decoder, feed: PacketFeed, missing: set[int] | None) -> Iterator[NumberedFrame]:
-    """Yield frames as the decoder gives them: all, or until nothing is in ``missing`` any more."""
+    """Yield frames as the decoder gives them: all, or until ``missing`` is empty."""
     refused: MediaRefError | None = None
     for encoded in feed:
         try:
@@ -213,7 +224,7 @@ def _without(
     keep: frozenset[int],
     schedule: DecodeSchedule,
 ) -> Run | None:
-    """Give out the frames of a run that were kept; return the run to the others, if there are any."""
+    """Schedule the cached frames of a run; return the run to its other frames, None without any."""
     missing = []
     for target, packet in enumerate(run.targets.tolist()):
         frame = taken.get(packet)
@@ -232,10 +243,9 @@ def _without(
 def _resuming(
     run: Run, table: SegmentTable, key: DecoderKey, keep: frozenset[int], resumable: list[Decoder]
 ) -> list[DecodeTask]:
-    """Return the tasks of a run that decoders take part in which stopped within it, or soon before it.
+    """Return the tasks of a run that resume idle decoders whose positions lie within or just before it.
 
-    Each goes on to the frames between where it stopped and where the next one did. They are taken out of
-    ``resumable``.
+    Each decoder gives the frames between its position and the next one's. It is taken out of ``resumable``.
     """
     if not resumable:
         return []
@@ -256,7 +266,7 @@ def _resuming(
 
 
 def _keep_positions(tasks: list[DecodeTask], table: SegmentTable) -> None:
-    """Let the decoders of the last task, and of those that other decoders go on from, stay where they end."""
+    """Keep decoders open at their end: the last task's, and those whose end another task's start resumes."""
     ahead = table.info.reorder_depth + _AHEAD_PACKETS
     for position, task in enumerate(tasks):
         if task.stays or task.resumes or position == len(tasks) - 1:

@@ -1,4 +1,4 @@
-"""Threads that work on one call, the caller's among them."""
+"""``WorkerPool``: the threads that execute the jobs of one call, the caller's among them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_OFFLOADED = 4  # each holds a decoded frame
 
 
 class WorkerPool(Generic[T]):
-    """Does jobs, in the thread that asks for their results and in pool threads, first come first served.
+    """Runs the jobs of one call in the calling thread and in pool threads, first in, first out.
 
     A job may offload parts of itself to an idle pool thread, so that one long job keeps two threads busy. All
     calls share the pool threads. If all of them are busy, the calling thread runs every job itself, so that a
@@ -30,7 +30,7 @@ class WorkerPool(Generic[T]):
 
     Args:
         workers: Threads at once, the caller's among them.
-        when_ended: Called before pool threads are waited for: frees those that wait for something else.
+        when_ended: Called before the call waits for its pool threads: wakes those that wait for bytes.
     """
 
     def __init__(self, workers: int, when_ended: Callable[[], None]) -> None:
@@ -47,7 +47,7 @@ class WorkerPool(Generic[T]):
         self._changed = threading.Condition()
 
     def forget(self) -> None:
-        """End in a forked child, which has none of the pool threads, and not what they were doing."""
+        """End the call in a forked child, which has neither the pool threads nor their results."""
         self._changed = threading.Condition()
         self._stop = threading.Event()
         if self._futures:
@@ -58,7 +58,7 @@ class WorkerPool(Generic[T]):
             )
 
     def results(self, jobs: Iterable[Callable[[], Iterable[T]]]) -> Iterator[T]:
-        """Do jobs and yield their results as they come.
+        """Run jobs and yield their results in the order of completion.
 
         Closing the iterator ends the work: a pool thread stops at its next result, and is waited for.
         """
@@ -66,7 +66,7 @@ class WorkerPool(Generic[T]):
         return self._alone() if self._workers == 1 else self._together()
 
     def _together(self) -> Iterator[T]:
-        """Do the jobs in the caller's thread and in pool threads."""
+        """Run the jobs in the calling thread and in pool threads."""
         register_while_alive(self)
         with stopped_by(self._stop):
             self._futures = threads.submit(self._work_for_the_pool, self._workers - 1)
@@ -83,7 +83,7 @@ class WorkerPool(Generic[T]):
             raise self._error
 
     def offload(self, job: Callable[[], Iterable[T]]) -> bool:
-        """Let an idle thread do a part of a job; False if none is idle, or enough waits for it already."""
+        """Queue a part of a job for an idle thread; return False if none is idle or the queue is full."""
         if not self._idle or len(self._offloaded) >= _MAX_OFFLOADED:
             return False
         with self._changed:
@@ -99,13 +99,13 @@ class WorkerPool(Generic[T]):
             self._clear()
 
     def _clear(self) -> None:
-        """Drop what was not done: jobs know the pool, and would keep their memory until a collection."""
+        """Clear all queues: jobs refer to the pool, and such cycles keep memory until a collection."""
         self._jobs.clear()
         self._offloaded.clear()
         self._results.clear()
 
     def _work(self) -> Iterator[T]:
-        """Be the caller's thread: yield also what pool threads give."""
+        """Loop of the calling thread: run jobs, and yield their results and those of pool threads."""
         while True:
             job = self._next_job(or_results=True)
             while self._results:
@@ -116,7 +116,7 @@ class WorkerPool(Generic[T]):
                 return
 
     def _work_for_the_pool(self) -> None:
-        """Be a pool thread's thread."""
+        """Loop of a pool thread: run jobs, and queue their results for the calling thread."""
         try:
             while (job := self._next_job()) is not None:
                 for result in self._done(job):
@@ -128,7 +128,7 @@ class WorkerPool(Generic[T]):
             self._end()
 
     def _next_job(self, *, or_results: bool = False) -> Callable[[], Iterable[T]] | None:
-        """Wait for a job; None where there is none any more, or where there are results to yield."""
+        """Wait for a job and return it; None at the end, or, with ``or_results``, if results are queued."""
         with self._changed:
             while not self._has_ended:
                 for queue in (self._offloaded, self._jobs):
@@ -158,7 +158,7 @@ class WorkerPool(Generic[T]):
 
 
 class _Threads(ProcessState):
-    """The threads that all calls share: made when they are first needed, and forgotten in a forked child."""
+    """The pool threads that all calls share: made on first use, and forgotten in a forked child."""
 
     def __init__(self) -> None:
         self.forget()
@@ -168,21 +168,21 @@ class _Threads(ProcessState):
         self._pool: ThreadPoolExecutor | None = None
 
     def submit(self, function: Callable[[], None], times: int) -> list[Future[None]]:
-        """Let threads call a function so often, and less often where the interpreter is ending."""
+        """Submit a function several times; fewer times, or not at all, while the interpreter is ending."""
         futures: list[Future[None]] = []
         if is_amid_change():
             return futures
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="mediaref-decode")
-            # Its caller then does all alone.
+            # On these errors the calling thread runs all jobs.
             with contextlib.suppress(RuntimeError, MemoryError):
                 for _ in range(times):
                     futures.append(self._pool.submit(in_this_context(function)))
         return futures
 
     def close(self) -> None:
-        """Let idle threads end, and busy ones once they are done."""
+        """Let idle threads end at once, and busy ones after their job."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
@@ -190,4 +190,4 @@ class _Threads(ProcessState):
 
 
 threads = register(_Threads())
-"""The threads of this process."""
+"""The pool threads of this process."""

@@ -1,18 +1,18 @@
-"""From the URI of an image to its pixels: one way for references, data URIs and batches."""
+"""Loading of images from URIs, the same for references, data URIs and batches."""
 
 from __future__ import annotations
 
-from mediaref_ursa._core.errors import InvalidReferenceError, LimitExceededError, UnsupportedMediaError
+from typing import Literal
+
+import numpy as np
+
+from mediaref_ursa._core.array_types import PixelArray
+from mediaref_ursa._core.errors import InvalidReferenceError, UnsupportedMediaError
 from mediaref_ursa._core.uris import decode_data_payload, is_data, parse_data_uri
-from mediaref_ursa._images.pillow import (
-    Array,
-    PixelFormat,
-    check_pixel_format,
-    open_image,
-    resize_array,
-    to_array,
-)
-from mediaref_ursa._model.pixels import MAX_PIXELS, whole_pixels
+from mediaref_ursa._images.crop import cropped
+from mediaref_ursa._images.native import native_array
+from mediaref_ursa._images.pillow import PixelFormat, check_pixel_format, open_image, own_format, to_array
+from mediaref_ursa._model.pixels import MAX_PIXELS, Crop, PixelSpec
 from mediaref_ursa.store._location import Location
 
 MAX_IMAGE_BYTES = 256 * 2**20
@@ -20,22 +20,26 @@ MAX_IMAGE_BYTES = 256 * 2**20
 
 def load_image(
     image: Location,
-    format: PixelFormat = "rgb",
+    format: PixelFormat | Literal["native"] = "rgb",
     *,
     resize: tuple[int, int] | None = None,
+    crop: Crop | None = None,
+    dtype: str = "uint8",
     max_bytes: int = MAX_IMAGE_BYTES,
-) -> Array:
+) -> PixelArray:
     """Read and decode an image.
 
     Args:
         image: Where it is: a path, ``file://``, http(s) URL or data URI; its access says the largest picture
             and data URI.
-        format: The order of channels.
+        format: The order of channels; ``native`` for those that the image has, with ``dtype="native"``.
         resize: ``(height, width)`` in pixels, bilinear.
+        crop: ``(top, left, height, width)`` in pixels of the upright picture, before it is resized.
+        dtype: ``uint8``, or ``native`` for the type that keeps all bits: see :func:`native_array`.
         max_bytes: The largest file.
 
     Returns:
-        uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``; writable.
+        ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``; writable.
 
     Raises:
         ValueError: An unknown format or a size that is none.
@@ -47,7 +51,8 @@ def load_image(
         UnsupportedMediaError: No image that can be read here.
         CorruptMediaError: A damaged image.
     """
-    check_pixel_format(format)
+    if not (format == "native" and dtype == "native"):
+        check_pixel_format(format)
     access = image.access
     if is_data(image.uri):
         access.check_scheme(image.uri)
@@ -55,29 +60,39 @@ def load_image(
     else:
         file = image.permitted()
         data = file.open_store().get(file.uri, max_bytes=max_bytes)
-    return decode_image(data, format, uri=image.uri, resize=resize, max_pixels=access.max_pixels)
+    return decode_image(
+        data,
+        format,
+        uri=image.uri,
+        resize=resize,
+        crop=crop,
+        dtype=dtype,
+        max_pixels=access.max_pixels,
+    )
 
 
 def decode_image(
     data: bytes,
-    format: PixelFormat,
+    format: PixelFormat | Literal["native"],
     *,
     uri: str | None = None,
     resize: tuple[int, int] | None = None,
+    crop: Crop | None = None,
+    dtype: str = "uint8",
     max_pixels: int = MAX_PIXELS,
-) -> Array:
+) -> PixelArray:
     """Decode an image file held in memory; see :func:`load_image`."""
-    check_pixel_format(format)
-    pixels = to_array(open_image(data, max_pixels=max_pixels, uri=uri), format, uri=uri)
-    if resize is None:
-        return pixels
-    resize = whole_pixels(resize)
-    if resize[0] * resize[1] > max_pixels:
-        raise LimitExceededError(
-            f"expected at most {max_pixels} pixels, found resize={resize!r}; allow more with max_pixels=",
-            uri=uri,
-        )
-    return resize_array(pixels, resize)
+    spec = PixelSpec(resize=resize, max_pixels=max_pixels, dtype=dtype, crop=crop)
+    if not (format == "native" and spec.is_native):
+        format = check_pixel_format(format)
+    image = open_image(data, max_pixels=max_pixels, uri=uri)
+    if format == "native":
+        format = own_format(image)
+    if spec.is_native:
+        pixels = native_array(image, data, format, uri=uri)
+    else:
+        pixels = to_array(image, format, uri=uri)
+    return np.require(cropped(pixels, spec, uri), requirements=("C", "W"))
 
 
 def data_uri_image_bytes(uri: str, max_bytes: int | None) -> bytes:

@@ -1,4 +1,4 @@
-"""Still images by Pillow: from bytes to arrays and back, with Pillow's errors in our words.
+"""Still images by Pillow: from bytes to arrays and back, with Pillow's errors mapped into the tree.
 
 The only module that imports Pillow. Formats are an allow-list of those that Pillow decodes by itself,
 recognises by their first bytes and sizes by their header: none that starts another program
@@ -21,6 +21,7 @@ from PIL import __version__ as pillow_version
 from mediaref_ursa._containers.broken_files import describe_no_media
 from mediaref_ursa._containers.image_kinds import image_format
 from mediaref_ursa._containers.sniff import SNIFF_BYTES, known_container
+from mediaref_ursa._core.array_types import PixelArray
 from mediaref_ursa._core.errors import (
     CorruptMediaError,
     LimitExceededError,
@@ -40,8 +41,7 @@ DEFAULT_JPEG_QUALITY = 90
 
 _READABLE = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "QOI")
 _ORIENTATION_TAG = 0x0112
-# What brings the stored pixels upright, by the value of the EXIF orientation (CIPA DC-008, 4.6.5).
-_UPRIGHT = {
+UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -50,6 +50,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+"""Transpositions to turn stored pixels upright, by the value of the EXIF orientation (CIPA DC-008, 4.6.5)."""
+
 # As in MediaRef, "rgb" and "bgr" say the order, and the fourth channel is alpha.
 _FORMATS_OF_CHANNELS = {3: ("rgb", "bgr"), 4: ("rgb", "bgr", "rgba", "bgra")}
 _MODES = {"rgb": "RGB", "bgr": "RGB", "rgba": "RGBA", "bgra": "RGBA", "gray": "L"}
@@ -90,17 +92,17 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS, uri: str | None = N
                 uri=uri,
             )
         image.load()
-        turn = _UPRIGHT.get(_orientation(image))
+        turn = UPRIGHT.get(orientation(image))
         return image if turn is None else image.transpose(turn)
 
 
 def image_mimetype(data: bytes) -> str | None:
-    """Return the media type of an image by its header, or None for what is no readable image."""
+    """Return the media type of an image by its header, None if it is not a readable image."""
     try:
         with _mapped_errors(None, data), _opened(data, None) as image:
             if image.format == "HEIF":
                 return "image/heic"
-            # A JPEG that carries further pictures is a JPEG to everyone else.
+            # A JPEG with further pictures (MPO) is read as a JPEG, as other readers do.
             return Image.MIME.get("JPEG" if image.format == "MPO" else image.format or "")
     except (LimitExceededError, MissingExtraError):
         raise
@@ -108,8 +110,25 @@ def image_mimetype(data: bytes) -> str | None:
         return None
 
 
+def image_header(data: bytes, uri: str | None = None) -> Image.Image:
+    """Return an image of which only the header has been read; raises what :func:`open_image` raises."""
+    with _mapped_errors(uri, data):
+        return _opened(data, uri)
+
+
+def own_format(image: Image.Image) -> PixelFormat:
+    """Return the channels that an image has: ``"gray"``, ``"rgb"`` or ``"rgba"``.
+
+    >>> [own_format(Image.new(mode, (1, 1))) for mode in ("L", "P", "LA")]
+    ['gray', 'rgb', 'rgba']
+    """
+    if image.mode in ("RGBA", "LA", "La", "PA", "RGBa") or "transparency" in image.info:
+        return "rgba"
+    return "gray" if is_deep(image) or image.mode in ("L", "1") else "rgb"
+
+
 def _opened(data: bytes, uri: str | None) -> Image.Image:
-    """Return an image of which the header is read, and no more.
+    """Return an image of which only the header has been read.
 
     Raises:
         MissingExtraError: It is HEIC, and pillow-heif is not installed.
@@ -128,7 +147,7 @@ def _opened(data: bytes, uri: str | None) -> Image.Image:
 
 
 def _unidentified(data: bytes) -> str:
-    """Return what was found where an image was expected."""
+    """Return the description of bytes that are not a readable image, for a message."""
     head = data[:SNIFF_BYTES]
     found = f"{len(data)} bytes that begin {data[:8]!r}"
     name = image_format(head)
@@ -142,13 +161,13 @@ def _unidentified(data: bytes) -> str:
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """List what this Pillow can read of the allow-list; one that is not built in would be a KeyError."""
+    """List the formats of the allow-list that this Pillow can read; another would be a KeyError."""
     Image.init()
     return tuple(name for name in _READABLE if name in Image.OPEN)
 
 
-def _orientation(image: Image.Image) -> int:
-    """Read the EXIF orientation; a block that makes no sense says nothing."""
+def orientation(image: Image.Image) -> int:
+    """Read the EXIF orientation; a malformed block is ignored."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # damaged EXIF raises whatever its bytes lead to
@@ -157,7 +176,7 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def _mapped_errors(uri: str | None, data: bytes) -> Iterator[None]:
-    """Turn whatever Pillow raises on bad input into errors of the tree."""
+    """Map errors that Pillow raises on bad input into the tree of errors."""
     try:
         yield
     except MediaRefError:
@@ -204,26 +223,27 @@ def to_array(image: Image.Image, format: PixelFormat = "rgb", *, uri: str | None
     [[[0, 0, 255], [0, 0, 255]]]
     """
     check_pixel_format(format)
-    _warn_if_deep(image, uri)  # outside of what maps errors: a warning may be one
+    _warn_if_deep(image, uri)  # outside of the block that maps errors, since a warning may be raised
     with _mapped_errors(None, b""):
         plain = _plain(image)
         pixels = np.array(plain if plain.mode == _MODES[format] else plain.convert(_MODES[format]))
     return np.ascontiguousarray(_swap_red_and_blue(pixels)) if format in ("bgr", "bgra") else pixels
 
 
-def _is_deep(image: Image.Image) -> bool:
+def is_deep(image: Image.Image) -> bool:
+    """Return whether an image has a mode of Pillow with samples of more than 8 bits; all such are gray."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def _warn_if_deep(image: Image.Image, uri: str | None = None) -> None:
-    if _is_deep(image):
+    if is_deep(image):
         warn_of_cut_bits("16" if image.mode.startswith("I;16") else "more than 8", uri)
 
 
 def _plain(image: Image.Image) -> Image.Image:
     """Bring an image of any mode to 8-bit L, RGB or RGBA; transparency of any kind becomes alpha."""
     mode = image.mode
-    if _is_deep(image):
+    if is_deep(image):
         return _from_deep(image)
     if mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
         straight = image.convert("LA") if mode == "La" else image
@@ -250,11 +270,11 @@ def _swap_red_and_blue(pixels: Array) -> Array:
     return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 
-def resize_array(pixels: Array, size: tuple[int, int]) -> Array:
+def resize_array(pixels: PixelArray, size: tuple[int, int]) -> PixelArray:
     """Return ``pixels`` in another size, bilinear, with the support widened where it shrinks.
 
     Args:
-        pixels: uint8, ``(height, width)`` or ``(height, width, 3 or 4)``.
+        pixels: ``(height, width)`` or ``(height, width, channels)``, of any type of pixels.
         size: ``(height, width)`` in pixels.
 
     Raises:
@@ -266,8 +286,22 @@ def resize_array(pixels: Array, size: tuple[int, int]) -> Array:
     height, width = check_size(size)
     if pixels.shape[:2] == (height, width):
         return pixels
+    if pixels.dtype != np.uint8 or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
+        return _resize_channels(pixels, height, width)
     resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
     return np.array(resized)
+
+
+def _resize_channels(pixels: PixelArray, height: int, width: int) -> PixelArray:
+    """Resize each channel by itself, in 32-bit floating point; whole numbers are rounded."""
+    channels = pixels[..., None] if pixels.ndim == 2 else pixels
+    resized = np.empty((height, width, channels.shape[2]), dtype=pixels.dtype)
+    for number in range(channels.shape[2]):
+        channel = Image.fromarray(channels[..., number].astype(np.float32), "F")
+        values = np.array(channel.resize((width, height), Image.Resampling.BILINEAR))
+        is_whole = np.issubdtype(pixels.dtype, np.integer)
+        resized[..., number] = np.rint(values) if is_whole else values
+    return resized[..., 0] if pixels.ndim == 2 else resized
 
 
 def check_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -285,9 +319,19 @@ def check_pil_format(format: str) -> PixelFormat:
     return format  # type: ignore[return-value]
 
 
-def to_pil(pixels: Array) -> Image.Image:
-    """Return an image of uint8 ``(height, width)`` gray, or ``(height, width, 3 or 4)`` RGB or RGBA."""
-    return Image.fromarray(pixels)
+def to_pil(pixels: PixelArray) -> Image.Image:
+    """Return an image of ``(height, width)`` gray, or uint8 ``(height, width, 3 or 4)`` RGB or RGBA.
+
+    Raises:
+        UnsupportedMediaError: Colours of more than 8 bits, or gray of a type that Pillow has no mode for.
+    """
+    try:
+        return Image.fromarray(pixels)
+    except TypeError as error:
+        raise UnsupportedMediaError(
+            f"expected 8 bits a channel for a PIL image, found {pixels.dtype} of shape {pixels.shape}; take "
+            "to_ndarray(), or dtype='uint8'"
+        ) from error
 
 
 def encode(

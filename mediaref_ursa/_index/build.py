@@ -76,7 +76,7 @@ def _index_of(
     *,
     is_list: bool,
 ) -> LanceFrameIndex:
-    """Scan the files of a video one after the other; return their index, in memory."""
+    """Scan the files of a video in order, and return their index in memory."""
     tables = []
     for file in files:
         with names_first_segment(is_list and file == uri):
@@ -120,7 +120,7 @@ def write_frame_index(
         store: Where the video's bytes are; chosen by each URI's scheme without it. The index is written by
             Lance, to the location that the URI names.
         storage_options: For cloud stores, of the video and of the index, as fsspec or as Lance spell them.
-        overwrite: Replace an index that stands there already: ``if_exists="replace"``.
+        overwrite: Replace an existing index: ``if_exists="replace"``.
         progress: Called now and then with bytes done and bytes in all, of each segment in turn.
         full: Whether every byte of the video is read. Without a word, of a remote MP4 or MOV file little more
             is read than what describes its samples, if that is enough to find every frame. The checksums of
@@ -135,7 +135,7 @@ def write_frame_index(
             other segments, timestamps or another stream than are given, is written anew; what could not be
             made again is an error. ``"replace"`` writes in any case.
         decode: Decode every frame too, linearly and from its random access point, which takes as long as
-            two linear decodes. Damaged pictures, which no checksum shows, are then recorded. Without it
+            two linear decodes. Damaged pictures, which no checksum reveals, are then recorded. Without it
             they are found when a frame is decoded that refers to one; it is an error either way.
         hidden: Write the index to the folder ``.mediaref`` next to the video, where programs do not find it
             that take a folder for a data set, as Hugging Face's ``load_dataset`` does. A
@@ -237,6 +237,6 @@ def _with_timestamps(
         )
     if not np.isfinite(given).all() or (np.diff(given) < 0).any():
         wrong = int(np.flatnonzero(~(np.diff(given) >= 0))[0]) + 1 if len(given) > 1 else 0
-        raise ValueError(f"expected finite, ascending timestamps, found {given[wrong]} at place {wrong}")
+        raise ValueError(f"expected finite, ascending timestamps, found {given[wrong]} at position {wrong}")
     parts = np.split(given, np.cumsum(counts)[:-1])
     return [replace(table, timestamp=part) for table, part in zip(tables, parts, strict=True)]

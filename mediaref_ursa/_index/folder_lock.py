@@ -1,4 +1,4 @@
-"""A lock that the system keeps on a folder: writers agree by it, readers ask for none."""
+"""File lock on a folder, by which writers exclude each other; readers take none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STEP_SECONDS = 0.01
 
 
 class FolderLock:
-    """Held within a ``with`` block, together with others at first.
+    """A lock held within a ``with`` block, at first shared with other holders.
 
     It is released when the block or the process ends. Where the file system keeps no locks, or another
     process holds one for very long, the block runs all the same: it is a courtesy among writers, and no
@@ -34,7 +34,7 @@ class FolderLock:
         return self
 
     def exclude_others(self) -> None:
-        """Wait until no other holds the lock; what was seen before may have changed meanwhile."""
+        """Make the lock exclusive, waiting for other holders; the folder may have changed meanwhile."""
         self._take(fcntl.LOCK_UN)  # two that wait for each other's lock would wait for ever
         self._take(fcntl.LOCK_EX)
 

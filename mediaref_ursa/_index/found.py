@@ -58,7 +58,7 @@ class FoundIndex:
 
     @property
     def has_own_timestamps(self) -> bool:
-        """Whether the timestamps are other than pts give, a camera's clock for instance."""
+        """Whether a caller gave the timestamps, from a camera's clock for instance, instead of pts."""
         if self.index is None or not self.index.has_packets:
             return self.index is not None
         try:
@@ -84,7 +84,7 @@ class FoundIndex:
         stream_index: int | None,
         decode: bool = False,
     ) -> bool:
-        """Return whether it is of use and holds what a caller gives; what is not given may be anything."""
+        """Return whether the index is usable and has the segments and timestamps that a caller gives."""
         if self.index is None or self.state not in (FRESH, BASE_COLUMNS) or (full and self.is_sparse):
             return False
         if decode and not self.is_decoded and not self.has_own_timestamps:
@@ -99,7 +99,7 @@ class FoundIndex:
         return given is None or np.array_equal(given, self.index.timestamps())
 
     def check_replaceable(self, uri: str, *, has_timestamps: bool = False) -> None:
-        """Refuse to replace what could not be made again: what is asked for by name is another matter.
+        """Refuse to replace an index whose content a scan cannot restore, unless the caller gives it.
 
         Args:
             uri: The video.
@@ -130,7 +130,7 @@ class FoundIndex:
 
     @property
     def segment_uris(self) -> tuple[str, ...] | None:
-        """All files of a recording of several, for an index in place of this one; None for one file."""
+        """All files of a recording of several, for writing this index anew; None for one file."""
         infos = () if self.index is None else self.index.segments
         return tuple(info.uri for info in infos) if len(infos) > 1 else None
 
@@ -140,7 +140,7 @@ def state_of(open_index: Callable[[], LanceFrameIndex], head: Callable[[str], Ob
 
     Args:
         open_index: Opens it, or raises what is wrong with it.
-        head: Returns what stands at the URI of a segment.
+        head: Returns the ``ObjectInfo`` of a segment's URI.
 
     Raises:
         StoreError: A file cannot be looked at.
@@ -241,7 +241,7 @@ def _found_at(
 
 
 def checked_if_exists(if_exists: str | None, overwrite: bool) -> str:
-    """Return what to do where an index stands already: raise an ``"error"``, ``"keep"`` or ``"replace"`` it.
+    """Return ``if_exists``, checked: ``"error"`` for an existing index, ``"keep"`` or ``"replace"`` it.
 
     Raises:
         ValueError: Another word, or one that contradicts ``overwrite``.

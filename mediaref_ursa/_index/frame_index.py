@@ -1,4 +1,4 @@
-"""The frame index of a video: written next to it once, opened for its metadata, read as needed."""
+"""``LanceFrameIndex``: the frame index of a video, whose metadata is read on opening, and columns on use."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ with needs_extra("video"):
 
 @set_module("mediaref_ursa")
 class LanceFrameIndex:
-    """Every frame of a video: which segment it is in, when it is shown, where its bytes are.
+    """The frame index of a video: the segment, the time and the byte range of every frame.
 
     Opening reads metadata only; each segment's columns are read when they are first needed, and kept.
     Safe to use from many threads, after a fork, and to pickle.
@@ -209,11 +209,11 @@ class LanceFrameIndex:
 
     @property
     def row_count(self) -> int:
-        """How many frames it says it has, before any of them is read."""
+        """The number of frames by the table's metadata; no column is read."""
         return len(self) if self._file is None else self._file.rows
 
     def packet_counts(self) -> list[int]:
-        """Return how many packets each segment has, output or not, by its metadata; empty without any."""
+        """Return the number of packets of each segment, output or not, by its metadata; empty without any."""
         if self._file is None:
             return [len(table.packets) for table in self._tables.values()]
         return [entry.packets for entry in self._file.segments or ()]
@@ -227,12 +227,12 @@ class LanceFrameIndex:
 
     @property
     def has_packets(self) -> bool:
-        """Whether it says where packets are; a table with only the four base columns does not."""
+        """Whether the table has packet columns; a table with only the four base columns does not."""
         return self._file is None or self._file.segments is not None
 
     @cached_property
     def segments(self) -> tuple[SegmentInfo, ...]:
-        """What each segment is; empty where the table has only the four base columns."""
+        """The ``SegmentInfo`` of each segment; empty if the table has only the four base columns."""
         if self._file is None:
             return tuple(table.info for table in self._tables.values())
         recorded = recorded_uri(self.uri)
@@ -241,7 +241,7 @@ class LanceFrameIndex:
         return tuple(replace(info, uri=self.uri) if info.uri == recorded else info for info in infos)
 
     def segment_frame_counts(self) -> Int64Array:
-        """Return int64 ``(n_segments,)``, read-only: how many frames each segment shows."""
+        """Return int64 ``(n_segments,)``, read-only: the number of displayed frames of each segment."""
         return self._frame_counts
 
     @cached_property
@@ -288,7 +288,7 @@ class LanceFrameIndex:
         return found
 
     def segment_table(self, segment_idx: int) -> SegmentTable:
-        """Return all that is known of a segment, read once and kept.
+        """Return the segment table of a segment, read once and cached.
 
         Raises:
             IndexError: There is no such segment.
@@ -301,14 +301,14 @@ class LanceFrameIndex:
                 raise FrameIndexInvalidError(
                     "expected packets in the frame index, found the four base columns only", uri=self.uri
                 )
-            # Two threads may both read it; the first to be done is kept, and no lock is held at a fork.
+            # Two threads may both read it; the first result is kept, so that no lock is held at a fork.
             for number, read in self._file.segment_tables(segment_idx).items():
                 self._tables.setdefault(number, read.with_uri(self.segments[number].uri))
             table = self._tables[segment_idx]
         return table
 
     def check_fresh(self, segment_idx: int, found: ObjectInfo) -> None:
-        """Compare what the index says of a segment with what stands there now.
+        """Compare the size and version of a segment in the index with those of its file now.
 
         Raises:
             FrameIndexStaleError: Another length, or another ETag where the index recorded one.

@@ -1,4 +1,4 @@
-"""The three things that are asked of Lance, done here or, in a forked process, by one of its own.
+"""The three calls to Lance, made in this process or, if it was forked, in a worker process.
 
 Lance keeps threads. In a child that was forked after its parent used Lance, reading a table crashes or
 hangs now and then (measured: 13 of 300 children, with pylance 14). So a forked process never calls
@@ -56,20 +56,20 @@ __all__ = [
 # Lance warns at every fork. A forked process leaves Lance alone, so that there is nothing to warn of.
 warnings.filterwarnings("ignore", message="lance is not fork-safe", category=UserWarning)
 
-# pyarrow's first conversion takes a lock of its own: within this import, a fork waits for it (see _forking).
+# pyarrow's first conversion takes a lock of its own: within this import, a fork waits for it.
 pa.array([], pa.string())
 
 _OLD_VERSIONS_KEPT = timedelta(hours=1)  # a reader that opened one may still be reading it
 _STORAGE_VERSION: Final = "2.2"  # pylance 4 and later read it
 _WRITE_ATTEMPTS = 4
-_SOURCE_POSITIONS = re.compile(r",? /[^ ,]+\.rs:\d+:\d+")  # where Lance was built is no help
+_SOURCE_POSITIONS = re.compile(r",? /[^ ,]+\.rs:\d+:\d+")  # paths of Lance's build are left out of messages
 _MAX_SCHEMA_BYTES = 128 << 20
 _home_process = os.getpid()
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What may be read of a table, and how much of it.
+    """Limits and rules for reading a table.
 
     Attributes:
         allow_outside: Its files may lie outside its own folder.
@@ -165,7 +165,7 @@ def _call(
 
 
 def _perform(request: dict[str, Any], table: pa.Table | None) -> tuple[dict[str, Any], pa.Table | None]:
-    """Carry out a request in this process; Lance's panics are no ``Exception``."""
+    """Perform a request in this process; Lance's panics are not subclasses of ``Exception``."""
     try:
         return _PERFORM[request["do"]](request, request["options"] or None, table)
     except TableRefusedError:
@@ -232,14 +232,14 @@ _PERFORM = {"describe": _describe_here, "read": _read_here, "write": _write_here
 
 
 class _OwnProcess(TableProcess, ProcessState):
-    """The process that a forked process asks, started on first use. Safe for many threads."""
+    """The worker process of a forked process, started on first use. Safe for many threads."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asking = LongLock()
 
     def ask(self, request: dict[str, Any], table: pa.Table | None) -> Answer:
-        """Send a request and wait for its answer; where the process is gone, another one is asked."""
+        """Send a request and wait for its answer; if the worker process has ended, start another."""
         with self.asking.held():
             try:
                 return self.ask_once(request, table, None)
@@ -247,12 +247,12 @@ class _OwnProcess(TableProcess, ProcessState):
                 return self.ask_once(request, table, None)
 
     def forget(self) -> None:
-        """Leave the parent's process to the parent; called in a forked child."""
+        """Forget the parent's worker process; called in a forked child."""
         self.asking = LongLock()
         super().forget()
 
     def close(self) -> None:
-        """End the process once it has answered; the next question starts another."""
+        """End the worker process after its current answer; the next request starts another."""
         with self.asking.held():
             self.stop()
 
@@ -261,7 +261,7 @@ def serve(*, sandboxed: bool = False) -> None:
     """Answer requests from standard input on standard output until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output of libraries must not mix with the answer
     if sandboxed:
         lower_limit(resource.RLIMIT_CORE, 0)
         lower_limit(resource.RLIMIT_FSIZE, 0)

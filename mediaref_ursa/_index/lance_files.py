@@ -1,4 +1,4 @@
-"""The files of a Lance table on this machine, looked at before Lance opens any of them."""
+"""Checks of the files of a local Lance table, before Lance opens any of them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _BYTES_A_ROW, _SPARE_BYTES = 2048, 64 << 20
 
 
 class TableRefusedError(Exception):
-    """A table that may be sound, and leads where it may not, or is of a kind that is not read."""
+    """A table that is refused: it leads out of its folder, or is of an unsupported kind."""
 
 
 def check_manifest(manifest: Manifest, *, allow_outside: bool, strict: bool) -> Manifest:
-    """Return a manifest whose files may be read.
+    """Return a manifest, checked to name only files that may be read.
 
     Args:
         manifest: What was read of it.
@@ -61,7 +61,7 @@ def check_local_table(
     strict: bool = False,
     confine_to: str | None = None,
 ) -> Manifest | None:
-    """Look at the files of one version of a table, without reading any but its manifest.
+    """Check the files of one version of a table; only its manifest is read.
 
     Args:
         folder: The table's folder, an absolute path.
@@ -130,7 +130,7 @@ def _manifest_name(folder: str, version: int | None) -> tuple[int, str] | None:
 
 
 def _further_files(folder: str) -> Iterator[str]:
-    """Yield what Lance may open besides, where it stands there."""
+    """Yield the existing paths of further files that Lance may open."""
     if os.path.lexists(f"{folder}/_versions/{_HINT}"):
         yield f"{folder}/_versions/{_HINT}"
     try:
@@ -141,7 +141,7 @@ def _further_files(folder: str) -> Iterator[str]:
 
 
 class _Check:
-    """Checks that a path is a regular file in the right place, and returns its size."""
+    """Checks that a path is a regular file within the allowed folder, and returns its size."""
 
     def __init__(self, base: str | None) -> None:
         self._base = None if base is None else Path(os.path.realpath(base))
@@ -149,8 +149,8 @@ class _Check:
     def __call__(self, path: str) -> int:
         if self._base is not None and not Path(os.path.realpath(path)).is_relative_to(self._base):
             raise TableRefusedError(
-                "expected a frame index whose files lie beside its video or below base_dir, found a link "
-                "that leads elsewhere; if you trust the index, allow it with allow_outside_index=True"
+                "expected a frame index whose files lie next to its video or below base_dir, found a link "
+                "that leads out of there; if you trust the index, allow it with allow_outside_index=True"
             )
         try:
             found = os.stat(path)  # noqa: PTH116

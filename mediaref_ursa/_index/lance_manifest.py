@@ -1,4 +1,4 @@
-"""The manifest of a Lance table, read with bounds before anything else of the table is. Pure.
+"""A bounded parser of a Lance table's manifest, run before Lance opens the table. Pure.
 
 A manifest is a protobuf message that names the files of one version of a table. Those files need not lie in
 the table's own folder: base paths lead to other folders and other stores, and a path may be absolute. So the
@@ -17,7 +17,7 @@ from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._index.protobuf import Value, fields, message_of, whole_number
 
 MAX_MANIFEST_BYTES = 64 << 20
-"""The largest manifest that is read: the metadata of thousands of segments stand in it."""
+"""The largest manifest that is read: it contains the metadata of thousands of segments."""
 
 _MAX_PARTS = 2_000_000
 _MAX_FRAGMENTS = 65_536
@@ -45,7 +45,7 @@ _PATH, _BASE_ID, _BASE_PATH_PATH = 1, 7, 4
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the manifest of one version of a table says of its files.
+    """The files of one version of a table, as its manifest lists them.
 
     Attributes:
         version: The version that it describes.
@@ -98,7 +98,7 @@ def latest_manifest(names: Iterable[str]) -> tuple[int, str] | None:
 
 
 def parse_manifest_file(data: bytes) -> Manifest:
-    """Read a manifest's file: its message stands where the last 16 bytes say.
+    """Parse a manifest's file: the last 16 bytes hold the offset of its message.
 
     Raises:
         ValueError: It is no manifest, or has more parts than any index.
@@ -118,7 +118,7 @@ def parse_manifest_file(data: bytes) -> Manifest:
 
 
 def parse_manifest(message: bytes | memoryview) -> Manifest:
-    """Read a manifest's message.
+    """Parse a manifest's protobuf message.
 
     Raises:
         ValueError: It is none, or has more parts than any index.
@@ -127,7 +127,7 @@ def parse_manifest(message: bytes | memoryview) -> Manifest:
 
 
 class _Parser:
-    """Goes through one message and notes what it names. What is said twice is looked at twice."""
+    """Parser of one manifest, which collects the files it names. A repeated field is checked each time."""
 
     def __init__(self) -> None:
         self._parts_left = _MAX_PARTS
@@ -189,7 +189,7 @@ class _Parser:
                 self._note_unknown(number, value, "a data file")
 
     def _paths(self, message: memoryview) -> list[str]:
-        """Return the paths that a file's message says and that stay within the table's folder."""
+        """Return the paths in a file's message that stay within the table's folder."""
         found = []
         for number, value in self._fields(message):
             if number != _PATH:
@@ -220,7 +220,7 @@ class _Parser:
         self._unusual = self._unusual or what
 
     def _note_unknown(self, number: int, value: Value, where: str) -> None:
-        """Note a field of a later version of Lance, unless it is a number, which can name no file."""
+        """Record an unknown field as unusual, unless it is a number, which can name no file."""
         if not isinstance(value, int):
             self._note_unusual(f"the field {number} of {where}")
 

@@ -1,6 +1,8 @@
-"""Processes that are asked in place of Lance: by forked ones, and about tables of untrusted sources.
+"""Worker processes that call Lance: for forked processes, and for tables of untrusted sources.
 
-Requests and answers are JSON and Arrow IPC; nothing is unpickled.
+Requests and answers are JSON and Arrow IPC; nothing is unpickled. Written by hand on purpose: a daemonic
+worker, of a data loader for instance, may not start ``multiprocessing`` children, and the spawn method runs
+the user's ``__main__`` again.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.import_path import import_path
 from mediaref_ursa._core.pipe import receive, send
 from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._core.process_state import ProcessState, register
@@ -42,21 +44,21 @@ Answer = tuple[dict[str, Any], pa.Table | None]
 
 
 class LanceCallError(Exception):
-    """Lance's own words on what went wrong, whichever process they come from."""
+    """An error of Lance with its own message, raised in this process or a worker process."""
 
 
 class LanceProcessError(LanceCallError):
-    """The process that was asked went away, or could not be started: nothing is known of the table."""
+    """The worker process ended or could not be started, so that nothing is known of the table."""
 
 
 class TableProcess:
-    """One process that answers one question after another, started when it is first asked.
+    """A worker process that answers requests one after another, started on the first one.
 
     Not for several threads at once.
 
     Args:
         environment: What it gets of the environment; all of this process's if None.
-        sandboxed: It gives up what only writers need, and takes a limit on memory with each request.
+        sandboxed: It loses the rights that only writers need, and takes a limit on memory with each request.
     """
 
     def __init__(self, environment: dict[str, str] | None = None, *, sandboxed: bool = False) -> None:
@@ -65,7 +67,7 @@ class TableProcess:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has been started, and was not seen to end."""
+        """Whether the process was started, and was not seen to end."""
         return self._process is not None and self._process.poll() is None
 
     def ask_once(
@@ -74,7 +76,7 @@ class TableProcess:
         """Send a request and wait for its answer.
 
         Raises:
-            LanceProcessError: The process went away, or cannot be started.
+            LanceProcessError: The process ended, or cannot be started.
             LanceCallError: Lance's answer is an error.
             TableRefusedError: The table was refused.
         """
@@ -89,7 +91,7 @@ class TableProcess:
         except (OSError, EOFError, ValueError) as error:
             self._end()
             raise LanceProcessError(f"the process that reads tables ended: {error!r}") from error
-        except BaseException:  # an answer that no one took would be taken for the next one
+        except BaseException:  # an unread answer would be taken for that of the next request
             self._end()
             raise
         if "refused" in answer:
@@ -99,7 +101,7 @@ class TableProcess:
         return answer, found
 
     def kill(self) -> None:
-        """End the process at once, also while another thread waits for its answer."""
+        """Kill the process at once, also while another thread waits for its answer."""
         process = self._process
         if process is not None:
             process.kill()
@@ -110,7 +112,7 @@ class TableProcess:
 
     def _start(self) -> None:
         self.stop()
-        own = _import_path(with_working_directory=not self._sandboxed)
+        own = import_path(with_working_directory=not self._sandboxed)
         program = (
             f"import sys; sys.path[:] = {own!r}; from mediaref_ursa._index.lance_calls import serve; "
             f"serve(sandboxed={self._sandboxed})"
@@ -139,10 +141,10 @@ class TableProcess:
             process.wait(_STOP_SECONDS)
 
     def forget(self) -> None:
-        """Leave the parent's process to the parent; called in a forked child."""
+        """Forget the parent's worker process; called in a forked child."""
         process, self._process = self._process, None
         if process is not None:
-            process.returncode = 0  # not ours to wait for
+            process.returncode = 0  # a child of the parent, not of this process
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     with contextlib.suppress(OSError):
@@ -150,7 +152,7 @@ class TableProcess:
 
 
 class SandboxedProcesses(ProcessState):
-    """Processes that read tables whose writer is not trusted, under limits. Safe for many threads.
+    """Worker processes that read tables of untrusted writers, under limits. Safe for many threads.
 
     Those that answered are kept for the next question. One that did not answer in time, or ended, is not.
     """
@@ -164,7 +166,7 @@ class SandboxedProcesses(ProcessState):
         self._free = threading.BoundedSemaphore(max(1, math.ceil((os.cpu_count() or 1) / 2)))
 
     def ask(self, request: dict[str, Any], limits: IndexLimits, max_answer_bytes: int) -> Answer:
-        """Have a process answer a request.
+        """Send a request to an idle or new worker process, and return its answer.
 
         Raises:
             LanceCallError: It takes more than the limits allow, or Lance's answer is an error.
@@ -186,7 +188,7 @@ class SandboxedProcesses(ProcessState):
             except LanceProcessError:
                 if not is_used:
                     raise
-                # It may have ended while it was idle.
+                # The process may have ended while it was idle.
                 return _ask_in_time(
                     process, {**request, "memory": memory}, limits, deadline, max_answer_bytes
                 )
@@ -223,21 +225,11 @@ class SandboxedProcesses(ProcessState):
             process.stop()
 
     def forget(self) -> None:
-        """Leave the parent's processes to the parent; called in a forked child."""
+        """Forget the parent's worker processes; called in a forked child."""
         idle, self._idle = self._idle, []
         for _, process in idle:
             process.forget()
         self._begin()
-
-
-def _import_path(*, with_working_directory: bool) -> list[str]:
-    """Return where this process finds modules; an empty entry is the working directory."""
-    found = []
-    for path in sys.path:
-        if path or with_working_directory:
-            with contextlib.suppress(OSError):  # it may be gone
-                found.append(str(Path(path).absolute()))
-    return found
 
 
 def _ask_in_time(
@@ -257,7 +249,7 @@ def _ask_in_time(
     watch.daemon = True
     try:
         watch.start()
-    except RuntimeError as error:  # there are no more threads to be had
+    except RuntimeError as error:  # the system gives no more threads
         raise LanceProcessError(f"no process can be started to read tables: {error}") from OSError(str(error))
     try:
         return process.ask_once(request, None, max_answer_bytes)

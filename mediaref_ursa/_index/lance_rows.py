@@ -1,4 +1,4 @@
-"""Rows of a frame index taken apart: columns become numpy arrays once, each segment is a slice of them."""
+"""Rows of a frame index as segments: columns become numpy arrays once, and each segment slices them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NEVER_OUTPUT = "hidden_packets"
 
 
 class SegmentRows:
-    """Rows that belong to several segments which follow one another.
+    """The rows of several consecutive segments.
 
     Args:
         table: The rows, with all columns of the index; that of packets never output may be missing.
@@ -83,7 +83,7 @@ class SegmentRows:
         )
 
     def _packets(self, entry: SegmentEntry, first: int, last: int) -> PacketTable:
-        """Put displayed and never output packets of some rows back into decode order."""
+        """Return displayed and never output packets of some rows in decode order."""
         columns = {name: column[first:last] for name, column in self._displayed.items()}
         if self._never_output is not None and entry.packets != entry.frames:
             begin, end = self._never_output_ends[[first, last]].tolist()
@@ -121,19 +121,19 @@ def _packet_columns(table: pa.Table) -> Mapping[str, npt.NDArray[Any]]:
 
 
 def ints(table: pa.Table, name: str, null: int = UNKNOWN) -> Int64Array:
-    """Return a column of whole numbers; ``null`` where it has none."""
+    """Return a column of integers, with ``null`` for missing values."""
     return ints_of(table.column(name), null)
 
 
 def ints_of(column: pa.ChunkedArray | pa.Array, null: int) -> Int64Array:
-    """Return an Arrow array of whole numbers; ``null`` where it has none."""
+    """Return an Arrow array of integers, with ``null`` for missing values."""
     if column.null_count:
         column = column.cast(pa.int64()).fill_null(null)
     return np.array(column.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def floats(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
-    """Return a column of numbers; NaN where it has none."""
+    """Return a column of floats, with NaN for missing values."""
     return np.array(
         table.column(name).cast(pa.float64()).fill_null(float("nan")).to_numpy(), dtype=np.float64
     )

@@ -1,4 +1,4 @@
-"""The frame index as a Lance table: its columns, and what is checked of them."""
+"""The frame index as a Lance table: its columns, their checks, reading and writing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ with needs_extra("video"):
     import pyarrow as pa
 
 _TOO_MUCH = (ArithmeticError, MemoryError, RecursionError)
-# What Lance says when the way to a table is at fault rather than the table.
+# Messages of Lance for errors of the store rather than of the table.
 _STORE_REFUSES = re.compile(
     r"Error performing|error sending request|privileges|credentials|no storage account|endpoint is required",
     re.IGNORECASE,
@@ -229,7 +229,7 @@ class LanceIndexFile:
         return str(Path(local_path(self.uri)).absolute())
 
     def _check_files(self, version: int | None) -> Manifest | None:
-        """Look at the files of a table on this machine before Lance opens them; return its manifest.
+        """Check the files of a local table before Lance opens them; return its manifest.
 
         Of a remote one Lance reads the manifest, and its files are looked at there.
         """
@@ -258,7 +258,7 @@ class LanceIndexFile:
 
 
 def _check_count(count: int, access: Access, uri: str) -> None:
-    """Refuse more rows or packets than a scan would be allowed to find, before any is read."""
+    """Refuse more rows or packets than a scan may find, before any is read."""
     limits = access.scan_limits
     if limits is not None and count > limits.max_packets:
         raise LimitExceededError(
@@ -269,7 +269,7 @@ def _check_count(count: int, access: Access, uri: str) -> None:
 
 
 def _check_types(schema: pa.Schema, names: Sequence[str], uri: str) -> None:
-    """Refuse columns of other types than numbers: only those have a size that follows from the rows."""
+    """Refuse columns of other types than numbers: only the size of numbers follows from the row count."""
     for name in names:
         if name not in schema.names:
             continue
@@ -297,7 +297,7 @@ def _is_like(found: pa.DataType, expected: pa.DataType) -> bool:
 
 
 def _block_of(number: int, first_rows: Int64Array) -> tuple[int, int]:
-    """Return the segments, as a half-open range, that are read with one: blocks of some thousands of rows.
+    """Return the half-open range of segments that are read together with one: some thousands of rows.
 
     Many short segments are read in few calls of Lance; a long one is read alone.
     """
@@ -363,9 +363,9 @@ def write_index(
 
 @contextmanager
 def _room_for(uri: str) -> Iterator[None]:
-    """Set a local table aside that cannot be opened, since Lance cannot commit to it either.
+    """Move a local table that cannot be opened out of the way, since Lance cannot commit to it either.
 
-    Many may write at once. Only one who is alone may set a table aside: it might be the new one of another,
+    Many writers may write at once. Only a single one may set a table aside: it might be another's new table,
     or one that is being written.
     """
     if not is_local(uri):
@@ -397,21 +397,21 @@ def _is_damaged(location: Path, uri: str) -> bool:
 
 
 def _check_writable(uri: str) -> None:
-    """Refuse a directory that may not be written to, before Lance tries it several times."""
+    """Refuse a directory without write permission, before Lance tries it several times."""
     if not is_local(uri):
         return
     reason = _unusable_name(uri)
     if reason is not None:
         raise StoreError(f"the frame index cannot be written here: {reason}", uri=uri)
     folder = Path(local_path(uri)).absolute().parent
-    while not folder.exists():  # Lance makes what is missing
+    while not folder.exists():  # Lance makes missing folders
         folder = folder.parent
     if not os.access(folder, os.W_OK):
         raise StoreError(f"the frame index cannot be written here: {folder} is read-only", uri=uri)
 
 
 def _unusable_name(uri: str) -> str | None:
-    """Return why no table can have a local path, None where one can: Lance takes no control characters."""
+    """Return why a local path cannot be a table's, None if it can: Lance accepts no control characters."""
     location = Path(local_path(uri)).absolute()
     path = str(location)
     if any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in location.parts):
@@ -427,7 +427,7 @@ def _unusable_name(uri: str) -> str | None:
 
 @contextmanager
 def _refusals(uri: str) -> Iterator[None]:
-    """Distinguish a location that takes no files from a damaged table."""
+    """Distinguish a location that refuses files from a damaged table."""
     try:
         yield
     except (LanceCallError, OSError) as error:
@@ -467,7 +467,7 @@ def missing_index(uri: str) -> FrameIndexMissingError:
 
 @contextmanager
 def _lance_errors(doing: str, uri: str) -> Iterator[None]:
-    """Turn what Lance and Arrow object to into errors of this library."""
+    """Map errors of Lance and Arrow into the tree of errors."""
     try:
         yield
     except LanceProcessError as error:

@@ -27,7 +27,7 @@ _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def index_folder() -> Path:
-    """Return where indexes are kept for this user: a folder in the cache directory."""
+    """Return this user's folder of indexes, in the cache directory."""
     return cache_directory() / _FOLDER_NAME
 
 
@@ -55,11 +55,11 @@ def index_uri(
 def index_in_cache_dir(
     video: str, info: ObjectInfo | None, index_dir: str | os.PathLike[str] | None = None
 ) -> str:
-    """Return where the index of a video is that does not stand next to it.
+    """Return the location of a video's index in the cache directory or in ``index_dir``.
 
     Args:
         video: An absolute path or a URI.
-        info: What stands there; None where that is only the name of a video of several files.
+        info: The object at the URI; None if that is only the name of a video of several files.
         index_dir: A directory, or the URI of one in a cloud store; this user's own without it.
     """
     folder = absolute_location(index_dir if index_dir is not None else index_folder())
@@ -71,7 +71,7 @@ def index_in_cache_dir(
 
 
 def info_of(video: Location) -> ObjectInfo | None:
-    """Return what stands at a URI, None where it is only the name of a video of several files.
+    """Return the object at a URI, None if the URI is only the name of a video of several files.
 
     Raises:
         InvalidReferenceError: It may not be read.
@@ -84,7 +84,7 @@ def info_of(video: Location) -> ObjectInfo | None:
 
 
 def make_index_folder(index_dir: str | os.PathLike[str] | None = None) -> None:
-    """Make the directory of :func:`index_in_cache_dir`; this user's own is made for this user alone.
+    """Make the directory of :func:`index_in_cache_dir`; the user's own is readable by this user alone.
 
     Raises:
         StoreError: It cannot be made, belongs to another user, or others may write in it.
@@ -105,7 +105,7 @@ def make_index_folder(index_dir: str | os.PathLike[str] | None = None) -> None:
 
 
 def check_index_folder() -> None:
-    """Refuse this user's folder where others may write in it: what they write would be believed.
+    """Refuse the user's index folder if other users may write in it: their indexes would be used.
 
     Raises:
         StoreError: It belongs to another user, or others may write in it.
@@ -119,7 +119,7 @@ def check_index_folder() -> None:
         raise StoreError(
             f"expected a directory that only you (user {os.geteuid()}) may write in, found one of user "
             f"{found.st_uid} with mode {stat.S_IMODE(found.st_mode):04o}: {folder}; remove it, or name "
-            "another place for indexes with index_dir="
+            "another directory for indexes with index_dir="
         )
 
 

@@ -1,4 +1,4 @@
-"""What a video is like, computed from its segment tables alone. Pure: no I/O."""
+"""The report on a video, computed from its segment tables alone. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from mediaref_ursa._index.found import FRESH
 from mediaref_ursa._model.damage import problems_of
 from mediaref_ursa._model.segment import DECODED, FULL, SPARSE, UNKNOWN, SegmentTable
 from mediaref_ursa._plan.needed_packets import needed_mask
-from mediaref_ursa.layout import IndexLocation
+from mediaref_ursa._pyav.sample_formats import sample_format
+from mediaref_ursa.layout import SIDECAR, IndexLocation
 
 _COLORSPACES = {
     0: "RGB",
@@ -32,7 +33,7 @@ _COLORSPACES = {
     10: "BT.2020 constant luminance",
 }
 _LOCATIONS: dict[IndexLocation, str] = {
-    "beside": "beside the video",
+    SIDECAR: "next to the video",
     "hidden": "hidden in .mediaref",
     "cache": "in the cache directory",
     "index_dir": "in the directory named",
@@ -42,7 +43,7 @@ _COLOR_RANGES = {0: "unspecified", 1: "limited", 2: "full"}
 
 @dataclass(frozen=True)
 class VideoReport:
-    """What a video is like. Of a video of several segments: all of them together.
+    """A report on a video, over all its segments.
 
     Attributes:
         uri: The video.
@@ -52,11 +53,12 @@ class VideoReport:
         length_bytes: Size of these files.
         container: FFmpeg's short name of the demuxer.
         codec: The codec's canonical name.
-        width: Pixels of a frame as it is shown, after rotation.
-        height: Pixels of a frame as it is shown, after rotation.
+        width: Pixels of a frame as it is displayed, after rotation.
+        height: Pixels of a frame as it is displayed, after rotation.
         coded_width: Pixels before rotation.
         coded_height: Pixels before rotation.
         pixel_format: FFmpeg's name of the decoded format.
+        bits_per_sample: Bits of its widest sample; more than 8 take ``dtype="native"`` to be read whole.
         colorspace: The matrix that the stream is tagged with.
         color_range: ``limited``, ``full`` or ``unspecified``.
         rotation: Degrees counter-clockwise by which frames are turned for display.
@@ -100,6 +102,7 @@ class VideoReport:
     coded_width: int
     coded_height: int
     pixel_format: str
+    bits_per_sample: int
     colorspace: str
     color_range: str
     rotation: int
@@ -129,7 +132,7 @@ class VideoReport:
     is_addressable: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields by name, as JSON takes them."""
+        """Return all fields by name, as values of JSON."""
         return asdict(self)
 
     def to_text(self) -> str:
@@ -174,6 +177,7 @@ def report_on(
         coded_width=info.width,
         coded_height=info.height,
         pixel_format=_one_or_all(table.info.pixel_format for table in tables),
+        bits_per_sample=max(sample_format(table.info.pixel_format).bits for table in tables),
         colorspace=_COLORSPACES.get(info.colorspace, f"AVColorSpace {info.colorspace}"),
         color_range=_COLOR_RANGES.get(info.color_range, f"AVColorRange {info.color_range}"),
         rotation=info.rotation,
@@ -205,7 +209,7 @@ def report_on(
 
 
 def _verified(tables: Sequence[SegmentTable]) -> str:
-    """Return the least that was verified of any segment."""
+    """Return the lowest level of verification of any segment."""
     found = {table.info.verified for table in tables}
     return next((kind for kind in (SPARSE, FULL) if kind in found), DECODED)
 
@@ -234,7 +238,7 @@ def gop_lengths(table: SegmentTable) -> Int64Array:
 
 @dataclass(frozen=True)
 class _Rate:
-    """Gaps between the pts of frames that follow one another, in exact seconds; None without any."""
+    """Gaps between the pts of consecutive frames, in exact seconds; None without any."""
 
     shortest: Fraction | None
     longest: Fraction | None
@@ -246,7 +250,7 @@ class _Rate:
 
 
 def _rate(tables: Sequence[SegmentTable]) -> _Rate:
-    """Return the gaps within segments: those between two segments belong to no frame rate."""
+    """Return the gaps within segments; gaps between segments belong to no frame rate."""
     gaps = [(np.diff(table.pts), table.info.time_base) for table in tables if len(table) > 1]
     if not gaps:
         return _Rate(None, None, None)
@@ -295,7 +299,7 @@ def _text_rows(report: VideoReport) -> list[tuple[str, str]]:
         ("codec", report.codec),
         ("size", f"{report.width}x{report.height}, coded {report.coded_width}x{report.coded_height}"),
         ("rotation", f"{report.rotation} degrees counter-clockwise" if report.rotation else "none"),
-        ("pixel format", report.pixel_format),
+        ("pixel format", f"{report.pixel_format}, {report.bits_per_sample} bits a sample"),
         ("colour", f"{report.colorspace}, range {report.color_range}"),
         ("frames", str(report.frames)),
         ("duration", f"{report.duration_seconds:.6f} s"),
@@ -303,7 +307,7 @@ def _text_rows(report: VideoReport) -> list[tuple[str, str]]:
         ("frame rate", _rate_text(report)),
         ("random access points", str(report.random_access_points)),
         ("GOP length", _gop_text(report)),
-        ("packets", f"{report.packets}, {report.hidden_packets} never shown"),
+        ("packets", f"{report.packets}, {report.hidden_packets} never displayed"),
         ("verified", _verified_text(report.verified)),
         ("cut short", "yes, frames at the end are lost" if report.is_cut_short else "no sign of it"),
         ("damaged", _damage_text(report)),
@@ -348,13 +352,13 @@ def _verified_text(verified: str) -> str:
 
 def _damage_text(report: VideoReport) -> str:
     if not report.damaged_packets:
-        return "nothing" if report.verified == DECODED else "nothing that shows without decoding"
+        return "nothing" if report.verified == DECODED else "nothing that can be found without decoding"
     packets, frames = counted(report.damaged_packets, "packet"), counted(report.damaged_frames, "frame")
     return f"{packets} damaged; {frames} cannot be read for it"
 
 
 def _repeated_text(count: int) -> str:
-    return f"{count}, never shown: other frames have their times" if count else "none"
+    return f"{count}, never displayed: other frames have their times" if count else "none"
 
 
 def _share_text(share: float | None) -> str:

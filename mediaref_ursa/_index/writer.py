@@ -1,4 +1,4 @@
-"""Writing the frame index of a video to the first location that takes it."""
+"""Writing of a frame index to the first location that accepts it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ with needs_extra("video"):
 
 @dataclass(frozen=True)
 class IndexTarget:
-    """Where the index of one video may go: next to it, else to a directory of indexes.
+    """Locations for the index of one video: next to it, else a directory of indexes.
 
     Attributes:
         video: Where the video is, absolute; its options for cloud stores are those of the index too.
@@ -102,7 +102,7 @@ class IndexTarget:
         """
         if self.location == HIDDEN and SIDECAR in self.standing and not is_local(self.video.uri):
             raise FrameIndexExistsError(
-                "expected no frame index beside a video whose index is to be hidden: it is found first; "
+                "expected no frame index next to a video whose index is to be hidden: it is found first; "
                 f"move it to {self._uri(HIDDEN)} or remove it",
                 uri=self._uri(SIDECAR),
             )

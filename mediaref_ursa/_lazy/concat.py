@@ -1,4 +1,4 @@
-"""Joining lazy videos, or windows of them, into one: tables of segments, nothing decoded."""
+"""Concatenation of lazy videos, or windows of them, by their segment tables; nothing is decoded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def joined_video(videos: Sequence[LazyVideo]) -> LazyVideo:
 def _check_joins(video: LazyVideo, other: LazyVideo) -> None:
     if video._spec != other._spec:
         raise ValueError(
-            f"expected videos of the same resize, colorspace and channel_format, "
+            "expected videos of the same resize, colorspace and channel_format, dtype and crop, "
             f"found {video._spec} and {other._spec}"
         )
     if video._scanned != other._scanned:

@@ -1,4 +1,4 @@
-"""Frames of a video as an array that is decoded when it is read. Knows neither video nor codec."""
+"""``LazyFrames``: frames as an array that is decoded when it is read. Independent of video and codec."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._core.array_types import Int64Array, UInt8Array
+from mediaref_ursa._core.array_types import Int64Array, PixelArray
 
 Selection = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 
 
 class FrameSource(Protocol):
-    """What frames are decoded from: a video, its frames numbered from 0."""
+    """Protocol of a source of frames: a video, its frames numbered from 0."""
 
-    def decode_frames(self, numbers: Int64Array) -> UInt8Array:
-        """Return frames by their numbers: uint8 ``(n, C, H, W)`` or ``(n, H, W, C)``."""
+    def decode_frames(self, numbers: Int64Array) -> PixelArray:
+        """Return frames by their numbers: ``(n, C, H, W)`` or ``(n, H, W, C)``."""
         ...
 
     def frame_shape(self) -> tuple[int, int, int]:
         """Return the shape of one frame, without decoding."""
         ...
 
+    def frame_dtype(self) -> np.dtype[Any]:
+        """Return the sample type of the frames, without decoding."""
+        ...
+
 
 class LazyFrames:
-    """Frames of one video: selecting some of them decodes nothing, reading them does, once.
+    """Frames of one video, decoded once when they are read; selecting some decodes nothing.
 
     Never changed after it is made, so that copies are the same object; safe for many threads and to pickle.
 
@@ -35,10 +39,9 @@ class LazyFrames:
         pixels: Them decoded, where that was done.
     """
 
-    dtype = np.dtype(np.uint8)
     ndim = 4
 
-    def __init__(self, source: FrameSource, numbers: Int64Array, pixels: UInt8Array | None = None) -> None:
+    def __init__(self, source: FrameSource, numbers: Int64Array, pixels: PixelArray | None = None) -> None:
         self.source = source
         self.numbers = numbers
         self._pixels = pixels
@@ -47,6 +50,11 @@ class LazyFrames:
     def shape(self) -> tuple[int, ...]:
         """``(n, C, H, W)`` or ``(n, H, W, C)``."""
         return (len(self.numbers), *self.source.frame_shape())
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8, or with ``dtype="native"`` the type that keeps all bits of the media's samples."""
+        return self.source.frame_dtype()
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -63,8 +71,8 @@ class LazyFrames:
     def __deepcopy__(self, memo: dict[int, Any]) -> LazyFrames:
         return self
 
-    def read(self) -> UInt8Array:
-        """Decode the frames, the first time, and return them: uint8, read-only because they are kept."""
+    def read(self) -> PixelArray:
+        """Decode the frames, the first time, and return them, read-only because they are kept."""
         if self._pixels is None:
             self._pixels = _read_only(self.source.decode_frames(self.numbers))
         return self._pixels
@@ -77,7 +85,7 @@ class LazyFrames:
         return f"<{len(self)} frames, {'decoded' if self._pixels is not None else 'decoded when read'}>"
 
 
-def _read_only(pixels: UInt8Array) -> UInt8Array:
-    view: UInt8Array = pixels.view()
+def _read_only(pixels: PixelArray) -> PixelArray:
+    view: PixelArray = pixels.view()
     view.flags.writeable = False
     return view

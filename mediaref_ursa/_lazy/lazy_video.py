@@ -1,18 +1,17 @@
-"""One logical video over stores and segments; windows and slices that decode nothing until asked."""
+"""``LazyVideo``: one logical video over segments, whose windows and slices are decoded on use."""
 
 from __future__ import annotations
 
 import builtins
 import contextlib
 import copy
-import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mediaref_ursa._core.array_types import Float64Array, Int64Array, UInt8Array
+from mediaref_ursa._core.array_types import Float64Array, Int64Array, PixelArray
 from mediaref_ursa._core.errors import FrameIndexMissingError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.interpreter_exit import working
@@ -21,7 +20,7 @@ from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.seconds import window_bounds
 from mediaref_ursa._lazy.concat import joined_video
 from mediaref_ursa._model.access import Access
-from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._model.pixels import Crop, Dtype, PixelSpec
 from mediaref_ursa._model.segment_uris import AllSegments, uri_list
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.reads import FetchOptions
@@ -74,9 +73,11 @@ class LazyVideo(VideoSeries):
             file see :meth:`from_segments`.
         resize: ``(height, width)`` of every frame in pixels, bilinear.
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
+        dtype: ``"uint8"``, or ``"native"`` for the type that keeps all bits, as ``batch_decode`` has it.
+        crop: ``(top, left, height, width)`` in pixels of the upright picture, cut out before it is resized.
         channel_format: ``NCHW`` for frames ``(C, H, W)``, ``NHWC`` for ``(H, W, C)``.
         storage_options: For cloud stores, as fsspec and Lance take them.
-        fetch: How bytes are read from afar; a ``FetchOptions``.
+        fetch: How remote bytes are fetched; a ``FetchOptions``.
         **access: What may be read, as ``batch_decode`` takes it: ``untrusted``, ``base_dir``,
             ``allow_schemes``, ``allow_private_hosts``, ``max_redirects``, ``allow_outside_base``,
             ``allow_outside_index``, ``max_pixels``, ``index_limits`` and
@@ -105,6 +106,8 @@ class LazyVideo(VideoSeries):
         segment_uris: Sequence[str | os.PathLike[str]] | None = None,
         resize: tuple[int, int] | None = None,
         colorspace: str = "RGB",
+        dtype: Dtype = "uint8",
+        crop: Crop | None = None,
         channel_format: str = "NCHW",
         storage_options: Mapping[str, Any] | None = None,
         fetch: FetchOptions | None = None,
@@ -113,7 +116,9 @@ class LazyVideo(VideoSeries):
         self.metadata = metadata
         self._fetch = fetch or FetchOptions()
         allowed = Access.from_only_options("LazyVideo", access)
-        self._spec = PixelSpec(resize, colorspace, channel_format, max_pixels=allowed.max_pixels)
+        self._spec = PixelSpec(
+            resize, colorspace, channel_format, max_pixels=allowed.max_pixels, dtype=dtype, crop=crop
+        )
         self._scanned = frame_index is None
         given = os.fspath(uri)
         video = Location(given, store, storage_options, allowed).permitted_video()
@@ -142,8 +147,8 @@ class LazyVideo(VideoSeries):
             store: Where its bytes are; chosen by the URI's scheme without it.
             metadata: Kept as it is.
             storage_options: For cloud stores, as fsspec and Lance take them.
-            **options: ``resize``, ``colorspace``, ``channel_format``, ``segment_uris``, ``fetch``, and what
-                may be read.
+            **options: ``resize``, ``crop``, ``colorspace``, ``dtype``, ``channel_format``, ``segment_uris``,
+                ``fetch``, and what may be read.
 
         Raises:
             FrameIndexError: There is an index, and it is damaged or of a newer version.
@@ -235,7 +240,7 @@ class LazyVideo(VideoSeries):
             raise ValueError("expected references to frames of a video, found none, or some to images")
         if video is not None and options:
             raise TypeError(
-                f"expected options of from_uri without video=, found {', '.join(sorted(options))} beside it: "
+                f"expected options of from_uri without video=, found {', '.join(sorted(options))} with it: "
                 "a video that is open has its own"
             )
         if video is None:
@@ -258,8 +263,8 @@ class LazyVideo(VideoSeries):
         with frame indexes keep their timestamps, and are put in the order of these.
 
         Raises:
-            ValueError: No videos, different ``resize``, ``colorspace`` or ``channel_format``, different
-                stores, or timestamps that overlap: different recordings.
+            ValueError: No videos, different ``resize``, ``crop``, ``colorspace``, ``dtype`` or
+                ``channel_format``, different stores, or timestamps that overlap: different recordings.
         """
         return joined_video(videos)
 
@@ -343,17 +348,7 @@ class LazyVideo(VideoSeries):
             frame_indices=window.frame_indices,
         )
 
-    def __getitem__(self, key: Any) -> UInt8Array:
-        """Decode one frame, ``video[i]``, or several, ``video[a:b:c]``, by their positions in the window."""
-        if isinstance(key, builtins.slice):
-            positions = np.arange(*key.indices(len(self)), dtype=np.int64)
-            return self.decode_frames(positions + self._start)
-        position = operator.index(key)
-        if not -len(self) <= position < len(self):
-            raise IndexError(f"expected a frame from {-len(self)} to {len(self) - 1}, found {position}")
-        return np.ascontiguousarray(self.decode_frames(np.array([position % len(self) + self._start]))[0])
-
-    def __iter__(self) -> Iterator[UInt8Array]:
+    def __iter__(self) -> Iterator[PixelArray]:
         """Yield the window's frames in order, holding few of them at a time."""
         if self._recording.timeline.order is not None:
             for first in range(0, len(self), _FRAMES_AT_ONCE):
@@ -361,7 +356,8 @@ class LazyVideo(VideoSeries):
             return
         with working():
             plan = self._plan(self.frame_indices, BatchDecodingStrategy.SEQUENTIAL)
-            self._frame_shape(plan.segments)  # one size for all, or an error before the first frame
+            self._frame_shape(plan.segments)  # one size and type for all, or an error before the first frame
+            self._frame_dtype(plan.segments)
         engine = make_engine("pyav", self._spec)
         yield from iter_frames(plan, self._recording.sources_of(plan.segments), engine)
 
@@ -376,14 +372,14 @@ class LazyVideo(VideoSeries):
         return trusted_refs(uris, pts_ns.tolist())
 
     def _over(self, recording: Recording) -> LazyVideo:
-        """Return a video with the options of this one over a whole recording."""
+        """Return a video of a whole recording, with the options of this one."""
         video = copy.copy(self)
         video._recording = recording
         video._start, video._stop = 0, recording.frame_count
         return video
 
     def _window(self, start: int, stop: int) -> LazyVideo:
-        """Return the window of positions ``[start, stop)`` of this one."""
+        """Return the window of positions ``[start, stop)`` of this window."""
         window = copy.copy(self)
         window._start = self._start + min(max(start, 0), len(self))
         window._stop = max(window._start, self._start + min(stop, len(self)))

@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mediaref_ursa._model.access import AccessOptions
+from mediaref_ursa._model.pixels import Crop, Dtype
 from mediaref_ursa._plan.reads import FetchOptions
 from mediaref_ursa.store import ObjectStore
 
 
 class PixelOptions(AccessOptions, total=False):
-    """How frames are decoded, and what may be read for it."""
+    """Options of pixel format and access."""
 
     resize: tuple[int, int] | None
     colorspace: str
+    dtype: Dtype
+    crop: Crop | None
     channel_format: str
     fetch: FetchOptions | None
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._core.array_types import Int64Array
+from mediaref_ursa._core.array_types import Int64Array, PixelArray
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._lazy.lazy_frames import LazyFrames
 
@@ -25,11 +25,11 @@ PACKAGES = {"temporaldata": "temporaldata", "torch_brain": "torch_brain.data"}
 """The modules that hold the classes of each package."""
 
 REFERENCE_COLUMNS = ("uri", "pts_ns", "options")
-"""What stands in place of ``frames`` in a file: UTF-8 bytes, int64, and JSON as UTF-8 bytes."""
+"""Columns that replace ``frames`` in a file: UTF-8 bytes, int64, and JSON as UTF-8 bytes."""
 
 
 class RefersToFrames(Protocol):
-    """A source of lazy frames that can say which frames they are."""
+    """Protocol of a source of lazy frames that can refer to its frames."""
 
     def reference_columns(self, numbers: Int64Array) -> dict[str, npt.NDArray[Any]]:
         """Return the ``REFERENCE_COLUMNS`` of frames: arrays of as many rows."""
@@ -50,7 +50,7 @@ def load_package(package: str) -> ModuleType:
 
 
 def default_package() -> str:
-    """Return the package for a caller who names none: the one that is imported, or temporaldata."""
+    """Return the default package: the one that is imported, or temporaldata."""
     loaded = [name for name, module in PACKAGES.items() if module in sys.modules]
     return loaded[0] if len(loaded) == 1 else "temporaldata"
 
@@ -62,7 +62,7 @@ def _loaded_classes() -> tuple[type, ...]:
 
 
 class SeenAsTimeSeries:
-    """What ``isinstance`` takes for an ``IrregularTimeSeries`` of every package that is loaded.
+    """Base that ``isinstance`` accepts as the ``IrregularTimeSeries`` of every loaded package.
 
     ``Data`` slices and saves only what is one; anything else it keeps whole, without a word.
     """
@@ -94,7 +94,7 @@ def _seen_as(own: Any, series: tuple[type, ...]) -> Any:
 
 
 class _SeriesType(type):
-    """Lets ``concat`` of the packages join such series: it compares types with its own class by ``==``."""
+    """Metaclass by which ``concat`` of the packages joins such series: it compares types by ``==``."""
 
     def __eq__(cls, other: object) -> bool:
         return cls is other or any(other is kind for kind in _loaded_classes())
@@ -103,7 +103,7 @@ class _SeriesType(type):
 
 
 class _FrameSeries(SeenAsTimeSeries, metaclass=_SeriesType):
-    """What a series of frames has besides its package's class; see :func:`series_class`."""
+    """Mixin of frame series, added to the package's class; see :func:`series_class`."""
 
     package: str
     _metadata: Any = None
@@ -121,15 +121,15 @@ class _FrameSeries(SeenAsTimeSeries, metaclass=_SeriesType):
         return frames.numbers if isinstance(frames, LazyFrames) else self._frame_indices
 
     @property
-    def frames(self) -> npt.NDArray[np.uint8]:
-        """uint8 ``(n, C, H, W)`` or ``(n, H, W, C)``; lazy ones are decoded now, and kept read-only."""
+    def frames(self) -> PixelArray:
+        """``(n, C, H, W)`` or ``(n, H, W, C)``; lazy ones are decoded now, and kept read-only."""
         frames = self.__dict__.get("frames")
         if frames is None:
             raise AttributeError("Attribute frames not found.")
         return frames.read() if isinstance(frames, LazyFrames) else frames
 
     @frames.setter
-    def frames(self, value: npt.NDArray[np.uint8]) -> None:
+    def frames(self, value: PixelArray) -> None:
         self.__dict__["frames"] = value
 
     @frames.deleter
@@ -155,7 +155,7 @@ class _FrameSeries(SeenAsTimeSeries, metaclass=_SeriesType):
         return self._carried(part, None if numbers is None else numbers[np.asarray(mask)])
 
     def sort(self) -> None:
-        """Put timestamps in order, and all else with them."""
+        """Sort by timestamps, all attributes together."""
         if not self.is_sorted() and self._frame_indices is not None:  # type: ignore[attr-defined]
             self._frame_indices = self._frame_indices[np.argsort(self.timestamps)]  # type: ignore[attr-defined]
         super().sort()  # type: ignore[misc]
@@ -216,7 +216,7 @@ def series_class(package: str) -> Any:
 
 def frame_series(
     timestamps: npt.NDArray[np.float64],
-    frames: npt.NDArray[np.uint8] | LazyFrames,
+    frames: PixelArray | LazyFrames,
     domain: tuple[float, float],
     metadata: Any,
     *,
@@ -227,7 +227,7 @@ def frame_series(
 
     Args:
         timestamps: float64 ``(n,)``, seconds.
-        frames: uint8 ``(n, C, H, W)`` or ``(n, H, W, C)``, decoded or lazy.
+        frames: ``(n, C, H, W)`` or ``(n, H, W, C)``, decoded or lazy.
         domain: The time, in seconds, from which the frames were taken.
         metadata: Kept as it is.
         frame_indices: int64 ``(n,)``, the number of each frame in the whole video; lazy frames have theirs.

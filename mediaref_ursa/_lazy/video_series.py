@@ -1,4 +1,4 @@
-"""Frames of a lazy video by their numbers, and the series that temporaldata and torch_brain see of it."""
+"""Frames of a lazy video by their numbers, and its series for temporaldata and torch_brain."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._core.array_types import Float64Array, Int64Array, UInt8Array
+from mediaref_ursa._core.array_types import Float64Array, Int64Array, PixelArray
 from mediaref_ursa._core.errors import FrameIndexMissingError, UnsupportedMediaError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.interpreter_exit import working
 from mediaref_ursa._decode.output import FrameRows
+from mediaref_ursa._lazy.frame_access import FrameAccess
 from mediaref_ursa._lazy.lazy_frames import LazyFrames
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.pixels import PixelSpec
@@ -25,7 +26,7 @@ from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import AllSegments
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
-from mediaref_ursa._video.recording import Recording, open_index_of
+from mediaref_ursa._video.recording import open_index_of
 from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._location import Location
 
@@ -38,6 +39,7 @@ with needs_extra("video"):
         frame_series,
         interval,
     )
+    from mediaref_ursa._pyav.sample_formats import output_dtype
 
 if TYPE_CHECKING:
     from temporaldata import Interval, IrregularTimeSeries
@@ -46,26 +48,19 @@ if TYPE_CHECKING:
     from mediaref_ursa._lazy.lazy_video import LazyVideo
     from mediaref_ursa._lazy.options import FileOptions
 
-_OPTIONS = ("resize", "colorspace", "channel_format")
+_OPTIONS = ("resize", "colorspace", "channel_format", "dtype", "crop")
+_DEFAULTS = {"dtype": "uint8", "crop": None}  # of files that were written before there were these options
 
 
-class VideoSeries(SeenAsTimeSeries):
-    """The half of a ``LazyVideo`` that decodes, and that the containers of temporaldata and torch_brain use.
+class VideoSeries(FrameAccess, SeenAsTimeSeries):
+    """Base of ``LazyVideo``: decoding by frame numbers, and the interface for temporaldata and torch_brain.
 
     ``Data(camera=video)`` takes a video for a time series: its ``slice`` cuts and decodes the video, its
     ``select_by_interval`` cuts it lazily, and its ``to_hdf5`` saves references.
     """
 
     metadata: Any
-    _recording: Recording
     _spec: PixelSpec
-    _start: int
-    _stop: int
-
-    @property
-    def frame_indices(self) -> Int64Array:
-        """int64 ``(n,)``: the number of each frame of the window in the whole video."""
-        return np.arange(self._start, self._stop, dtype=np.int64)
 
     @property
     def segment_frame_counts(self) -> Int64Array:
@@ -76,11 +71,14 @@ class VideoSeries(SeenAsTimeSeries):
 
     @property
     def domain(self) -> Interval:
-        """The time of the window, an ``Interval``: to the end of its last frame, in seconds."""
+        """The time of the window, an ``Interval`` in seconds: from its first frame to the end of its last.
+
+        Of an empty window from 0 to 0. It is that of :meth:`as_series`.
+        """
         return interval(*self._recording.span_seconds(self._start, self._stop))
 
     def as_series(self, package: str = "temporaldata") -> IrregularTimeSeries:
-        """Return the window as an ``IrregularTimeSeries`` whose ``frames`` are decoded when they are read.
+        """Return the window as an ``IrregularTimeSeries`` with lazy ``frames``, decoded when they are read.
 
         Slicing, selecting, copying and pickling it decode nothing; ``frames`` and ``materialize()`` do,
         once, and the pixels are read-only because they are kept. ``to_hdf5`` saves references in place of
@@ -187,6 +185,10 @@ class VideoSeries(SeenAsTimeSeries):
         """Return the shape of one frame, as the index says, without decoding."""
         return self._frame_shape(())
 
+    def frame_dtype(self) -> np.dtype[Any]:
+        """Return the sample type of the frames, as the index says, without decoding."""
+        return self._frame_dtype(())
+
     def reference_columns(self, numbers: Int64Array) -> dict[str, npt.NDArray[Any]]:
         """Return references to frames, by their numbers in the whole video, as columns of an HDF5 file."""
         uris, pts_ns = self._recording.references(numbers)
@@ -196,7 +198,7 @@ class VideoSeries(SeenAsTimeSeries):
         return dict(zip(REFERENCE_COLUMNS, columns, strict=True))
 
     def _at(self, numbers: Int64Array, timestamps: Float64Array, metadata: Any) -> Any:
-        """Return the video of some frames, by their numbers in the whole, at timestamps."""
+        """Return a video of some frames, by their numbers in the whole video, at given timestamps."""
         first, stop = (int(numbers[0]), int(numbers[-1]) + 1) if len(numbers) else (0, 0)
         video: Any = copy.copy(self)
         video.metadata = metadata
@@ -206,9 +208,6 @@ class VideoSeries(SeenAsTimeSeries):
             return video
         video._scanned = False  # its timestamps are given: joins keep them
         return video._over(self._recording.selected(numbers, timestamps))
-
-    def __len__(self) -> int:
-        return self._stop - self._start
 
     def _plan(self, positions: Int64Array, strategy: BatchDecodingStrategy) -> DecodePlan:
         raise NotImplementedError
@@ -221,27 +220,27 @@ class VideoSeries(SeenAsTimeSeries):
         return int(segment[0]), int(local[0])
 
     def _ranks_of(self, uri: str, t_ns: Int64Array) -> Int64Array:
-        """Return where in the whole window the frames that references name stand."""
+        """Return the positions in the window of the frames that references name."""
         segment, frame = self._recording.frames_named(uri, t_ns)
         positions = self._recording.timeline.ranks_of(segment, frame) - self._start
         if len(positions) and (positions.min() < 0 or positions.max() >= len(self)):
             raise ValueError(f"expected references to frames of {self!r}, found some outside it")
         return positions
 
-    def decode_frames(self, numbers: Int64Array) -> UInt8Array:
-        """Return frames by their numbers in the whole video: uint8, as the options say."""
+    def decode_frames(self, numbers: Int64Array) -> PixelArray:
+        """Return frames by their numbers in the whole video, as the options say."""
         with working():
             plan = self._plan(numbers, BatchDecodingStrategy.SEQUENTIAL_PER_KEYFRAME_BLOCK)
-            shape = self._frame_shape(plan.segments)
+            shape, dtype = self._frame_shape(plan.segments), self._frame_dtype(plan.segments)
         rows = FrameRows(len(numbers), self._recording.uri)
         sources, engine = self._recording.sources_of(plan.segments), make_engine("pyav", self._spec)
         decode_into(plan, sources, engine, rows, max_workers=default_workers())
-        frames: UInt8Array = rows.filled(shape)
+        frames: PixelArray = rows.filled(shape, dtype)
         return frames
 
     def _frame_shape(self, tables: Sequence[SegmentTable]) -> tuple[int, int, int]:
-        if self._spec.resize is not None:
-            return self._spec.shape(*self._spec.resize)
+        if self._spec.resize or self._spec.crop:
+            return self._spec.shape(0, 0)
         sizes = {table.info.display_size for table in tables or [self._recording.indexed_segment(0)]}
         if len(sizes) > 1:
             raise UnsupportedMediaError(
@@ -250,9 +249,13 @@ class VideoSeries(SeenAsTimeSeries):
             )
         return self._spec.shape(*sizes.pop())
 
+    def _frame_dtype(self, tables: Sequence[SegmentTable]) -> np.dtype[Any]:
+        tables = tables or [self._recording.indexed_segment(0)]
+        return output_dtype(self._spec, (table.info.pixel_format for table in tables), self._recording.uri)
+
 
 def _opened(kind: Any, name: str, uris: Sequence[str], options: Mapping[str, Any]) -> LazyVideo:
-    """Open a recording by its frame index, where that has all of some files, else by scanning these."""
+    """Open a recording by its frame index, if that has all of the given files, else scan them."""
     access = Access.from_options(dict(options))
     with contextlib.suppress(FrameIndexMissingError):
         index = open_index_of(Location(name, options["store"], options["storage_options"], access))
@@ -298,6 +301,7 @@ def read_references(series: Any) -> tuple[list[str], Int64Array, Float64Array, d
         )
     try:
         said = json.loads(options[0])
+        said = {**_DEFAULTS, **said}
         chosen = {name: said[name] for name in (*_OPTIONS, "video")}
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"expected options as to_hdf5 wrote them, found {options[0]!r:.200}") from error

@@ -1,1 +1,1 @@
-"""The values that all parts share: segment tables, index metadata, pixels, what access is allowed."""
+"""The values that all parts share: segment tables, index metadata, pixel formats, access."""

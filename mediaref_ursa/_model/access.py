@@ -1,8 +1,8 @@
-"""What references may lead to: one frozen value that travels from the call down to the stores. Pure.
+"""``Access``: what references may read, one frozen value passed from the call down to the stores. Pure.
 
 References come from data sets, so that their writer is not always their reader. Everything here is refused
 unless the option that each error names opens it; ``untrusted=True`` moves the defaults to those of a service
-that decodes what other people send. ``docs/security.md`` explains them.
+that decodes references of untrusted sources. ``docs/security.md`` explains them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mediaref_ursa._model.pixels import MAX_PIXELS
 from mediaref_ursa._model.storage_options import FSSPEC_SCHEMES
 
 DEFAULT_SCHEMES = frozenset({"file", "data", *REMOTE_SCHEMES, *FSSPEC_SCHEMES})
-"""What a reference may name without ``allow_schemes``; a plain path counts as ``file``."""
+"""Schemes that a reference may have without ``allow_schemes``; a plain path counts as ``file``."""
 
 _MIB = 2**20
 
@@ -38,7 +38,7 @@ _MIB = 2**20
 @set_module("mediaref_ursa")
 @dataclass(frozen=True)
 class IndexLimits:
-    """What scanning a video without an index may take; it then runs in a process of its own.
+    """Limits of scanning a video without an index, which then runs in a process of its own.
 
     Attributes:
         max_seconds: From the start of that process to its answer, and of the processor's time.
@@ -64,7 +64,7 @@ class IndexLimits:
 @set_module("mediaref_ursa")
 @dataclass(frozen=True)
 class Access:
-    """What a call may read, and how much of it: a value to hold and to pass as ``access=``.
+    """Limits on what a call may read: a value to hold and to pass as ``access=``.
 
     Every call that reads takes the attributes as options by name, too.
 
@@ -121,7 +121,7 @@ class Access:
 
     @classmethod
     def from_options(cls, options: MutableMapping[str, Any]) -> Access:
-        """Take what was given as ``access=``, or its attributes by name, out of a call's options.
+        """Return the ``Access`` of a call's options: ``access=`` itself, or made from its attributes by name.
 
         Raises:
             TypeError: Both, or an ``access`` that is no :class:`Access`.
@@ -166,7 +166,7 @@ class Access:
 
     @property
     def scan_limits(self) -> IndexLimits | None:
-        """What scanning may take, in a process of its own; None for scanning in this one."""
+        """Limits of scanning in a process of its own; None for scanning in this process."""
         return IndexLimits() if self.index_limits is None and self.untrusted else self.index_limits
 
     @property
@@ -199,7 +199,7 @@ class Access:
             )
 
     def check_segment(self, video: str, segment: str) -> None:
-        """Refuse a file that an index names, if the index may come from the writer of the reference.
+        """Refuse a file that an untrusted index names, if it is outside the video's folder.
 
         Such an index may name the files next to the video that it stands next to, and those below.
 
@@ -216,13 +216,13 @@ class Access:
             self.check_scheme(segment)
         if self.untrusted and not self.allow_outside_base and not _is_in_folder_of(segment, video):
             raise InvalidReferenceError(
-                "expected a frame index that names files beside its video, found one that names a file "
-                "elsewhere; if you trust the index, allow it with allow_outside_base=True",
+                "expected a frame index that names files in its video's folder, found one that names a file "
+                "outside it; if you trust the index, allow it with allow_outside_base=True",
                 uri=segment,
             )
 
     def bounds_of_index(self, video: str) -> str | None:
-        """Return the folder that no link in the index next to a video may lead out of; None for any.
+        """Return the folder that links in the index next to a video may not leave; None without a bound.
 
         >>> Access(untrusted=True).bounds_of_index("/data/clips/a.mp4")
         '/data/clips'
@@ -234,7 +234,7 @@ class Access:
         return posixpath.dirname(local_path(video)) or "." if self.untrusted else None
 
     def check_video_uri(self, uri: str) -> None:
-        """Refuse a video within a data URI: such are never decoded.
+        """Refuse a video within a data URI: such videos are never decoded.
 
         Raises:
             UnsupportedMediaError: It is a data URI.
@@ -260,7 +260,7 @@ class Access:
             )
 
     def check_frame_count(self, count: int, length: int, uri: str) -> None:
-        """Refuse more frames or packets than a file can hold, or than a scan would be allowed to find.
+        """Refuse more frames or packets than a file can hold, or than a scan may find.
 
         Raises:
             LimitExceededError: The index of the video says so many.
@@ -321,7 +321,7 @@ def _schemes(given: Iterable[str]) -> frozenset[str]:
 
 
 def _is_in_folder_of(uri: str, video: str) -> bool:
-    """Whether a URI names something in the folder of another, or below it. Links are not followed here."""
+    """Whether a URI is in the folder of another, or below it. Links are not followed here."""
     if is_local(uri) and is_local(video):
         folder, path = posixpath.dirname(video), posixpath.normpath(uri)
         return path.startswith(posixpath.normpath(folder).rstrip("/") + "/")
@@ -348,4 +348,4 @@ def _check_count(name: str, value: object, minimum: int) -> None:
 
 
 TRUSTED = Access()
-"""What holds where a caller says nothing."""
+"""The default access."""

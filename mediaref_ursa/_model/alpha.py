@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mediaref_ursa._bitstream.hevc import HevcInspector
 from mediaref_ursa._core.errors import FrameIndexInvalidError, UnsupportedMediaError
 from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._model.segment import (
@@ -21,6 +22,7 @@ from mediaref_ursa._model.segment import (
     SEPARATE_ALPHA,
     UNKNOWN,
     AlphaSplit,
+    SegmentInfo,
     SegmentTable,
 )
 
@@ -46,7 +48,7 @@ class AlphaPackets:
     def from_lists(
         cls, start: list[int], size: list[int], crc32: list[int], random_access: list[bool]
     ) -> AlphaPackets:
-        """Return the alpha of packets of which each list has one value."""
+        """Return the alpha of packets from lists with one value a packet."""
         rows = np.zeros(len(start), dtype=_ROW)
         rows["start"], rows["size"], rows["crc32"], rows["random_access"] = start, size, crc32, random_access
         return cls(rows)
@@ -84,11 +86,11 @@ def table_with_alpha(table: SegmentTable) -> SegmentTable:
         UnsupportedMediaError: The file has alpha that cannot be read.
         FrameIndexInvalidError: What the index says of it cannot be true.
     """
-    if table.info.alpha == ALPHA_UNREADABLE:
+    if table.info.alpha == ALPHA_UNREADABLE or _has_unread_layer(table.info):
         raise UnsupportedMediaError(
-            f"the alpha of this {table.info.codec} video cannot be read: it is a track of its own, or stands "
-            "beside packets that are compressed, come after it, or have another pixel format than yuv420p "
-            "(or PyAV is older than 16); ask for RGB, or encode it anew",
+            f"the alpha of this {table.info.codec} video cannot be read: it is a track or a layer of its "
+            "own, or stands next to packets that are compressed, come after it, or have another pixel format "
+            "than yuv420p (or PyAV is older than 16); ask for RGB, or encode it anew",
             uri=table.info.uri,
         )
     if table.info.alpha != SEPARATE_ALPHA:
@@ -97,6 +99,16 @@ def table_with_alpha(table: SegmentTable) -> SegmentTable:
     if kept is None:
         kept = table.__dict__.setdefault("_with_alpha", _derived(table))
     return kept
+
+
+def _has_unread_layer(info: SegmentInfo) -> bool:
+    """Whether the configuration of an HEVC video says that there is alpha which its frames lack.
+
+    Indexes of earlier versions do not say so.
+    """
+    if info.codec != "hevc" or info.pixel_format.startswith("yuva"):
+        return False
+    return HevcInspector(info.extradata).has_alpha_layer
 
 
 def _derived(table: SegmentTable) -> SegmentTable:
@@ -123,7 +135,7 @@ def _derived(table: SegmentTable) -> SegmentTable:
 
 
 def _starts(table: SegmentTable, alpha_random_access: npt.NDArray[np.bool_]) -> Int64Array:
-    """Return where decoding of each frame begins: the last start of the colours that the alpha has too."""
+    """Return the start packet of each frame: the last random access point of both colours and alpha."""
     points = table.random_access_points
     shared = points[alpha_random_access[points]]
     step = np.searchsorted(shared, table.start, side="right") - 1

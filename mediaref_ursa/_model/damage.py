@@ -27,7 +27,7 @@ def damage_before(table: SegmentTable, packet: int, damaged: Mapping[int, Collec
 
     Args:
         table: The segment.
-        packet: The packet of a frame that is shown.
+        packet: The packet of a frame that is displayed.
         damaged: Packets whose pictures a decoder marked as damaged, or should have given and did not, each
             with the packets whose frames were still to come out by then.
     """
@@ -47,7 +47,7 @@ def damage_before(table: SegmentTable, packet: int, damaged: Mapping[int, Collec
 
 
 def is_spoilt(table: SegmentTable, first: int, start: int, damaged: Collection[int]) -> bool:
-    """Return whether a decoder met damage before a random access point: it is not as good as a new one.
+    """Return whether a decoder met damage before a random access point, so that a new decoder is needed.
 
     Args:
         table: The segment.
@@ -65,7 +65,7 @@ def is_spoilt(table: SegmentTable, first: int, start: int, damaged: Collection[i
 
 
 def damage_error(packet: int, damaged: int, uri: str) -> CorruptMediaError:
-    """Return the error of the frame of ``packet``, which the packet ``damaged`` touches."""
+    """Return the error of the frame of ``packet``, which the damaged packet ``damaged`` affects."""
     what = (
         "its picture is" if packet == damaged else f"it refers to the picture of packet {damaged}, which is"
     )
@@ -94,13 +94,13 @@ def _point(table: SegmentTable, packet: int) -> int:
 
 
 def _leads(table: SegmentTable, packet: int, still_to_come: Collection[int]) -> bool:
-    """Return whether a picture follows its random access point in decode order and is shown before it.
+    """Return whether a picture follows its random access point in decode order and is displayed before it.
 
     Args:
         table: The segment.
         packet: The picture's.
-        still_to_come: Packets whose frames were still to come out of the decoder when its own did: what shows
-            a picture that is never output.
+        still_to_come: Packets whose frames had not come out of the decoder when the picture's did; decides
+            for a picture that is never output.
     """
     point, frame = _point(table, packet), int(table.frame_of_packet[packet])
     if frame < 0:
@@ -111,7 +111,7 @@ def _leads(table: SegmentTable, packet: int, still_to_come: Collection[int]) -> 
 
 @dataclass(frozen=True)
 class Problems:
-    """What is wrong with the media of a video, over all its segments, as far as its index knows.
+    """Problems of a video's media, over all its segments, as far as its index knows.
 
     Attributes:
         cut_short: Segments whose file ends before their container does.
@@ -135,12 +135,12 @@ class Problems:
                 f"{self.damaged_frames} of {self.frames} frames are damaged, and each is an error when read"
             )
         if self.repeated_times:
-            found.append(f"{self.repeated_times} frames are never shown: other frames have their times")
+            found.append(f"{self.repeated_times} frames are never displayed: other frames have their times")
         return found
 
 
 def problems_of(tables: Iterable[SegmentTable]) -> Problems:
-    """Return what is wrong with the media of a video of these segments."""
+    """Return the problems of the media of a video of these segments."""
     tables = list(tables)
     return Problems(
         cut_short=sum(table.info.cut_short for table in tables),

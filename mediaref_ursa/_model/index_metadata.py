@@ -1,4 +1,4 @@
-"""What the frame index's schema metadata says of each segment, as one versioned JSON value. Pure."""
+"""The frame index's schema metadata: each segment's facts, as one versioned JSON value. Pure."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def _small(value: Any) -> int:
 
 
 def _relative(uri: str, index_uri: str) -> str | None:
-    """Return ``uri`` as seen from the directory that the index stands in.
+    """Return ``uri`` relative to the directory of the index.
 
     The video that the index stands next to is None, so that both may be renamed together.
     """

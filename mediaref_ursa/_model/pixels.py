@@ -1,27 +1,37 @@
-"""What decoded pixels should look like: size, colour space, axis order. Pure."""
+"""``PixelSpec``: size, colour space and axis order of decoded pixels. Pure."""
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from mediaref_ursa._core.errors import UnsupportedMediaError
 
 MAX_PIXELS = 33_177_600
-"""The largest picture that is decoded unless a caller says otherwise: 8K, 7680 x 4320."""
+"""The default limit of a decoded picture in pixels: 8K, 7680 x 4320."""
 
-_PIXEL_FORMATS = {"RGB": "rgb24", "BGR": "bgr24", "RGBA": "rgba", "BGRA": "bgra", "G": "gray"}
+PIXEL_FORMATS = {"RGB": "rgb24", "BGR": "bgr24", "RGBA": "rgba", "BGRA": "bgra", "G": "gray"}
+"""FFmpeg's names of the packed 8-bit formats, by colour space."""
 _CHANNEL_FORMATS = ("NHWC", "NCHW")
+_DTYPES = ("uint8", "native")
+Crop = tuple[int, int, int, int]
+Dtype = Literal["uint8", "native"]
 
 
 @dataclass(frozen=True)
 class PixelSpec:
-    """How frames are handed out.
+    """The pixel format of output frames.
 
     Attributes:
         resize: ``(height, width)`` in pixels of every output, or None for each frame's own size.
-        colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA`` or ``G`` (one channel, BT.601 luma of RGB).
+        colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA`` or ``G`` (one channel: the values of gray media, else
+            BT.601 luma). ``native`` is ``G`` of gray media, ``RGBA`` of formats with alpha, else ``RGB``.
         channel_format: ``NHWC`` for ``(H, W, C)`` frames, ``NCHW`` for ``(C, H, W)``.
         apply_rotation: Turn frames as the container's display matrix says.
         max_pixels: A frame with more pixels is refused before memory is taken.
+        dtype: ``uint8``, or ``native`` for the type that keeps every bit of the media's samples.
+        crop: ``(top, left, height, width)`` in pixels of the upright picture, cut out before it is resized.
 
     Raises:
         ValueError: A value that is none of these.
@@ -32,11 +42,15 @@ class PixelSpec:
     channel_format: str = "NHWC"
     apply_rotation: bool = True
     max_pixels: int = MAX_PIXELS
+    dtype: str = "uint8"
+    crop: Crop | None = None
 
     def __post_init__(self) -> None:
-        if self.colorspace not in _PIXEL_FORMATS:
+        if self.dtype not in _DTYPES:
+            raise ValueError(f"expected dtype to be one of {_DTYPES}, found {self.dtype!r}")
+        if self.colorspace not in PIXEL_FORMATS and not (self.colorspace == "native" and self.is_native):
             raise ValueError(
-                f"expected colorspace to be one of {list(_PIXEL_FORMATS)}, found {self.colorspace!r}"
+                f"expected colorspace to be one of {list(PIXEL_FORMATS)}, found {self.colorspace!r}"
             )
         if self.channel_format not in _CHANNEL_FORMATS:
             raise ValueError(
@@ -44,11 +58,13 @@ class PixelSpec:
             )
         if self.resize is not None:
             object.__setattr__(self, "resize", whole_pixels(self.resize))
+        if self.crop is not None:
+            object.__setattr__(self, "crop", checked_crop(self.crop))
 
     @property
-    def pixel_format(self) -> str:
-        """FFmpeg's name of the packed output format."""
-        return _PIXEL_FORMATS[self.colorspace]
+    def is_native(self) -> bool:
+        """Whether samples keep all their bits."""
+        return self.dtype == "native"
 
     @property
     def has_alpha(self) -> bool:
@@ -58,10 +74,11 @@ class PixelSpec:
     @property
     def channels(self) -> int:
         """Channels of an output frame."""
-        return {"G": 1, "RGB": 3, "BGR": 3}.get(self.colorspace, 4)
+        return {"G": 1, "RGBA": 4, "BGRA": 4}.get(self.colorspace, 3)
 
     def shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """Return the shape of an output frame of ``height`` by ``width`` pixels."""
+        """Return the shape of an output frame, of a picture of ``height`` by ``width`` pixels."""
+        height, width = self.resize or (self.crop or (0, 0, height, width))[2:]
         if self.channel_format == "NCHW":
             return self.channels, height, width
         return height, width, self.channels
@@ -81,3 +98,39 @@ def whole_pixels(resize: Any) -> tuple[int, int]:
     except (TypeError, ValueError, OverflowError):  # not two numbers, or none that is whole
         pass
     raise ValueError(f"expected resize=(height, width) in whole pixels, found {resize!r}")
+
+
+def checked_crop(crop: Any) -> Crop:
+    """Return ``(top, left, height, width)`` as four integers.
+
+    Raises:
+        ValueError: Anything but two whole numbers of zero or more, and two of one or more.
+
+    >>> checked_crop([0, 8, 96, 112])
+    (0, 8, 96, 112)
+    """
+    try:
+        top, left, height, width = (operator.index(number) for number in crop)
+        if min(top, left) >= 0 and min(height, width) >= 1:
+            return top, left, height, width
+    except (TypeError, ValueError):  # not four numbers, or none that is whole
+        pass
+    raise ValueError(f"expected crop=(top, left, height, width) in whole pixels, found {crop!r}")
+
+
+def crop_slices(crop: Crop, height: int, width: int, uri: str | None = None) -> tuple[slice, slice]:
+    """Return the rows and the columns of a crop of a picture.
+
+    Raises:
+        UnsupportedMediaError: The picture is smaller than that.
+
+    >>> crop_slices((2, 4, 6, 8), 96, 128)
+    (slice(2, 8, None), slice(4, 12, None))
+    """
+    top, left, rows, columns = crop
+    if top + rows > height or left + columns > width:
+        raise UnsupportedMediaError(
+            f"expected crop=(top, left, height, width) within {height} rows of {width} pixels, found {crop}",
+            uri=uri,
+        )
+    return slice(top, top + rows), slice(left, left + columns)

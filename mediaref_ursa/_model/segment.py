@@ -1,4 +1,4 @@
-"""The frame index in memory: what a segment is, its frames and its packets, and lookups. Pure.
+"""The frame index in memory: segments, their frames and packets, and lookups. Pure.
 
 Nothing here knows Lance or PyAV: numpy columns and frozen values only. ``docs/index-format.md``
 describes how they are stored.
@@ -20,17 +20,18 @@ import numpy.typing as npt
 from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.cached_property import cached_property
 from mediaref_ursa._core.errors import FrameIndexInvalidError
-from mediaref_ursa._core.ticks import ticks_to_ns_ceil, ticks_to_ns_round
+from mediaref_ursa._core.tick_times import TickTimes
+from mediaref_ursa._core.ticks import ticks_to_ns_ceil
 from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._model.stream_header import StreamHeader
 
 _TOO_LONG = 2**62
 DECODED, FULL, SPARSE = "decoded", "full", "sparse"
 READER_VERSION = 2
-"""Version of what reads random access points from the bits; it rises when earlier ones could be wrong."""
+"""Version of the bitstream readers; it rises when random access points of earlier ones could be wrong."""
 _READ_ALIKE = frozenset({"av1", "ffv1", "vp9"})  # codecs that all versions read the same
 UNKNOWN = -1
-"""Stands for "not known" in ``crc32`` and ``is_reference``."""
+"""The value for "not known" in ``crc32`` and ``is_reference``."""
 ALPHA_UNKNOWN, ALPHA_IN_FRAMES = "", "frames"
 SEPARATE_ALPHA, ALPHA_UNREADABLE = "packets", "unreadable"
 """Where a segment's alpha is: an older index does not say; in the decoded frames, if there is any; in
@@ -42,7 +43,7 @@ _IMAGE_SUFFIXES = (".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs")
 
 @dataclass(frozen=True)
 class SegmentInfo:
-    """What one video file is: all that a decoder needs besides the packets.
+    """Facts about one video file: all that a decoder needs besides the packets.
 
     Attributes:
         uri: Where the file is, absolute, as the store takes it.
@@ -119,7 +120,7 @@ class SegmentInfo:
         return self.reader_version < READER_VERSION and self.codec not in _READ_ALIKE
 
     def headers_before(self, packet: int) -> bytes:
-        """Return what a decoder that begins at a packet must be fed in front of it."""
+        """Return the headers that a decoder which begins at a packet must be fed in front of it."""
         row = bisect_right(self.start_headers, packet, key=lambda entry: entry[0]) - 1
         return self.start_headers[row][1] if row >= 0 else b""
 
@@ -135,7 +136,7 @@ class SegmentInfo:
 
     @property
     def may_have_separate_alpha(self) -> bool:
-        """Whether the file may have alpha that the frames of the codec's own decoder do not show."""
+        """Whether the file may have alpha that the codec's own decoder does not output."""
         if self.alpha == ALPHA_UNKNOWN:
             return self.has_block_additions or self.uri.lower().endswith(_IMAGE_SUFFIXES)
         return self.alpha != ALPHA_IN_FRAMES
@@ -153,7 +154,7 @@ class SegmentInfo:
 
 
 class EncodedPacket(NamedTuple):
-    """One packet on its way to a decoder.
+    """One packet to be fed to a decoder.
 
     Attributes:
         number: Its position in decode order.
@@ -168,13 +169,13 @@ class EncodedPacket(NamedTuple):
     palette: bytes | None = None
 
     def as_first_of(self, info: SegmentInfo) -> EncodedPacket:
-        """Return the packet as a decoder of the segment is fed it that begins with it."""
+        """Return the packet for a decoder that begins with it: with the headers in force in front."""
         headers = info.headers_before(self.number)
         return self._replace(data=headers + bytes(self.data)) if headers else self
 
 
 class AlphaSplit(NamedTuple):
-    """Where the parts of packets are that were read together with their alpha.
+    """The positions of colours and alpha in packets that were read together with their alpha.
 
     Attributes:
         color_size: int64 ``(m,)``, bytes of the packet itself.
@@ -216,7 +217,7 @@ class PacketTable:
 
     @cached_property
     def identity(self) -> object:
-        """What stands for these very packets where something is kept of them."""
+        """Identity of these packets in the keys of caches."""
         return object()
 
 
@@ -259,7 +260,7 @@ class SegmentTable:
 
     @property
     def columns_crc32(self) -> int:
-        """CRC-32 of what decides which pixels a reference shows; a timestamp does not."""
+        """CRC-32 of the columns that decide the pixels of a reference; timestamps do not."""
         packets = self.packets
         crc = 0
         for column in (
@@ -272,7 +273,7 @@ class SegmentTable:
         return crc
 
     def with_uri(self, uri: str) -> SegmentTable:
-        """Return the table of the same file at another location, with what was checked of its columns."""
+        """Return the table of the same file at another location; its columns are not checked again."""
         if uri == self.info.uri:
             return self
         moved = copy.copy(self)
@@ -305,29 +306,34 @@ class SegmentTable:
         return replace(self, timestamp=self.pts * base.numerator / base.denominator + float(offset))
 
     @cached_property
-    def start_ns(self) -> Int64Array:
-        """int64 ``(n,)``: the first whole nanosecond at which each frame is shown."""
-        return ticks_to_ns_ceil(self.pts, self.info.time_base)
+    def times(self) -> TickTimes:
+        """When each frame is displayed."""
+        return TickTimes(self.pts, self.info.time_base)
 
-    @cached_property
-    def untimed_ns(self) -> Int64Array:
-        """int64: the first whole nanosecond at which each stretch of frames without a time is shown."""
-        return ticks_to_ns_ceil(np.array(self.info.untimed, dtype=np.int64), self.info.time_base)
+    @property
+    def start_ns(self) -> Int64Array:
+        """int64 ``(n,)``: the first whole nanosecond at which each frame is displayed."""
+        return self.times.ceil_ns
+
+    @property
+    def untimed_times(self) -> TickTimes:
+        """When each stretch of frames without a time is displayed."""
+        return TickTimes(np.array(self.info.untimed, dtype=np.int64), self.info.time_base)
 
     @cached_property
     def end_ns(self) -> int:
-        """The first whole nanosecond at which the last frame is shown no more."""
+        """The end of the last frame: the first whole nanosecond at which it is no longer displayed."""
         end = self.pts[-1:] + self.duration[-1:]
         return int(ticks_to_ns_ceil(end, self.info.time_base)[0]) if len(self) else 0
 
-    @cached_property
+    @property
     def pts_ns(self) -> Int64Array:
         """int64 ``(n,)``: the nanoseconds that a reference to each frame stores."""
-        return ticks_to_ns_round(self.pts, self.info.time_base)
+        return self.times.pts_ns
 
     @cached_property
     def span_seconds(self) -> tuple[Fraction, Fraction]:
-        """Exact time of the first frame, and that at which the last is shown no more."""
+        """Exact time of the first frame, and that at which the last is no longer displayed."""
         if not len(self):
             return Fraction(0), Fraction(0)
         end = int(self.pts[-1]) + int(self.duration[-1])
@@ -341,7 +347,7 @@ class SegmentTable:
 
     @cached_property
     def frame_of_packet(self) -> Int64Array:
-        """int64 ``(m,)``: the frame that each packet shows, -1 where it shows none."""
+        """int64 ``(m,)``: the frame that each packet gives, -1 for packets that are never output."""
         frames = np.full(len(self.packets), -1, dtype=np.int64)
         frames[self.packet] = np.arange(len(self))
         return frames
@@ -353,7 +359,7 @@ class SegmentTable:
 
 
 def _check(table: SegmentTable) -> None:
-    """Refuse columns that cannot be true, of any writer.
+    """Refuse impossible columns, of any writer.
 
     Raises:
         FrameIndexInvalidError: With the first thing that is wrong.
@@ -394,7 +400,7 @@ def _column_problem(table: SegmentTable) -> str | None:
     if any(len(column) != packets for column in per_packet):
         return "columns of packets differ in length"
     if packets < frames:
-        return f"{frames} frames are shown but there are only {packets} packets"
+        return f"{frames} frames are displayed but there are only {packets} packets"
     return None
 
 

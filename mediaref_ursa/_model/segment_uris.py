@@ -14,7 +14,7 @@ ADDITIONAL = (
     "segment_uris= are the additional files of a recording whose first is uri=; of one with a name that is "
     "no file, give all of them: LazyVideo.from_segments([...], uri=), write_frame_index(uri, segments=)"
 )
-"""What the errors about segments say of the two ways to name them."""
+"""The advice in errors about segments: the two ways to name them."""
 
 
 class AllSegments(tuple[str, ...]):
@@ -77,7 +77,7 @@ def given_segments(
     additional: Sequence[str | os.PathLike[str]],
     segments: Sequence[str | os.PathLike[str]] | None,
 ) -> Sequence[str | os.PathLike[str]]:
-    """Return what a caller says of segments, in one of the two ways.
+    """Return the segments that a caller names, in one of the two ways.
 
     Raises:
         ValueError: Both ways, or an empty list of all segments.
@@ -94,7 +94,7 @@ def given_segments(
 
 @contextmanager
 def names_first_segment(is_first: bool) -> Iterator[None]:
-    """Add to the error of a missing first segment that a name which is no file is given in another way."""
+    """Add to the error of a missing first segment how to name a recording whose name is no file."""
     try:
         yield
     except MediaNotFoundError as error:

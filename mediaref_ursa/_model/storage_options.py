@@ -1,4 +1,4 @@
-"""``storage_options`` as people write them, in the words of fsspec and in those of Lance. Pure.
+"""``storage_options`` of users, translated into the options of fsspec and of Lance. Pure.
 
 Two spellings are common: that of fsspec and its file systems (``key``, ``secret``, ``endpoint_url``,
 ``client_kwargs={...}``, ``anon``), and that of object_store, which Lance, Polars and Delta share
@@ -116,7 +116,7 @@ _R2_NEEDS_ACCOUNT = (
 
 
 def family_of(scheme: str) -> str:
-    """Return the name that stands for all schemes of one kind of store, as fsspec knows it.
+    """Return fsspec's name for the kind of store of a scheme.
 
     >>> family_of("s3a"), family_of("r2"), family_of("gcs"), family_of("abfss"), family_of("hf")
     ('s3', 's3', 'gs', 'abfs', 'hf')
@@ -154,7 +154,7 @@ def lance_uri(uri: str) -> str:
 def fsspec_options(
     scheme: str, options: StorageOptions | None = None, environment: Environment | None = None
 ) -> dict[str, Any]:
-    """Return what the file system of ``scheme`` is made with.
+    """Return the arguments of fsspec's file system for ``scheme``.
 
     Args:
         scheme: That of the URI, such as ``s3`` or ``r2``.
@@ -210,7 +210,7 @@ def lance_options(
 
 
 def secrets_of(options: StorageOptions) -> frozenset[str]:
-    """Return the values in ``options`` that no message may show, those of nested mappings included."""
+    """Return the secret values in ``options``, those of nested mappings included."""
     found: set[str] = set()
     for name, value in options.items():
         if isinstance(value, Mapping):
@@ -230,7 +230,7 @@ def _with_scheme(uri: str, scheme: str) -> str:
 def _known(
     scheme: str, options: StorageOptions | None, environment: Environment
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split ``options`` into those of the tables, under their names here, and the rest."""
+    """Split ``options`` into known ones, under the names used here, and the rest."""
     names = _NAMES_OF.get(family_of(scheme), {})
     name_of = {spelling: name for name, spellings in names.items() for spelling in (name, *spellings)}
     known: dict[str, Any] = {}
@@ -252,7 +252,7 @@ def _known(
 
 
 def _lifted(given: dict[str, Any], name_of: dict[str, str]) -> dict[str, Any]:
-    """Bring what ``client_kwargs`` says of endpoint, region and credentials up among the others."""
+    """Move endpoint, region and credentials from ``client_kwargs`` to the top level."""
     client = {name: value for name, value in given.get("client_kwargs", {}).items() if value is not None}
     lifted = {name: client.pop(name) for name in list(client) if name in name_of}
     others = {name: value for name, value in given.items() if name != "client_kwargs"}
@@ -262,7 +262,7 @@ def _lifted(given: dict[str, Any], name_of: dict[str, str]) -> dict[str, Any]:
 
 
 def _with_aws(known: dict[str, Any], environment: Environment) -> dict[str, Any]:
-    """Add endpoint and region of the environment, of whose names each library reads others."""
+    """Add endpoint and region from the environment, since each library reads other variables."""
     endpoint = _first(environment, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     region = _first(environment, "AWS_REGION", "AWS_DEFAULT_REGION")
     found = {"endpoint_url": endpoint, "region": region}

@@ -1,4 +1,4 @@
-"""What a container's header says of a video stream, besides what decoding needs. Pure."""
+"""``StreamHeader``: a container's claims about a video stream that decoding does not need. Pure."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ COLOR_TRANSFERS = {
 
 @dataclass(frozen=True)
 class StreamHeader:
-    """Claims of a container: none of them decides which frame is shown.
+    """Claims of a container's header; none of them decides which frame is displayed.
 
     Attributes:
         stream_index: The stream's number among all streams of the file.
@@ -112,7 +112,7 @@ class StreamHeader:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the index records."""
+        """Return the JSON value that the index records."""
         values = dict(vars(self))
         for name in ("sample_aspect_ratio", "frame_rate"):
             ratio = values[name]
@@ -121,7 +121,7 @@ class StreamHeader:
 
     @classmethod
     def from_json(cls, value: Any) -> StreamHeader | None:
-        """Return what an index recorded, None where it did not. Unknown keys are ignored.
+        """Return the header that an index recorded, None without one. Unknown keys are ignored.
 
         Raises:
             ValueError: Not such a value.

@@ -1,4 +1,4 @@
-"""What a reader of one video is likely to ask for next: windows that move on. Pure."""
+"""``AccessPattern``: sequential windows of one reader, and the frames that the next one reuses. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from mediaref_ursa._core.array_types import Int64Array
 
 _REACH_FRAMES = 16
-"""A window that begins this long after the last one's end still goes on from it."""
+"""A window that begins up to this many frames after the last one's end is still sequential."""
 _MAX_FRAMES = 1024
-"""Of a window that asks for more, none is likely to be asked for again soon."""
+"""Largest window, in frames, whose frames may be reused by the next."""
 
 
 @dataclass(frozen=True, eq=False)
 class AccessPattern:
-    """The frames that were last asked for of one segment, and how they go on from those before.
+    """The frames last requested of one segment, and their distance from the request before.
 
     Attributes:
         frames: int64 ``(n,)``, ascending, in presentation order.
-        moved: By how many frames they moved on; 0 where they do not go on from those before.
+        moved: By how many frames the window moved on; 0 if it does not continue the request before.
 
     >>> pattern = AccessPattern(np.arange(0, 64)).followed_by(np.arange(32, 96))
     >>> pattern.moved, pattern.will_reuse.tolist() == list(range(64, 96))
@@ -33,10 +33,10 @@ class AccessPattern:
     moved: int = 0
 
     def followed_by(self, frames: Int64Array) -> AccessPattern:
-        """Return the trail after another window was asked for.
+        """Return the access pattern after another window was requested.
 
-        It goes on from this one if it begins soon after its end, or within it and asks again for most of the
-        frames that lie in both.
+        The window is sequential if it begins soon after this one's end, or within this one and requests most
+        frames of the overlap again.
         """
         first, end = int(frames[0]), int(self.frames[-1])
         moved = first - int(self.frames[0])
@@ -55,7 +55,7 @@ class AccessPattern:
 
     @property
     def will_reuse(self) -> Int64Array:
-        """The frames of this window that the next will ask for again, if it moves on as this one did."""
+        """The frames of this window that the next will request again, if it moves on by the same distance."""
         if not self.moved:
             return self.frames[:0]
         return self.frames[np.isin(self.frames, self.frames + self.moved)]

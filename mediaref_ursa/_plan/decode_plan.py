@@ -1,11 +1,12 @@
-"""All that a batch will decode and read, as a value that prints itself. Pure."""
+"""``DecodePlan``: all runs and reads of a batch, as a value that prints itself. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mediaref_ursa._core.cached_property import cached_property
+from mediaref_ursa._core.errors import MediaRefError
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.uris import is_local
@@ -27,6 +28,8 @@ class DecodePlan:
         images: How many of them are images.
         strategy: How the runs were made.
         fetch: How their bytes are read.
+        is_local: Whether each segment's bytes are on this machine.
+        errors: The error of each reference that names no frame, by its position, with ``on_error="none"``.
     """
 
     segments: tuple[SegmentTable, ...]
@@ -35,6 +38,13 @@ class DecodePlan:
     images: int
     strategy: BatchDecodingStrategy
     fetch: FetchOptions = field(default_factory=FetchOptions)
+    is_local: tuple[bool, ...] = ()
+    errors: Mapping[int, MediaRefError] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.is_local) != len(self.segments):  # no store was named: the schemes decide
+            local = tuple(is_local(table.info.uri) for table in self.segments)
+            object.__setattr__(self, "is_local", local)
 
     def __repr__(self) -> str:
         counts = (
@@ -56,7 +66,7 @@ class DecodePlan:
 
     @property
     def requests(self) -> int:
-        """Byte ranges that stores will be asked for, of which the segment cache may hold some.
+        """Number of byte ranges requested from stores; the range cache may hold some of them.
 
         Ranges of files of this machine are no requests; all of them are in ``read_plan``.
         """
@@ -64,7 +74,7 @@ class DecodePlan:
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of these ranges, with what lies between packets."""
+        """Bytes of these ranges, gaps between packets included."""
         return self.read_plan.bytes
 
     @property
@@ -87,7 +97,7 @@ class DecodePlan:
         return sum(self.run_bytes(run) for run in self.runs)
 
     def explain(self) -> str:
-        """Return the plan as text: what will be decoded, for whom, and what it costs."""
+        """Return the plan as text: its runs, the frames wanted of them, and its cost."""
         videos = self.references - self.images
         frames = f"{counted(self.frames, 'frame')} of {counted(len(self.segments), 'segment')}"
         packets = counted(self.packets, "packet")
@@ -104,9 +114,8 @@ class DecodePlan:
         return "\n".join(lines)
 
     def _reads(self, *, is_here: bool) -> list[Read]:
-        """Return the reads of files of this machine, or those of remote stores."""
-        local = [is_local(table.info.uri) for table in self.segments]
-        return [read for read in self.read_plan.reads if local[read.segment] == is_here]
+        """Return the reads of local files, or those of remote stores."""
+        return [read for read in self.read_plan.reads if self.is_local[read.segment] == is_here]
 
     def _explain_reads(self) -> Iterator[str]:
         local, remote = self._reads(is_here=True), self._reads(is_here=False)

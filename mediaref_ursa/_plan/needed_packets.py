@@ -1,4 +1,4 @@
-"""Which packets a decoder needs for the frames that are wanted. Pure."""
+"""The packets that a decoder needs for the frames wanted. Pure."""
 
 from __future__ import annotations
 

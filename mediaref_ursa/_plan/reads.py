@@ -1,4 +1,4 @@
-"""Which bytes a plan reads: few ranges that cover the packets of all its runs. Pure."""
+"""Reads of a plan: few byte ranges that cover the packets of all its runs. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mediaref_ursa._plan.runs import Run
 @set_module("mediaref_ursa")
 @dataclass(frozen=True)
 class FetchOptions:
-    """How bytes are fetched from a store that is not on this machine.
+    """Options of fetching bytes from a remote store.
 
     Attributes:
         max_gap_bytes: Bytes between two packets that are not needed and are read all the same, since
@@ -65,7 +65,7 @@ class Read:
 
 @dataclass(frozen=True)
 class RunReads:
-    """Where the packets of a run are found.
+    """The reads that hold the packets of a run, and the packets' positions in them.
 
     Attributes:
         read_of: int64 ``(m,)``, the read that holds each packet, a position in ``ReadPlan.reads``.
@@ -81,7 +81,7 @@ class ReadPlan:
     """All reads of a plan.
 
     Attributes:
-        reads: Each is one request where the store is far away.
+        reads: Each is one request to a remote store.
         of_run: Of each run, None where its segment's packets cannot be addressed.
     """
 

@@ -1,4 +1,4 @@
-"""Planning: frames of segments become runs, each one random access point and what is taken from it.
+"""Planning of runs: frames grouped by the random access points from which they are decoded.
 
 Pure: numpy in, a frozen value out, no I/O. Carrying a plan out is another module's work.
 """
@@ -19,7 +19,7 @@ from mediaref_ursa._plan.needed_packets import packets_of_runs, packets_to_feed
 
 @set_module("mediaref_ursa.video_decoder")
 class BatchDecodingStrategy(str, Enum):
-    """How much decoding frames of one video share. Strategies differ in work, never in frames."""
+    """How far frames of one video are decoded together. Strategies differ in work, never in frames."""
 
     SEPARATE = "separate"
     """Each frame is decoded by itself, from its own random access point."""
@@ -55,7 +55,7 @@ class Run:
         return self.slots[first : int(self.slot_ends[target])]
 
     def only(self, targets: list[int], table: SegmentTable, *, start: int | None = None) -> Run:
-        """Return what is left of the run when only some of its frames are wanted, by position in ``targets``.
+        """Return the run reduced to some of its frames, by position in ``targets``.
 
         ``start`` is the packet at which decoding begins; where it must begin without it.
         """
@@ -91,9 +91,9 @@ class Run:
         return replace(self, packets=np.concatenate([self.packets, more]))
 
     def earlier_start(self, table: SegmentTable) -> int | None:
-        """Return a random access point before that at which the run begins, None at the first of all.
+        """Return an earlier random access point to begin the run at, None if there is none.
 
-        Asked again, it goes back twice as far.
+        Successive calls double the distance.
         """
         starts = table.random_access_points
         now, due = np.searchsorted(starts, [self.packets[0], table.start[self.frames].min()])
@@ -101,7 +101,7 @@ class Run:
 
 
 def join_runs(runs: Sequence[Run]) -> Run:
-    """Return one run for several of one segment, of which each begins where the one before it ends."""
+    """Return several runs of one segment as one, each of which begins where the one before it ends."""
     if len(runs) == 1:
         return runs[0]
     slots = [len(run.slots) for run in runs]
@@ -170,9 +170,9 @@ def _segment_runs(
 
 
 def _run_ends(table: SegmentTable, frames: Int64Array, strategy: BatchDecodingStrategy) -> list[int]:
-    """Return where each run ends in ``frames``, which are in decode order.
+    """Return the end of each run in ``frames``, which are in decode order.
 
-    A run that reaches past the random access point of the next goes on through it: the packets
+    A run that reaches past the random access point of the next continues through it: the packets
     between need not be decoded twice.
     """
     count = len(frames)

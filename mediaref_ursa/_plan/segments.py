@@ -1,24 +1,25 @@
-"""The segments of one video on one timeline: times become frames by the playback rule. Pure."""
+"""The segments of one video on one timeline: times become frames of segments. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
 from mediaref_ursa._core.array_types import Float64Array, Int64Array
 from mediaref_ursa._core.cached_property import cached_property
-from mediaref_ursa._core.errors import FrameOutsideVideoError
-from mediaref_ursa._core.ticks import AFTER_LAST, UNTIMED, frames_at, running_offsets
+from mediaref_ursa._core.errors import FrameIndexInvalidError, FrameOutsideVideoError
+from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS, running_offsets
 from mediaref_ursa._model.segment import SegmentTable
+from mediaref_ursa._plan.frame_times import PLAYBACK, FrameTimes, Match
 
-_SECONDS_DIGITS = 9
-_INT64_MIN, _INT64_MAX = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max)
+_MAX_END_NS = 2**63 - 1 - 4 * NS_PER_SECOND
 
 
 def locate_frames(firsts: Int64Array, frames: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Return the segment, and the number within it, of frames counted through all segments.
+    """Return the segment, and the number within it, of frames numbered over all segments.
 
     Args:
         firsts: int64 ``(n_segments + 1,)``: the number of each segment's first frame, and of all frames.
@@ -56,23 +57,17 @@ class SegmentSequence:
 
     @cached_property
     def offsets(self) -> list[Fraction]:
-        """By how much each segment is moved back, in seconds."""
+        """The offset by which each segment is moved back, in seconds."""
         return running_offsets(table.span_seconds for table in self.tables)
 
     @cached_property
-    def offsets_ns(self) -> Int64Array:
-        """int64 ``(n_segments,)``: by how much each segment is moved back, in nanoseconds."""
-        spans = ((int(t.start_ns[0]), t.end_ns) if len(t) else (0, 0) for t in self.tables)
-        return np.array(running_offsets(spans), dtype=np.int64)
-
-    @cached_property
     def span_seconds(self) -> tuple[Fraction, Fraction]:
-        """When the first frame is shown, and the last one no more, in seconds."""
+        """The time of the first frame, and the end of the last one, in seconds."""
         return self.tables[0].span_seconds[0], self.tables[-1].span_seconds[1] + self.offsets[-1]
 
     @cached_property
     def times(self) -> tuple[Float64Array, Float64Array]:
-        """Two float64 ``(n,)``: when each frame is shown, and for how long, in seconds."""
+        """Two float64 ``(n,)``: the time of each frame, and its duration, in seconds."""
         pts, durations = [], []
         for table, offset in zip(self.tables, self.offsets, strict=True):
             base = table.info.time_base
@@ -81,88 +76,68 @@ class SegmentSequence:
         return np.concatenate(pts), np.concatenate(durations)
 
     def locate(self, frames: Int64Array) -> tuple[Int64Array, Int64Array]:
-        """Return the segment, and the frame within it, of frames counted through all segments."""
+        """Return the segment, and the frame within it, of frames numbered over all segments."""
         return locate_frames(self.firsts, frames)
 
     def seconds_of(self, frame: int) -> Fraction:
-        """Return when a frame, counted through all segments, is shown: exactly."""
+        """Return the exact start time, in seconds, of a frame numbered over all segments."""
         (segment,), (number,) = self.locate(np.array([frame]))
         table = self.tables[segment]
         seconds: Fraction = int(table.pts[number]) * table.info.time_base + self.offsets[segment]
         return seconds
 
-    def resolve(self, t_ns: Int64Array, tolerance_ns: int) -> tuple[Int64Array, Int64Array]:
-        """Return which frame of which segment is shown at each time.
+    @property
+    def pts_ns(self) -> Int64Array:
+        """int64 ``(n,)``: the nanoseconds that a reference to each frame stores."""
+        return self.frame_times.pts_ns
+
+    def pts_ns_of(self, segment: Int64Array, frame: Int64Array) -> Int64Array:
+        """Return ``pts_ns`` of frames, int64 ``(n,)``, by their segments and their numbers in these."""
+        found: Int64Array = self.pts_ns[self.firsts[segment] + frame]
+        return found
+
+    def resolve(
+        self, t_ns: Int64Array, tolerance_ns: int, match: Match = PLAYBACK
+    ) -> tuple[Int64Array, Int64Array]:
+        """Return which frame of which segment each time names.
 
         Args:
             t_ns: int64 ``(n,)``.
-            tolerance_ns: See :func:`mediaref_ursa._core.ticks.frames_at`.
+            tolerance_ns: See :meth:`FrameTimes.resolve`.
+            match: The rule.
 
         Returns:
-            Two int64 ``(n,)``: the segment, and the frame within it in presentation order. A time outside
-            the video has ``BEFORE_FIRST`` or ``AFTER_LAST`` as its frame; one at which a frame is shown that
-            has no time of its own, ``UNTIMED``.
+            Two int64 ``(n,)``: the segment, and the frame within it in presentation order. A time that names
+            no frame has what :meth:`FrameTimes.resolve` returns for it as its frame, below 0.
         """
-        frames = frames_at(self._starts_ns, self._end_ns, t_ns, tolerance_ns)
-        if len(untimed := self._untimed_ns):
-            before = frames_at(untimed, _INT64_MAX, t_ns, tolerance_ns)
-            began = np.where(before < 0, _INT64_MIN, untimed[before])
-            frames[(frames >= 0) & (began > self._starts_ns[frames])] = UNTIMED
+        frames = self.frame_times.resolve(t_ns, tolerance_ns, match)
         if len(self.tables) == 1:
             return np.zeros(len(frames), dtype=np.int64), frames
         segment, frame = self.locate(np.maximum(frames, 0))
         return segment, np.where(frames < 0, frames, frame)
 
-    def outside_error(self, uri: str, t_ns: int, frame: int) -> FrameOutsideVideoError:
-        """Return the error for a time at which nothing is shown.
-
-        Args:
-            uri: The video, as the reference names it.
-            t_ns: The time.
-            frame: What :meth:`resolve` returned for it, below 0.
-        """
-        if frame == UNTIMED:
-            return FrameOutsideVideoError(
-                "the frame that is shown then has no time in the file, so that no reference can name it; "
-                "give its frames times, for instance by putting them into an MP4 file",
-                uri=uri,
-                pts_ns=t_ns,
-            )
-        starts, end_ns = self._starts_ns, self._end_ns
-        side = "after its end" if frame == AFTER_LAST else "before its first frame"
-        first = int(starts[0]) if len(starts) else 0
-        cut_short = self.tables[-1].info.cut_short
-        return FrameOutsideVideoError(
-            f"the time lies {side}: frames are shown from {first} ns on and before {end_ns} ns "
-            f"({_seconds(first)} s to {_seconds(end_ns)} s); pts_ns is container time"
-            + ("; the file is cut short, frames at its end are lost" if cut_short else ""),
-            uri=uri,
-            pts_ns=t_ns,
+    def outside_error(
+        self, uri: str, t_ns: int, frame: int, tolerance_ns: int = TOLERANCE_NS
+    ) -> FrameOutsideVideoError:
+        """Return the error for a time that names no frame; see :meth:`FrameTimes.outside_error`."""
+        return self.frame_times.outside_error(
+            uri, t_ns, frame, tolerance_ns=tolerance_ns, cut_short=self.tables[-1].info.cut_short
         )
 
     @cached_property
-    def _starts_ns(self) -> Int64Array:
-        """When each frame begins to be shown, ascending."""
-        if len(self.tables) == 1:
-            return self.tables[0].start_ns
-        parts = zip(self.tables, self.offsets_ns, strict=True)
-        return np.concatenate([table.start_ns + offset for table, offset in parts])
+    def frame_times(self) -> FrameTimes:
+        """When each frame is displayed.
 
-    @property
-    def _end_ns(self) -> int:
-        """When the last frame is shown no more."""
-        if len(self.tables) == 1:
-            return self.tables[0].end_ns
-        return int(self.tables[-1].end_ns + self.offsets_ns[-1])
-
-    @cached_property
-    def _untimed_ns(self) -> Int64Array:
-        """When frames without a time of their own begin to be shown."""
-        if not any(table.info.untimed for table in self.tables):
-            return np.empty(0, dtype=np.int64)
-        offsets = self.offsets_ns if len(self.tables) > 1 else np.zeros(1, dtype=np.int64)
-        return np.concatenate([t.untimed_ns + by for t, by in zip(self.tables, offsets, strict=True)])
-
-
-def _seconds(ns: int) -> str:
-    return f"{ns / 1e9:.{_SECONDS_DIGITS}f}".rstrip("0").rstrip(".")
+        Raises:
+            FrameIndexInvalidError: The segments together are too long for int64 nanoseconds.
+        """
+        end_ns = math.ceil(self.span_seconds[1] * NS_PER_SECOND)
+        if len(self.tables) > 1 and end_ns > _MAX_END_NS:
+            raise FrameIndexInvalidError(
+                f"expected segments that end before {_MAX_END_NS} ns together, found {end_ns} ns",
+                uri=self.tables[-1].info.uri,
+            )
+        moved = list(zip(self.tables, self.offsets, strict=True))
+        parts = tuple(replace(table.times, offset=by) if by else table.times for table, by in moved)
+        untimed = [replace(table.untimed_times, offset=by).ceil_ns for table, by in moved]
+        return FrameTimes(parts, end_ns, np.concatenate(untimed))

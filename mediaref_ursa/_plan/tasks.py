@@ -1,4 +1,4 @@
-"""Runs on their way to decoders, and joining those that one decoder goes through without a stop. Pure."""
+"""``DecodeTask``: runs for one decoder, and the joining of consecutive ones. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mediaref_ursa._plan.runs import Run, join_runs
 
 @dataclass(frozen=True)
 class DecodeTask:
-    """What one decoder does at a stretch.
+    """A run for one decoder, and whether that resumes or stays open.
 
     Attributes:
         run: The packets to feed and the frames to take.
         state: The engine's own, such as a decoder.
-        resumes: Whether that decoder goes on from where it stopped; else one begins at the first packet.
-        stays: Whether the decoder is to stay where the run ends, for the next call to go on from there. The
+        resumes: Whether that decoder resumes at its position; else one begins at the first packet.
+        stays: Whether the decoder is to stay where the run ends, for the next call to resume there. The
             run then has packets past its last target, which bring out what the decoder holds back.
-        keep: Packets of the segment whose frames are likely to be asked for again soon.
+        keep: Packets of the segment whose frames are likely to be requested again soon.
     """
 
     run: Run
@@ -50,11 +50,11 @@ class CachedFrame:
 
 @dataclass(frozen=True)
 class DecodeSchedule:
-    """What is left of a plan's runs once an engine has looked at what it has.
+    """The cached frames and remaining tasks of a plan's runs.
 
     Attributes:
-        ready: Frames that need no decoding.
-        tasks: What gives the others, those of one segment in decode order.
+        cached: Frames that need no decoding.
+        tasks: The tasks that give the other frames, those of one segment in decode order.
     """
 
     cached: list[CachedFrame] = field(default_factory=list)
@@ -64,9 +64,9 @@ class DecodeSchedule:
 def join_tasks(
     tasks: Sequence[DecodeTask], segments: Sequence[SegmentTable], max_packets: int
 ) -> list[DecodeTask]:
-    """Return the tasks, those joined that follow one another without a needed packet between.
+    """Return the tasks, consecutive ones without a needed packet between them joined.
 
-    A decoder that goes on need not begin anew, and gives the frames that it holds back by itself.
+    A decoder that resumes need not begin anew, and gives the frames that it holds back by itself.
 
     Args:
         tasks: Those of one segment in decode order, one segment after another.

@@ -1,4 +1,4 @@
-"""Windows of a recording: frames of several segments in the order of their timestamps. Pure."""
+"""``Timeline``: frames of several segments in the order of their timestamps. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import numpy as np
 
 from mediaref_ursa._core.array_types import Float64Array, Int64Array
 from mediaref_ursa._core.errors import FrameIndexInvalidError
+from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._plan.segments import locate_frames
-
-_ANEW = "write the frame index anew with: mediaref-ursa index --overwrite"
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """The frames of all segments, put in the order of their timestamps.
+    """The frames of all segments, sorted by their timestamps.
 
     Attributes:
         timestamps: float64 ``(n,)``, ascending, seconds.
@@ -31,7 +30,7 @@ class Timeline:
 
     @classmethod
     def from_timestamps(cls, timestamps: Float64Array, counts: Int64Array) -> Timeline:
-        """Put frames in order.
+        """Return the timeline of frames, sorted once.
 
         Args:
             timestamps: float64 ``(n,)``, of each frame, segment after segment.
@@ -46,12 +45,12 @@ class Timeline:
         firsts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         if len(timestamps) != firsts[-1]:
             raise FrameIndexInvalidError(
-                f"expected {firsts[-1]} timestamps, one a frame, found {len(timestamps)}; {_ANEW}"
+                f"expected {firsts[-1]} timestamps, one a frame, found {len(timestamps)}; {WRITE_ANEW}"
             )
         if not np.isfinite(timestamps).all():
             wrong = int(np.flatnonzero(~np.isfinite(timestamps))[0])
             raise FrameIndexInvalidError(
-                f"expected finite timestamps, found {timestamps[wrong]} for frame {wrong}; {_ANEW}"
+                f"expected finite timestamps, found {timestamps[wrong]} for frame {wrong}; {WRITE_ANEW}"
             )
         order: Int64Array | None = None
         if (np.diff(timestamps) < 0).any():

@@ -1,4 +1,4 @@
-"""Scanning and decoding with PyAV: demuxer, codec contexts, conversion."""
+"""The adapter to PyAV: demuxing, codec contexts, conversion to pixels, mapped errors."""
 
 from mediaref_ursa._core.extras import needs_extra
 

@@ -74,7 +74,7 @@ class AlphaCollector:
         return cls(info, inspector, is_readable=knows)
 
     def add(self, reader: RangeReader, packet: Packet[VideoStream], data: bytes, offset: int) -> None:
-        """Note the alpha of the next packet, whose bytes stand at ``offset``; nowhere if negative."""
+        """Record the alpha of the next packet, at ``offset`` in the file; negative without an offset."""
         alpha = _alpha_of(packet)
         start = crc = 0
         if alpha:
@@ -90,7 +90,7 @@ class AlphaCollector:
         self.random_access.append(bool(alpha) and self.inspector.inspect(memoryview(alpha)).random_access)
 
     def facts(self, info: SegmentInfo) -> SegmentInfo:
-        """Return what the segment is, with where its alpha is."""
+        """Return the segment's facts, completed with the location of its alpha."""
         if not self.is_readable or (any(self.size) and not (info.addressable and self._has_planes)):
             return replace(info, alpha=ALPHA_UNREADABLE)
         if not any(self.size):
@@ -104,7 +104,7 @@ class AlphaCollector:
 
 
 def _has_additions(reader: RangeReader, end: int) -> bool:
-    """Return whether additions follow a block that ends there, as far as one can see without PyAV's help."""
+    """Return whether BlockAdditions follow a block in the file, which PyAV does not report."""
     elements = ebml_elements(end, min(end + _SEARCH_BYTES, reader.length), reader.read_at)
     in_group = itertools.takewhile(lambda element: element.kind in _IN_BLOCK_GROUP, elements)
     return any(element.kind == _BLOCK_ADDITIONS for element in in_group)
@@ -164,18 +164,18 @@ class AlphaDecoder:
         return frames
 
     def drain(self) -> list[VideoFrame]:
-        """Return the frames that are held back; the decoder has to begin anew after that."""
+        """Return the frames that the decoder holds back; it must begin anew after that."""
         frames = self._put("color", drain_context(self._color, uri=self._uri))
         return frames + self._put("alpha", drain_context(self._alpha, uri=self._uri))
 
     def flush_buffers(self) -> None:
-        """Be ready for any random access point."""
+        """Reset both decoders, so that the next packet may be any random access point."""
         self._waiting.clear()
         for context in (self._color, self._alpha):
             context.flush_buffers()
 
     def _put(self, part: str, frames: list[VideoFrame]) -> list[VideoFrame]:
-        """Return the frames that have both parts now."""
+        """Return the frames whose colours and alpha are both decoded."""
         whole = []
         for frame in frames:
             if frame.pts is None:

@@ -21,7 +21,7 @@ _DECODERS = {"av1": "libdav1d"}
 """Decoders to use where FFmpeg's own of that name needs hardware."""
 
 _LEAVE_HOLES = frozenset({"hevc", "mjpeg"})
-"""Decoders that give pictures with parts that they did not write, unmarked, and refuse them when configured
+"""Decoders that output partly unwritten pictures, unmarked, and refuse them when configured
 to.
 
 Those of lossless codecs and of VP8 do the same and cannot be configured: only a check by decoding finds that.
@@ -29,7 +29,7 @@ Those of lossless codecs and of VP8 do the same and cannot be configured: only a
 
 
 def max_decoded(max_pixels: int) -> int:
-    """Return how many pixels a decoder may take memory for, where so many may be given out.
+    """Return the limit of pixels for a decoder's allocations, given the limit of output pixels.
 
     It takes some more: rows and columns are filled up to whole blocks.
     """
@@ -43,7 +43,7 @@ def open_context(
     codec_threads: int = 1,
     refuses_damage: bool = False,
 ) -> VideoCodecContext:
-    """Make the decoder of a segment: one thread, for the thread that calls this.
+    """Return a codec context for a segment, single-threaded, for the calling thread.
 
     Args:
         info: What the segment is.
@@ -85,7 +85,7 @@ def open_context(
 
 
 def use_one_thread(context: VideoCodecContext) -> None:
-    """Keep FFmpeg's own threads out: a forked child hangs on a context that has them."""
+    """Disable FFmpeg's own threads: a forked child hangs on a context that has them."""
     context.thread_count = 1
     context.thread_type = ThreadType.NONE
 
@@ -132,7 +132,7 @@ def feed_context(context: VideoCodecContext, encoded: EncodedPacket, *, uri: str
 
 
 def drain_context(context: VideoCodecContext, *, uri: str) -> list[VideoFrame]:
-    """Return the frames that a context holds back. It has to be flushed after that.
+    """Return the frames that a context holds back. It must be flushed after that.
 
     Raises:
         CorruptMediaError: The decoder refuses.
@@ -144,7 +144,7 @@ def drain_context(context: VideoCodecContext, *, uri: str) -> list[VideoFrame]:
 
 
 def numbered_packet(encoded: EncodedPacket) -> Packet[Stream]:
-    """Return a packet whose pts is its number, flagged as the container flags it.
+    """Return a packet whose pts is its number, with the container's keyframe flag.
 
     Decoders may read past the end of a packet, so that FFmpeg wants zeros there. ``Packet(bytes)`` gives
     it the bytes as they are, followed by whatever memory follows; a packet of a given size has the zeros.

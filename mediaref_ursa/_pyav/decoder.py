@@ -1,4 +1,4 @@
-"""A decoder that can be fed from any random access point, and knows which frames it gave, owes and spoilt."""
+"""``Decoder``: a codec context that tracks which frames it gave, still owes, and decoded with damage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mediaref_ursa._pyav.codec import drain_context, feed_context, open_context
 
 _PICTURES_HELD = 6  # by a decoder, besides those that it holds back to put them in order
 _MAX_OVERTAKING = 16
-"""Frames later in decode order that may come out before a frame does: the largest picture buffer there is."""
+"""Most frames, later in decode order, that may be output before a frame: the largest picture buffer."""
 
 NumberedFrame = tuple[int, VideoFrame]
 _Picture = TypeVar("_Picture")
@@ -27,7 +27,7 @@ _Picture = TypeVar("_Picture")
 
 @dataclass(eq=False)
 class Decoder:
-    """A codec context, and where in decode order it stands.
+    """A codec context, and its position in decode order.
 
     Attributes:
         info: The segment that it is of.
@@ -40,7 +40,7 @@ class Decoder:
         can_resume: Whether it may be fed what follows; else it has to begin anew.
         damaged: What went wrong since it began: the packets whose pictures the decoder marked as damaged or
             never gave, each with the packets whose frames were still to come out by then.
-        frame_of_packet: int64, the frame that each packet shows, -1 for none: what the decoder has to give.
+        frame_of_packet: int64, the displayed frame of each packet, -1 for none: what the decoder must give.
     """
 
     info: SegmentInfo
@@ -60,7 +60,7 @@ class Decoder:
     _max_overtaking: int = 0
 
     def can_reach(self, start: int, packet: int) -> bool:
-        """Whether it gives the frame of a packet when it is fed what follows.
+        """Whether the decoder gives the frame of a packet when it is fed the packets that follow.
 
         Args:
             start: The random access point that the frame needs. A decoder that stopped before it, or began
@@ -73,11 +73,11 @@ class Decoder:
 
     @property
     def nbytes(self) -> int:
-        """Memory that its pictures take, about."""
+        """Approximate bytes of the pictures that the decoder holds."""
         return (self.info.reorder_depth + _PICTURES_HELD) * self.info.width * self.info.height * 3 // 2
 
     def begin(self) -> None:
-        """Be ready for any random access point.
+        """Reset the decoder, so that the next packet may be any random access point.
 
         Raises:
             UnsupportedMediaError: There is no decoder for the codec.
@@ -102,9 +102,9 @@ class Decoder:
             state.clear()
 
     def feed(self, encoded: EncodedPacket) -> list[NumberedFrame]:
-        """Feed a packet; return the packet and the frame of all frames that are sure by now.
+        """Feed a packet; return the packet number and the frame of all frames that are final by now.
 
-        A packet that gives two frames shows the second, so that each waits for the next to come out. A frame
+        A packet that gives two frames displays the second, so that a frame waits for the next. A frame
         also waits for those before it in decode order, which may turn out to be damaged.
 
         Raises:
@@ -125,7 +125,7 @@ class Decoder:
         return self._sure(feed_context(self._context, encoded, uri=self.info.uri))
 
     def drain(self) -> list[NumberedFrame]:
-        """Return all frames that are held back; the decoder has to begin anew after that.
+        """Return all frames that the decoder holds back; it must begin anew after that.
 
         Raises:
             CorruptMediaError: The decoder refuses.
@@ -147,7 +147,7 @@ class Decoder:
         return sure
 
     def outcome(self, table: SegmentTable, packet: int, picture: _Picture) -> _Picture | MediaRefError | None:
-        """Return the picture of a packet; the error of a damaged one; None if a new decoder has to give it.
+        """Return the picture of a packet, the error of a damaged one, or None if a new decoder must give it.
 
         Args:
             table: The segment.
@@ -179,7 +179,7 @@ class Decoder:
         return sure
 
     def _note(self, number: int, *, is_damaged: bool) -> None:
-        """Note that a packet's frame came out, and which frames before it in decode order never will."""
+        """Record that a packet's frame was output, and which earlier frames in decode order never will be."""
         self._awaited.pop(number, None)
         if is_damaged:
             self.damaged[number] = frozenset(self._awaited)
@@ -189,7 +189,7 @@ class Decoder:
                 self._miss(packet)
 
     def _miss(self, packet: int) -> None:
-        """Wait no longer for a packet's frame; it is damage if there should be one."""
+        """Stop waiting for a packet's frame; a displayed frame that is missing is damage."""
         del self._awaited[packet]
         if self.frame_of_packet is not None and self.frame_of_packet[packet] >= 0:
             self.damaged.setdefault(packet, frozenset())

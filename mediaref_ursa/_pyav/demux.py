@@ -1,4 +1,4 @@
-"""Containers, opened over our own reader: FFmpeg sees bytes and a pinned format, never a URI."""
+"""Demuxing over a file object of this package: FFmpeg sees bytes and a pinned format, never a URI."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def packets(
 
 
 def refuse_changes(packet: Packet[VideoStream], info: SegmentInfo) -> None:
-    """Refuse what a decoder made from the index would not know.
+    """Refuse a packet that changes the codec's configuration, which a decoder made from the index would miss.
 
     Raises:
         UnsupportedMediaError: The packet changes the codec's configuration.
@@ -116,12 +116,12 @@ def refuse_changes(packet: Packet[VideoStream], info: SegmentInfo) -> None:
 
 
 def _whitelist(name: str) -> str:
-    """Return the demuxer's whole name, which FFmpeg compares with the white list."""
+    """Return the demuxer's whole name, which FFmpeg compares with its ``format_whitelist``."""
     return str(av.ContainerFormat(name, "r").name)
 
 
 def _refuse_other_files(url: str, flags: int, options: dict[str, Any]) -> NoReturn:
-    """Refuse what a container points at outside itself."""
+    """Refuse other files that a container points at."""
     raise UnsupportedMediaError("the container asks for another file; references in media are not followed")
 
 

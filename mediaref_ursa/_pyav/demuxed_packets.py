@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from mediaref_ursa._containers.range_file import RangeReader
 from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import CorruptMediaError
+from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._model.segment import EncodedPacket, SegmentTable
 from mediaref_ursa._pyav.demux import open_video, packets
 from mediaref_ursa._pyav.errors import foreign_errors
@@ -16,9 +17,9 @@ _SEARCH_PACKETS = 2000
 
 
 def demuxed_packets(reader: RangeReader, table: SegmentTable, rows: Int64Array) -> Iterator[EncodedPacket]:
-    """Yield packets of ascending numbers, through a demuxer over our own reader.
+    """Yield packets of ascending numbers, through a demuxer over this package's reader.
 
-    A demuxer is asked to go near the first packet, which is then known by its size and checksum, as
+    The demuxer seeks to before the first packet, which is then recognised by its size and checksum, as
     is every packet after it. What a decoder gives depends on nothing but these bytes; should they
     not follow one another as the index says, the file is read again from the start.
 
@@ -32,8 +33,7 @@ def demuxed_packets(reader: RangeReader, table: SegmentTable, rows: Int64Array) 
         if not len(rows):
             return
     raise CorruptMediaError(
-        "the packets differ from those that the frame index describes; was the file changed? "
-        "Write the index anew with: mediaref-ursa index --overwrite",
+        f"the packets are not those that the frame index describes; if the file was changed, {WRITE_ANEW}",
         uri=table.info.uri,
     )
 
@@ -41,7 +41,7 @@ def demuxed_packets(reader: RangeReader, table: SegmentTable, rows: Int64Array) 
 def _matching(
     reader: RangeReader, table: SegmentTable, rows: Int64Array, seek_to: int | None
 ) -> Iterator[EncodedPacket]:
-    """Yield packets as long as they follow one another as the index says."""
+    """Yield packets as long as their order is that of the index."""
     wanted, last = set(rows.tolist()), int(rows[-1])
     size, crc32 = table.packets.size, table.packets.crc32
     searching = seek_to is not None

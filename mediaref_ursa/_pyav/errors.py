@@ -1,4 +1,4 @@
-"""What PyAV raises on bad input, as errors of this library."""
+"""Mapping of PyAV's errors into the tree of errors."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ FOREIGN_ERRORS = (
     RuntimeError,
     OSError,
 )
-"""What PyAV raises of media that it is given."""
+"""Errors that PyAV raises on media."""
 
 
 @contextmanager
 def foreign_errors(doing: str, *, uri: str | None = None) -> Iterator[None]:
-    """Turn what PyAV raises inside the block into an error of this library.
+    """Map errors that PyAV raises inside the block into the tree of errors.
 
     Args:
         doing: What was being done, for the message: "open the container".

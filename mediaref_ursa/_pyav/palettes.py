@@ -1,4 +1,4 @@
-"""Palettes that a container hands to the decoder as side data of packets: AVI, QuickTime and Matroska.
+"""Palettes that a container passes to the decoder as side data of packets: AVI, QuickTime and Matroska.
 
 A container gives its palette along with the first packet, and again where it changes. A decoder keeps the
 last one, so that one that begins at another packet must be given the palette in force there. The index has
@@ -23,28 +23,28 @@ _PALETTE: Literal["palette"] = "palette"
 
 
 def palette_of(packet: Packet[Any]) -> bytes | None:
-    """Return the palette that a demuxer gave along with a packet, None where it gave none."""
+    """Return the palette in a packet's side data, None without one."""
     if not (SHOWS_SIDE_DATA and packet.has_sidedata(_PALETTE)):
         return None
     return bytes(packet.get_sidedata(_PALETTE))
 
 
 def give_palette(packet: Packet[Any], palette: bytes) -> None:
-    """Hand a palette to the decoder along with a packet."""
+    """Add a palette to a packet as side data for the decoder."""
     side_data = _packet_with_palette().get_sidedata(_PALETTE)
     side_data.update(palette)
     packet.set_sidedata(side_data)
 
 
 class PaletteCollector:
-    """The palettes of a scan: from which packet on each is in force."""
+    """The palettes of a scan, each with the first packet for which it is in force."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self.palettes: list[tuple[int, bytes]] = []
 
     def add(self, number: int, packet: Packet[Any]) -> None:
-        """Note the palette that comes with a packet, if it is another than before.
+        """Record the palette of a packet, if it differs from the one in force.
 
         Raises:
             UnsupportedMediaError: There are too many for an index.

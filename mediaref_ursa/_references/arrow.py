@@ -1,4 +1,4 @@
-"""Columns of references in Arrow: ``struct<uri: string, pts_ns: int64>``, whole columns at a time.
+"""Arrow columns of references: ``struct<uri: string, pts_ns: int64>``, converted as whole columns.
 
 The only module of the references that imports pyarrow. It knows columns and rows; models are made
 by ``table``.
@@ -6,7 +6,7 @@ by ``table``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,18 +15,20 @@ import numpy.typing as npt
 
 from mediaref_ursa._core.errors import InvalidReferenceError, LimitExceededError, MediaRefError
 from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._references.json_rows import holds_json_reference
 
 with needs_extra("video"):
     import pyarrow as pa
     import pyarrow.compute as pc
 
 STRUCT_TYPE = pa.struct([pa.field("uri", pa.string()), pa.field("pts_ns", pa.int64())])
-"""How references stand in a table: a plain struct, since some readers refuse extension types."""
+"""The Arrow type of references: a plain struct, since some readers refuse extension types."""
 
 # At its first conversion pyarrow looks for pandas, holding a lock that a forked child would wait for. Within
-# this import a fork waits for it: see _forking.
+# this import a fork waits for it: see _core/process_state.
 pa.array([], pa.string())
 
+_ROWS_LOOKED_AT = 1024
 _NANOSECONDS = (pa.duration("ns"), pa.timestamp("ns"))
 
 
@@ -65,7 +67,7 @@ def strings_of(array: Any) -> list[str | None]:
 
 
 def table_of(source: Any) -> pa.Table:
-    """Return a table of a table, a record batch, a reader, or anything that gives a stream of batches.
+    """Return a table made from a table, a record batch, a reader, or any stream of batches.
 
     Raises:
         InvalidReferenceError: It cannot be read.
@@ -73,24 +75,147 @@ def table_of(source: Any) -> pa.Table:
     with _mapped_errors():
         if isinstance(source, pa.RecordBatch):
             return pa.Table.from_batches([source])
-        return source if isinstance(source, pa.Table) else pa.table(source)
+        if isinstance(source, pa.Table):
+            return source
+        table = pa.table(source)
+        table.validate(full=True)  # another library's memory
+        return table
 
 
-def reference_columns_in(table: pa.Table) -> list[int]:
-    """Return the positions of the columns that hold structs with a uri."""
-    return [position for position, field in enumerate(table.schema) if _is_reference(field.type)]
+def column_of(source: Any) -> pa.Array | pa.ChunkedArray:
+    """Return a column made from any object of the Arrow PyCapsule interface.
 
-
-def rows_as_structs(table: pa.Table) -> pa.StructArray:
-    """Return the columns ``uri`` and, where there is one, ``pts_ns`` as one column of structs."""
+    Raises:
+        InvalidReferenceError: It cannot be read.
+    """
     with _mapped_errors():
-        names = [name for name in ("uri", "pts_ns") if name in table.column_names]
-        return pa.StructArray.from_arrays([_one_chunk(table.column(name)) for name in names], names=names)
+        streams = hasattr(source, "__arrow_c_stream__")
+        column = pa.chunked_array(source) if streams else pa.array(source)
+        column.validate(full=True)  # another library's memory
+        return column
 
 
-def _is_reference(arrow_type: pa.DataType) -> bool:
+def as_table(column: pa.Array | pa.ChunkedArray) -> pa.Table | None:
+    """Return a column of structs as a table, unless its structs are references themselves; else None."""
+    kind = column.type
+    if not pa.types.is_struct(kind):
+        return None
+    if kind.get_field_index("uri") >= 0 and not any(_is_reference(field.type) for field in kind):
+        return None
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    batches = [pa.RecordBatch.from_struct_array(chunk) for chunk in chunks]
+    return pa.Table.from_batches(batches, schema=pa.schema(list(kind)))
+
+
+def reference_columns_in(table: pa.Table, path: Sequence[str] = ()) -> list[int]:
+    """Return the positions of the columns that hold references: structs with a uri, or lists of those.
+
+    Where there is none of these, those of JSON objects with a uri.
+    """
+    found = [position for position, field in enumerate(table.schema) if _is_reference(field.type, path)]
+    if found or "uri" in table.column_names:
+        return found
+    return [
+        position
+        for position, field in enumerate(table.schema)
+        if _is_text(field.type) and _begins_with_json(table.column(position), path)
+    ]
+
+
+def rows_as_structs(table: pa.Table, uri: str = "uri", pts_ns: str | None = "pts_ns") -> pa.StructArray:
+    """Return the columns of URIs and, where there is one, of times as one column of structs."""
+    with _mapped_errors():
+        names = {"uri": uri, "pts_ns": pts_ns}
+        columns = {
+            name: _one_chunk(table.column(column))
+            for name, column in names.items()
+            if column is not None and column in table.column_names
+        }
+        return pa.StructArray.from_arrays(list(columns.values()), names=list(columns))
+
+
+def _is_reference(arrow_type: pa.DataType, path: Sequence[str] = ()) -> bool:
     kind = arrow_type.storage_type if isinstance(arrow_type, pa.BaseExtensionType) else arrow_type
+    if _is_list(kind):
+        return _is_reference(kind.value_type, path)
+    for name in path:
+        if not pa.types.is_struct(kind) or kind.get_field_index(name) < 0:
+            return False
+        kind = kind.field(name).type
     return bool(pa.types.is_struct(kind) and kind.get_field_index("uri") >= 0)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    names = ("is_list", "is_large_list", "is_fixed_size_list", "is_list_view", "is_large_list_view")
+    return any(getattr(pa.types, name)(kind) for name in names if hasattr(pa.types, name))
+
+
+def _is_text(arrow_type: pa.DataType) -> bool:
+    kind = arrow_type.storage_type if isinstance(arrow_type, pa.BaseExtensionType) else arrow_type
+    return _is_string(kind.value_type if pa.types.is_dictionary(kind) else kind)
+
+
+def _begins_with_json(column: pa.ChunkedArray, path: Sequence[str]) -> bool:
+    first = next((text for text in column.slice(0, _ROWS_LOOKED_AT).to_pylist() if text is not None), "")
+    return holds_json_reference(first, path)
+
+
+def list_column(array: Any) -> tuple[Any, npt.NDArray[np.int64]] | None:
+    """Return the values of a column of lists, end to end, and the length of each; None of other columns.
+
+    Raises:
+        InvalidReferenceError: A null list.
+    """
+    with _mapped_errors():
+        column = _one_chunk(array)
+        if not _is_list(column.type):
+            return None
+        _refuse(column.is_null(), "a null list")
+        lengths = np.asarray(pc.list_value_length(column).cast(pa.int64()).to_numpy(zero_copy_only=False))
+        return column.flatten(), lengths.astype(np.int64)
+
+
+def field_at(array: Any, path: Sequence[str]) -> Any:
+    """Return a nested field of a column of structs.
+
+    Raises:
+        InvalidReferenceError: A struct without the field, or null.
+    """
+    with _mapped_errors():
+        column = _one_chunk(array)
+        for name in path:
+            if not pa.types.is_struct(column.type) or column.type.get_field_index(name) < 0:
+                raise InvalidReferenceError(f"expected structs with the field {name}, found {column.type}")
+            _refuse(column.is_null(), "a null row")
+            column = pc.struct_field(column, name)
+        return column
+
+
+def with_uris_changed(array: Any, change: Callable[[str], str]) -> Any:
+    """Return a column of references, or of URIs, whose URIs are changed; other fields stay.
+
+    Raises:
+        InvalidReferenceError: Another column.
+    """
+    with _mapped_errors():
+        if isinstance(array, pa.Scalar):
+            raise InvalidReferenceError("expected a column of references, found one row; take its as_py()")
+        column = _one_chunk(array)
+        if _is_text(column.type):
+            return _texts_changed(column, change)
+        lists = _is_list(column.type)
+        if lists or not pa.types.is_struct(column.type) or column.type.get_field_index("uri") < 0:
+            raise InvalidReferenceError(f"expected a column of references or of URIs, found {column.type}")
+        parts = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
+        parts["uri"] = _texts_changed(parts["uri"], change)
+        mask = column.is_null() if column.null_count else None
+        return pa.StructArray.from_arrays(list(parts.values()), names=list(parts), mask=mask)
+
+
+def _texts_changed(column: Any, change: Callable[[str], str]) -> Any:
+    encoded = column if pa.types.is_dictionary(column.type) else _plain(column).dictionary_encode()
+    texts = [None if text is None else change(text) for text in encoded.dictionary.to_pylist()]
+    return pa.array(texts, type=encoded.dictionary.type).take(encoded.indices)
 
 
 def struct_array_to_columns(
@@ -149,9 +274,13 @@ def _uris(column: Any) -> list[str]:
 
 
 def _plain(strings: Any) -> Any:
-    """Bring string views, which few functions of Arrow know, to strings; older ones have no cast either."""
-    known = strings.type in (pa.string(), pa.large_string())
-    return strings if known else pa.array(strings.to_pylist(), pa.large_string())
+    """Convert string views to strings, since few functions of Arrow take views; old ones have no cast."""
+    if strings.type in (pa.string(), pa.large_string()):
+        return strings
+    try:
+        return strings.cast(pa.large_string())
+    except pa.ArrowNotImplementedError:
+        return pa.array(strings.to_pylist(), pa.large_string())
 
 
 def _pts(column: Any) -> Any:

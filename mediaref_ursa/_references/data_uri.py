@@ -1,4 +1,4 @@
-"""Data URIs (RFC 2397): small media that travel inside the reference."""
+"""Data URIs (RFC 2397): small media embedded in the reference."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import base64
 import mimetypes
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from typing_extensions import Self
 
+from mediaref_ursa._core.array_types import PixelArray
 from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.uris import (
@@ -33,7 +34,7 @@ from mediaref_ursa._images.pillow import (
     open_image,
     to_pil,
 )
-from mediaref_ursa._model.pixels import MAX_PIXELS
+from mediaref_ursa._model.pixels import MAX_PIXELS, Dtype
 from mediaref_ursa._references.keywords import refuse_unknown
 from mediaref_ursa.store import LocalStore
 
@@ -74,7 +75,7 @@ class DataURI(BaseModel):
 
         def __init__(self, /, **fields):
             refuse_unknown(type(self), fields, _UNKNOWN_ADVICE)
-            # What is put together here was to be quoted whole; a URI that exists is taken as it stands.
+            # A payload given to the constructor must be quoted completely; an existing URI is kept.
             self.__pydantic_validator__.validate_python(fields, self_instance=self, context=_PUT_TOGETHER)
 
         # Validation of dicts and JSON then builds instances itself instead of calling back here.
@@ -100,7 +101,7 @@ class DataURI(BaseModel):
 
     @classmethod
     def from_uri(cls, uri: str, *, max_bytes: int | None = MAX_DATA_URI_BYTES) -> DataURI:
-        """Take a data URI apart.
+        """Return the model of a data URI.
 
         A media type that is left out is written out, ``text/plain;charset=US-ASCII``; any other URI
         in lower-case spelling comes back letter for letter from ``uri``.
@@ -130,7 +131,7 @@ class DataURI(BaseModel):
         quality: int | None = None,
         input_format: InputFormat = "rgb",
     ) -> DataURI:
-        """Encode an image into a URI.
+        """Return the data URI of an image, encoded.
 
         Args:
             image: uint8 ``(height, width, channels)``, or a PIL image of any mode, its pixels as they
@@ -159,7 +160,7 @@ class DataURI(BaseModel):
         *,
         max_bytes: int | None = MAX_DATA_URI_BYTES,
     ) -> DataURI:
-        """Put a local file into a URI.
+        """Return the data URI of a local file.
 
         The media type of an image is read from its bytes, that of anything else from its name. The
         bytes stay as they are, unless ``format`` asks for another format than the image has.
@@ -213,15 +214,22 @@ class DataURI(BaseModel):
         """Whether the media type is that of an image."""
         return self.mimetype.lower().startswith("image/")
 
-    def to_ndarray(self, format: PixelFormat = "rgb", *, max_pixels: int = MAX_PIXELS) -> Array:
+    def to_ndarray(
+        self,
+        format: PixelFormat | Literal["native"] = "rgb",
+        *,
+        dtype: Dtype = "uint8",
+        max_pixels: int = MAX_PIXELS,
+    ) -> PixelArray:
         """Decode the image.
 
         Args:
-            format: The order of channels.
+            format: The order of channels; ``"native"`` for those of the image, and every bit of them.
+            dtype: ``"uint8"``, or ``"native"`` for the type that keeps all bits, such as uint16.
             max_pixels: The most pixels, by the header.
 
         Returns:
-            uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``.
+            ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``.
 
         Raises:
             ValueError: An unknown format.
@@ -230,7 +238,9 @@ class DataURI(BaseModel):
             LimitExceededError: More pixels than ``max_pixels``.
         """
         check_is_image(self.mimetype)
-        return decode_image(self.decoded_data, format, max_pixels=max_pixels)
+        if format == "native":
+            dtype = "native"
+        return decode_image(self.decoded_data, format, dtype=dtype, max_pixels=max_pixels)
 
     def to_pil_image(self, format: PixelFormat = "rgb", *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         """Decode the image into a PIL image of mode RGB, RGBA or L; see :meth:`to_ndarray`."""
@@ -261,7 +271,7 @@ def _format_name(format: str) -> str:
 
 
 def _named_mimetype(path: str, format: str | None) -> str:
-    """Return the media type of a file that is no image which can be read here."""
+    """Return the media type, from ``format`` or its name, of a file that is not a readable image."""
     if format is None:
         return mimetypes.guess_type(path)[0] or "application/octet-stream"
     name = format if "/" in format else f"image/{format}"

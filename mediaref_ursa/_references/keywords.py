@@ -1,4 +1,4 @@
-"""Keywords that a model does not know: an error of its constructor, not of reading a row."""
+"""Unknown keywords of a model: an error in its constructor, ignored in a row that is read."""
 
 from __future__ import annotations
 

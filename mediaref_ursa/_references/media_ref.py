@@ -1,4 +1,4 @@
-"""References: which image, or which frame of which video."""
+"""``MediaRef``: a reference to an image, or to a frame of a video."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from mediaref_ursa._core.uris import (
     scheme_of,
 )
 from mediaref_ursa._model.access import Access
+from mediaref_ursa._references.collate import let_torch_collate
 from mediaref_ursa._references.keywords import refuse_unknown
 from mediaref_ursa.store import store_for
 from mediaref_ursa.store._local import location_of
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from mediaref_ursa._batch.options import FrameOptions
-    from mediaref_ursa._images.pillow import Array, PixelFormat
+    from mediaref_ursa._core.array_types import PixelArray
+    from mediaref_ursa._images.pillow import PixelFormat
     from mediaref_ursa._model.access import AccessOptions
     from mediaref_ursa._references.data_uri import DataURI
 
@@ -55,13 +57,13 @@ _UNKNOWN_ADVICE = (
 )
 # Options that choose how a video is decoded; an image is decoded in one way.
 _VIDEO_OPTIONS = frozenset(
-    {"strategy", "decoder", "decoder_options", "tolerance_ns", "frame_index", "apply_rotation"}
+    {"strategy", "decoder", "decoder_options", "match", "tolerance_ns", "frame_index", "apply_rotation"}
     | {"fetch", "max_workers"}
 )
 
 
 def _uri_text(value: object) -> str:
-    """Accept text and what stands for it; refuse what no table could hold."""
+    """Return a URI as text, from text or a path; refuse text that no table could hold."""
     text = value if isinstance(value, str) else _text_of(value)
     if not isinstance(text, str):
         raise ValueError(f"expected a path or URI, found a value of type {type(value).__name__}")
@@ -81,7 +83,7 @@ def _uri_text(value: object) -> str:
 def _text_of(value: object) -> object:
     module = sys.modules.get(
         "mediaref_ursa._references.data_uri"
-    )  # where it was never loaded, this is none of its values
+    )  # if the module was never loaded, the value is not of its type
     if module is not None and isinstance(value, module.DataURI):
         return value.uri
     if isinstance(value, os.PathLike):
@@ -90,7 +92,7 @@ def _text_of(value: object) -> object:
 
 
 def _int64_or_none(value: object) -> int | None:
-    """Accept integers of Python, NumPy and Arrow that fit int64; refuse what only looks like one."""
+    """Return an int64 of an integer of Python, NumPy or Arrow; refuse floats, booleans and text."""
     if hasattr(value, "as_py"):  # a scalar of Arrow
         value = value.as_py()
     if value is None or type(value).__name__ == "NAType":  # the null of pandas' nullable integers
@@ -119,7 +121,7 @@ def _named(value: object) -> str:
 
 @set_module("mediaref_ursa")
 class MediaRef(BaseModel):
-    """A reference to an image, or with ``pts_ns`` to the frame of a video that is shown at that time.
+    """A reference to an image, or with ``pts_ns`` to the frame of a video that is displayed at that time.
 
     Frozen, hashable, picklable; two fields and nothing else, so that it fits into any table.
 
@@ -165,6 +167,7 @@ class MediaRef(BaseModel):
             if not fields.keys() <= type(self).__pydantic_fields__.keys():
                 refuse_unknown(type(self), fields, _UNKNOWN_ADVICE)
             super().__init__(**fields)
+            let_torch_collate(MediaRef)
 
         # Validation of dicts and JSON then builds instances itself instead of calling back here.
         __init__.__pydantic_base_init__ = True
@@ -186,7 +189,7 @@ class MediaRef(BaseModel):
         *,
         frame_rate: float | Fraction = FRAME_RATE,
     ) -> Self:
-        """Return the reference to the frame of a video that is shown at a time in seconds.
+        """Return the reference to the frame of a video that is displayed at a time in seconds.
 
         Args:
             uri: The video.
@@ -234,18 +237,22 @@ class MediaRef(BaseModel):
         """Whether the URI is a plain path that is not absolute on this platform."""
         return is_relative_path(self.uri)
 
-    def to_ndarray(self, format: PixelFormat = "rgb", **options: Unpack[FrameOptions]) -> Array:
+    def to_ndarray(
+        self, format: PixelFormat | Literal["native"] = "rgb", **options: Unpack[FrameOptions]
+    ) -> PixelArray:
         """Load the image, or decode the frame.
 
         Args:
-            format: The order of channels: ``"rgb"``, ``"bgr"``, ``"rgba"``, ``"bgra"`` or ``"gray"``.
+            format: The order of channels: ``"rgb"``, ``"bgr"``, ``"rgba"``, ``"bgra"`` or ``"gray"``;
+                ``"native"`` for the channels of the media, and every bit of them.
             **options: Those of ``batch_decode`` that are not about the output's layout, such as
-                ``base_dir``, ``untrusted``, ``resize``, ``max_pixels``, ``tolerance_ns``. What only concerns
-                videos does nothing for an image. ``keep_av_open`` is taken and does nothing: no decoder
-                outlives a call.
+                ``base_dir``, ``untrusted``, ``resize``, ``crop``, ``dtype``, ``max_pixels``, ``match``,
+                ``tolerance_ns``. What only concerns videos does nothing for an image. ``keep_av_open`` is
+                taken and does nothing: no decoder outlives a call.
 
         Returns:
-            uint8, ``(height, width, channels)``, or ``(height, width)`` for ``"gray"``.
+            ``(height, width, channels)``, or ``(height, width)`` of gray: uint8, or with ``dtype="native"``
+            and ``format="native"`` the type that keeps all bits, such as uint16.
 
         Raises:
             ValueError: An unknown format.
@@ -254,11 +261,13 @@ class MediaRef(BaseModel):
         """
         given: dict[str, Any] = {**options}
         given.pop("keep_av_open", None)
-        for name in ("channel_format", "colorspace"):
+        for name in ("channel_format", "colorspace", "output_format"):
             if name in given:
                 raise TypeError(f"to_ndarray takes format instead of {name}")
         if "device" in given:
             raise TypeError("to_ndarray gives an array; for a tensor on a device, use batch_decode")
+        if format == "native":
+            given["dtype"] = "native"
         if self.is_video:
             return self._frame(format, given)
         from mediaref_ursa._images.load import load_image
@@ -269,14 +278,17 @@ class MediaRef(BaseModel):
         store, storage_options = ours.pop("store", None), ours.pop("storage_options", None)
         return load_image(Location(self.uri, store, storage_options, access), format, **ours)
 
-    def _frame(self, format: PixelFormat, options: dict[str, Any]) -> Array:
+    def _frame(self, format: PixelFormat | Literal["native"], options: dict[str, Any]) -> PixelArray:
         from mediaref_ursa._images.pillow import check_pixel_format
 
-        colorspace = _COLORSPACES[check_pixel_format(format)]
+        if format == "native":
+            options["output_format"] = "native"
+        else:
+            options["colorspace"] = _COLORSPACES[check_pixel_format(format)]
         with needs_extra("video"):
             from mediaref_ursa._batch.batch_decode import batch_decode
 
-        frame: Array = batch_decode([self], colorspace=colorspace, **options)[0]
+        frame: PixelArray = batch_decode([self], **options)[0]
         return frame[..., 0] if format == "gray" else frame
 
     def to_pil_image(
@@ -284,14 +296,15 @@ class MediaRef(BaseModel):
     ) -> Image.Image:
         """Load the image, or decode the frame, into a PIL image of mode RGB, RGBA or L.
 
-        Takes the options of :meth:`to_ndarray` and raises what it raises.
+        Takes the options of :meth:`to_ndarray` and raises what it raises. With ``dtype="native"``, gray of 16
+        bits is of mode I;16, and colours of more than 8 bits are an UnsupportedMediaError.
         """
         from mediaref_ursa._images.pillow import check_pil_format, to_pil
 
         return to_pil(self.to_ndarray(check_pil_format(format), **options))
 
     def validate_uri(self, **access: Unpack[AccessOptions]) -> bool:
-        """Return whether anything stands at the URI; what is embedded is always there.
+        """Return whether an object exists at the URI; embedded media always exist.
 
         Args:
             **access: What may be asked for, as ``batch_decode`` takes it, such as ``untrusted``.
@@ -319,7 +332,7 @@ class MediaRef(BaseModel):
         except StoreError:
             return False
         except InvalidReferenceError:
-            if access:  # it may be refused by what the caller named
+            if access:  # the caller's options may refuse it
                 raise
             return False
         return True
@@ -378,6 +391,7 @@ def trusted_refs(uris: Sequence[str], pts_ns: Sequence[int | None]) -> list[Medi
     """
     put = object.__setattr__
     names = {"uri", "pts_ns"}  # shared: a frozen model never alters it, and copies have their own
+    let_torch_collate(MediaRef)
     refs = []
     with _collector_paused():
         for uri, pts in zip(uris, pts_ns, strict=True):
@@ -393,7 +407,7 @@ def trusted_refs(uris: Sequence[str], pts_ns: Sequence[int | None]) -> list[Medi
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Keep the cycle collector from walking a growing list again and again: five times the work itself."""
+    """Disable the garbage collector in the block: walking the growing list would cost five times the work."""
     was_running = gc.isenabled()
     gc.disable()
     try:

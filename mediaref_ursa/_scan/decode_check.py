@@ -1,4 +1,4 @@
-"""Checks by decoding, for damage that neither bits nor checksums show."""
+"""Checks by decoding, for damage that neither headers nor checksums reveal."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from mediaref_ursa._scan.trial_decode import numbered_packets, pixel_crc
 _MAX_SEGMENTS = 1024
 _HELD_FRAMES = 24
 _READ_ON = frozenset({"ffvhuff", "huffyuv", "hymt", "vp8"})
-"""Codecs whose decoders read past the end of a cut packet, unmarked, and never past that of a whole one."""
+"""Codecs whose decoders read past the end of a truncated packet, unmarked, and never past a whole one's."""
 _TAIL = bytes(range(165, 165 + 64))
 _Picture = TypeVar("_Picture")
 
 
 def checked_by_decoding(reader: RangeReader, table: SegmentTable) -> SegmentTable:
-    """Decode a segment linearly and from each random access point; return its table with what is damaged.
+    """Return a segment's table with damaged packets, found by decoding from each random access point.
 
     Packets are damaged whose pictures the decoder marks, refuses or never gives, and those whose frames
     differ between the two.
 
     Raises:
         StoreError: The file cannot be read.
-        CorruptMediaError: The demuxer gives up.
+        CorruptMediaError: The demuxer fails.
     """
     check = _Check(table)
     for packet in numbered_packets(reader, table.info, set()):
@@ -51,7 +51,7 @@ def checked_by_decoding(reader: RangeReader, table: SegmentTable) -> SegmentTabl
 
 
 class _Check:
-    """A linear decoder, and one for each random access point whose frames have not all come out."""
+    """A linear decoder, and one for each random access point whose frames are not all decoded yet."""
 
     def __init__(self, table: SegmentTable) -> None:
         self._table = table
@@ -64,7 +64,7 @@ class _Check:
             self._frames.setdefault(start, []).append(packet)
 
     def feed(self, packet: EncodedPacket) -> None:
-        """Feed the next packet to each decoder that is to see it."""
+        """Feed the next packet to the linear decoder and to each open one."""
         self._linear.feed(packet)
         if packet.number in self._frames:
             self._fresh[packet.number] = _Decode(self._table, is_fresh=True)
@@ -74,7 +74,7 @@ class _Check:
                 self._close(start)
 
     def finish(self) -> list[int]:
-        """Return the packets that are damaged."""
+        """Return the damaged packets."""
         self._linear.drain()
         for start in list(self._fresh):
             self._close(start)
@@ -88,7 +88,7 @@ class _Check:
         return sorted({*marked, *self._damaged, *differing})
 
     def _close(self, start: int) -> None:
-        """Take the frames of a random access point."""
+        """Compare the frames of a random access point with the linear decode, and close its decoder."""
         decode = self._fresh.pop(start)
         decode.drain()
         for packet in self._frames[start]:
@@ -119,7 +119,7 @@ class _Decode:
             packet = packet._replace(data=bytes(packet.data) + self._tail)
         try:
             self._take(self.decoder.feed(packet))
-        except CorruptMediaError:  # as players do, it goes on
+        except CorruptMediaError:  # continue after the error, as players do
             self.decoder.damaged[packet.number] = frozenset()
 
     def drain(self) -> None:
@@ -132,14 +132,14 @@ class _Decode:
 
 
 class RunCheck:
-    """Finds the damage on the way to the frames of a run, for a decoder that does not report it.
+    """Finds the damaged pictures of a run by PyAV, for an engine that does not report them.
 
     Frames that were found good are remembered, so that each is checked once in a process, and none of an
     index that was made by decoding everything.
     """
 
     def __init__(self, table: SegmentTable, targets: Collection[int]) -> None:
-        """Prepare for a run's packets, from a random access point on; frames of ``targets`` are wanted."""
+        """Prepare to check a run that begins at a random access point, and whose ``targets`` are wanted."""
         self._table = table
         self._targets = targets
         self._good = _known_good.mask_of(table)
@@ -150,7 +150,7 @@ class RunCheck:
             self._decode.begin()
 
     def watched(self, packets: Iterable[EncodedPacket]) -> Iterator[EncodedPacket]:
-        """Yield the packets of the run as they are, once they were decoded."""
+        """Yield the packets of the run unchanged, each after it was decoded."""
         if self._decode is None:
             yield from packets
             return
@@ -164,7 +164,7 @@ class RunCheck:
             self._good[list(self._targets)] = True
 
     def outcome(self, packet: int, picture: _Picture) -> _Picture | MediaRefError | None:
-        """Return what a packet of the run gives, once all were fed: see ``Decoder.outcome``."""
+        """Return the outcome of a packet of the run, once all were fed: see ``Decoder.outcome``."""
         if self._decode is None:
             return picture
         return self._decode.outcome(self._table, packet, picture)
@@ -179,7 +179,7 @@ class RunCheck:
 
 
 class _KnownGood(ProcessState):
-    """Which packets' frames were decoded without damage, of the segments that were read last."""
+    """The packets, of the segments read last, whose frames were decoded without damage."""
 
     def __init__(self) -> None:
         self.forget()

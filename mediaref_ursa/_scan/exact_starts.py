@@ -16,13 +16,13 @@ from mediaref_ursa._pyav.codec import drain_context, feed_context, open_context
 from mediaref_ursa._scan.trial_decode import PixelCrc, TrialDecode
 
 _MAX_OVERLAP_PACKETS = 32
-"""After so many packets in parallel with its successor, a decoder has given all that it ever will."""
+"""Packets of overlap with its successor after which a decoder is taken to have given all its frames."""
 _SPARE_SHARE, _SPARE_PACKETS = 4, 16
 
 
 @dataclass(frozen=True)
 class ExactStarts:
-    """What decoding afresh has shown.
+    """Random access points proven by fresh decoders.
 
     Attributes:
         start: int64 ``(m,)``, the last packet from which a fresh decoder gave a frame of the linear decode.
@@ -39,7 +39,7 @@ def exact_starts(
     """Find the candidates from which a fresh decoder gives the very pixels of the linear decode.
 
     The segment is decoded once, by decoders that take turns: at each candidate a fresh one begins in parallel
-    with the one that holds so far, and takes its place when it has given a right frame and the other all of
+    with the current one, and replaces it when it has given a right frame and the current one all of
     its own. So each packet is decoded about once, whatever the number of candidates. Candidates are passed
     over whose frames the decoder itself calls predicted, and where decoders overlap by more than a quarter of
     packets.
@@ -47,7 +47,7 @@ def exact_starts(
     Args:
         packets: All packets of the segment, in decode order.
         info: What it is.
-        candidates: int64 ``(k,)``, ascending, packets that the container claims as keyframes.
+        candidates: int64 ``(k,)``, ascending, packets that the container flags as keyframes.
         trial_decode: The linear decode, with pixels.
     """
     search = _Search(info, trial_decode)
@@ -58,7 +58,7 @@ def exact_starts(
 
 
 class _Search:
-    """The decoders of one pass: the one that holds, and at times its challenger."""
+    """The decoders of one pass: the current one, proven exact, and at times a candidate's next to it."""
 
     def __init__(self, info: SegmentInfo, trial_decode: TrialDecode) -> None:
         self._info = info
@@ -105,7 +105,7 @@ class _Search:
         return check
 
     def _classify(self, number: int) -> None:
-        """Let the challenger go, take over, or wait for the frames that the holder still owes."""
+        """Close the candidate's decoder, make it current, or wait for frames that the current one owes."""
         challenger, holder = self._challenger, self._holder
         if challenger is None:
             return
@@ -121,7 +121,7 @@ class _Search:
 
 @dataclass
 class _SpotCheck:
-    """A fresh decoder from one packet on, whose frames are held against those of the linear decode."""
+    """A fresh decoder from one packet on, whose frames are compared with the linear decode's."""
 
     start: int
     info: SegmentInfo
@@ -137,7 +137,7 @@ class _SpotCheck:
         self._given: dict[int, int] = {}
 
     def feed(self, packet: EncodedPacket) -> None:
-        """Decode one packet and look at the frames that come out."""
+        """Decode one packet and compare the frames that come out."""
         if packet.number in self.rank_of and self._is_mine(packet.number):
             self._due.append(packet.number)
         while self._due and self._due[0] < packet.number - 2 * _MAX_OVERLAP_PACKETS:
@@ -150,14 +150,14 @@ class _SpotCheck:
             self.has_failed |= self.start > 0 and packet.number not in self.trial_decode.refused
 
     def drain(self) -> None:
-        """Look at the frames that the decoder holds back."""
+        """Compare the frames that the decoder holds back."""
         try:
             self._look(drain_context(self._context, uri=self.info.uri))
         except CorruptMediaError:
             self.has_failed = self.has_failed or self.start > 0
 
     def owes_nothing_before(self, successor: int) -> bool:
-        """Whether its frames have come out but for those that a decoder from ``successor`` on gives too."""
+        """Whether all frames have come, except those that a decoder from ``successor`` on gives too."""
         while self._due and self._due[0] in self.proven:
             self._due.popleft()
         rank = self.rank_of[successor]
@@ -165,7 +165,7 @@ class _SpotCheck:
         return all(number in self.proven for number in own)
 
     def close(self) -> None:
-        """Let the decoder go; what it has shown stays."""
+        """Close the decoder; its results stay."""
         del self._context
         self._given.clear()
         self._due.clear()

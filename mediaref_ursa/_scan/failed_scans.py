@@ -21,7 +21,7 @@ _LASTING = (CorruptMediaError, LimitExceededError, UnsupportedMediaError)
 
 
 class FailedScans(ProcessState):
-    """Errors by what was scanned, and how. Threads share it; a forked child begins with none.
+    """Errors by video version and scan options. Threads share it; a forked child begins with none.
 
     Bounded in number, and in time: a limit may have been exceeded since the machine was busy.
     """
@@ -34,7 +34,7 @@ class FailedScans(ProcessState):
         self._errors: LruDict[Hashable, tuple[float, MediaRefError]] = LruDict(_MAX_REMEMBERED)
 
     def close(self) -> None:
-        """Let every video be scanned anew."""
+        """Clear the errors, so that every video is scanned anew."""
         with self._lock:
             self._errors.clear()
 
@@ -50,7 +50,7 @@ class FailedScans(ProcessState):
             raise type(error)(error.message, uri=error.uri, pts_ns=error.pts_ns) from error
 
     def remember(self, key: Hashable, error: MediaRefError) -> None:
-        """Remember an error, if the same bytes give it again: a store that fails may work the next time."""
+        """Record an error that the same bytes give again; errors of stores are not recorded."""
         if not isinstance(error, _LASTING):
             return
         error = type(error)(

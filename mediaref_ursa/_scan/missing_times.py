@@ -1,4 +1,4 @@
-"""Presentation times of frames of which a container says only some, and what is left without one. Pure."""
+"""Missing presentation times: computed where durations give them, else the frames are left untimed. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._model.segment import SegmentInfo
 
 NO_PTS = int(np.iinfo(np.int64).min)
-"""Stands for "no presentation time" where a packet's or a frame's is expected."""
+"""The value of a packet's or a frame's pts that is missing."""
 
 
 @dataclass(frozen=True)
 class FrameTimes:
-    """When frames are displayed, as the decoder reports it.
+    """Presentation times of frames, as the decoder reports them.
 
     Attributes:
         pts: int64 ``(n,)``, ticks, in the order of output; ``NO_PTS`` for a frame without a time.
-        untimed: Ticks, ascending, at which a frame without a time takes the place of the one before it.
+        untimed: Ticks, ascending, at which a frame without a time replaces the one before it.
     """
 
     pts: Int64Array
@@ -30,7 +30,7 @@ class FrameTimes:
 def frame_times(
     reported: Int64Array, duration: Int64Array, packet: Int64Array, info: SegmentInfo
 ) -> FrameTimes:
-    """Return when each frame of a linear decode is displayed.
+    """Return the presentation time of each frame of a linear decode.
 
     A program stream says times now and then only, and leaves the others to the frame rate (ISO/IEC 13818-1,
     2.7.5). Where most frames have none, they follow from the durations of those before, if these add up to
@@ -57,14 +57,14 @@ def frame_times(
     if inferred is None:
         raise UnsupportedMediaError(
             f"expected times of frames, found {timed} for {len(reported)} frames, and durations that do "
-            "not tell the others; put the stream into a container that stores every time, such as MP4",
+            "not give the others; put the stream into a container that stores every time, such as MP4",
             uri=info.uri,
         )
     return FrameTimes(inferred, ())
 
 
 def _inferred(reported: Int64Array, duration: Int64Array, packet: Int64Array) -> Int64Array | None:
-    """Return times that run on from each frame by its duration, or None where reported ones contradict them.
+    """Return times computed from the frame before and its duration, None if reported times contradict them.
 
     A tick a frame is allowed for: durations are whole ticks. A time that FFmpeg's parser gives to two frames
     is that of the second in decode order, which the decoder may output before the first.
@@ -86,7 +86,7 @@ def _inferred(reported: Int64Array, duration: Int64Array, packet: Int64Array) ->
 
 
 def _untimed(reported: Int64Array, duration: Int64Array) -> tuple[int, ...]:
-    """Return when the first frame of each stretch without times takes the place of the one before it."""
+    """Return the start time of each stretch of untimed frames: the end of the frame before it."""
     displayed = np.unique(reported[reported != NO_PTS])
     stretches = np.flatnonzero((reported[1:] == NO_PTS) & (reported[:-1] != NO_PTS))
     begins: set[int] = set()

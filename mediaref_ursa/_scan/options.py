@@ -1,4 +1,4 @@
-"""How a video is scanned: what is read of it, and which stream."""
+"""``ScanOptions``: which stream of a video is scanned, and how much of it is read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from mediaref_ursa._model.pixels import MAX_PIXELS
 
 Progress = Callable[[int, int], None]
-"""Called now and then with bytes done and bytes in all."""
+"""Progress callback, called from time to time with the bytes done and the total."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ScanOptions:
     max_pixels: int = MAX_PIXELS
 
     def to_message(self) -> dict[str, Any]:
-        """Return them as a JSON value, for the process that scans."""
+        """Return the options as a JSON value, for the scanning process."""
         return asdict(self)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Packets of a scan, gathered one after another."""
+"""``PacketCollector``: the columns of a scan, appended packet by packet."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _START_HEADERS_ENTRY_BYTES = 64
 
 
 class PacketCollector:
-    """Gathers what is known of each packet, in decode order; arrays grow by eight bytes a value.
+    """Collects the columns of packets in decode order, in arrays of eight bytes a value.
 
     Attributes:
-        addressable: Whether all packets so far stand in the file as such.
+        addressable: Whether the file contains the bytes of all packets so far as such.
         offset: Where they stand.
         palettes: The colours that hold from a packet on.
     """
@@ -67,7 +67,7 @@ class PacketCollector:
         return any(self._access)
 
     def mark_damaged(self, packet: int) -> None:
-        """Note that a packet's bytes are damaged."""
+        """Record that a packet's bytes are damaged."""
         self._corrupt[packet] = True
 
     def add(self, packet: Packet[VideoStream], data: bytes, inspector: Inspector | None) -> None:
@@ -108,7 +108,7 @@ class PacketCollector:
     def add_unread(
         self, packet: Packet[VideoStream], offset: int, traits: Traits, *, is_keyframe: bool
     ) -> None:
-        """Append one packet whose bytes were not read, or only the first of them."""
+        """Append one packet of which no bytes, or only a prefix, were read."""
         assert packet.pts is not None
         self._pts.append(packet.pts)
         self._recent_dts = packet.dts
@@ -123,7 +123,7 @@ class PacketCollector:
         self._discardable.append(UNKNOWN)
 
     def _add_access(self, traits: Traits) -> None:
-        """Note whether decoding can begin at the next packet, and what it must be fed in front of it."""
+        """Record whether decoding can begin at the next packet, and the headers to be fed in front of it."""
         before = self._start_headers[-1][1] if self._start_headers else b""
         is_start = traits.random_access
         if is_start and traits.start_headers != before:
@@ -134,7 +134,7 @@ class PacketCollector:
         self._access.append(is_start)
 
     def finish(self, info: SegmentInfo) -> PacketColumns:
-        """Return what was gathered, as arrays.
+        """Return the collected columns as arrays.
 
         Args:
             info: The segment; of one that is cut short, the last frames are left out.
@@ -145,7 +145,7 @@ class PacketCollector:
         # Where packets are lost, a decoder conceals by what it decoded last: it must be fed all of them.
         needs_all = self._single_fields or self._has_gap or self._needs_trial_decode
         spare = (discardable == self._highest_layer + 1) & (not needs_all)
-        # What a decoder shows before it has met a random access point depends on all that it was fed.
+        # Pictures that a decoder gives before a random access point depend on all packets that it was fed.
         spare[: uncertain_head(pts, displayed, random_access) or 0] = False
         is_corrupt = _flags(self._corrupt)
         if info.container == "mpegts":
@@ -175,7 +175,7 @@ class PacketCollector:
         )
 
     def _last_sure_pts(self, pts: Int64Array) -> int:
-        """Return up to when no packet is lost of a file that is cut short.
+        """Return the time up to which no packet of a truncated file is lost.
 
         The last packet may be a part of one. A packet that is lost is decoded, hence displayed, after
         the last packet's dts, so that no frame is lost before that.

@@ -1,4 +1,4 @@
-"""The columns of a scan, and the rules that make a segment table of them: values, nothing is read here."""
+"""The columns of a scan, and the rules that make a segment table of them. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INT64_MAX = int(np.iinfo(np.int64).max)
 
 @dataclass(frozen=True)
 class PacketColumns:
-    """What is known of the packets of one segment, in decode order.
+    """The columns of one segment's packets, in decode order.
 
     Attributes:
         pts: int64 ``(m,)``, ticks; ``NO_PTS`` where it is unknown.
@@ -38,8 +38,8 @@ class PacketColumns:
         last_sure_pts: Frames later than this may lack others before them: the file is cut short.
         start_headers: What a decoder is fed in front of a random access point, by packet.
         palettes: The colours that hold from a packet on.
-        is_uncertain: Whether only decoding shows which packets give frames.
-        needs_trial_decode: Whether only decoding shows where it may begin.
+        is_uncertain: Whether a trial decode is needed to know which packets give frames.
+        needs_trial_decode: Whether a trial decode is needed to know where decoding may begin.
         needs_lookahead: Whether a frame is complete only once later packets were fed.
         restartable: Whether a decoder that was flushed equals a new one.
         addressable: Whether every packet stands in the file as such.
@@ -76,7 +76,7 @@ class PacketColumns:
         return len(self.size)
 
     def with_damaged(self, packets: Collection[int]) -> PacketColumns:
-        """Return them with packets damaged that should give frames: a decoder refuses them or gives two."""
+        """Return the columns with displayed packets marked as damaged: a decoder refuses or repeats them."""
         damaged = self.is_corrupt.copy()
         numbers = list(packets)
         damaged[numbers] |= self.displayed[numbers]
@@ -128,7 +128,7 @@ def timed_packets(columns: PacketColumns) -> Int64Array:
 
 
 def starts_of(columns: PacketColumns, displayed: Int64Array) -> Int64Array:
-    """Return the packet at which decoding must begin for each displayed packet.
+    """Return the start packet of each displayed packet.
 
     It is the last random access point, in decode order, that is neither decoded nor displayed after the
     frame: pictures that are decoded after an open GOP's first picture but displayed before it refer to
@@ -149,14 +149,14 @@ def starts_of(columns: PacketColumns, displayed: Int64Array) -> Int64Array:
 
 
 def _durations(pts: Int64Array, duration: Int64Array, time_base: Fraction) -> Int64Array:
-    """Fill in what the container leaves out: a frame lasts until the next, the last as the one before."""
+    """Return durations, missing ones filled in: a frame lasts until the next, the last as the one before."""
     gaps = np.diff(pts)
     lasting = np.append(gaps, gaps[-1] if len(gaps) else 1)
     return np.where(duration > 0, duration, lasting).astype(np.int64)
 
 
 def times_contradict_order(columns: PacketColumns, info: SegmentInfo) -> bool:
-    """Whether times cannot be those of presentation: then they do not show which pictures lead an open GOP.
+    """Whether times cannot be presentation times: then they do not identify leading pictures of an open GOP.
 
     AVI says when packets are decoded. A B-picture of MPEG is displayed before the reference decoded last.
     """
@@ -172,7 +172,7 @@ def times_contradict_order(columns: PacketColumns, info: SegmentInfo) -> bool:
 
 
 def uncertain_head(pts: Int64Array, displayed: BoolArray, random_access: BoolArray) -> int | None:
-    """Return how many packets to decode to learn which of the first are displayed, or None.
+    """Return the number of packets to decode to learn which of the first are displayed, or None.
 
     A stream that does not begin at a random access point, or whose first one is followed by pictures
     that are displayed before it, loses some of them in every decoder.

@@ -1,4 +1,4 @@
-"""The heads of some packets, read where they lie: a few KiB each, neighbours in one request."""
+"""``PacketPrefixes``: the first bytes of some packets, a few KiB each, neighbours in one request."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.byte_ranges import merge_ranges
 from mediaref_ursa._core.lru import LruDict
 
-HEAD_BYTES = 2048
+PREFIX_BYTES = 2048
 GAP_BYTES = 32 << 10
-"""What a request is taken to cost: gaps up to so many bytes are read rather than skipped."""
+"""The cost of a request in bytes: smaller gaps are read rather than skipped."""
 
 _READ_BYTES = 1 << 20
 _TAIL_BYTES = 8
-_BATCH_HEADS = 256
+_BATCH_PREFIXES = 256
 _BATCHES_KEPT = 4
 
 
@@ -34,11 +34,11 @@ def read_pieces(reader: RangeReader, offsets: Int64Array, sizes: Int64Array) -> 
 
 
 class PacketPrefixes:
-    """Heads of packets, read in batches in the order of the file, the last few batches kept.
+    """Prefixes of packets, read in batches in the order of the file; the last few batches are cached.
 
     Args:
         reader: The file.
-        rows: int64 ``(k,)``, the packets whose heads are wanted, ascending.
+        rows: int64 ``(k,)``, the packets whose prefixes are wanted, ascending.
         offsets: int64 ``(m,)``, where each packet of the stream begins.
         sizes: int64 ``(m,)``, bytes.
         with_tails: Whether the last bytes of the packet before each one are wanted too.
@@ -65,7 +65,7 @@ class PacketPrefixes:
     def __contains__(self, row: int) -> bool:
         return row in self._rank_of
 
-    def head(self, row: int) -> bytes:
+    def prefix(self, row: int) -> bytes:
         """Return the first bytes of a packet, all of them if it is small."""
         return self._piece(self._rank_of[row])
 
@@ -75,13 +75,13 @@ class PacketPrefixes:
         return self._piece(self._rank_of[row], is_tail=True)
 
     def cost_bytes(self) -> int:
-        """Return what reading all heads costs, a request counted as ``GAP_BYTES``."""
+        """Return the cost of reading all prefixes in bytes, a request counted as ``GAP_BYTES``."""
         merged = merge_ranges(*self._spans(self._rows), max_gap_bytes=GAP_BYTES, max_read_bytes=_READ_BYTES)
         return merged.total_bytes + GAP_BYTES * len(merged.ranges)
 
     def lay_over(self, buffer: bytearray, offset: int) -> None:
-        """Write the heads that lie in the file from ``offset`` on into a buffer of its bytes."""
-        first = int(np.searchsorted(self._begins, offset - HEAD_BYTES, side="right"))
+        """Write the prefixes in the file from ``offset`` on into a buffer of its bytes."""
+        first = int(np.searchsorted(self._begins, offset - PREFIX_BYTES, side="right"))
         last = int(np.searchsorted(self._begins, offset + len(buffer), side="left"))
         for rank in range(first, last):
             piece, at = self._piece(rank), int(self._begins[rank]) - offset
@@ -89,16 +89,16 @@ class PacketPrefixes:
             buffer[max(at, 0) : max(at, 0) + len(piece)] = piece
 
     def _piece(self, rank: int, *, is_tail: bool = False) -> bytes:
-        number, position = divmod(rank, _BATCH_HEADS)
+        number, position = divmod(rank, _BATCH_PREFIXES)
         batch = self._batches.get(number)
         if batch is None:
-            rows = self._rows[number * _BATCH_HEADS : (number + 1) * _BATCH_HEADS]
+            rows = self._rows[number * _BATCH_PREFIXES : (number + 1) * _BATCH_PREFIXES]
             batch = self._batches[number] = read_pieces(self._reader, *self._spans(rows))
         return batch[position + len(batch) // 2 if is_tail else position]
 
     def _spans(self, rows: Int64Array) -> tuple[Int64Array, Int64Array]:
-        """Return offsets and sizes of the heads of packets, then those of the tails before them."""
-        offsets, sizes = self._offsets[rows], np.minimum(self._sizes[rows], HEAD_BYTES)
+        """Return offsets and sizes of the prefixes of packets, then of the tails before them."""
+        offsets, sizes = self._offsets[rows], np.minimum(self._sizes[rows], PREFIX_BYTES)
         if not self._with_tails:
             return offsets, sizes
         before = np.maximum(rows - 1, 0)

@@ -1,4 +1,4 @@
-"""The last value of a prefix that is not above a limit, for many prefixes at once. Pure."""
+"""Search for the last value of a prefix that is not above a limit, for many prefixes at once. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a segment is: read from the container and from its first frame."""
+"""Probe of a segment: its ``SegmentInfo``, from the container and the first frame."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mediaref_ursa._pyav.palettes import SHOWS_SIDE_DATA, palette_of
 _CANONICAL_NAMES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}
 
 _OWN_PALETTES = ("gif", "png", "apng", "zmbv")
-"""Codecs whose palettes stand in their packets."""
+"""Codecs whose packets contain their palettes."""
 
 
 def probe_segment(
@@ -38,7 +38,7 @@ def probe_segment(
     stream_index: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> SegmentInfo:
-    """Return what the segment is.
+    """Return the ``SegmentInfo`` of a video stream.
 
     The first frame is decoded twice, by the container's own decoder and by one made from what is
     recorded; where they differ, the segment could not be read from its index.
@@ -81,7 +81,7 @@ def probe_segment(
 
 
 def _check_pixels(stream: VideoStream, max_pixels: int, uri: str) -> None:
-    """Refuse frames that are too large, and let the container's decoder refuse those that come later."""
+    """Refuse frames that are too large, and limit the container's decoder for later ones."""
     context = stream.codec_context
     if context is None:
         return
@@ -130,7 +130,7 @@ def _describe(
 
 
 def _header(stream: VideoStream, context: VideoCodecContext) -> StreamHeader:
-    """Return what the container says of the stream; FFmpeg's zero mostly means that it says nothing."""
+    """Return the stream's header; a zero of FFmpeg mostly means that the container gives no value."""
     return StreamHeader(
         stream_index=stream.index,
         color_primaries=int(context.color_primaries),
@@ -147,7 +147,7 @@ def _header(stream: VideoStream, context: VideoCodecContext) -> StreamHeader:
 def _first_frames(
     container: av.container.InputContainer, stream: VideoStream, info: SegmentInfo
 ) -> tuple[VideoFrame, VideoFrame]:
-    """Decode until both decoders have given the first frame that is shown."""
+    """Decode until both decoders have given the first frame that is displayed."""
     own = open_context(info)
     use_one_thread(stream.codec_context)
     theirs: list[VideoFrame] = []
@@ -183,7 +183,7 @@ def _same_picture(first: VideoFrame, second: VideoFrame, uri: str) -> bool:
 
 
 def _with_first_frame(info: SegmentInfo, frame: VideoFrame) -> SegmentInfo:
-    """Prefer what the decoder says over what the container says."""
+    """Return the info with values of the first frame in place of the container's."""
     return replace(
         info,
         width=frame.width,

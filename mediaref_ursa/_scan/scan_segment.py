@@ -1,4 +1,4 @@
-"""One pass over a video: every packet's offset, role and checksum, read from the file itself."""
+"""The scan of a file: every packet's offset, flags and checksum, read from the bytes in one pass."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from mediaref_ursa._model.segment import (
 from mediaref_ursa._pyav.alpha import AlphaCollector, has_unreadable_alpha
 from mediaref_ursa._pyav.demux import open_video, packets, refuse_changes
 from mediaref_ursa._pyav.palettes import PaletteCollector
+from mediaref_ursa._pyav.sample_formats import sample_format
 from mediaref_ursa._scan.decode_check import checked_by_decoding
 from mediaref_ursa._scan.exact_starts import exact_starts
 from mediaref_ursa._scan.missing_times import NO_PTS, frame_times
@@ -48,8 +49,9 @@ from mediaref_ursa._scan.trial_decode import numbered_packets, trial_decode_in_d
 _OFFSET_GUESSES = (0, 4)  # MP4, MOV and AVI; then the block header of Matroska
 _OFFSET_SEARCH_BYTES = 256
 PROGRESS_EVERY_PACKETS = 256
+_FIRST_BYTES = 64 << 10  # of the first packet, which hold the messages before its picture
 _LOOKAHEAD_PACKETS = 40
-"""Where a frame is complete, or its colours are known, only once a decoder gives it."""
+"""Packets fed beyond a frame's own if it is complete, or its colours are known, only when it is output."""
 
 
 def scan_segment(
@@ -98,7 +100,7 @@ def scan_segment(
 
 
 def _explain(error: CorruptMediaError | UnsupportedMediaError, reader: RangeReader) -> None:
-    """Raise an error that says what of the file is missing, where that is known.
+    """Raise an error that names the missing part of the file, if it is known.
 
     Raises:
         CorruptMediaError: With that.
@@ -127,7 +129,8 @@ def _full_table(reader: RangeReader, info: SegmentInfo, progress: Progress | Non
         columns = _with_decoded_head(reader, info, columns, _uncertain_head(columns))
         columns = _with_broken_ties(reader, info, columns)
     info = replace(info, untimed=columns.untimed)
-    info = alpha.facts(info) if alpha is not None else _with_alpha_of_frames(info, reader)
+    has_layer = getattr(inspector, "has_alpha_layer", False)
+    info = alpha.facts(info) if alpha is not None else _with_alpha_of_frames(info, reader, has_layer)
     return segment_table(info, columns)
 
 
@@ -151,8 +154,9 @@ def _sparse_table(
         raise DeclinedError("frames that share a time")
     if progress is not None:
         progress(reader.length, reader.length)
-    info = _with_alpha_of_frames(info, reader)
-    return segment_table(info, columns)
+    return segment_table(
+        _with_alpha_of_frames(info, reader, _has_alpha_layer(info, reader, columns)), columns
+    )
 
 
 def _uncertain_head(columns: PacketColumns) -> int | None:
@@ -162,7 +166,7 @@ def _uncertain_head(columns: PacketColumns) -> int | None:
 def _with_decoded_head(
     reader: RangeReader, info: SegmentInfo, columns: PacketColumns, head: int | None
 ) -> PacketColumns:
-    """Learn by decoding which of the first packets give frames, where that is uncertain."""
+    """Decode the first packets, if it is uncertain which of them give frames, and correct the columns."""
     if head is None:
         return columns
     trial_decode = trial_decode_in_decode_order(reader, info, stop=head)
@@ -173,7 +177,7 @@ def _with_decoded_head(
 
 
 def _with_broken_ties(reader: RangeReader, info: SegmentInfo, columns: PacketColumns) -> PacketColumns:
-    """Learn by decoding which of the frames that share a time is put out last, where some do."""
+    """Decode frames that share a time, to find the one that is output last, and correct the columns."""
     ties = tied_packets(columns.pts, timed_packets(columns))
     if not ties:
         return columns
@@ -217,7 +221,7 @@ def _read_packets(
 
 
 def _locate(reader: RangeReader, pos: int | None, data: bytes, guess: int) -> int | None:
-    """Return where in the file the packet's bytes stand, or None where they stand nowhere as such."""
+    """Return the offset of a packet's bytes in the file, None if the file does not contain them as such."""
     if pos is None or pos < 0:
         return None
     around = reader.read_at(pos, len(data) + _OFFSET_SEARCH_BYTES)
@@ -231,7 +235,7 @@ def _locate(reader: RangeReader, pos: int | None, data: bytes, guess: int) -> in
 def _learned_by_decoding(
     reader: RangeReader, info: SegmentInfo, columns: PacketColumns, *, verify_starts: bool
 ) -> PacketColumns:
-    """Decode the segment to learn which packets give frames, at what times, and from where.
+    """Decode the segment to find which packets give frames, their times, and their start packets.
 
     Decoders begin at what may be a random access point only where that gives the frames of the linear decode,
     if ``verify_starts``: else the bits have said it.
@@ -267,8 +271,19 @@ def _learned_by_decoding(
     )
 
 
-def _with_alpha_of_frames(info: SegmentInfo, reader: RangeReader) -> SegmentInfo:
+def _has_alpha_layer(info: SegmentInfo, reader: RangeReader, columns: PacketColumns) -> bool:
+    """Whether the configuration or the first packet of a video says that another layer is its alpha."""
+    inspector = inspector_for(info.codec, info.extradata)
+    if inspector is None or not hasattr(inspector, "has_alpha_layer"):
+        return False
+    first = reader.read_at(int(columns.offset[0]), min(int(columns.size[0]), _FIRST_BYTES))
+    inspector.inspect(memoryview(first))
+    return bool(inspector.has_alpha_layer)
+
+
+def _with_alpha_of_frames(info: SegmentInfo, reader: RangeReader, has_alpha_layer: bool) -> SegmentInfo:
     is_unreadable = has_unreadable_alpha(info, reader)
+    is_unreadable |= has_alpha_layer and not sample_format(info.pixel_format).has_alpha
     return replace(info, alpha=ALPHA_UNREADABLE if is_unreadable else ALPHA_IN_FRAMES)
 
 

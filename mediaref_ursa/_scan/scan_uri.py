@@ -1,4 +1,4 @@
-"""Scanning a video where it lies: a store's byte ranges, read through a demuxer."""
+"""Scanning of a video in a store, by its byte ranges."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def reader_of(uri: str, store: ObjectStore, info: ObjectInfo) -> RangeReader:
 
 
 def options_for(store: ObjectStore, options: ScanOptions) -> ScanOptions:
-    """Return options that say whether all of a file is read: of a file on this machine it is."""
+    """Return options with ``full`` set, if it was not: a local file is read in full."""
     return replace(options, full=True) if options.full is None and is_local_store(store) else options
 
 

@@ -1,8 +1,9 @@
-"""A scan that reads what describes the samples, and of the media only what random access hangs on.
+"""The sparse scan: it reads the sample tables, and of the media only prefixes of flagged packets.
 
-The demuxer runs over a reader that answers zeros for the media: pts, durations, offsets and sizes come from
-the container alone. What a full scan reads from the packets is taken from the heads of those that the
-container flags (``_scan/sync_samples``), and held against a few stretches that are read whole.
+The demuxer runs over a reader that gives zeros for the media: pts, durations, offsets and sizes come from
+the container alone. The prefixes of packets that the
+container flags replace the packets that a full scan reads (``_scan/sync_samples``), and are compared with a
+few stretches that are read whole.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _STRETCHES = 8
 _STRETCH_BYTES = 512 << 10
 _STRETCHES_SHARE = 100  # of the file's bytes, for all stretches together
 _PROGRESS_EVERY_PACKETS = 256
-_FALSE_CLAIMS_TOLERATED = 8
+_FALSE_FLAGS_TOLERATED = 8
 _WHOLE_FILE_SHARE = 2  # a sparse scan is to cost half of a full one at most
 _NO_CLAIM = Traits(random_access=False)
 _INTRA = Traits(random_access=True)
@@ -67,7 +68,7 @@ def sparse_columns(
         scan = _SparseScan(reader, samples, checker)
         if not whatever_it_costs and scan.cost_bytes > reader.length // _WHOLE_FILE_SHARE:
             raise DeclinedError("the flagged packets lie close together, or the file is small")
-        blank.leave_out_media(scan.heads)
+        blank.leave_out_media(scan.prefixes)
         for packet in packets(container, stream, uri=info.uri):
             refuse_changes(packet, info)
             if palette_of(packet) is not None:
@@ -79,21 +80,21 @@ def sparse_columns(
 
 
 class _BlankReader(RangeReader):
-    """The file; once switched, zeros in place of its media but for the prefixes of some packets."""
+    """A file that, once switched, gives zeros for its media, except for the prefixes of some packets."""
 
     def __init__(self, file: RangeReader, media: Extents) -> None:
         super().__init__(file.read_at, file.length)
         self._file = file
         self._media = media
-        self._heads: PacketPrefixes | None = None
+        self._prefixes: PacketPrefixes | None = None
 
-    def leave_out_media(self, heads: PacketPrefixes) -> None:
-        """Answer zeros for media from now on."""
-        self._heads = heads
+    def leave_out_media(self, prefixes: PacketPrefixes) -> None:
+        """Give zeros for media from now on."""
+        self._prefixes = prefixes
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes from ``offset`` on, fewer only at the end of the file."""
-        if self._heads is None:
+        if self._prefixes is None:
             return self._file.read_at(offset, size)
         end = min(offset + size, self.length)
         if offset >= end:
@@ -107,7 +108,7 @@ class _BlankReader(RangeReader):
                 data = self._file.read_at(position, real_end - position)
                 buffer[position - offset : real_end - offset] = data
             position = stop
-        self._heads.lay_over(buffer, offset)
+        self._prefixes.lay_over(buffer, offset)
         return bytes(buffer)
 
     def _media_after(self, position: int) -> tuple[int, int]:
@@ -118,7 +119,7 @@ class _BlankReader(RangeReader):
 
 @dataclass(frozen=True)
 class _Samples:
-    """What the demuxer knows of each packet before it reads any, in decode order."""
+    """The demuxer's sample table: each packet's facts before it is read, in decode order."""
 
     offset: Int64Array
     size: Int64Array
@@ -140,7 +141,7 @@ def _samples(stream: VideoStream) -> _Samples:
 def _check_samples(
     samples: _Samples, media: Extents, checker: SyncSampleChecker | None, info: SegmentInfo
 ) -> None:
-    """Decline what the container alone cannot be trusted with.
+    """Decline a sparse scan of samples for which the container's claims are not enough.
 
     FFmpeg gives an H.264 packet without a duration one that it finds in the packet: then dts stand still.
     """
@@ -160,8 +161,8 @@ class _SparseScan:
     """One pass over packets whose bytes were mostly not read.
 
     Attributes:
-        columns: What is known of the packets so far.
-        heads: Those that are read: of flagged packets, of the first and the last.
+        columns: The columns of the packets so far.
+        prefixes: The prefixes that are read: of flagged packets, of the first and the last.
         cost_bytes: What the pass will cost and what was read before, a request counted in bytes.
     """
 
@@ -173,12 +174,12 @@ class _SparseScan:
         flagged = np.flatnonzero(samples.is_claimed & (checker is not None))
         rows = np.unique(np.concatenate([[0, len(samples.size) - 1], flagged])).astype(np.int64)
         with_tails = checker is not None and checker.wants_tails
-        self.heads = PacketPrefixes(reader, rows, samples.offset, samples.size, with_tails=with_tails)
-        self.cost_bytes = reader.bytes_read + self.heads.cost_bytes() + reader.length // _STRETCHES_SHARE
+        self.prefixes = PacketPrefixes(reader, rows, samples.offset, samples.size, with_tails=with_tails)
+        self.cost_bytes = reader.bytes_read + self.prefixes.cost_bytes() + reader.length // _STRETCHES_SHARE
         self._flagged = flagged
         positions = np.linspace(0, len(flagged) - 1, _STRETCHES if len(flagged) else 0)
         self._stretches = set(flagged[positions.astype(np.int64)].tolist())
-        self._false_claims = 0
+        self._false_flags = 0
 
     def add(self, packet: Packet[VideoStream]) -> None:
         """Append one packet.
@@ -191,7 +192,7 @@ class _SparseScan:
             raise DeclinedError("packets that differ from the demuxer's index")
         if packet.pts is None:
             raise DeclinedError("packets without a pts")
-        if row in self.heads and not bytes(packet).startswith(self.heads.head(row)):
+        if row in self.prefixes and not bytes(packet).startswith(self.prefixes.prefix(row)):
             raise DeclinedError("packets that do not stand in the file as such")
         traits = self._traits(row)
         # Where a parser reads the flag from the packet, zeros stand for those that are not flagged.
@@ -215,19 +216,19 @@ class _SparseScan:
             return _INTRA
         if not self._samples.is_claimed[row]:
             return _NO_CLAIM
-        tail = self.heads.tail_before(row) if self._checker.wants_tails else b""
+        tail = self.prefixes.tail_before(row) if self._checker.wants_tails else b""
         size = int(self._samples.size[row])
-        traits = self._checker.classify(self.heads.head(row), size, tail, lambda: self._read([row])[0])
+        traits = self._checker.classify(self.prefixes.prefix(row), size, tail, lambda: self._read([row])[0])
         self._count(row, traits)
         if row in self._stretches:
             self._read_stretch(row)
         return traits
 
     def _count(self, row: int, traits: Traits) -> None:
-        """Give up on files that flag packets at random: each costs a request."""
-        self._false_claims += not traits.random_access
+        """Decline files that flag packets at random, since each flagged packet costs a request."""
+        self._false_flags += not traits.random_access
         seen = int(np.searchsorted(self._flagged, row, side="right"))
-        if self._false_claims > max(_FALSE_CLAIMS_TOLERATED, seen // _FALSE_CLAIMS_TOLERATED):
+        if self._false_flags > max(_FALSE_FLAGS_TOLERATED, seen // _FALSE_FLAGS_TOLERATED):
             raise DeclinedError("flagged packets that are no random access points")
 
     def _read_stretch(self, row: int) -> None:

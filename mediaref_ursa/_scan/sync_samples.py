@@ -1,10 +1,9 @@
-"""What containers claim to be random access points, held against the packets' own first bytes.
+"""Sync samples that a container flags, checked against the first bytes of their packets.
 
-A full scan reads every packet and believes no flag. A sparse one reads the heads of the packets that are
-flagged. This module says of such a packet what the full scan would say, or declines: where the answer
-hangs on packets that were not read. It takes ISO/IEC 14496-15 at its word that a sync sample needs no
-parameter sets but those of the sample entry and its own; a spot check looks whether some stretches
-keep to that.
+A full scan reads every packet and believes no flag. A sparse one reads the prefixes of flagged packets.
+This module classifies such a packet as the full scan would, or declines, if the answer depends on packets
+that were not read. It relies on ISO/IEC 14496-15, by which a sync sample needs no parameter sets but those of
+the sample entry and its own; spot checks of some stretches verify that.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _SMALLEST_PICTURES = {"h264": 12, "hevc": 12, "mpeg1video": 12, "mpeg2video": 12
 
 
 class DeclinedError(Exception):
-    """Only a full scan can decide; the reason is for the log."""
+    """A sparse scan is declined, since only a full scan can decide; the reason is logged."""
 
 
 class SyncSampleChecker:
@@ -53,7 +52,7 @@ class SyncSampleChecker:
         if info.codec in ("hevc", "av1", "vp9", "ffv1", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4"):
             inspector = inspector_for(info.codec, info.extradata)
         if inspector is None:
-            raise DeclinedError(f"heads of {info.codec} packets do not tell")
+            raise DeclinedError(f"prefixes of {info.codec} packets are not enough")
         if info.codec == "mpeg4":
             inspector.inspect(memoryview(_MPEG4_B_VOP))  # as if B-VOPs had come: they bind interlaced video
         elif info.codec in ("mpeg1video", "mpeg2video"):
@@ -63,19 +62,21 @@ class SyncSampleChecker:
 
     @property
     def smallest_picture_bytes(self) -> int:
-        """A packet of fewer bytes may hold no picture, or an empty one."""
+        """The least bytes of a packet with a picture; smaller ones may hold none, or an empty one."""
         return _SMALLEST_PICTURES.get(self._codec, 1)
 
     @property
     def wants_tails(self) -> bool:
-        """Whether :meth:`classify` looks at how the packet before ends."""
+        """Whether :meth:`classify` needs the last bytes of the packet before."""
         return self._codec == "hevc"
 
-    def classify(self, head: bytes, size: int, tail_before: bytes, read_whole: Callable[[], bytes]) -> Traits:
-        """Return what a full scan would say of the next flagged packet.
+    def classify(
+        self, prefix: bytes, size: int, tail_before: bytes, read_whole: Callable[[], bytes]
+    ) -> Traits:
+        """Return the traits that a full scan would give the next flagged packet.
 
         Args:
-            head: Its first bytes.
+            prefix: Its first bytes.
             size: Bytes in all.
             tail_before: The last bytes of the packet before, where they are wanted.
             read_whole: Returns all of its bytes.
@@ -84,10 +85,10 @@ class SyncSampleChecker:
             DeclinedError: That hangs on other packets.
         """
         if self._codec == "hevc":
-            self._refuse_skipped_pictures(head, tail_before)
-        data, traits = self._from_head(head, size) if len(head) < size else (head, None)
+            self._refuse_skipped_pictures(prefix, tail_before)
+        data, traits = self._from_prefix(prefix, size) if len(prefix) < size else (prefix, None)
         if traits is None:
-            data = head if len(head) == size else read_whole()
+            data = prefix if len(prefix) == size else read_whole()
             traits = self._inspector.inspect(memoryview(data))
         if traits.uncertain or traits.single_field or self._is_interlaced(data):
             raise DeclinedError("interlaced or packed pictures")
@@ -103,7 +104,7 @@ class SyncSampleChecker:
         return traits
 
     def spot_check(self, packets: list[bytes], *, is_adjacent: bool) -> None:
-        """Read the packets after the one classified last as a full scan does, to see that it agrees.
+        """Read the packets after the last classified one as a full scan does, and compare.
 
         Args:
             packets: Those that follow in decode order.
@@ -116,12 +117,12 @@ class SyncSampleChecker:
         for data in packets:
             traits = spot_check.inspect(memoryview(data))
             if not traits.displayed or traits.uncertain or traits.single_field:
-                raise DeclinedError("hidden, packed or lone pictures")
+                raise DeclinedError("never output, packed or single-field pictures")
         self._spot_check = spot_check if is_adjacent else None
 
-    def _from_head(self, head: bytes, size: int) -> tuple[bytes, Traits | None]:
-        """Classify by the prefix alone, or return None for the facts: then the packet is read whole."""
-        data = self._readable(head, size)
+    def _from_prefix(self, prefix: bytes, size: int) -> tuple[bytes, Traits | None]:
+        """Classify by the prefix alone; the traits are None if the whole packet must be read."""
+        data = self._readable(prefix, size)
         if data is None:
             return b"", None
         inspector = copy.deepcopy(self._inspector)
@@ -131,63 +132,63 @@ class SyncSampleChecker:
         self._inspector = inspector
         return data, traits
 
-    def _readable(self, head: bytes, size: int) -> bytes | None:
-        """Return the part of a packet that its reader needs, zeros for what the head lacks; or None."""
+    def _readable(self, prefix: bytes, size: int) -> bytes | None:
+        """Return the part of a packet that its reader needs, zeros for bytes after the prefix; or None."""
         if self._length_size:
-            return self._up_to_first_picture(head, size)
+            return self._up_to_first_picture(prefix, size)
         if self._codec == "av1":
-            return head.ljust(size, b"\0")
+            return prefix.ljust(size, b"\0")
         if self._codec == "vp9":
-            return head + b"\0"  # no mark of a superframe
-        if self._codec == "mjpeg" and not holds_all_tables(head):
+            return prefix + b"\0"  # no mark of a superframe
+        if self._codec == "mjpeg" and not holds_all_tables(prefix):
             return None
-        return head
+        return prefix
 
-    def _up_to_first_picture(self, head: bytes, size: int) -> bytes | None:
-        """Return a packet up to the end of its first slice, if nothing after it counts.
+    def _up_to_first_picture(self, prefix: bytes, size: int) -> bytes | None:
+        """Return a packet up to the end of its first slice, if the rest does not matter.
 
         Parameter sets stand before the first slice (ITU-T H.264, 7.4.1.2.3; H.265, 7.4.2.4.4). All slices
         of an IDR picture are of that kind; whether another picture is intra, all of them say together.
         """
-        for kind, begin, end in self._nals(head, size):
+        for kind, begin, end in self._nals(prefix, size):
             if self._is_picture(kind):
-                if len(head) - begin < min(_SLICE_HEADER_BYTES, end - begin):
+                if len(prefix) - begin < min(_SLICE_HEADER_BYTES, end - begin):
                     return None
                 if self._codec == "h264" and kind != _IDR and end < size:
                     return None
-                return head[:end].ljust(end, b"\0")
-            if end > len(head):
+                return prefix[:end].ljust(end, b"\0")
+            if end > len(prefix):
                 return None
         return None
 
-    def _nals(self, head: bytes, size: int) -> list[tuple[int, int, int]]:
-        """Return the kind, begin and end of each NAL unit whose own head lies in a packet's head."""
+    def _nals(self, prefix: bytes, size: int) -> list[tuple[int, int, int]]:
+        """Return the kind, begin and end of each NAL unit whose header lies in a packet's prefix."""
         found: list[tuple[int, int, int]] = []
         position = 0
-        while position + self._length_size + 2 <= len(head):
+        while position + self._length_size + 2 <= len(prefix):
             begin = position + self._length_size
-            position = begin + int.from_bytes(head[position:begin], "big")
+            position = begin + int.from_bytes(prefix[position:begin], "big")
             if position > size:
                 break
             if position > begin:
-                found.append((self._kind(head, begin), begin, position))
+                found.append((self._kind(prefix, begin), begin, position))
         return found
 
-    def _kind(self, head: bytes, begin: int) -> int:
+    def _kind(self, prefix: bytes, begin: int) -> int:
         if self._codec == "h264":
-            return head[begin] & 31
-        is_base_layer = not ((head[begin] & 1) << 5 | head[begin + 1] >> 3)
-        return head[begin] >> 1 & 63 if is_base_layer else -1
+            return prefix[begin] & 31
+        is_base_layer = not ((prefix[begin] & 1) << 5 | prefix[begin + 1] >> 3)
+        return prefix[begin] >> 1 & 63 if is_base_layer else -1
 
     def _is_picture(self, kind: int) -> bool:
         if self._codec == "h264":
             return 1 <= kind <= _LAST_H264_PICTURE
         return 0 <= kind <= _LAST_HEVC_PICTURE
 
-    def _refuse_skipped_pictures(self, head: bytes, tail_before: bytes) -> None:
+    def _refuse_skipped_pictures(self, prefix: bytes, tail_before: bytes) -> None:
         """Refuse a random access point after which decoders skip pictures (ITU-T H.265, 8.1.3)."""
         ends = [bytes([0] * (self._length_size - 1) + [2, kind << 1]) for kind in _END_OF_SEQUENCE]
-        kinds = [kind for kind, _, _ in self._nals(head, len(head) + (1 << 62))]
+        kinds = [kind for kind, _, _ in self._nals(prefix, len(prefix) + (1 << 62))]
         if any(end in tail_before for end in ends) or any(k in (*_BLA, *_END_OF_SEQUENCE) for k in kinds):
             raise DeclinedError("broken links or ends of sequences")
 
@@ -201,11 +202,11 @@ class SyncSampleChecker:
 
 
 class _FrameH264(H264Inspector):
-    """Knows whether fields may lie in packets of their own."""
+    """Reader of H.264 that also knows whether the stream may have fields in packets of their own."""
 
     @property
     def frames_only(self) -> bool:
-        """Whether all sequence parameter sets that were met say frame_mbs_only_flag."""
+        """Whether all sequence parameter sets so far have frame_mbs_only_flag."""
         return all(sps.frames_only for sps in self._sps.values())
 
 

@@ -1,4 +1,4 @@
-"""Frames that share a time: which of them a decoder puts out last, and so leaves on the screen."""
+"""Ties: frames that share a time, of which the one that a decoder outputs last is displayed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo
 from mediaref_ursa._pyav.codec import drain_context, feed_context, open_context
 
 _MAX_REORDERED_PACKETS = 64
-"""Packets further apart in decode order come out in that order: a decoder holds back 16 frames at most."""
+"""Reordering distance: packets further apart come out in decode order, as decoders hold 16 frames at most."""
 
 
 def tied_packets(pts: Int64Array, displayed: Int64Array) -> list[list[int]]:
-    """Return the packets whose frames share a time, where decode order does not show which comes out last.
+    """Return the packets whose frames share a time, if decode order does not decide which is output last.
 
     Args:
         pts: int64 ``(m,)``, ticks, of all packets.
@@ -34,7 +34,7 @@ def tied_packets(pts: Int64Array, displayed: Int64Array) -> list[list[int]]:
 def output_rank(
     ties: list[list[int]], starts: list[int], count: int, packets: Iterable[EncodedPacket], info: SegmentInfo
 ) -> Int64Array:
-    """Return int64 ``(count,)``: of packets with one time, the one with the highest rank is put out last.
+    """Return int64 ``(count,)``, output ranks: of packets with one time, the highest rank is output last.
 
     Args:
         ties: As :func:`tied_packets` returns them.
@@ -84,7 +84,7 @@ def _decoded(spans: list[tuple[int, int]], packets: Iterable[EncodedPacket], inf
         try:
             output += [f.pts for f in feed_context(context, fed, uri=info.uri) if f.pts is not None]
         except CorruptMediaError:
-            last = packet.number  # as far as a reader would come
+            last = packet.number  # up to the last packet that a reader would get
         if packet.number >= last:
             left.pop()
             output += [f.pts for f in drain_context(context, uri=info.uri) if f.pts is not None]

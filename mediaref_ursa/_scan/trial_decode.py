@@ -1,4 +1,4 @@
-"""Learning by decoding, where a stream's bits do not show what its packets give."""
+"""Trial decodes: linear decodes of streams whose headers do not reveal which packets give frames."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class TrialDecode:
 
     @property
     def ambiguous(self) -> frozenset[int]:
-        """Packets whose frames come out twice, with others between: which one, hangs on how far one reads."""
+        """Packets with two frames and others between them, so that the frame depends on how far one reads."""
         changes = np.append(True, self.numbers[1:] != self.numbers[:-1])
         stretches, counts = np.unique(self.numbers[changes[: len(self.numbers)]], return_counts=True)
         return frozenset(stretches[counts > 1].tolist())
 
 
 class PixelCrc:
-    """Checksums of pictures as they are handed out, alpha included, however large."""
+    """Checksums of pictures converted to RGBA, of any size."""
 
     def __init__(self) -> None:
         self._converters: dict[int, FrameConverter] = {}
@@ -110,7 +110,7 @@ def trial_decode_in_decode_order(
 def numbered_packets(
     reader: RangeReader, info: SegmentInfo, discarded: set[int] | None = None
 ) -> Iterator[EncodedPacket]:
-    """Yield all packets in decode order; the numbers of those that an edit list hides go to ``discarded``."""
+    """Yield all packets in decode order; numbers of those that an edit list drops go to ``discarded``."""
     palette = None
     with open_video(reader, uri=info.uri, stream_index=info.stream_index) as (container, stream):
         for number, packet in enumerate(packets(container, stream, uri=info.uri)):
@@ -123,7 +123,7 @@ def numbered_packets(
 def _reported(
     reader: RangeReader, info: SegmentInfo, *, with_pixels: bool
 ) -> Iterator[tuple[int, int | None]]:
-    """Yield the time, and the checksum if asked for, of each frame that the container's decoder gives."""
+    """Yield the time, and the checksum if requested, of each frame that the container's decoder gives."""
     with open_video(reader, uri=info.uri, stream_index=info.stream_index) as (container, stream):
         use_one_thread(stream.codec_context)
         crc = PixelCrc()

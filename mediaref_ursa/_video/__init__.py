@@ -1,1 +1,1 @@
-"""The videos of a batch or a lazy video: opened once, kept, and checked for changes."""
+"""Video sources of batches and lazy videos: opened, cached, and checked for changes."""

@@ -1,10 +1,11 @@
-"""What the windows of one recording share: its index, its segments, its timeline."""
+"""``Recording``: the index, segments and timeline that all windows of a lazy video share."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ from mediaref_ursa._core.errors import FrameIndexInvalidError, OutsideRecordingW
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.media_warnings import warn_once
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.ticks import BEFORE_FIRST, TOLERANCE_NS
+from mediaref_ursa._core.seconds import pts_ns_from_seconds
+from mediaref_ursa._core.tick_times import TickTimes
+from mediaref_ursa._core.ticks import BEFORE_FIRST, NS_PER_SECOND, TOLERANCE_NS
 from mediaref_ursa._core.uris import is_local, is_relative_path, local_path
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import ADDITIONAL, AllSegments, all_segments, uri_list
+from mediaref_ursa._plan.frame_times import FrameTimes
 from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa._plan.timeline import Timeline
 from mediaref_ursa.store import ObjectStore
@@ -38,7 +42,7 @@ with needs_extra("video"):
 
 
 class Recording:
-    """One logical video. Reads its index when timestamps are asked for, its media when frames are.
+    """One logical video, whose index is read when timestamps are used, and whose media when frames are.
 
     What has been read is kept. Safe for many threads, after forks, and to pickle.
 
@@ -110,12 +114,39 @@ class Recording:
             )
         return timeline
 
+    @cached_property
+    def frame_times(self) -> FrameTimes:
+        """When each frame of the timeline is displayed.
+
+        Exact, by the ticks of the container, unless the timestamps of the index are other times.
+
+        Raises:
+            FrameIndexInvalidError: Timestamps that do not fit into int64 nanoseconds.
+        """
+        timestamps = self.timeline.timestamps
+        if self.index.has_packets and self.timeline.order is None:
+            numbers = range(len(self.index.segment_frame_counts()))
+            segments = SegmentSequence(tuple(self.indexed_segment(number) for number in numbers))
+            if np.array_equal(segments.times[0], timestamps):
+                return segments.frame_times
+        try:
+            ns = pts_ns_from_seconds(timestamps)
+        except ValueError as error:
+            raise FrameIndexInvalidError(str(error), uri=self.uri) from error
+        return FrameTimes((TickTimes(ns, Fraction(1, NS_PER_SECOND)),), int(ns.max(initial=0)))
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether frames at the end are lost, because the last file is cut short."""
+        infos = self.index.segments
+        return bool(infos) and infos[-1].cut_short
+
     def segment_uri(self, number: int) -> str:
-        """Return where a segment is, as the caller or the index named it."""
+        """Return the location of a segment, named by the caller or the index."""
         return self._segment_uris[number]
 
     def indexed_segment(self, number: int) -> SegmentTable:
-        """Return what the index says of a segment, which is not held against the media."""
+        """Return the index's table of a segment, not compared with the media."""
         if not self.index.has_packets:
             return self.segment(number)
         table = self.index.segment_table(number)
@@ -123,7 +154,7 @@ class Recording:
         return table.with_uri(location)
 
     def segment(self, number: int, *, with_alpha: bool = False) -> SegmentTable:
-        """Return a segment whose media were found to be what the index describes.
+        """Return the table of a segment, whose media were found to be what the index describes.
 
         Args:
             number: The segment's, from 0 on.
@@ -143,7 +174,7 @@ class Recording:
         return table
 
     def sources_of(self, tables: Sequence[SegmentTable]) -> list[VideoSource]:
-        """Return where the packets of each segment come from."""
+        """Return the video source of each segment."""
         return [
             VideoSource(
                 table.info.uri if self._is_one_file else self.uri, self._store(table.info.uri), (table,)
@@ -159,7 +190,7 @@ class Recording:
 
         Raises:
             ValueError: The URI names neither the video nor one of its segments.
-            FrameOutsideVideoError: A time at which no frame of the video is shown.
+            FrameOutsideVideoError: A time at which no frame of the video is displayed.
         """
         location = self._location(self.video.at(uri).permitted().uri)
         numbers = [i for i, part in enumerate(self._segment_uris) if self._location(part) == location]
@@ -191,15 +222,18 @@ class Recording:
 
         They name the files that hold the frames, as the caller or the index named them.
         """
+        segment, _ = self.timeline.locate(ranks)
+        named = {number: self._named(self._segment_uris[number]) for number in np.unique(segment).tolist()}
+        return [named[number] for number in segment.tolist()], self.pts_ns_of(ranks)
+
+    def pts_ns_of(self, ranks: Int64Array) -> Int64Array:
+        """Return int64 ``(n,)``: the time of the frame at each rank of the timeline in its own file."""
         segment, frame = self.timeline.locate(ranks)
-        uris = [""] * len(ranks)
         pts_ns = np.zeros(len(ranks), dtype=np.int64)
         for number in np.unique(segment).tolist():
             mine = np.flatnonzero(segment == number)
             pts_ns[mine] = self.indexed_segment(number).pts_ns[frame[mine]]
-            for slot in mine.tolist():
-                uris[slot] = self._named(self._segment_uris[number])
-        return uris, pts_ns
+        return pts_ns
 
     def _named(self, uri: str) -> str:
         if self._relative_to is None or not is_local(uri):
@@ -215,17 +249,20 @@ class Recording:
         times = self.timeline.timestamps[start:stop]
         if not len(times):
             return 0.0, 0.0
+        return float(times[0]), float(times[-1]) + float(self.last_duration(start, stop))
+
+    def last_duration(self, start: int, stop: int) -> Fraction:
+        """Return how long the last frame in a range of the timeline lasts, in seconds."""
         segment, frame = self.timeline.locate(np.array([stop - 1]))
-        lasts = 0.0
+        lasts = Fraction(0)
         if self.index.has_packets:
             table = self.indexed_segment(int(segment[0]))
-            lasts = float(int(table.duration[frame[0]]) * table.info.time_base)
-        if lasts <= 0:
-            lasts = float(np.diff(times[-2:]).sum())
-        return float(times[0]), float(times[-1]) + lasts
+            lasts = int(table.duration[frame[0]]) * table.info.time_base
+        times = self.timeline.timestamps[start:stop]
+        return lasts if lasts > 0 else Fraction(float(np.diff(times[-2:]).sum()))
 
     def warn_outside(self, start: float, end: float) -> None:
-        """Warn, once, of a time in seconds that lies wholly outside the recording.
+        """Warn, once, of a time range in seconds that is wholly outside the recording.
 
         A recording of a session may cover less than its other data, so that it is no error.
         """
@@ -257,7 +294,7 @@ class Recording:
         return self.of_parts(parts)
 
     def of_parts(self, parts: Sequence[tuple[SegmentTable, str]]) -> Recording:
-        """Return a recording under the same name that is made of segments, each with its URI."""
+        """Return a recording of the same name, made of given segments with their URIs."""
         index = LanceFrameIndex(self.uri, file=None, tables=[table for table, _ in parts])
         uris = [uri for _, uri in parts]
         made = Recording(self.video, index, uris)
@@ -311,7 +348,7 @@ def segment_locations(
     segment_uris: Sequence[str | os.PathLike[str]] | None,
     index: LanceFrameIndex | None,
 ) -> list[str]:
-    """Return where all segments of a recording are, in order; nothing where the caller names none.
+    """Return the locations of all segments of a recording, in order; none if the caller names none.
 
     An index of a recording whose name is no file says that the video is that name: a list of as many files as
     the index has segments is then the whole list.
@@ -339,13 +376,13 @@ def describes_first_only(
 
 
 def _is_of_a_name(index: LanceFrameIndex, segments: int) -> bool:
-    """Whether an index describes so many files, more than one, under a name that is none of them."""
+    """Whether an index describes ``segments`` files, several, under a name that is none of theirs."""
     named = [info.uri for info in index.segments]
     return 1 < segments == len(named) and index.uri not in named
 
 
 def _own_segments(index: LanceFrameIndex, uri: str) -> list[str]:
-    """Return where the segments of a video are if the caller does not say.
+    """Return the locations of a video's segments by the index, if the caller names none.
 
     The index of one file stands for that file wherever the caller has it; an index of several files, or
     of a file with another name than the video's, says where they are.

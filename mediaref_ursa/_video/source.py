@@ -1,4 +1,4 @@
-"""Videos that references name: their index, checked to be fresh, and where their packets come from.
+"""``VideoSource``: a video's segment tables, checked to be fresh, and the store of its packets.
 
 Indexes are kept, by what identifies the file, so that the second batch finds them in memory. The
 cache is shared by all threads and bounded in bytes.
@@ -62,7 +62,7 @@ _HEADER_BYTES = 200
 
 @dataclass(frozen=True)
 class VideoSource:
-    """One video, ready to be planned and read: safe for many threads, holds no open file.
+    """One video, ready to be planned and read. Safe for many threads; holds no open file.
 
     Attributes:
         uri: Where the video is; an absolute path if it is local.
@@ -81,7 +81,7 @@ class VideoSource:
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes, about: tables, and what each video and each segment takes besides."""
+        """Approximate bytes of memory: the tables, and a constant for each video and each segment."""
         return _SOURCE_BYTES + sum(_table_bytes(table) for table in self.segments)
 
 
@@ -89,7 +89,7 @@ def _table_bytes(table: SegmentTable) -> int:
     info = table.info
     headers = sum(_HEADER_BYTES + len(part) for _, part in info.start_headers)
     texts = len(info.extradata) + len(info.uri) + headers
-    return _SEGMENT_BYTES + texts + 64 * len(table) + 48 * len(table.packets)
+    return _SEGMENT_BYTES + texts + 96 * len(table) + 48 * len(table.packets)
 
 
 def open_source(
@@ -101,8 +101,8 @@ def open_source(
     order), else one that is built in memory. One that is stale or damaged is not used: the
     video is scanned instead.
 
-    A far store is not asked whether the video is still the one that an index describes, if the index says
-    the entity tag: each read is then of that very object, or a ``MediaChangedError``.
+    A remote store is not asked whether the video is still the one that an index describes, if the index
+    records the entity tag: each read is then of that very object, or a ``MediaChangedError``.
 
     Args:
         video: Where it is. No segment which an index names may lie outside its access's base directory.
@@ -152,11 +152,11 @@ class _Pinned:
 
 
 _pinned: SourceCache[_Pinned] = register(SourceCache(_CACHE_BYTES, attrgetter("nbytes")))
-"""By where a video is: those that no request is needed for."""
+"""Videos pinned to entity tags, by location: no request is needed to use them."""
 _by_version: SourceCache[VideoSource] = register(SourceCache(_CACHE_BYTES, attrgetter("nbytes")))
-"""By where a video is and which version stands there: what HEAD, or the file system, says."""
+"""Videos by location and version, which HEAD or the file system reports."""
 _with_alpha: SourceCache[VideoSource] = register(SourceCache(_CACHE_BYTES, attrgetter("nbytes")))
-"""Segments scanned for their alpha, by the packets of the segment."""
+"""Segments scanned for their alpha, by the identity of the segment's packets."""
 
 
 def _pinned_by_index(video: Location, store: CachedStore, absent: set[IndexLocation]) -> _Pinned:
@@ -185,7 +185,7 @@ def _pinned_by_index(video: Location, store: CachedStore, absent: set[IndexLocat
 
 
 def is_etag_pinned(store: ObjectStore, info: SegmentInfo) -> bool:
-    """Whether what is read of a segment is known to be of the object that its index describes."""
+    """Whether reads of a segment are pinned to the object that its index describes."""
     return isinstance(store, CachedStore) and is_strong(info.etag)
 
 
@@ -236,7 +236,7 @@ def _with_index(
 
 
 def _segments_of(uri: str, index: LanceFrameIndex, access: Access) -> tuple[SegmentInfo, ...]:
-    """Return the segments that an index stands for when it is used for the video at ``uri``.
+    """Return the segments that an index describes for the video at ``uri``.
 
     The index of one file may have been written for the same file at another location.
 
@@ -261,7 +261,7 @@ def _segments_of(uri: str, index: LanceFrameIndex, access: Access) -> tuple[Segm
 
 
 def _segments_on_timeline(uri: str, infos: Sequence[SegmentInfo]) -> list[int]:
-    """Return the segments that times of a URI lead to: all of a recording, or the one file of that name.
+    """Return the segments of a URI's timeline: all of a recording, or the one file of that name.
 
     A reference to a segment goes by that file's own time. The first segment's time is that of the whole; one
     that stands later in the list gives its name to the recording, and its frames would be others.
@@ -287,7 +287,7 @@ def check_segment(video: str, segment: str, access: Access) -> None:
 
 
 def scanned_if_outdated(table: SegmentTable, store: ObjectStore, access: Access = TRUSTED) -> SegmentTable:
-    """Return a segment as its index has it, or scanned if an earlier version wrote that and could be wrong.
+    """Return a segment of an index, or a scan if an earlier version wrote it and may be wrong.
 
     Raises:
         FrameIndexStaleError: The scan gives other frames.
@@ -297,14 +297,14 @@ def scanned_if_outdated(table: SegmentTable, store: ObjectStore, access: Access 
         return table
     logger.warning(
         "an earlier version wrote the frame index of {}, and could mistake random access points; the video "
-        "is scanned instead; write the index anew with: mediaref-ursa index",
+        "is scanned instead; " + WRITE_ANEW,
         redact(uri),
     )
     scanned = scan_video(uri, store, access, stream_index=table.info.stream_index)
     if not np.array_equal(table.pts, scanned.pts):
         raise FrameIndexStaleError(
             f"an earlier version wrote the frame index, and found other frames: expected {len(scanned)} "
-            f"frames, found {len(table)}, or their pts differ; write it anew with: mediaref-ursa index",
+            f"frames, found {len(table)}, or their pts differ; {WRITE_ANEW}",
             uri=uri,
         )
     return replace(scanned, timestamp=table.timestamp)
@@ -313,7 +313,7 @@ def scanned_if_outdated(table: SegmentTable, store: ObjectStore, access: Access 
 def complete_base_index(
     uri: str, store: ObjectStore, index: LanceFrameIndex, segment: int, access: Access = TRUSTED
 ) -> SegmentTable:
-    """Complete a segment of an index with base columns only by scanning what it describes.
+    """Complete a segment of an index with base columns only, by scanning its file.
 
     Raises:
         FrameIndexStaleError: The file at ``uri`` has other frames.

@@ -1,4 +1,4 @@
-"""A cache that threads share and a forked child keeps: of what is read from indexes."""
+"""``SourceCache``: a cache of video sources, which threads share and a forked child keeps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SourceCache(ProcessState, Generic[T]):
         self.forget()
 
     def forget(self) -> None:
-        """Begin with new locks; a forked child keeps the values, which no thread was changing."""
+        """Take new locks in a forked child, which keeps the values, since no thread was changing them."""
         self._lock = ShortLock()
         self._building: dict[object, LongLock] = {}
 
@@ -72,7 +72,7 @@ class SourceCache(ProcessState, Generic[T]):
             replaced = self._values.pop(key, None)
             self._bytes -= self._nbytes(replaced) if replaced is not None else 0
             self._values[key] = value
-            self._bytes += self._nbytes(value)  # one that stands under two names counts twice: no harm
+            self._bytes += self._nbytes(value)  # a source with two keys counts twice, which does no harm
             while self._bytes > self._max_bytes and len(self._values) > 1:
                 _, dropped = self._values.popitem(last=False)
                 self._bytes -= self._nbytes(dropped)

@@ -30,7 +30,7 @@ __all__ = [
     "ObjectStore",
     "store_for",
 ]
-if not _has_extra("cloud"):  # so that a star import gives what there is
+if not _has_extra("cloud"):  # so that a star import gives the names that exist
     __all__ = [name for name in __all__ if name != "FsspecStore"]
 
 
@@ -75,7 +75,7 @@ def store_for(
     if is_data(uri):
         raise access.no_store(uri)
     try:
-        fsspec_options(scheme, storage_options)  # what is missing is an error now, not at the first read
+        fsspec_options(scheme, storage_options)  # a missing package is an error now, not at the first read
         from mediaref_ursa.store._fsspec.fsspec_store import FsspecStore
 
         return FsspecStore(scheme, storage_options or {})

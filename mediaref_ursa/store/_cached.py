@@ -1,4 +1,4 @@
-"""Any store, read through the segment cache."""
+"""``CachedStore``: any store, read through the range cache."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ATTEMPTS = 3
 
 
 class CachedStore:
-    """A store whose bytes are kept on disk, so that a second epoch reads the network no more.
+    """A store whose ranges are cached on disk, so that a second epoch needs no network.
 
     Ranges are kept under the object's entity tag, which is asked for once and remembered; ``head`` always
     asks anew. What is fetched is of the version with that tag, or is not kept: the inner store reads one
@@ -95,7 +95,7 @@ class CachedStore:
         object, and what is fetched is held against it.
 
         Raises:
-            MediaChangedError: Another one stands there; nothing of that is kept.
+            MediaChangedError: Another version is there; nothing of it is kept.
         """
         check_within(uri, info, ranges)
         cache, key = self._cache_for(uri), object_key(uri, info)
@@ -104,11 +104,11 @@ class CachedStore:
             return fetch(ranges)
         return _through(cache, key, ranges, fetch)
 
-    def discard(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> None:
-        """Drop what is on disk of some ranges of an object, so that they are fetched again."""
+    def clear_ranges(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> None:
+        """Remove some ranges of an object from the cache, so that they are fetched again."""
         cache, key = self._cache_for(uri), object_key(uri, info)
         if cache is not None and key is not None:
-            cache.discard(key, ranges)
+            cache.clear_ranges(key, ranges)
 
     def get(self, uri: str, max_bytes: int | None = None) -> bytes:
         """Return the whole object, unless it is larger than ``max_bytes``."""
@@ -125,7 +125,7 @@ class CachedStore:
         return self.inner.get(uri, max_bytes)
 
     def _cache_for(self, uri: str) -> RangeCache | None:
-        """Return the cache to use; none for a file of this machine, or where there is to be no cache."""
+        """Return the cache to use; None for a local file, or if the cache is disabled."""
         if is_local(uri):
             return None
         cache = self._cache if self._cache is not None else shared_range_cache()
@@ -146,10 +146,10 @@ class CachedStore:
             return self._checked(uri, info, lambda: [self.inner.get(uri, info.size)])
 
     def _checked(self, uri: str, info: ObjectInfo, read: Callable[[], list[bytes]]) -> list[bytes]:
-        """Read, then ask for what stands there: only bytes of the object that ``info`` describes come back.
+        """Read, then check the object's version, so that only bytes of the object of ``info`` are returned.
 
         Raises:
-            MediaChangedError: Another one stands there, also where reading failed for that.
+            MediaChangedError: Another version is there, also if reading failed because of it.
         """
         version = ObjectVersion(uri, info)
         try:
@@ -169,7 +169,7 @@ class CachedStore:
 
     @contextmanager
     def _forgetting(self, uri: str) -> Iterator[None]:
-        """Forget an object's tag if reading it fails: it may have been replaced."""
+        """Forget an object's entity tag if the block fails: the object may have been replaced."""
         try:
             yield
         except (StoreError, LimitExceededError):
@@ -184,7 +184,7 @@ class CachedStore:
 def _through(
     cache: RangeCache, key: ObjectKey, ranges: Sequence[tuple[int, int]], fetch: Fetch
 ) -> list[bytes]:
-    """Read ranges through the cache, and count what it held."""
+    """Read ranges through the cache, and count the bytes that it held."""
     fetched_bytes = 0
 
     def counted(missing: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -199,7 +199,7 @@ def _through(
 
 
 def cached(store: ObjectStore, cache: RangeCache | None = None) -> ObjectStore:
-    """Return a store that reads through the segment cache; one that reads this machine comes back as it is.
+    """Return a store that reads through the range cache; a local store is returned unchanged.
 
     Args:
         store: Where the bytes come from.
@@ -213,7 +213,7 @@ def cached(store: ObjectStore, cache: RangeCache | None = None) -> ObjectStore:
 
 
 def object_key(uri: str, info: ObjectInfo) -> ObjectKey | None:
-    """Return what the object's ranges are kept under; None where versions cannot be distinguished.
+    """Return the object's key in the range cache; None if its versions cannot be distinguished.
 
     A signature in the query differs from day to day, so the query is no part of the key. Where it may be the
     query that chooses the object, only an entity tag distinguishes objects.

@@ -1,4 +1,4 @@
-"""One file object of the caller's as a store: what ``open(..., "rb")`` gives, or anything like it."""
+"""A caller's file object as a store: the result of ``open(..., "rb")``, or a similar object."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mediaref_ursa.store._protocol import ObjectInfo, check_range, past_the_end,
 
 
 class FileObjectStore:
-    """A store of one object, whatever it is called: the bytes that a file object gives.
+    """A store of one object, under any URI: the bytes of a file object.
 
     Files of the system are read at offsets that nothing else can move. Of other objects the position is
     shared: one thread reads at a time. The file stays the caller's: nothing here closes it.
@@ -37,7 +37,7 @@ class FileObjectStore:
         register_while_alive(self)
 
     def forget(self) -> None:
-        """Begin with a lock of its own, as a forked child does: another thread of its parent may hold it."""
+        """Take a new lock in a forked child, since another thread of the parent may hold the old one."""
         self._lock = LongLock()
 
     def head(self, uri: str) -> ObjectInfo:
@@ -87,7 +87,7 @@ class FileObjectStore:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _next_part(self, offset: int, length: int) -> bytes:
-        """Return some of the bytes at ``offset``, where the file stands already if it has a position."""
+        """Return some of the bytes at ``offset``, to which a seekable file has been moved."""
         if self._descriptor is None:
             return bytes(self._file.read(length))
         return os.pread(self._descriptor, length, offset)

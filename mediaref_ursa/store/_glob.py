@@ -1,4 +1,4 @@
-"""Videos that a name stands for: a file, a folder, a pattern, a recording of several files."""
+"""Expansion of names into videos: a file, a folder, a pattern, a recording of several files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ VIDEO_SUFFIXES = (
     ),
     *(".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".wmv"),
 )
-"""What the names of videos in a folder end with, in letters of either case."""
+"""Suffixes of the names of videos in a folder, case-insensitive."""
 
 _LOOKED_FOR = f"videos in this folder or below it ({', '.join(VIDEO_SUFFIXES[:5])} and the like)"
 _WILDCARD = re.compile(r"[*?\[]")
@@ -67,7 +67,7 @@ class Listed:
 
 
 def videos_named(pattern: str) -> list[Listed]:
-    """Return what a name such as ``clips``, ``clips/*.mp4`` or ``s3://bucket/takes/`` stands for, sorted.
+    """Return the videos of a name such as ``clips``, ``clips/*.mp4`` or ``s3://bucket/takes/``, sorted.
 
     A folder stands for all videos below it, by the ends of their names, and for recordings of several files,
     of which only the index has the recording's name. Hidden files and folders are left out. In a cloud store
@@ -89,7 +89,7 @@ def videos_named(pattern: str) -> list[Listed]:
 
 
 def all_videos_named(patterns: Sequence[str]) -> tuple[list[Listed], list[MediaRefError]]:
-    """Return what several names stand for, each video once, and the errors of those that name nothing.
+    """Return the videos of several names, each once, and the errors of names that match none.
 
     Raises:
         MissingExtraError: What a cloud store needs is not installed.
@@ -99,7 +99,7 @@ def all_videos_named(patterns: Sequence[str]) -> tuple[list[Listed], list[MediaR
     for pattern in patterns:
         try:
             found.update((video.uri, video) for video in videos_named(pattern))
-        except MissingExtraError:  # no other pattern would fare better
+        except MissingExtraError:  # every other pattern would fail in the same way
             raise
         except MediaRefError as error:
             failures.append(error)
@@ -107,7 +107,7 @@ def all_videos_named(patterns: Sequence[str]) -> tuple[list[Listed], list[MediaR
 
 
 def names_one_video(pattern: str) -> bool:
-    """Return whether a name is that of one video, and neither of a folder nor a pattern."""
+    """Return whether a name is that of one video, and neither a folder's nor a pattern."""
     if is_data(pattern) or is_remote(pattern):
         return True
     if not is_local(pattern):
@@ -136,10 +136,10 @@ def _on_this_machine(pattern: str) -> list[Listed]:
 
 
 def _listed(path: str) -> Listed:
-    """Return a file with its size; the name of a recording of several has none."""
+    """Return a file with its size; the name of a recording of several files has no size."""
     try:
         return Listed(path, Path(path).stat().st_size)
-    except OSError:  # said when its turn comes
+    except OSError:  # reported when the video is indexed
         return Listed(path)
 
 
@@ -162,7 +162,7 @@ def _videos_like(pattern: str) -> set[str]:
 
 
 def _videos_below(folder: str) -> Iterator[str]:
-    """Yield the videos below a folder, and the names of recordings that only indexes have."""
+    """Yield the videos below a folder, and the names of recordings that exist only as indexes."""
     for parent, folders, files in os.walk(folder):
         in_folder = set(files)
         for name in (*folders, *_indexes_below_dot(parent, folders)):
@@ -186,12 +186,12 @@ def _indexes_below_dot(parent: str, folders: list[str]) -> list[str]:
 
 
 def _joined(folder: str, path: str) -> str:
-    """Return a path as it is, without the ``./`` that ``.`` would give it."""
+    """Return a path joined to its folder, without the ``./`` of the folder ``.``."""
     return path[2:] if folder == "." and path.startswith("./") else path
 
 
 def _video_of_index(path: str) -> str | None:
-    """Return the video whose index a folder is, None of another folder."""
+    """Return the video of a folder that is its index, None for other folders."""
     path = path.rstrip("/")
     if path.endswith(INDEX_SUFFIX) and Path(path, "_versions").is_dir():
         return described_video(path)[0]
@@ -199,7 +199,7 @@ def _video_of_index(path: str) -> str | None:
 
 
 def _in_cloud(pattern: str) -> list[Listed]:
-    """Ask the file system below the last folder before the first wildcard, whose URI is the user's own."""
+    """List the files below the last folder before the first wildcard, with URIs as the user writes them."""
     wildcard = _WILDCARD.search(pattern)
     base = pattern[: pattern.rindex("/", 0, wildcard.start()) + 1] if wildcard else pattern
     if base == f"{pattern[: len(scheme_of(pattern))]}://":
@@ -229,7 +229,7 @@ def _in_cloud(pattern: str) -> list[Listed]:
 
 
 def _videos_among(listed: list[Listed], base: str) -> list[Listed]:
-    """Return the videos among all files below a folder, and the recordings that only indexes name."""
+    """Return the videos among all files below a folder, and the recordings that exist only as indexes."""
     there = {video.uri for video in listed}
     found = {video.uri: video for video in listed if _is_video_below(video.uri[len(base) :])}
     for uri in there:

@@ -1,4 +1,4 @@
-"""Files of this machine, read at offsets that nothing else can move."""
+"""``LocalStore``: local files, read by positional reads that share no file position."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class LocalStore:
 
 @contextmanager
 def _opened(uri: str) -> Iterator[tuple[int, os.stat_result]]:
-    """Open a regular file for one call; whatever the system says is an error of the tree."""
+    """Open a regular file for one call, and map the system's errors into the tree."""
     path = local_path(uri)
     with _mapped_errors(uri):
         descriptor = os.open(path, _OPEN_FLAGS)
@@ -105,7 +105,7 @@ def _mapped_errors(uri: str) -> Iterator[None]:
 
 
 def _read(uri: str, descriptor: int, offset: int, length: int, size: int) -> bytes:
-    """Read a range; its end is checked first, so that no memory is taken for bytes that are not there."""
+    """Read a range; its end is checked first, so that no memory is allocated for missing bytes."""
     if offset + length > size:
         raise past_the_end(uri, offset, length, size)
     first = os.pread(descriptor, length, offset)
@@ -123,7 +123,7 @@ def _read(uri: str, descriptor: int, offset: int, length: int, size: int) -> byt
 
 
 def location_of(uri: str, access: Access, *, has_own_store: bool = False) -> str:
-    """Return where a reference points, if it may point there.
+    """Return the location of a reference, checked to be permitted.
 
     Relative paths begin at the base directory. What is local stays below it, seen through symbolic
     links, unless ``allow_outside_base``; what is not local has no base.
@@ -152,7 +152,7 @@ def location_of(uri: str, access: Access, *, has_own_store: bool = False) -> str
 
 
 def check_under_base(uri: str, base_dir: str) -> None:
-    """Refuse what is no local file below ``base_dir``, seen through symbolic links.
+    """Refuse a path that is not below ``base_dir`` after resolving symbolic links.
 
     Raises:
         InvalidReferenceError: It lies outside.

@@ -1,4 +1,4 @@
-"""A location: a URI, and all that reaching its bytes depends on.
+"""``Location``: a URI, with the store, options and access by which it is reached.
 
 The module belongs to the stores, not to the values of ``_model``, because a location holds a store.
 """
@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mediaref_ursa._core.uris import absolute_location
+from mediaref_ursa._core.uris import absolute_location, is_local
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa.store._local import location_of
 from mediaref_ursa.store._open import open_store
-from mediaref_ursa.store._protocol import ObjectStore
+from mediaref_ursa.store._protocol import ObjectStore, is_local_store
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where the bytes behind one URI come from, and what may be read there.
+    """A URI with the store, the storage options and the access by which its bytes are reached.
 
     Attributes:
         uri: As the caller or the index wrote it.
@@ -33,16 +33,21 @@ class Location:
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     access: Access = TRUSTED
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the bytes are on this machine, by the caller's own store or else the URI's scheme."""
+        return is_local(self.uri) if self.store is None else is_local_store(self.store)
+
     def at(self, uri: str | os.PathLike[str]) -> Location:
-        """Return the location of another URI that is reached in the same way."""
+        """Return the location of another URI with the same store, options and access."""
         return replace(self, uri=os.fspath(uri))
 
     def absolute(self) -> Location:
-        """Return it with an absolute path, if it is a local file; names in a caller's own store stay."""
+        """Return the location, absolute if it is a local file; a URI in a caller's store is unchanged."""
         return self if self.store is not None else self.at(absolute_location(self.uri))
 
     def permitted(self) -> Location:
-        """Return where a reference leads, if it may: see :func:`mediaref_ursa.store._local.location_of`.
+        """Return a reference's location, if permitted: see :func:`mediaref_ursa.store._local.location_of`.
 
         Raises:
             InvalidReferenceError: It may not lead there.
@@ -50,7 +55,7 @@ class Location:
         return self.at(location_of(self.uri, self.access, has_own_store=self.store is not None))
 
     def permitted_video(self) -> Location:
-        """Return where a reference to a video leads, if it may.
+        """Return the location of a reference to a video, checked to be permitted.
 
         Raises:
             InvalidReferenceError: It may not lead there.

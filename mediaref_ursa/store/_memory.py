@@ -1,4 +1,4 @@
-"""Objects held in memory: for tests, and for programs that carry their media with them."""
+"""``MemoryStore``: objects in memory, for tests and for programs that embed their media."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class MemoryStore:
             self.put(uri, data)
 
     def put(self, uri: str, data: bytes) -> None:
-        """Keep ``data`` at ``uri``, in place of what stood there."""
+        """Store ``data`` at ``uri``, replacing any object there."""
         content = bytes(data)
         self._objects[uri] = content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
     def delete(self, uri: str) -> None:
-        """Forget what stands at ``uri``, if anything does."""
+        """Remove the object at ``uri``, if there is one."""
         self._objects.pop(uri, None)
 
     def head(self, uri: str) -> ObjectInfo:

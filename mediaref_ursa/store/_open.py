@@ -1,4 +1,4 @@
-"""The store that serves a URI: the caller's own, or one by its scheme, read through the segment cache."""
+"""The store that serves a URI: the caller's own, or one by its scheme, read through the range cache."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def open_store(
     storage_options: Mapping[str, Any] | None = None,
     access: Access = TRUSTED,
 ) -> ObjectStore:
-    """Return where the bytes of ``uri`` come from.
+    """Return the store of ``uri``, read through the range cache if it is remote.
 
-    What is not on this machine is read through the segment cache. A store that is chosen by scheme is
+    Remote objects are read through the range cache. A store that is chosen by scheme is
     the same one for the same options, so that it remembers what it learnt of its objects.
 
     Args:
@@ -65,7 +65,7 @@ def open_store(
     Raises:
         InvalidReferenceError: The scheme is not served.
         MissingExtraError: The package of the scheme is not installed.
-        StoreError: Others may write in the directory of the segment cache.
+        StoreError: Others may write in the directory of the range cache.
     """
     access.check_scheme(uri, has_own_store=store is not None)
     if store is not None:
@@ -80,5 +80,5 @@ def open_store(
 
 
 def _shared_cache(access: Access) -> RangeCache | None:
-    """Return the cache in a directory that others may write in, None for the usual one."""
+    """Return a cache in a given directory that other users may write in, None for the default cache."""
     return shared_range_cache(allow_shared_dir=True) if access.allow_shared_cache_dir else None

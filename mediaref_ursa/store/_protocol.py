@@ -1,4 +1,4 @@
-"""What a store is: four methods over URIs, and a fifth that it may have; with the same words and errors."""
+"""Protocols of stores: four methods over URIs, an optional fifth, and their common checks and errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mediaref_ursa._core.public import set_module
 @set_module("mediaref_ursa.store")
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What a store knows of an object without reading it.
+    """Metadata of an object, known without reading it.
 
     Attributes:
         size: Its length in bytes.
@@ -71,7 +71,7 @@ class ObjectStore(Protocol):
 
 
 def is_local_store(store: object) -> bool:
-    """Return whether a store says that its bytes are on this machine; see :class:`ObjectStore`."""
+    """Return whether a store's bytes are on this machine, by its ``is_local``; see :class:`ObjectStore`."""
     return bool(getattr(store, "is_local", False))
 
 
@@ -83,9 +83,9 @@ def check_range(offset: int, length: int) -> None:
 
 @runtime_checkable
 class ReadsOneVersion(Protocol):
-    """What a store may have besides: reading one version of an object and no other.
+    """Optional protocol of stores: reading one version of an object and no other.
 
-    Stores that lack it are read and then asked for what stands there now.
+    Stores that lack it are read, and their ``head`` is then asked for the version.
     """
 
     def get_ranges_of(self, uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -93,14 +93,14 @@ class ReadsOneVersion(Protocol):
 
         Raises:
             ValueError: A negative offset or length.
-            MediaChangedError: Another object stands there, by its entity tag or its length.
+            MediaChangedError: Another object is there, by its entity tag or its length.
             StoreError: The object ends before one of the ranges does.
         """
         ...
 
 
 def check_within(uri: str, info: ObjectInfo, ranges: Sequence[tuple[int, int]]) -> None:
-    """Raise unless the object of that description holds all of the ranges."""
+    """Raise unless the object of ``info`` contains all of the ranges."""
     for offset, length in ranges:
         check_range(offset, length)
         if offset + length > info.size:

@@ -1,4 +1,4 @@
-"""A number that stands for one store, for keys of caches: ``id`` is used again once a store is gone."""
+"""Tokens of stores for the keys of caches, since ``id`` is reused once a store is gone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mediaref_ursa.store._protocol import ObjectStore
 
 NO_STORE = 0
 """The token where no store was given."""
-_MAX_REFERENCES = 64  # then references to stores that are gone are looked for
+_MAX_REFERENCES = 64  # then references to stores that no longer exist are removed
 _MAX_HELD = 64
 
 
 class StoreTokens(ProcessState):
-    """The tokens of the stores of this process. Threads share it; it keeps no store alive that allows it.
+    """The tokens of this process's stores, by weak references where a store allows them. Threads share it.
 
     Stores that cannot be weakly referred to are held, the last used of them.
     """
@@ -28,7 +28,7 @@ class StoreTokens(ProcessState):
         self.close()
 
     def forget(self) -> None:
-        """Begin with a new lock; a forked child keeps the tokens."""
+        """Take a new lock in a forked child, which keeps the tokens."""
         self._lock = ShortLock()
 
     def before_fork(self) -> None:
@@ -38,7 +38,7 @@ class StoreTokens(ProcessState):
         self._lock.release()
 
     def close(self) -> None:
-        """Forget all tokens: what is kept under them is found no more."""
+        """Forget all tokens, so that cache entries under them are no longer found."""
         with self._lock:
             self._by_identity: dict[int, tuple[weakref.ref[ObjectStore], int]] = {}
             self._of_living: dict[int, weakref.ref[ObjectStore]] = {}
@@ -46,7 +46,7 @@ class StoreTokens(ProcessState):
             self._drop_dead_at = _MAX_REFERENCES
 
     def of(self, store: ObjectStore | None) -> int:
-        """Return the token of a store: the same one as long as the store lives, and no other's ever.
+        """Return the token of a store: constant while the store lives, and never reused for another.
 
         >>> from mediaref_ursa.store import MemoryStore
         >>> store = MemoryStore({})
@@ -74,7 +74,7 @@ class StoreTokens(ProcessState):
             return token
 
     def is_current(self, token: int) -> bool:
-        """Return whether a token is that of a store that lives, and was given since ``close``."""
+        """Return whether a token belongs to a live store and was given since ``close``."""
         with self._lock:
             reference = self._of_living.get(token)
             if reference is not None:
@@ -94,4 +94,4 @@ class StoreTokens(ProcessState):
 
 
 tokens = register(StoreTokens())
-"""The tokens of this process."""
+"""The store tokens of this process."""

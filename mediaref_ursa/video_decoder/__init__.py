@@ -27,7 +27,7 @@ __all__ = [
     "VideoStreamMetadata",
 ]
 
-if not _has_extra("video"):  # so that a star import gives what there is
+if not _has_extra("video"):  # so that a star import gives the names that exist
     __all__ = [name for name in __all__ if not name.endswith("VideoDecoder") or name.startswith("Base")]
 
 _HOME_OF = {"PyAVVideoDecoder": "pyav_decoder", "TorchCodecVideoDecoder": "torchcodec_decoder"}

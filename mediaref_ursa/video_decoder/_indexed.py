@@ -1,4 +1,4 @@
-"""A decoder that stands on the frame index: a call becomes frame numbers, then a plan is carried out."""
+"""The decoders' common base on the frame index: a call becomes frame numbers, then a plan is executed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 from mediaref_ursa._core.array_types import Float64Array, Int64Array
-from mediaref_ursa._core.errors import FrameOutsideVideoError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.seconds import NotFiniteError, latest_times, range_of_times
+from mediaref_ursa._core.seconds import floor_ns, range_of_times, times_asked
 from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS
 from mediaref_ursa._decode.buffer_pool import buffers
 from mediaref_ursa._decode.output import FrameRows
 from mediaref_ursa._model.access import Access
-from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._model.pixels import Crop, Dtype, PixelSpec
 from mediaref_ursa._plan.decode_plan import DecodePlan
+from mediaref_ursa._plan.frame_times import PLAYBACK, Match, checked_match, checked_tolerance
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._plan.segments import SegmentSequence
 from mediaref_ursa.store import MemoryStore, ObjectStore
@@ -36,6 +36,7 @@ from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 with needs_extra("video"):
     from mediaref_ursa._decode.execute import Engine, checked_workers, decode_into, iter_frames
     from mediaref_ursa._index.frame_index import LanceFrameIndex
+    from mediaref_ursa._pyav.sample_formats import output_dtype
     from mediaref_ursa._scan.sandbox.parent import scan_video
     from mediaref_ursa._video.source import VideoSource, open_source, source_with_alpha
 
@@ -45,7 +46,7 @@ _TOLERANCE_SECONDS = Fraction(TOLERANCE_NS, NS_PER_SECOND)
 
 
 class IndexedVideoDecoder(BaseVideoDecoder):
-    """What the decoders of this package share.
+    """Base of the decoder classes: metadata, frames by number and by time.
 
     Args:
         source: The video.
@@ -66,6 +67,8 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         dimension_order: str,
         resize: tuple[int, int] | None,
         colorspace: str,
+        dtype: Dtype,
+        crop: Crop | None,
         max_workers: int | None,
         storage_options: Mapping[str, Any] | None,
         access: Access,
@@ -73,10 +76,15 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         super().__init__(source)
         self.stream_index = None if stream_index is None else operator.index(stream_index)
         self._options = options
-        self._spec = _checked_spec(dimension_order, resize, colorspace, access)
+        _check_dimension_order(dimension_order)
+        self._spec = PixelSpec(
+            resize, colorspace, dimension_order, max_pixels=access.max_pixels, dtype=dtype, crop=crop
+        )
         self._engine = engine(self._spec)
         checked_workers(max_workers)
-        self._max_workers = max_workers  # without it, as many as where it decodes: in a worker, say
+        self._max_workers = (
+            max_workers  # None: the default of the process that decodes, which may be a worker
+        )
         video = _video_of(source, frame_index, stream_index, storage_options, access)
         for table in video.segments:
             access.check_pixels(table.info.width, table.info.height, video.uri)
@@ -84,7 +92,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             video = source_with_alpha(video, access)
         self._open_video: VideoSource | None = video
         if stream_index is None:
-            self.stream_index = _claims(video).get("stream_index")
+            self.stream_index = _header_metadata(video).get("stream_index")
 
     _iteration_strategy = BatchDecodingStrategy.SEQUENTIAL
 
@@ -99,7 +107,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
 
     @property
     def metadata(self) -> VideoStreamMetadata:
-        """What the video is, exact."""
+        """Metadata of the video stream, exact."""
         info, frames = self._video.segments[0].info, len(self)
         begin, end = self._segments.span_seconds
         height, width = info.display_size
@@ -114,7 +122,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             codec=info.codec,
             pixel_format=info.pixel_format,
             rotation=info.rotation,
-            **_claims(self._video),
+            **_header_metadata(self._video),
         )
 
     @property
@@ -138,10 +146,17 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         return self._batch(np.where(frames < 0, frames + count, frames), strategy)
 
     def get_frames_played_at(
-        self, seconds: Any, *, strategy: BatchDecodingStrategy | str | None = None
+        self,
+        seconds: Any,
+        *,
+        strategy: BatchDecodingStrategy | str | None = None,
+        match: Match = "playback",
+        tolerance_ns: int = TOLERANCE_NS,
     ) -> FrameBatch:
         """Return the frame that is displayed at each time; see :class:`BaseVideoDecoder`."""
-        return self._batch(self._frames_displayed_at(self._asked_times(seconds)), strategy)
+        rule, tolerance_ns = checked_match(match), checked_tolerance(tolerance_ns)
+        times = times_asked(seconds, self._video.uri)
+        return self._batch(self._frames_of_times(times, tolerance_ns, rule), strategy)
 
     def get_frames_played_in_range(
         self, start_seconds: float, stop_seconds: float, fps: float | None = None
@@ -151,21 +166,20 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         self._check_range(start, stop)
         before = (
             min(stop, self._segments.span_seconds[1]) - _TOLERANCE_SECONDS
-        )  # a float of 0.08 may be more, and means it
+        )  # a float of 0.08 may be slightly more than 0.08
         if fps is not None:
             step = 1 / _exact_rate(fps)
             begin = _exact(start_seconds)
             count = math.floor((_exact(stop_seconds) - begin) / step + Fraction(1, 2))  # as TorchCodec
             times = [start + number * step for number in range(count)]
-            batch = self._batch(self._frames_displayed_at(times), None)
+            batch = self._batch(self._frames_of_times(times), None)
             displayed = np.array([float(time - start + begin) for time in times], dtype=np.float64)
-            return FrameBatch(batch.data, self._array(displayed), self._array(np.full(count, float(step))))
+            lasting = np.full(count, float(step))
+            return FrameBatch(batch.data, self._array(displayed), self._array(lasting), batch.pts_ns)
         if not start_seconds < stop_seconds:  # as they are given: a range may be shorter than a nanosecond
             return self._batch(np.empty(0, dtype=np.int64), None)
-        first = int(
-            self._frames_displayed_at([start])[0]
-        )  # which is displayed then, however short the range is
-        last = int(self._frames_displayed_at([max(start, before)])[0])
+        first = int(self._frames_of_times([start])[0])  # which is displayed then, however short the range is
+        last = int(self._frames_of_times([max(start, before)])[0])
         if last > first and self._segments.seconds_of(last) >= before:
             last -= 1
         return self._batch(np.arange(first, last + 1, dtype=np.int64), None)
@@ -194,30 +208,23 @@ class IndexedVideoDecoder(BaseVideoDecoder):
     def _segments(self) -> SegmentSequence:
         return self._video.sequence
 
-    def _asked_times(self, seconds: Any) -> list[Fraction]:
-        """Return the times at which frames are asked for.
+    def _frames_of_times(
+        self, seconds: list[Fraction], tolerance_ns: int = TOLERANCE_NS, match: Match = PLAYBACK
+    ) -> Int64Array:
+        """Return int64 ``(n,)``: the number of the frame that each time names.
 
         Raises:
-            FrameOutsideVideoError: One is not finite, so that nothing is displayed then.
+            FrameOutsideVideoError: One names none.
         """
-        try:
-            return latest_times(seconds)
-        except NotFiniteError as error:
-            raise FrameOutsideVideoError(str(error), uri=self._video.uri) from None
-
-    def _frames_displayed_at(self, seconds: list[Fraction]) -> Int64Array:
-        """Return int64 ``(n,)``: the number of the frame that is displayed at each time.
-
-        Raises:
-            FrameOutsideVideoError: Nothing is displayed at one of them.
-        """
-        t_ns = np.array([_nanoseconds(t) for t in seconds], dtype=np.int64)
-        segment, frame = self._segments.resolve(t_ns, TOLERANCE_NS)
+        t_ns = np.array([floor_ns(t) for t in seconds], dtype=np.int64)
+        segment, frame = self._segments.resolve(t_ns, tolerance_ns, match)
         if (frame < 0).any():
             first = int(np.flatnonzero(frame < 0)[0])
-            raise self._segments.outside_error(self._video.uri, int(t_ns[first]), int(frame[first]))
-        displayed: Int64Array = self._segments.firsts[segment] + frame
-        return displayed
+            raise self._segments.outside_error(
+                self._video.uri, int(t_ns[first]), int(frame[first]), tolerance_ns
+            )
+        found: Int64Array = self._segments.firsts[segment] + frame
+        return found
 
     def _check_range(self, start: Fraction, stop: Fraction) -> None:
         begin, end = self._segments.span_seconds
@@ -225,7 +232,7 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             raise ValueError(f"expected a range that ends after it begins, found {_range(start, stop)}")
         if not (begin <= start + _TOLERANCE_SECONDS and start < end and stop <= end + _TOLERANCE_SECONDS):
             raise ValueError(
-                f"expected a range within {_range(begin, end)}, where {redact(self._video.uri)} is shown, "
+                f"expected a range within {_range(begin, end)}, the times of {redact(self._video.uri)}, "
                 f"found {_range(start, stop)}"
             )
 
@@ -241,43 +248,45 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         workers = checked_workers(self._max_workers)
         rows = FrameRows(len(frames), self._video.uri, empty=self._empty)
         decode_into(plan, sources, self._engine, rows, max_workers=workers)
-        size = self._spec.resize or (self.metadata.height, self.metadata.width)
-        data = self._ordered(rows.filled(self._decoded_shape(*size)))
-        return FrameBatch(data, self._array(pts[frames]), self._array(durations[frames]))
+        shape = self._decoded_shape(self.metadata.height, self.metadata.width)
+        data = self._ordered(rows.filled(shape, self._dtype()))
+        pts_ns = self._array(self._segments.pts_ns[frames])
+        return FrameBatch(data, self._array(pts[frames]), self._array(durations[frames]), pts_ns)
 
-    def _empty(self, shape: tuple[int, ...]) -> Any:
+    def _empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """Return memory for frames."""
-        return buffers.empty(shape)
+        return buffers.empty(shape, dtype)
 
     def _decoded_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """Return the shape of a frame as it is decoded."""
+        """Return the shape of a frame, of a picture of that size, as it is decoded."""
         return self._spec.shape(height, width)
 
+    def _dtype(self) -> np.dtype[Any]:
+        formats = (table.info.pixel_format for table in self._video.segments)
+        return output_dtype(self._spec, formats, self._video.uri)
+
     def _ordered(self, pixels: Any) -> Any:
-        """Return decoded frames with the axes in which they are handed out."""
+        """Return decoded frames in the output's axis order."""
         return pixels
 
     def _array(self, values: Float64Array | Int64Array) -> Any:
-        """Return times or numbers as they are handed out."""
+        """Return times or numbers as the output's array type."""
         return values
 
 
-def _claims(video: VideoSource) -> dict[str, Any]:
-    """Return what the header of a video's one file says, under the names of its metadata."""
+def _header_metadata(video: VideoSource) -> dict[str, Any]:
+    """Return the header's claims about a video of one file, under the names of ``VideoStreamMetadata``."""
     info = video.segments[0].info
     if info.header is None or len(video.segments) > 1:
         return {}
     return info.header.as_metadata(info.time_base, info.colorspace)
 
 
-def _checked_spec(
-    dimension_order: str, resize: tuple[int, int] | None, colorspace: str, access: Access
-) -> PixelSpec:
+def _check_dimension_order(dimension_order: str) -> None:
     if dimension_order not in _DIMENSION_ORDERS:
         raise ValueError(
             f"expected dimension_order to be one of {', '.join(_DIMENSION_ORDERS)}, found {dimension_order!r}"
         )
-    return PixelSpec(resize, colorspace, dimension_order, max_pixels=access.max_pixels)
 
 
 def _video_of(
@@ -305,7 +314,7 @@ def _video_of(
 
 
 def _store_of(source: Any) -> tuple[str, ObjectStore]:
-    """Return a store of the video that a caller has in hand, and what it is called there."""
+    """Return a store that holds the caller's bytes or file object, and its URI in that store."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _BYTES_URI, MemoryStore({_BYTES_URI: bytes(source)})
     if hasattr(source, "numpy") and str(source.dtype) == "torch.uint8":  # as TorchCodec takes encoded bytes
@@ -320,12 +329,12 @@ def _store_of(source: Any) -> tuple[str, ObjectStore]:
 
 
 def _is_text(file: Any) -> bool:
-    """Whether a file object gives text: what wraps one says so only when it is read."""
+    """Whether a file object is in text mode; a wrapper shows that only when it is read."""
     if isinstance(file, io.TextIOBase):
         return True
     try:
         return isinstance(file.read(0), str)
-    except (OSError, ValueError):  # closed, say: reading reports what is the matter
+    except (OSError, ValueError):  # closed, for instance: reading reports the error
         return False
 
 
@@ -334,7 +343,7 @@ def _scanned(uri: str, store: ObjectStore, stream_index: int | None, access: Acc
 
 
 def _numbers(indices: Any) -> Int64Array:
-    """Return int64 ``(n,)`` of what a caller names frames by: one number or many."""
+    """Return frame numbers as int64 ``(n,)``, from one number or many."""
     numbers = [operator.index(index) for index in _each(indices)]
     try:
         return np.array(numbers, dtype=np.int64)
@@ -343,7 +352,7 @@ def _numbers(indices: Any) -> Int64Array:
 
 
 def _each(values: Any) -> list[Any]:
-    """Return the values of a sequence, or the one value of what is none: a number, an array without axes."""
+    """Return the values of a sequence, or the one value of a scalar or an array without axes."""
     if not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
         return [values]
     return list(values)
@@ -369,12 +378,6 @@ def _exact_rate(fps: Any) -> Fraction:
     if not 0 < fps < math.inf:
         raise ValueError(f"expected fps above 0, found {fps}")
     return fps if isinstance(fps, Fraction) else Fraction(float(fps))
-
-
-def _nanoseconds(seconds: Fraction) -> int:
-    """Return whole nanoseconds, within what int64 holds."""
-    limit = 2**62
-    return min(max(math.floor(seconds * NS_PER_SECOND), -limit), limit)
 
 
 def _range(start: Fraction, stop: Fraction) -> str:

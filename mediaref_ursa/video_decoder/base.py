@@ -1,4 +1,4 @@
-"""What every decoder of one video can do."""
+"""The interface of all decoders of one video."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
+from mediaref_ursa._core.ticks import TOLERANCE_NS
+from mediaref_ursa._plan.frame_times import Match
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
 from mediaref_ursa.video_decoder.frame_batch import Frame, FrameBatch
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
@@ -31,7 +33,7 @@ class BaseVideoDecoder(ABC):
     @property
     @abstractmethod
     def metadata(self) -> VideoStreamMetadata:
-        """What the video is."""
+        """Metadata of the video stream."""
 
     @property
     def key_frame_indices(self) -> Any:
@@ -61,33 +63,43 @@ class BaseVideoDecoder(ABC):
 
     @abstractmethod
     def get_frames_played_at(
-        self, seconds: Any, *, strategy: BatchDecodingStrategy | str | None = None
+        self,
+        seconds: Any,
+        *,
+        strategy: BatchDecodingStrategy | str | None = None,
+        match: Match = "playback",
+        tolerance_ns: int = TOLERANCE_NS,
     ) -> FrameBatch:
-        """Return the frame that is shown at each of the given times, in their order.
+        """Return the frame that is displayed at each of the given times, in their order.
 
         Args:
             seconds: Floats or fractions ``(n,)``, in absolute container time; whatever
                 :func:`mediaref_ursa.pts_ns_from_seconds` takes. A float32 that a frame's time was rounded to
                 names that frame.
             strategy: How much work they share; never which frames come out.
+            match: ``"playback"``, or ``"nearest"`` for the frame whose own time is nearest instead of the one
+                that is displayed; the earlier of two that are equally near.
+            tolerance_ns: With ``"playback"``, nanoseconds by which a time may lie before its frame; with
+                ``"nearest"``, the largest distance, of which the default takes exact times only.
 
         Raises:
-            IndexError: Nothing is shown at one of them, as at a time that is not finite; it is a ValueError
-                too.
+            IndexError: No frame is displayed at one of them, as at a time that is not finite; it is a
+                ValueError too. With ``"nearest"``, a ``FrameBeyondToleranceError``.
             TypeError: Not a number.
+            ValueError: Another rule, or a tolerance out of range.
         """
 
     @abstractmethod
     def get_frames_played_in_range(
         self, start_seconds: float, stop_seconds: float, fps: float | None = None
     ) -> FrameBatch:
-        """Return the frames that are shown in the half-open range of times.
+        """Return the frames that are displayed in the half-open range of times.
 
         Args:
-            start_seconds: The frame that is shown then is the first.
+            start_seconds: The frame that is displayed then is the first.
             stop_seconds: The frame that begins then, or later, is not among them. However short a range is,
                 the frame at its start is, unless it ends where it starts.
-            fps: Show the range at this rate, repeating and leaving out frames: their ``pts_seconds`` are
+            fps: Sample the range at this rate, repeating and leaving out frames: their ``pts_seconds`` are
                 then ``start_seconds + i / fps``, and their durations ``1 / fps``. There are
                 ``(stop_seconds - start_seconds) * fps`` of them, rounded.
 
@@ -98,7 +110,7 @@ class BaseVideoDecoder(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Release what is held. Closing again does nothing."""
+        """Release the decoder's resources. Closing again does nothing."""
 
     def __len__(self) -> int:
         return self.metadata.num_frames
@@ -141,14 +153,18 @@ class BaseVideoDecoder(ABC):
             raise ValueError(f"expected a step of 1 or more, found {step}")
         return self.get_frames_at(range(*slice(start, stop, step).indices(len(self))))
 
-    def get_frame_played_at(self, seconds: float) -> Frame:
-        """Return the frame that is shown at a time.
+    def get_frame_played_at(
+        self, seconds: float, *, match: Match = "playback", tolerance_ns: int = TOLERANCE_NS
+    ) -> Frame:
+        """Return the frame that is displayed at a time; see :meth:`get_frames_played_at` for the options.
 
         Raises:
-            IndexError: Nothing is shown then, as at a time that is not finite; it is a ValueError too.
+            IndexError: Nothing is displayed then, as at a time that is not finite; it is a ValueError too.
             TypeError: Not a number.
         """
-        return _only_frame(self.get_frames_played_at([seconds]))
+        if (match, tolerance_ns) == ("playback", TOLERANCE_NS):  # subclasses need not know these options
+            return _only_frame(self.get_frames_played_at([seconds]))
+        return _only_frame(self.get_frames_played_at([seconds], match=match, tolerance_ns=tolerance_ns))
 
     def get_all_frames(self, fps: float | None = None) -> FrameBatch:
         """Return all frames; see :meth:`get_frames_played_in_range` for ``fps``."""
@@ -171,4 +187,5 @@ class BaseVideoDecoder(ABC):
 
 
 def _only_frame(batch: FrameBatch) -> Frame:
-    return Frame(batch.data[0], float(batch.pts_seconds[0]), float(batch.duration_seconds[0]))
+    pts_ns = None if batch.pts_ns is None else int(batch.pts_ns[0])
+    return Frame(batch.data[0], float(batch.pts_seconds[0]), float(batch.duration_seconds[0]), pts_ns)

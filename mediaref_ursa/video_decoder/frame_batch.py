@@ -15,13 +15,15 @@ class Frame:
 
     Attributes:
         data: uint8 ``(C, H, W)``, or ``(H, W, C)`` with ``dimension_order="NHWC"``.
-        pts_seconds: When it is shown.
-        duration_seconds: How long the container says that it is shown.
+        pts_seconds: When it is displayed.
+        duration_seconds: How long the container says that it is displayed.
+        pts_ns: When it is displayed in nanoseconds, as a reference stores it; None of a frame made without.
     """
 
     data: Any
     pts_seconds: float
     duration_seconds: float
+    pts_ns: int | None = None
 
     def __post_init__(self) -> None:
         if self.data.ndim != _FRAME_DIMENSIONS:
@@ -30,7 +32,7 @@ class Frame:
         self.duration_seconds = float(self.duration_seconds)
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the fields, for ``data, pts_seconds, duration_seconds = frame``."""
+        """Yield TorchCodec's fields, for ``data, pts_seconds, duration_seconds = frame``."""
         return iter((self.data, self.pts_seconds, self.duration_seconds))
 
     def __repr__(self) -> str:
@@ -43,8 +45,11 @@ class FrameBatch:
 
     Attributes:
         data: uint8 ``(N, C, H, W)``, or ``(N, H, W, C)`` with ``dimension_order="NHWC"``.
-        pts_seconds: float64 ``(N,)``, when each is shown.
-        duration_seconds: float64 ``(N,)``, how long the container says that each is shown.
+        pts_seconds: float64 ``(N,)``, when each is displayed.
+        duration_seconds: float64 ``(N,)``, how long the container says that each is displayed.
+        pts_ns: int64 ``(N,)``, when each is displayed in nanoseconds, as a reference stores it: what
+            ``DecodedBatch.pts_ns`` is. With ``fps=`` the frames' own times, which ``pts_seconds`` are not
+            then. None in a batch made without.
 
     Raises:
         ValueError: Fields of different lengths.
@@ -58,6 +63,7 @@ class FrameBatch:
     data: Any
     pts_seconds: Any
     duration_seconds: Any
+    pts_ns: Any = None
 
     def __post_init__(self) -> None:
         if self.data.ndim < _FRAME_DIMENSIONS:
@@ -71,13 +77,16 @@ class FrameBatch:
                 f"expected pts_seconds and duration_seconds of the shape {leading} for data of the shape "
                 f"{tuple(self.data.shape)}, found {times[0]} and {times[1]}"
             )
+        if self.pts_ns is not None and tuple(self.pts_ns.shape) != leading:
+            raise ValueError(f"expected pts_ns of the shape {leading}, found {tuple(self.pts_ns.shape)}")
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, key: Any) -> FrameBatch:
         """Return the frames that an index, a slice or an array of indices chooses."""
-        return FrameBatch(self.data[key], self.pts_seconds[key], self.duration_seconds[key])
+        pts_ns = None if self.pts_ns is None else self.pts_ns[key]
+        return FrameBatch(self.data[key], self.pts_seconds[key], self.duration_seconds[key], pts_ns)
 
     def __iter__(self) -> Iterator[FrameBatch]:
         """Yield each frame, a batch without the first dimension, as TorchCodec's does."""

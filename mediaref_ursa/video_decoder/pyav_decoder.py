@@ -1,4 +1,4 @@
-"""The decoder that needs nothing but PyAV."""
+"""The decoder class on PyAV, with NumPy arrays as output."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from mediaref_ursa._model.access import AccessOptions
+    from mediaref_ursa._model.pixels import Crop, Dtype
 
 
 class PyAVVideoDecoder(IndexedVideoDecoder):
@@ -31,6 +32,8 @@ class PyAVVideoDecoder(IndexedVideoDecoder):
         dimension_order: ``NCHW`` for frames ``(C, H, W)``, ``NHWC`` for ``(H, W, C)``.
         resize: ``(height, width)`` of every frame in pixels, bilinear.
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
+        dtype: ``"uint8"``, or ``"native"`` for the type that keeps all bits, as ``batch_decode`` has it.
+        crop: ``(top, left, height, width)`` in pixels of the upright picture, cut out before it is resized.
         max_workers: How many runs are decoded at once; as ``batch_decode`` has it.
         storage_options: For cloud stores, as fsspec takes them.
         **access: What may be read, as ``batch_decode`` takes it, such as ``untrusted`` and ``base_dir``.
@@ -57,6 +60,8 @@ class PyAVVideoDecoder(IndexedVideoDecoder):
         dimension_order: str = "NCHW",
         resize: tuple[int, int] | None = None,
         colorspace: str = "RGB",
+        dtype: Dtype = "uint8",
+        crop: Crop | None = None,
         max_workers: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
         **access: Unpack[AccessOptions],
@@ -67,6 +72,8 @@ class PyAVVideoDecoder(IndexedVideoDecoder):
             "dimension_order": dimension_order,
             "resize": resize,
             "colorspace": colorspace,
+            "dtype": dtype,
+            "crop": crop,
             "max_workers": max_workers,
             "storage_options": storage_options,
         }

@@ -1,4 +1,4 @@
-"""The decoder that decodes with TorchCodec, on the CPU or a GPU."""
+"""The decoder class on TorchCodec, on the CPU or a GPU, with torch tensors as output."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from mediaref_ursa._decode.execute import make_engine
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from mediaref_ursa._model.access import AccessOptions
+    from mediaref_ursa._model.pixels import Crop, Dtype
 
-with suppress(ImportError):  # a decoder says what is missing, when one is made
+with suppress(ImportError):  # a missing library is reported when a decoder is made
     load_torchcodec()
 
 _FRAME_MAPPING_KEYS = (("pts", "pkt_pts"), ("duration", "pkt_duration"), ("key_frame",))
@@ -51,6 +53,8 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
         custom_frame_mappings: Taken, and checked, as TorchCodec does it; what counts is the frame index.
         resize: ``(height, width)`` of every frame in pixels, bilinear.
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
+        dtype: ``"uint8"``, or ``"native"``, which TorchCodec has for media of 8 bits only.
+        crop: ``(top, left, height, width)`` in pixels of the upright picture, cut out before it is resized.
         max_workers: How many runs are decoded at once; as ``batch_decode`` has it.
         storage_options: For cloud stores, as fsspec takes them.
         **access: What may be read, as ``batch_decode`` takes it, such as ``untrusted`` and ``base_dir``.
@@ -77,6 +81,8 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
         custom_frame_mappings: Any = None,
         resize: tuple[int, int] | None = None,
         colorspace: str = "RGB",
+        dtype: Dtype = "uint8",
+        crop: Crop | None = None,
         max_workers: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
         **access: Unpack[AccessOptions],
@@ -93,6 +99,8 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
             "dimension_order": dimension_order,
             "resize": resize,
             "colorspace": colorspace,
+            "dtype": dtype,
+            "crop": crop,
             "max_workers": max_workers,
             "storage_options": storage_options,
         }
@@ -118,7 +126,7 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
 
     @property
     def metadata(self) -> VideoStreamMetadata:
-        """What the video is; times are floats, as TorchCodec has them, nearest to the exact ones."""
+        """Metadata of the video stream; times are floats, like TorchCodec's, nearest to the exact ones."""
         exact = super().metadata
         return replace(
             exact,
@@ -128,7 +136,7 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
             end_stream_seconds=float(exact.end_stream_seconds or 0),
         )
 
-    def _empty(self, shape: tuple[int, ...]) -> Any:
+    def _empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         return self._torch.empty(shape, dtype=self._torch.uint8, device=self._device)
 
     def _array(self, values: npt.NDArray[Any]) -> Any:
@@ -140,11 +148,11 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
     def _decoded_shape(self, height: int, width: int) -> tuple[int, int, int]:
         if self._transforms and self._spec.resize is None:
             height, width = self._transforms.of_size(height, width).size
-        return height, width, self._spec.channels
+        return replace(self._spec, channel_format="NHWC").shape(height, width)
 
 
 def _check_frame_mappings(mappings: Any, seek_mode: str) -> None:
-    """Check what TorchCodec checks of frame mappings, which are not needed here.
+    """Check ``custom_frame_mappings`` as TorchCodec does; they are not needed here.
 
     Raises:
         ValueError: They are not ffprobe's JSON of frames, or come with ``seek_mode="approximate"``.

@@ -1,4 +1,4 @@
-"""What a decoder says of its video."""
+"""Metadata of a decoder's video stream."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class VideoStreamMetadata:
     They are fractions, and floats from a ``TorchCodecVideoDecoder``, as TorchCodec has them.
 
     Attributes:
-        num_frames: Frames that are shown.
+        num_frames: Frames that are displayed.
         duration_seconds: From the first frame to the end of the last.
         average_rate: Frames a second: ``num_frames / duration_seconds``. No frame is ever found by it.
         width: Of the frames as they are given, after rotation, in pixels.
         height: Of the frames as they are given, after rotation, in pixels.
-        begin_stream_seconds: When the first frame is shown.
-        end_stream_seconds: When the last frame is shown no more.
+        begin_stream_seconds: When the first frame is displayed.
+        end_stream_seconds: When the last frame is no longer displayed.
         codec: FFmpeg's name, such as ``h264``.
         pixel_format: FFmpeg's name of the decoded format, such as ``yuv420p``.
         rotation: Degrees counter-clockwise by which frames were turned: 0, 90, 180 or 270.

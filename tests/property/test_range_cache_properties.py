@@ -1,4 +1,4 @@
-"""The segment cache under random reads, evictions, damage and killed writers: the bytes are always right."""
+"""The range cache under random reads, evictions, damage and killed writers: the bytes are always right."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def tables(frame: pd.DataFrame, column: pd.Series) -> None:
 def no_references() -> None:
     batch_decode("clip.mp4")  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
     batch_decode(5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    batch_decode([("clip.mp4", 0)])  # type: ignore[list-item]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    batch_decode([("clip.mp4", 0)])  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def option_values() -> None:
@@ -73,6 +73,15 @@ def options_by_name(index: LanceFrameIndex) -> None:
     batch_decode(REFS, frame_index=index, decoder_options={"num_ffmpeg_threads": 2}, max_workers=1)
     batch_decode(REFS, frame_index={"clip.mp4": index}, keep_av_open=True, apply_rotation=False)
     LazyVideo.from_uri("clip.mp4", untrusted=True, index_limits=IndexLimits())
+
+
+def rules(video: LazyVideo) -> None:
+    batch_decode(REFS, match="playback")
+    REFS[0].to_ndarray(match="nearest", tolerance_ns=10**6)
+    REFS[0].to_pil_image(match="nearest")
+    batch_decode(REFS, match="closest")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    plan_decode(REFS, match="closest")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    video.frame_at(0.5, match="closest")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def unknown_options() -> None:

@@ -1,4 +1,4 @@
-"""Decoded frames held against a linear decode of the file, which knows nothing of the frame index.
+"""Decoded frames compared with a linear decode of the file, which does not use the frame index.
 
 The container's own decoder runs from the first packet to the last, and the playback rule is applied
 to the frames that come out. Only the frames that are wanted are kept. Their colours are converted as
@@ -56,7 +56,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class WrongFrame:
-    """A frame that is not the one of the linear decode: which, and what differs."""
+    """A frame that differs from the linear decode's, and the difference."""
 
     wanted: Wanted
     reason: str
@@ -68,7 +68,7 @@ class WrongFrame:
 
 @dataclass(frozen=True)
 class Check:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
         wrong: Frames that differ, in the order they were given in.
@@ -90,7 +90,7 @@ def check_frames(
     """Compare frames with a linear decode of the files they are from, pixel for pixel.
 
     Args:
-        wanted: What the frames should show.
+        wanted: The frames that references name.
         frames: uint8 ``(H, W, 3)`` RGB, turned for display, one for each of ``wanted``.
         on_frame: Called for each frame that the linear decode gives.
 
@@ -114,7 +114,7 @@ def check_frames(
     for position, found in enumerate(frames):
         frame_displayed = truth[position]
         reasons.append(
-            "the linear decode shows no frame at that time"
+            "the linear decode gives no frame at that time"
             if frame_displayed is None
             else difference(found, pictures[id(frame_displayed)], frame_displayed.pts)
         )
@@ -125,7 +125,7 @@ def check_frames(
 def linear_frames_at(
     uri: str, t_ns: Sequence[int], on_frame: Callable[[], None] = lambda: None
 ) -> tuple[list[VideoFrame | None], int]:
-    """Decode a file from its first packet to its last on one thread; keep what is displayed at given times.
+    """Decode a file from its first packet to its last on one thread; keep those displayed at given times.
 
     Args:
         uri: One video file.
@@ -159,7 +159,7 @@ def linear_frames_at(
 
 
 def difference(found: UInt8Array, truth: UInt8Array, pts: int | None) -> str | None:
-    """Return what differs between a frame and that of the linear decode, or None if nothing does."""
+    """Return the difference between a frame and that of the linear decode, None if they are equal."""
     if found.shape != truth.shape:
         return f"expected the shape {truth.shape}, found {found.shape}"
     differing = int((found != truth).any(axis=2).sum())

@@ -1,4 +1,4 @@
-"""``mediaref-ursa demo``: the main job on real input, checked, for each video that is named."""
+"""``mediaref-ursa demo``: references stored, decoded and checked, for each video that is named."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAME_CHARACTERS = 60
 
 
 class _NothingDisplayedError(Exception):
-    """Raised where nothing came of any video, so that no folder stays behind."""
+    """Raised if every video failed, so that no output folder stays behind."""
 
 
 @click.command()
@@ -33,7 +33,7 @@ class _NothingDisplayedError(Exception):
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the frames chosen."
 )
-@click.option("--write-index", is_flag=True, help="Write the index beside VIDEO; else it is kept in memory.")
+@click.option("--write-index", is_flag=True, help="Write the index next to VIDEO; else it is kept in memory.")
 @click.pass_context
 def demo(
     ctx: click.Context, videos: tuple[str, ...], output: Path | None, seed: int, write_index: bool
@@ -56,19 +56,19 @@ def demo(
             try:
                 with _new_folder(target):
                     is_wrong |= _show(name, target, seed, write_index)
-            except MissingExtraError:  # no other video would fare better
+            except MissingExtraError:  # every other video would fail in the same way
                 raise
             except MediaRefError as error:
                 failures.append(error)
         if len(failures) == total:
             raise _NothingDisplayedError
-    report_failures(failures, total, "shown")
+    report_failures(failures, total, "checked")
     if failures or is_wrong:
         ctx.exit(1)
 
 
 def _show(video: str | None, directory: Path, seed: int, write_index: bool) -> bool:
-    """Run the demo of one video; return whether any frame was wrong."""
+    """Run the demo on one video; return whether any frame was wrong."""
     from mediaref_ursa._cli.demo.demo import run_demo
 
     with progress_bar("linear decode") as bar:
@@ -89,7 +89,7 @@ def _show(video: str | None, directory: Path, seed: int, write_index: bool) -> b
 
 
 def _folder_name(number: int, video: str | None) -> str:
-    """Return where the results of one of several videos go.
+    """Return the name of the result folder of one of several videos.
 
     >>> _folder_name(3, "s3://bucket/takes/a b.mp4?signature=1")
     '3-a_b.mp4'
@@ -102,7 +102,7 @@ def _folder_name(number: int, video: str | None) -> str:
 
 @contextmanager
 def _output_folder(output: Path | None) -> Iterator[Path]:
-    """Give the caller's folder, or a new temporary one, which goes again with what is in it on errors."""
+    """Yield the caller's output folder, or a new temporary one, which is removed on errors."""
     if output is not None:
         with _new_folder(output):
             yield output
@@ -117,7 +117,7 @@ def _output_folder(output: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[None]:
-    """Make a folder where there is none; on errors what was made goes again."""
+    """Make a folder if it does not exist; on errors a folder that was made is removed."""
     made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

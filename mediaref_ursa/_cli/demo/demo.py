@@ -1,4 +1,4 @@
-"""The main job on real input, checked: index, references in Parquet, and exact frames out of batches."""
+"""The demo: an index, references in Parquet, and frames of batches compared with a linear decode."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Work:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found.
+    """The result of the demo.
 
     Attributes:
         works: A line for each batch, and one for the linear decode.
@@ -85,7 +85,7 @@ class DemoResult:
 
 @dataclass(frozen=True)
 class _Batch:
-    """One ``batch_decode`` call: what was asked for, what came, and what it cost."""
+    """One ``batch_decode`` call: its references, frames, and cost."""
 
     heading: str
     wanted: list[Wanted]
@@ -102,7 +102,7 @@ def run_demo(
     print_line: PrintLine = print,
     progress: Progress | None = None,
 ) -> DemoResult:
-    """Do the main job on a video and compare every frame with a linear decode.
+    """Index a video, store references, decode them, and compare every frame with a linear decode.
 
     Args:
         video: A path or URL; without one, a clip with a frame counter is encoded into ``directory``.
@@ -149,7 +149,7 @@ def _index_of_own_clip(uri: str, print_line: PrintLine) -> LanceFrameIndex:
 
 
 def _index_of(uri: str, write: bool, print_line: PrintLine) -> LanceFrameIndex:
-    """Return the index of the caller's video; nothing is written next to it unless that is asked for."""
+    """Return the index of the caller's video; it is written next to the video only on request."""
     found = find_index(Location(uri))
     if found.state == FRESH and found.index is not None:
         location = redact(found.index.place or "")
@@ -161,7 +161,9 @@ def _index_of(uri: str, write: bool, print_line: PrintLine) -> LanceFrameIndex:
         print_line(f"frame index:  written to {redact(index.place or '')}")
         return index
     index = scan_frame_index(uri, segments=found.segment_uris)
-    print_line("frame index:  built in memory, nothing is written beside the video (--write-index writes it)")
+    print_line(
+        "frame index:  built in memory, nothing is written next to the video (--write-index writes it)"
+    )
     return index
 
 
@@ -173,8 +175,8 @@ def _require_writable_location(uri: str) -> None:
     """
     if is_remote(uri):
         raise InvalidReferenceError(
-            "expected a place that an index can be written to, found an HTTP URL; write it beside the "
-            "file before it is uploaded",
+            "expected a location that an index can be written to, found an HTTP URL; write it next to "
+            "the file before it is uploaded",
             uri=uri,
         )
 
@@ -221,8 +223,7 @@ def choose_frames(count: int, seed: int) -> tuple[Int64Array, Int64Array]:
 
 def references_to(uri: str, tables: Sequence[SegmentTable], numbers: Int64Array) -> list[MediaRef]:
     """Return a reference to each of the given frames, which are numbered over all segments."""
-    offsets = SegmentSequence(tuple(tables)).offsets_ns.tolist()
-    times = np.concatenate([table.pts_ns + offset for table, offset in zip(tables, offsets, strict=True)])
+    times = SegmentSequence(tuple(tables)).pts_ns
     return [MediaRef(uri, time_ns) for time_ns in times[numbers].tolist()]
 
 
@@ -246,7 +247,7 @@ def _wanted(
     segments = np.searchsorted(firsts, numbers, side="right") - 1
     return [
         Wanted(
-            label=f"{what}, place {position}",
+            label=f"{what}, position {position}",
             ref=ref,
             segment_uri=tables[segment].info.uri,
             local_ns=int(tables[segment].pts_ns[frame]),
@@ -270,7 +271,7 @@ def _decode(what: str, wanted: list[Wanted], index: LanceFrameIndex) -> _Batch:
 
 
 def _linear_work(check: Check, wanted: Sequence[Wanted], index: LanceFrameIndex) -> Work:
-    """Return the work of the linear decode, which reads every packet of the segments it was run on."""
+    """Return the cost of the linear decode, which reads every packet of its segments."""
     uris = {one.segment_uri for one in wanted}
     packets = [index.segment_table(i).packets for i, info in enumerate(index.segments) if info.uri in uris]
     return Work(
@@ -312,7 +313,7 @@ def _tiles(batches: Sequence[_Batch], check: Check) -> list[tuple[str, list[Tile
 
 
 def table_text(works: Sequence[Work]) -> str:
-    """Return the work that was done as an aligned table.
+    """Return the costs of all calls as an aligned table.
 
     >>> print(table_text([Work("random frames", 32, 32, 400, 120000, 85.25)]))
     what           frames asked for  distinct frames  packets decoded  bytes read  milliseconds

@@ -1,4 +1,4 @@
-"""The engine of TorchCodec: each run is handed to it as a small movie of its own.
+"""The TorchCodec engine: each run is decoded as a small movie of its own.
 
 TorchCodec opens files, and believes what they say of keyframes and times. Here it is given a file that
 holds one run: it begins at a random access point, its times are ranks in presentation order, and its
@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
-from mediaref_ursa._core.array_types import Int64Array
+from mediaref_ursa._core.array_types import UINT8, Int64Array
 from mediaref_ursa._core.errors import (
     CorruptMediaError,
     LimitExceededError,
@@ -31,10 +31,11 @@ from mediaref_ursa._decode.packet_feed import PacketFeed
 from mediaref_ursa._decode.torchcodec.library import load_torchcodec
 from mediaref_ursa._decode.torchcodec.run_movie import TICKS_PER_SECOND, RunMovie, presentation_ranks
 from mediaref_ursa._decode.torchcodec.transforms import TransformDraws, whole_frame
-from mediaref_ursa._model.pixels import PixelSpec
+from mediaref_ursa._model.pixels import PixelSpec, crop_slices
 from mediaref_ursa._model.segment import EncodedPacket, SegmentInfo, SegmentTable
 from mediaref_ursa._plan.runs import Run
 from mediaref_ursa._plan.tasks import DecodeSchedule, DecodeTask
+from mediaref_ursa._pyav.sample_formats import sample_format
 
 _IN_MEMORY_BYTES = 64 << 20
 _FRAMES_AT_ONCE = 32
@@ -51,14 +52,14 @@ _LUMA = (19595, 38470, 7471)  # BT.601 in 65536ths, as Pillow's L
 
 
 class RunCheck(Protocol):
-    """What finds the damage on the way to the frames of a run; see ``_scan/decode_check``."""
+    """Damage check of one run: finds its damaged pictures; see ``_scan/decode_check``."""
 
     def watched(self, packets: Iterable[EncodedPacket]) -> Iterator[EncodedPacket]:
-        """Yield the packets as they are."""
+        """Yield the packets unchanged, and see each of them."""
         ...
 
     def outcome(self, packet: int, picture: Any) -> Any:
-        """Return the picture, an error, or None where another decoder has to give it."""
+        """Return the picture of a packet, its error, or None if another decoder must give the picture."""
         ...
 
 
@@ -66,10 +67,10 @@ class TorchCodecEngine:
     """Decodes runs with TorchCodec. Threads may share one: a decoder lives inside one call.
 
     Args:
-        spec: How pixels are handed out.
+        spec: The pixel format of output frames.
         options: ``device`` (``"cpu"``), ``num_ffmpeg_threads`` (1), ``transforms`` and ``seek_mode`` of
             TorchCodec's ``VideoDecoder``. The last changes nothing: every frame is exact.
-        tensors: Hand out torch tensors on the decoder's device instead of NumPy arrays.
+        tensors: Output torch tensors on the decoder's device instead of NumPy arrays.
         run_check: Makes what finds damage in a run, which TorchCodec conceals and does not report.
 
     Raises:
@@ -80,6 +81,7 @@ class TorchCodecEngine:
 
     joins_runs = False  # each is a movie of its own, which begins where decoding can
     reads_alpha = False
+    keeps_bits = False
 
     def __init__(
         self,
@@ -111,7 +113,7 @@ class TorchCodecEngine:
     def may_need_earlier_start(self, info: SegmentInfo) -> bool:
         """Whether frames that did not come out may come out from an earlier random access point.
 
-        FFmpeg before 7 drops frames of H.264 that are decoded after a recovery point and before it is shown.
+        FFmpeg before 7 drops frames of H.264 that are decoded after a recovery point and displayed before it.
         """
         return info.codec == "h264"
 
@@ -121,11 +123,11 @@ class TorchCodecEngine:
         """Return a task for each run: no frame is decoded already."""
         return DecodeSchedule(tasks=[DecodeTask(run) for run in runs])
 
-    def pixels(self, picture: Any, new: Callable[[tuple[int, ...]], Any]) -> Any:
+    def pixels(self, picture: Any, new: Callable[[tuple[int, ...], np.dtype[Any]], Any]) -> Any:
         """Return the pixels of a frame: tensors as they are, arrays where they are wanted."""
         if self._tensors:
             return picture
-        pixels = new(picture.shape)
+        pixels = new(picture.shape, UINT8)
         np.copyto(pixels, picture)
         return pixels
 
@@ -170,7 +172,7 @@ class TorchCodecEngine:
                 yield packet, self._handed_out(picture, info, turned=bool(rotation))
 
     def _pictures(self, movie: _Movie, packets: list[int]) -> Iterator[tuple[int, Any]]:
-        """Yield a tensor ``(H, W, 3)`` for each of the packets that a frame comes out for."""
+        """Yield a tensor ``(H, W, 3)`` for each packet whose frame the decoder gives."""
         if not packets:
             return
         packets = sorted(packets, key=movie.rank_of)
@@ -200,7 +202,7 @@ class TorchCodecEngine:
     def _frames_in_parts(
         self, movie: _Movie, packets: list[int]
     ) -> tuple[dict[int, Any], CorruptMediaError | None]:
-        """Return what comes out where asking for all packets failed, and why the rest does not.
+        """Return frames by packet, requested in halves if TorchCodec fails, and the error of the others.
 
         Each part is asked of a decoder of its own. Frames that merely never come out are no error.
         """
@@ -215,7 +217,7 @@ class TorchCodecEngine:
         return {**found, **more}, why or later
 
     def _picture_alone(self, movie: _Movie, packet: int) -> Iterator[tuple[int, Any]]:
-        """Decode one frame of a run whose frames come out in another order than they are shown in.
+        """Decode one frame of a run whose frames come out in another order than they are displayed in.
 
         Its time is made the last of all, so that TorchCodec passes by all others on the way to it.
         """
@@ -234,6 +236,7 @@ class TorchCodecEngine:
             decoder = self._modules.video_decoder(
                 movie.file, dimension_order="NHWC", transforms=transforms, **self._options
             )
+        self._check_bits(info)
         self._check_size(info, decoder.metadata.height, decoder.metadata.width)
         return decoder
 
@@ -254,7 +257,7 @@ class TorchCodecEngine:
         """Return the tensors of the packets, None for those in whose place another's frame came out.
 
         Raises:
-            CorruptMediaError: TorchCodec gave up. The decoder is not to be used again.
+            CorruptMediaError: TorchCodec failed. The decoder is not to be used again.
         """
         ranks = [movie.rank_of(packet) for packet in packets]
         with self._errors(movie.table.info):
@@ -282,10 +285,12 @@ class TorchCodecEngine:
             ) from None
 
     def _handed_out(self, picture: Any, info: SegmentInfo, *, turned: bool) -> Any:
-        """Turn, resize and recolour a tensor ``(H, W, 3)`` as the spec says, into memory of its own."""
+        """Return a tensor ``(H, W, 3)`` rotated, resized and converted by the spec, in memory of its own."""
         spec, torch = self._spec, self._modules.torch
         if spec.apply_rotation and info.rotation and not turned:
             picture = torch.rot90(picture, info.rotation // 90, (0, 1))
+        if spec.crop is not None:
+            picture = picture[crop_slices(spec.crop, picture.shape[0], picture.shape[1], info.uri)]
         if spec.resize is not None and tuple(picture.shape[:2]) != spec.resize:
             picture = self._resized(picture, spec.resize)
         picture = self._recoloured(picture, info)
@@ -302,7 +307,7 @@ class TorchCodecEngine:
         return resized.round_().clamp_(0, 255).to(self._modules.torch.uint8)[0].permute(1, 2, 0)
 
     def _recoloured(self, picture: Any, info: SegmentInfo) -> Any:
-        """Return the channels that are asked for, of a tensor of R, G and B."""
+        """Return the channels of the output format, from a tensor of R, G and B."""
         colours, torch = self._spec.colorspace, self._modules.torch
         if colours == "G":
             red, green, blue = (picture[..., i].to(torch.int32) * _LUMA[i] for i in range(3))
@@ -319,6 +324,14 @@ class TorchCodecEngine:
             )
         return torch.cat([picture, torch.full_like(picture[..., :1], 255)], dim=-1)
 
+    def _check_bits(self, info: SegmentInfo) -> None:
+        if self._spec.is_native and sample_format(info.pixel_format).is_deep:
+            raise UnsupportedMediaError(
+                f"TorchCodec gives 8 bits a sample, the video has {sample_format(info.pixel_format).bits} "
+                f"({info.pixel_format}); use decoder='pyav' with dtype='native'",
+                uri=info.uri,
+            )
+
     def _check_size(self, info: SegmentInfo, height: int, width: int) -> None:
         asked_height, asked_width = self._spec.resize or (height, width)
         if max(height * width, asked_height * asked_width) > self._spec.max_pixels:
@@ -331,7 +344,7 @@ class TorchCodecEngine:
 
 @dataclass
 class _Movie:
-    """A run's movie and what its times stand for."""
+    """A run's movie, and the rank of each packet's frame in it."""
 
     file: BinaryIO
     movie: RunMovie
@@ -354,11 +367,11 @@ class _Movie:
         return written
 
     def rank_of(self, packet: int) -> int:
-        """Return where the frame of a packet stands among all."""
+        """Return the rank of a packet's frame in presentation order."""
         return int(self._ranks[np.searchsorted(self.packets, packet)])
 
     def put_last(self, packet: int) -> None:
-        """Let the frame of a packet be shown after all others."""
+        """Move the frame of a packet to the end of the presentation order."""
         ranks = presentation_ranks(self.table, self.packets)
         own = np.searchsorted(self.packets, packet)
         ranks[ranks > ranks[own]] -= 1
@@ -371,7 +384,7 @@ class _Movie:
 
 
 def checked_seek_mode(seek_mode: Any) -> None:
-    """Check a mode that makes no difference here.
+    """Check TorchCodec's ``seek_mode``, which makes no difference here.
 
     Raises:
         ValueError: It is none of TorchCodec's.
@@ -381,7 +394,7 @@ def checked_seek_mode(seek_mode: Any) -> None:
 
 
 def checked_device(device: Any) -> str:
-    """Return the name of a device that is there.
+    """Return the name of a torch device, checked to be available.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -400,15 +413,15 @@ def checked_device(device: Any) -> str:
     return str(device)
 
 
-def empty_on(device: Any, shape: tuple[int, ...]) -> Any:
-    """Return a tensor of uint8 on a device, of no particular values.
+def empty_on(device: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Return a tensor on a device, of no particular values.
 
     Raises:
         MissingExtraError: torch is not installed.
     """
     with needs_extra("torchcodec"):
         import torch
-    return torch.empty(shape, dtype=torch.uint8, device=device)
+    return torch.empty(shape, dtype=getattr(torch, dtype.name), device=device)
 
 
 def to_device(frame: Any, device: Any) -> Any:
@@ -437,7 +450,7 @@ def _temporary_file_errors(info: SegmentInfo) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what an error of TorchCodec says, without where in its sources, and no heading."""
+    """Return the message of a TorchCodec error, without its heading and its source location."""
     lines = [line.strip() for line in str(error).splitlines()]
     reasons = [line for line in lines if line and not line.endswith(":")]
     return _SOURCE_POSITION.sub("", reasons[0])[:200] if reasons else type(error).__name__

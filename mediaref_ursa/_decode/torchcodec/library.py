@@ -1,4 +1,4 @@
-"""TorchCodec and torch, looked up once, and why they cannot be loaded where they cannot."""
+"""TorchCodec and torch, imported once, with the reason if they cannot be loaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._decode.torchcodec.transforms import accept_drawn_transforms
 
 TESTED_PAIRS = (("2.13.0", "0.13.0"),)
-"""Versions of torch and TorchCodec that all tests were run with."""
+"""Pairs of torch and TorchCodec versions that all tests were run with."""
 
 _INSTALL = "pip install 'mediaref-ursa[torchcodec]', and FFmpeg 4 to 8 (apt-get install ffmpeg)"
 _FFMPEG_LIBRARY = re.compile(r"\blib(av|sw|postproc)\w+\.")
@@ -21,7 +21,7 @@ _REASON = re.compile(r"cannot open shared object|undefined symbol|Library not lo
 
 @dataclass(frozen=True)
 class TorchModules:
-    """The two modules, once they are known to work."""
+    """The modules of torch and TorchCodec, checked to work."""
 
     torch: Any
     video_decoder: Any
@@ -57,7 +57,7 @@ def _first_found(torch: Any, video_decoder: Any, _found: list[TorchModules] = []
 
 
 class _TorchThreads(ProcessState):
-    """Torch's threads, of which a forked child uses one: the others that torch knows of are its parent's.
+    """State of torch's thread pool: a forked child has none of its threads, and uses one thread.
 
     An operation on many values would wait for them forever. Torch's own data loader does the same.
     """
@@ -88,7 +88,7 @@ def _cannot_load(error: BaseException) -> str:
 
 
 def _reasons(error: BaseException | None) -> list[str]:
-    """Return what the loader of shared libraries said, which TorchCodec quotes among much else."""
+    """Return the messages of the shared library loader, out of TorchCodec's long error text."""
     reasons: list[str] = []
     while error is not None:
         lines = [line.strip() for line in str(error).splitlines()]

@@ -1,11 +1,12 @@
 """A run's packets as a small QuickTime movie, for decoders that take whole files. Pure.
 
-The movie holds nothing but one video track whose samples are the run's packets, untouched. The first
-sample is its only sync sample, so that no decoder seeks to a packet that a container merely calls a
-keyframe, and each sample's time is the rank that its frame has in presentation order.
+The movie holds nothing but one video track whose samples are the run's packets, untouched. The first sample
+is its only sync sample, so that no decoder seeks to a packet that a container merely calls a keyframe, and
+each sample's time is the rank that its frame has in presentation order.
 
 Boxes are those of ISO/IEC 14496-12; ``glbl``, which carries a codec's configuration as FFmpeg knows it, is
-FFmpeg's own.
+FFmpeg's own. Written by hand on purpose: a muxer of FFmpeg rewrites packets and chooses times, flags and edit
+lists by rules of its own, and the decoder must see exactly the packets of the run.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _TAGS = {
     "vp8": b"vp08",
     "vp9": b"vp09",
 }
-"""What FFmpeg's QuickTime demuxer knows these codecs by, whatever container they came in."""
+"""Sample entry types by which FFmpeg's QuickTime demuxer recognises codecs of any container."""
 
 _UNSPECIFIED = 2  # AVColorPrimaries, AVColorTransferCharacteristic and AVColorSpace alike
 _FULL_RANGE = 2  # AVColorRange
@@ -75,7 +76,7 @@ class RunMovie:
         self._sizes.append(len(data))
 
     def finish(self, ranks: Int64Array) -> None:
-        """Write what describes the samples; nothing can be added after, but this can be done again.
+        """Write the sample tables; no sample can be added afterwards. May be called again.
 
         Args:
             ranks: int64 ``(n,)``, of each sample, where its frame stands in presentation order. No two
@@ -89,8 +90,8 @@ class RunMovie:
         self._out.seek(0)
 
     def time_of(self, rank: int) -> int:
-        """Return the ticks at which the frame at a rank is shown."""
-        return rank + len(self._sizes)  # no sample may be shown before it is decoded
+        """Return the presentation time, in ticks, of the frame at a rank."""
+        return rank + len(self._sizes)  # no sample may be displayed before it is decoded
 
     def _moov(self, ranks: Int64Array) -> bytes:
         ticks = len(self._sizes)
@@ -148,9 +149,9 @@ class RunMovie:
 
 
 def presentation_ranks(table: SegmentTable, packets: Int64Array) -> Int64Array:
-    """Return where the frame of each packet stands among those of ``packets`` in presentation order.
+    """Return the rank of each packet's frame among those of ``packets`` in presentation order.
 
-    Packets that show nothing stand before all others: a decoder that waits for a frame at its time or later
+    Packets without a frame stand before all others: a decoder that waits for a frame at its time or later
     then never takes theirs.
 
     Args:

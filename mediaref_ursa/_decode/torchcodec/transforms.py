@@ -1,4 +1,4 @@
-"""TorchCodec's decoder transforms, with what they draw at random drawn once.
+"""TorchCodec's decoder transforms, their random parameters drawn once.
 
 TorchCodec draws when a decoder is made. Here a decoder is made for every run, so that a random crop would
 be another one in each.
@@ -15,7 +15,7 @@ from mediaref_ursa._core.reentrancy import ShortLock
 
 @dataclass(frozen=True)
 class DrawnTransforms:
-    """A list of transforms as TorchCodec's decoder takes it: one that stands for all.
+    """Several transforms as one for TorchCodec's decoder, their random parameters drawn.
 
     Attributes:
         specification: TorchCodec's own text of them, such as ``"crop, 80, 96, 3, 7"``.
@@ -25,7 +25,7 @@ class DrawnTransforms:
 
     @property
     def size(self) -> tuple[int, int]:
-        """``(height, width)`` of the pictures that come out."""
+        """``(height, width)`` of the output pictures."""
         return _steps(self.specification)[-1][1]
 
     def _make_transform_spec(self, input_dims: tuple[int | None, int | None]) -> str:
@@ -36,7 +36,7 @@ class DrawnTransforms:
 
 
 def accept_drawn_transforms() -> None:
-    """Let TorchCodec take :class:`DrawnTransforms` for transforms."""
+    """Make TorchCodec accept :class:`DrawnTransforms` as transforms."""
     with needs_extra("torchcodec"):
         from torchcodec.transforms import DecoderTransform
 
@@ -44,7 +44,7 @@ def accept_drawn_transforms() -> None:
 
 
 class TransformDraws:
-    """What was drawn for each size of frames. Threads may share one; a pickled copy has drawn the same.
+    """The drawn transforms of each frame size. Threads may share one; a pickled copy has the same draws.
 
     Args:
         transforms: TorchCodec's, or torchvision's that it takes, in order; None or empty for none; or
@@ -97,13 +97,13 @@ class TransformDraws:
 
 
 def whole_frame(height: int, width: int, then: DrawnTransforms | None) -> DrawnTransforms:
-    """Return a crop that cuts nothing off, and what follows it."""
+    """Return transforms after a crop to the whole frame, which changes nothing."""
     crop = f"crop, {height}, {width}, 0, 0"
     return DrawnTransforms(crop if then is None else f"{crop};{then.specification}")
 
 
 def _check_sizes(specification: str, height: int, width: int) -> None:
-    """Follow the size of a frame through transforms.
+    """Check the frame size after each transform.
 
     Raises:
         ValueError: A crop is larger than what it is cut from, or a size is not above 0.
@@ -119,7 +119,7 @@ def _check_sizes(specification: str, height: int, width: int) -> None:
 
 
 def _steps(specification: str) -> list[tuple[str, tuple[int, int]]]:
-    """Return the name of each transform and the size that it makes, which come first in TorchCodec's text."""
+    """Return the name and output size of each transform, from the beginning of TorchCodec's text form."""
     steps = []
     for step in specification.split(";"):
         name, rows, columns = (part.strip() for part in step.split(",")[:3])

@@ -1,1 +1,1 @@
-"""Scanning in a process of its own, under limits of memory and time."""
+"""Sandboxed scanning: a process of its own, under limits of memory and time."""

@@ -1,4 +1,4 @@
-"""The process that scans a video that is not trusted: limits first, then one scan, then its answer.
+"""The sandboxed process: it sets its limits, scans one untrusted video, and answers with the table.
 
 It is started with a fresh interpreter and two pipes. It never learns where the video is: it asks for byte
 ranges, and gets bytes. What it says is JSON and the bytes of numpy columns.
@@ -27,7 +27,7 @@ from mediaref_ursa._model.segment import PacketTable, SegmentTable
 from mediaref_ursa._scan.options import ScanOptions
 
 VIDEO = "video"
-"""What the child calls the video; its URI is the parent's."""
+"""The name of the video in the child, which does not know its URI."""
 
 _FRAME_COLUMNS = ("pts", "duration", "timestamp", "packet", "start")
 _PACKET_COLUMNS = ("offset", "size", "crc32", "is_reference", "is_corrupt", "is_keyframe")
@@ -79,7 +79,7 @@ def decode_table(header: dict[str, Any], payload: bytes) -> SegmentTable:
 
 
 def bytes_of_packets(count: int) -> int:
-    """Return how many bytes the columns of so many packets, all displayed, take."""
+    """Return the bytes of the columns of a number of packets, all displayed."""
     return count * sum(np.dtype(dtype).itemsize for dtype in _DTYPES.values())
 
 
@@ -89,7 +89,7 @@ def serve() -> None:
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     with Path(os.devnull).open("wb") as nothing:
-        os.dup2(nothing.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+        os.dup2(nothing.fileno(), sys.stdout.fileno())  # output of libraries must not mix with the answer
     with contextlib.suppress(OSError, EOFError):
         request, _ = receive(requests, 0)
         try:
@@ -99,7 +99,7 @@ def serve() -> None:
         except MediaRefError as error:
             header, parts = _refusal(error), []
         send(answers, header, *parts)
-    os._exit(0)  # nothing is left to be tidied up, and libraries may take their time
+    os._exit(0)  # at once: nothing is left to clean up, and libraries may exit slowly
 
 
 def _answer(
@@ -137,7 +137,7 @@ def _answer(
 
 
 class _PacketCount:
-    """Counts packets by how often a scan reports its progress."""
+    """Progress callback that counts packets, to limit their number."""
 
     def __init__(self, max_packets: int) -> None:
         from mediaref_ursa._scan.scan_segment import PROGRESS_EVERY_PACKETS
@@ -150,7 +150,7 @@ class _PacketCount:
             self._calls = 0
         self._done_bytes = done_bytes
         self._calls += 1
-        if (self._calls - 1) * self._every > self._max_packets:  # the last call only says that it is done
+        if (self._calls - 1) * self._every > self._max_packets:  # the last call only reports the end
             raise _too_many_packets(self._max_packets)
 
 
@@ -173,7 +173,7 @@ def _refusal(error: MediaRefError) -> dict[str, Any]:
 
 
 def _limit_this_process(max_seconds: float, max_memory_bytes: int) -> None:
-    """Let the system end this process where it takes too much, and keep it from writing files.
+    """Set resource limits, by which the system ends this process, and forbid it to write files.
 
     It ends itself a little after its parent should have ended it, if that is no more.
     """

@@ -1,9 +1,12 @@
-"""Scanning in a process of its own, under limits: for videos that are not trusted.
+"""The sandbox of untrusted scans: a child process under limits, which reads bytes through this process.
 
 A demuxer that reads hostile bytes may take all memory, or never end. So it runs in a fresh process, with
-limits that the system keeps and a deadline that this one keeps. The bytes of the video are read here,
-through the store that serves it, and handed over: the child knows neither URI nor credentials, inherits no
-file but its two pipes, and what it answers is checked like any index.
+limits that the system enforces and a deadline that this process enforces. The parent reads the video's bytes
+from its store and sends them: the child knows neither URI nor credentials, inherits no file but its two
+pipes, and its answer is checked like any index.
+
+This is not ``multiprocessing``, on purpose: daemonic workers may not start its children, its spawn method
+runs the user's ``__main__`` again, and its pipes unpickle what a hostile child sends.
 """
 
 from __future__ import annotations
@@ -21,13 +24,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from mediaref_ursa._core import errors
 from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.errors import CorruptMediaError, LimitExceededError, MediaRefError, StoreError
 from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.import_path import import_path
 from mediaref_ursa._core.pipe import receive, send
 from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._core.process_state import ProcessState, register
@@ -62,10 +65,10 @@ def scan_video(
     *,
     stream_index: int | None = None,
 ) -> SegmentTable:
-    """Scan the video at ``uri``: here, or where ``access`` sets limits, in a process of its own.
+    """Scan the video at ``uri``: in this process, or sandboxed if ``access`` sets limits.
 
-    A video that could not be scanned is not scanned again for some minutes, as long as the store shows
-    by an entity tag or a modification time that it is the same.
+    A video that could not be scanned is not scanned again for some minutes, as long as the store's
+    entity tag or modification time is the same.
 
     Args:
         uri: The video.
@@ -126,7 +129,7 @@ def _scanned(
 
 
 class _Scan:
-    """One scan: the child, and what it is given to read."""
+    """One sandboxed scan: the child process, and the object that it reads."""
 
     def __init__(
         self, uri: str, store: ObjectStore, info: ObjectInfo, limits: IndexLimits, deadline: float
@@ -136,7 +139,7 @@ class _Scan:
         self._is_late = False
 
     def answer_to(self, request: dict[str, Any]) -> SegmentTable:
-        """Ask the child, hand it what it wants to read, and return its table."""
+        """Send a request to the child, serve its reads, and return its table."""
         with self._child() as (process, requests, answers):
             try:
                 send(requests, request)
@@ -159,7 +162,7 @@ class _Scan:
 
     @contextmanager
     def _child(self) -> Iterator[tuple[subprocess.Popen[bytes], BinaryIO, BinaryIO]]:
-        """Start the child, end it at the deadline, and leave nothing of it."""
+        """Start the child, kill it at the deadline, and clean up after it."""
         environment = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
         with self._starting():
             process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of this package
@@ -177,8 +180,8 @@ class _Scan:
         try:
             with self._starting():
                 watch.start()
-            with contextlib.suppress(OSError):  # of a child that is gone, the answer will show it
-                process.stdin.write(json.dumps(_import_path()).encode() + b"\n")
+            with contextlib.suppress(OSError):  # if the child is gone, reading its answer fails
+                process.stdin.write(json.dumps(import_path(with_working_directory=False)).encode() + b"\n")
             yield process, process.stdin, process.stdout  # type: ignore[misc]
         finally:
             watch.cancel()
@@ -191,7 +194,7 @@ class _Scan:
 
     @contextmanager
     def _starting(self) -> Iterator[None]:
-        """Turn what the system says where it gives no more processes or threads into an error of the tree."""
+        """Map the system's errors about too many processes or threads into the tree of errors."""
         try:
             yield
         except (OSError, RuntimeError, MemoryError) as error:
@@ -210,7 +213,7 @@ class _Scan:
         return self._deadline - time.monotonic()
 
     def wait_for(self, free: threading.Semaphore) -> None:
-        """Wait for its turn.
+        """Wait for a free slot of the scans that may run at once.
 
         Raises:
             LimitExceededError: It does not come before the deadline.
@@ -219,7 +222,7 @@ class _Scan:
             raise self._too_late()
 
     def _read(self, wanted: Any) -> list[bytes]:
-        """Read what the child asks for, within the file and in bounds."""
+        """Return the byte ranges that the child requests, checked to lie in the file and to be bounded."""
         ranges = [(int(offset), int(length)) for offset, length in wanted]
         total = sum(length for _, length in ranges)
         if len(ranges) > _MAX_RANGES or total > self._limits.max_memory_bytes:
@@ -228,15 +231,15 @@ class _Scan:
             raise ValueError("reads outside the file")
         if is_local_store(self._store):
             return self._store.get_ranges(self._uri, ranges)
-        return self._in_time(lambda: self._read_far(ranges))
+        return self._in_time(lambda: self._read_remote(ranges))
 
-    def _read_far(self, ranges: Ranges) -> list[bytes]:
+    def _read_remote(self, ranges: Ranges) -> list[bytes]:
         if isinstance(self._store, ReadsOneVersion):
             return self._store.get_ranges_of(self._uri, self._info, ranges)
         return self._store.get_ranges(self._uri, ranges)
 
     def _in_time(self, read: Callable[[], list[bytes]]) -> list[bytes]:
-        """Read on another thread, which is left to itself at the deadline: its store has one of its own."""
+        """Read in another thread, which is abandoned at the deadline; the store has a deadline of its own."""
         answer: queue.SimpleQueue[list[bytes] | BaseException] = queue.SimpleQueue()
 
         def work() -> None:
@@ -262,12 +265,12 @@ class _Scan:
             return CorruptMediaError(message, uri=self._uri)
         if kind is LimitExceededError and "not enough memory" in message:  # FFmpeg's own words for it
             return self._too_large()
-        if kind is CorruptMediaError:  # what FFmpeg says of itself where it gets no memory
+        if kind is CorruptMediaError:  # FFmpeg's message if it gets no memory
             message += f" (scanned with {self._limits.max_memory_bytes} bytes of memory: index_limits=)"
         return kind(message, uri=self._uri)
 
     def _ended(self, process: subprocess.Popen[bytes]) -> MediaRefError:
-        """Return the error for a child that went away without an answer."""
+        """Return the error for a child that ended without an answer."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_SECONDS)
         code = process.returncode
@@ -304,36 +307,24 @@ class _Scan:
 
 
 class _Slots(ProcessState):
-    """How many scans run at once: each may take as much memory as one is allowed."""
+    """Slots for scans that run at once, since each may take the whole memory limit of one scan."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew in a forked child."""
+        """Reset the slots in a forked child."""
         self._free = threading.BoundedSemaphore(max(1, math.ceil((os.cpu_count() or 1) / 2)))
 
     @contextmanager
     def taken(self, scan: _Scan) -> Iterator[None]:
-        """Wait for one, as long as the scan may take."""
+        """Wait for a free slot, as long as the scan may take, and hold it."""
         free = self._free
         scan.wait_for(free)
         try:
             yield
         finally:
             free.release()
-
-
-def _import_path() -> list[str]:
-    """Return where the child finds the very modules that this process has."""
-    own = str(Path(__file__).resolve().parents[3])
-    # Not from the working directory, which may be where strangers' files are.
-    found = []
-    for path in sys.path:
-        if path:
-            with contextlib.suppress(OSError):  # a relative one, where the working directory is gone
-                found.append(str(Path(path).absolute()))
-    return found if own in found else [own, *found]
 
 
 _slots = register(_Slots())

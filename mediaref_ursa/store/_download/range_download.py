@@ -1,4 +1,4 @@
-"""The bytes of one range as they come, in one answer or several, and the one object they must all be of."""
+"""``RangeDownload``: one range, received in one answer or several, all of one version of the object."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ObjectEndsError(Exception):
 
 @dataclass(frozen=True)
 class Validators:
-    """What distinguishes one version of an object from the next; None is what an answer does not say.
+    """Validators (RFC 9110), which distinguish versions of an object; None for those an answer lacks.
 
     Attributes:
         size: The object's length in bytes.
@@ -74,7 +74,7 @@ def difference(expected: Validators, found: Validators) -> str | None:
 
 
 def changed(uri: str, how: str) -> MediaChangedError:
-    """Return the error for an object that is not the one that was to be read."""
+    """Return the error for an object of another version than expected."""
     return MediaChangedError(
         f"the object was replaced: {how}; read it anew, and if a frame index describes the earlier one,"
         " write it anew too, with: mediaref-ursa index --overwrite",
@@ -103,7 +103,7 @@ class ObjectVersion:
 
     @property
     def strong_etag(self) -> str | None:
-        """The tag that a condition (If-Match) can name."""
+        """The strong entity tag for a condition (If-Match), None without one."""
         return self._validators.etag if is_strong(self._validators.etag) else None
 
     @property
@@ -112,7 +112,7 @@ class ObjectVersion:
         return self.strong_etag is not None or self._validators.modified is not None
 
     def admit(self, found: Validators) -> None:
-        """Take note of what an answer reports of its object.
+        """Check an answer's validators against the version, and record them.
 
         Raises:
             MediaChangedError: It is another one.
@@ -133,12 +133,12 @@ class ObjectVersion:
 
 
 def validators_of(info: ObjectInfo) -> Validators:
-    """Return what a store reported of an object."""
+    """Return the validators of an object that a store reported."""
     return Validators(info.size, info.etag or None, info.modified)
 
 
 def in_one_version(uri: str, read: Callable[[ObjectVersion], T], within_seconds: float) -> T:
-    """Read whatever version there is, but only one: begin anew where the object is replaced meanwhile.
+    """Read one version of an object: begin anew if it is replaced meanwhile.
 
     Args:
         uri: What is read.
@@ -159,7 +159,7 @@ def in_one_version(uri: str, read: Callable[[ObjectVersion], T], within_seconds:
 
 
 class RangeDownload:
-    """A range, and what has come of it so far; a later attempt goes on where an earlier one broke off.
+    """A range, and the bytes received so far; each attempt resumes where the one before broke off.
 
     Args:
         offset: Where it begins in the object.
@@ -174,22 +174,22 @@ class RangeDownload:
 
     @property
     def has_length(self) -> bool:
-        """Whether it is known how many bytes there are."""
+        """Whether the length of the range is known."""
         return self._length is not None
 
     @property
     def length(self) -> int:
-        """How many bytes there are, as far as is known."""
+        """The length of the range in bytes, as far as it is known."""
         return self.held_bytes if self._length is None else self._length
 
     @property
     def range_header(self) -> str:
-        """What is missing, as the header Range says it."""
+        """The header Range for the missing bytes."""
         return f"bytes={self._first}-{self._last}"
 
     @property
     def missing_bytes(self) -> int:
-        """How many bytes have not come yet."""
+        """The number of bytes not received yet."""
         return self.length - self.held_bytes
 
     @property
@@ -201,18 +201,18 @@ class RangeDownload:
         return self.offset + self.length - 1
 
     def begin_again(self) -> None:
-        """Drop what has come."""
+        """Clear the bytes received so far."""
         self.held_bytes = 0
         self._chunks.clear()
 
     def end_at(self, length: int | None) -> None:
-        """Take note of how many bytes there are, where that is known late."""
+        """Record the range's length, if it becomes known late."""
         self._length = length
         if length is not None and self.held_bytes > length:
             self.begin_again()
 
     def add(self, chunk: bytes) -> None:
-        """Take the next bytes; more than asked for are a failed attempt, of which none are kept."""
+        """Append the next bytes; more than requested are a failed attempt, of which none are kept."""
         self._chunks.append(chunk)
         self.held_bytes += len(chunk)
         if self._length is not None and self.held_bytes > self._length:
@@ -220,7 +220,7 @@ class RangeDownload:
             raise TransientError(f"expected a body of {self._length} bytes, found more")
 
     def joined(self) -> bytes:
-        """Return the bytes, all of them.
+        """Return all bytes of the range.
 
         Raises:
             TransientError: Some are missing.
@@ -230,7 +230,7 @@ class RangeDownload:
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
     def check_reply(self, status: int, content_range: str, content_length: int | None) -> None:
-        """Hold an answer against what was asked for, before its body is read.
+        """Check an answer against the request, before its body is read.
 
         Raises:
             ObjectEndsError: The object ends before the range does.

@@ -1,4 +1,4 @@
-"""Doing again what may go right the next time, for as long as one operation may take.
+"""Retries of transient errors, within the deadline of one operation.
 
 All stores that reach over a network share this: pauses that double and vary, a number of attempts, and
 a deadline that covers attempts, pauses and slow bodies.
@@ -33,7 +33,7 @@ _POLL_SECONDS = 0.05  # several events cannot be waited for at once
 
 
 class TransientError(Exception):
-    """What went wrong may go right the next time; ``wait_seconds`` is what the server asked for."""
+    """An error that a retry may cure; ``wait_seconds`` is the pause that the server asked for."""
 
     def __init__(self, reason: str, wait_seconds: float | None = None) -> None:
         super().__init__(reason)
@@ -43,14 +43,14 @@ class TransientError(Exception):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how long an operation is tried.
+    """The number of attempts of an operation, and its deadline.
 
     Attributes:
         attempts: How often in all.
         backoff_seconds: The pause after the first failure; it doubles with each, and a random half of it
             is left out, so that many workers do not come back at once.
         max_wait_seconds: The longest pause, unless the server asks for a longer one.
-        deadline_seconds: When it is given up, whatever has been reached.
+        deadline_seconds: When it fails, whatever has been reached.
     """
 
     attempts: int
@@ -65,7 +65,7 @@ _stops: ContextVar[tuple[threading.Event, ...]] = ContextVar("mediaref_ursa_stop
 
 @contextmanager
 def stopped_by(stop: threading.Event) -> Iterator[None]:
-    """Retry nothing in the block once the event is set, or that of a block around it."""
+    """Stop retries in the block once its event, or that of an enclosing block, is set."""
     token = _stops.set((*_stops.get(), stop))
     try:
         yield
@@ -86,28 +86,28 @@ class Deadline:
         self._stops = _stops.get() if stop is None else (*_stops.get(), stop)
 
     def left_seconds(self) -> float:
-        """Return how long the operation may go on, 0 if no longer."""
+        """Return the time left for the operation, 0 if none."""
         if any(stop.is_set() for stop in self._stops):
             return 0.0
         return max(0.0, self._ends_seconds - time.monotonic())
 
     def check(self) -> None:
-        """Raise a TransientError where there is no time left: the retries know what to say then."""
+        """Raise a TransientError if no time is left, of which ``retried`` makes the final error."""
         if self.left_seconds() <= 0:
             raise TransientError("the answer did not come to an end")
 
     def pause(self, seconds: float) -> None:
-        """Wait, and stop waiting as soon as the operation is to end."""
+        """Wait for some seconds, or until a stop event is set."""
         until = time.monotonic() + seconds
         while (left := min(until - time.monotonic(), self.left_seconds())) > 0:
             time.sleep(min(left, _POLL_SECONDS))
 
 
 class LowSpeedLimit:
-    """How fast a body comes: one that comes by drops is given up, so that another attempt has time left.
+    """Limit on low speed: a body that arrives too slowly fails the attempt, so that another has time left.
 
     Args:
-        window_seconds: Over which the pace is taken, from the first bytes on; None for any pace.
+        window_seconds: Over which the speed is measured, from the first bytes on; None for no limit.
     """
 
     def __init__(self, window_seconds: float | None) -> None:
@@ -116,7 +116,7 @@ class LowSpeedLimit:
         self._seen_bytes = 0
 
     def is_too_slow(self, new_bytes: int) -> bool:
-        """Take note of bytes that came; return whether too few have come in the window."""
+        """Record received bytes; return whether too few arrived within the window."""
         now = time.monotonic()
         if self._window_seconds is None or not self._began_seconds:
             self._began_seconds = now
@@ -137,7 +137,7 @@ def retried(
     stop: threading.Event | None = None,
     reached_bytes: Callable[[], int] = lambda: 0,
 ) -> T:
-    """Return what ``attempt`` returns, once it does.
+    """Return the result of ``attempt``, retried after transient errors.
 
     Args:
         uri: What is read, for messages.
@@ -167,7 +167,7 @@ def retried(
 def _wait_seconds(
     uri: str, policy: RetryPolicy, deadline: Deadline, failures: int, error: TransientError
 ) -> float:
-    """Return the pause before the next attempt; raise where there is to be none."""
+    """Return the pause before the next attempt; raise if there is no other attempt."""
     if failures >= policy.attempts:
         raise StoreError(f"{error.reason} (attempt {failures}, the last)", uri=uri) from None
     left_seconds, limit = deadline.left_seconds(), f"{policy.deadline_seconds:g} s (deadline_seconds)"
@@ -180,7 +180,7 @@ def _wait_seconds(
             ) from None
         return error.wait_seconds
     pause = min(policy.backoff_seconds * 2.0 ** (failures - 1), policy.max_wait_seconds)
-    pause *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+    pause *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, is no secret
     if pause >= left_seconds:
         raise StoreError(f"{error.reason}; not done within {limit}, attempt {failures}", uri=uri) from None
     return pause
@@ -212,7 +212,7 @@ def timestamp(value: str | None) -> float | None:
 def each_at_once(
     items: Sequence[Item], read: Callable[[Item, threading.Event], T], max_workers: int, thread_name: str
 ) -> list[T]:
-    """Read several items at once, and return what was read in their order.
+    """Read several items concurrently, and return the results in their order.
 
     The first error, in the order of the items, ends what has not begun, and stops what has begun, by the
     event that ``read`` is given. An interruption does so too, and does not wait.

@@ -1,4 +1,4 @@
-"""What fsspec and the libraries below it raise, in our words."""
+"""Mapping of errors of fsspec and the libraries below it into the tree of errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mediaref_ursa.store._download.range_download import changed
 from mediaref_ursa.store._download.retry import TransientError, retry_after_seconds
 
 _DISPLAYED_CHARACTERS = 300
-# Whose exceptions are errors of a store, though many are no OSError.
+# Libraries whose exceptions are errors of a store, though many are no OSError.
 _LIBRARIES = (
     *("adlfs", "aiobotocore", "aiohttp", "azure", "boto3", "botocore", "fsspec", "gcsfs", "google"),
     *("httpcore", "httpx", "huggingface_hub", "oss2", "ossfs", "requests", "s3fs", "urllib3"),
@@ -27,8 +27,8 @@ _TRANSIENT_CODES = frozenset(
     {"RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
 )
 _TRANSIENT_ERRNO = (errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO), errno.ETIMEDOUT)
-# By name, since the libraries are many and few of them are here. A library's own base class stands for all
-# that derive from it.
+# By name, since most of the many libraries are not installed. A library's base class stands for all that
+# derive from it.
 _TRANSIENT_KINDS = frozenset(
     {
         *("ChunkedEncodingError", "ClientConnectionError", "ClientPayloadError", "ConnectionError"),
@@ -56,7 +56,7 @@ _TIMEOUTS = (TimeoutError, asyncio.TimeoutError, concurrent.futures.TimeoutError
 
 @contextmanager
 def mapped_errors(uri: str, secrets: Collection[str] = ()) -> Iterator[None]:
-    """Turn what fsspec and the libraries below it raise into errors of this library.
+    """Map errors that fsspec and the libraries below it raise inside the block into the tree of errors.
 
     Their own texts are shortened, without queries of URLs and without ``secrets`` (read when there is an
     error); and their tracebacks are left out, since those would show them.
@@ -101,8 +101,8 @@ _HINT = "are the credentials in storage_options or in the environment right?"
 
 
 def _is_of_a_store(error: Exception) -> bool:
-    """Return whether the store failed; mistakes of the caller and of this library are raised as they are."""
-    # NotImplementedError and RuntimeError are how fsspec says that a thread or an event loop is not right.
+    """Return whether an error is the store's; other errors are bugs or misuse, and raised unchanged."""
+    # fsspec raises NotImplementedError and RuntimeError for a wrong thread or event loop.
     if isinstance(error, (OSError, EOFError, ValueError, RuntimeError, *_TIMEOUTS)):
         return True
     return any(base.__module__.partition(".")[0] in _LIBRARIES for base in type(error).__mro__)
@@ -118,7 +118,7 @@ def is_past_the_end(error: BaseException) -> bool:
 
 
 def _is_transient(error: BaseException) -> bool:
-    """Return whether the same request may go right the next time, by the outermost error that shows it."""
+    """Return whether a retry may succeed, by the outermost error that indicates it."""
     kinds = [{kind.__name__ for kind in type(link).__mro__} for link in causes_of(error)]
     if not _FINAL_KINDS.isdisjoint(set().union(*kinds)) and "SSLEOFError" not in set().union(*kinds):
         return False
@@ -133,7 +133,7 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _asked_wait_seconds(error: BaseException) -> float | None:
-    """Return what the header Retry-After said, where the library hands it on."""
+    """Return the seconds of the header Retry-After, if the library passes it on."""
     for link in causes_of(error):
         response = getattr(link, "response", None)
         if isinstance(response, Mapping):
@@ -169,7 +169,7 @@ def _status_of_link(link: BaseException) -> int | None:
 
 
 def _codes_of(error: BaseException) -> set[str]:
-    """Return the names by which services call what went wrong, ``SlowDown`` for instance."""
+    """Return the services' error codes, ``SlowDown`` for instance."""
     return set().union(*map(_codes_of_link, causes_of(error)))
 
 
@@ -188,11 +188,11 @@ def _plain(error: BaseException, name: str) -> Any:
 
 
 def _reason(error: BaseException, secrets: Collection[str]) -> str:
-    """Return an error's class and the first line of its text, fit to be shown."""
+    """Return an error's class and the redacted first line of its text."""
     name = type(error).__name__
     try:
         text = getattr(error, "strerror", None) or str(error)
-    except Exception:  # some classes cannot print themselves without what they were made with
+    except Exception:  # some classes have no text without the arguments that they were made with
         return name
     first = _QUERY.sub("", str(text).strip().partition("\n")[0])
     for secret in secrets:

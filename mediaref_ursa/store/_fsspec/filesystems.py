@@ -1,4 +1,4 @@
-"""fsspec's file systems, one of each kind a process."""
+"""fsspec's file systems, shared by the threads of a process."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def freeze(value: Any) -> Any:
 
 
 def thaw(value: Any) -> Any:
-    """Return what was frozen, its mappings as dictionaries again.
+    """Return a frozen value with its mappings as dictionaries again.
 
     >>> thaw(freeze({"b": 1, "a": {"c": 2}}))
     {'a': {'c': 2}, 'b': 1}
@@ -55,7 +55,7 @@ def thaw(value: Any) -> Any:
 
 
 class _Filesystems(ProcessState):
-    """File systems of this process by what they were made with. Safe for many threads."""
+    """File systems of this process, by their options and environment. Safe for many threads."""
 
     def __init__(self) -> None:
         self._inherited: list[Any] = []
@@ -66,7 +66,7 @@ class _Filesystems(ProcessState):
         self._known: LruDict[Any, Any] = LruDict(_MAX_FILESYSTEMS)
 
     def get(self, protocol: str, options: dict[str, Any]) -> Any:
-        """Return the one that was made with the same options and environment, or a new one."""
+        """Return the file system made with the same options and environment, or a new one."""
         environment = tuple(pair for pair in sorted(os.environ.items()) if pair[0].startswith(_ENVIRONMENT))
         key = (protocol, freeze(options), environment)
         with self._lock:
@@ -75,12 +75,12 @@ class _Filesystems(ProcessState):
                 # fsspec has a cache of its own, which a forked process would share connections by
                 found = fsspec.filesystem(protocol, **options, skip_instance_cache=True)
                 if hasattr(found, "_call_s3"):
-                    found.retries = 1  # they are one for all stores, in _retry
+                    found.retries = 1  # retries are the same for all stores, in _download/retry
                 self._known[key] = found
             return found
 
     def close(self) -> None:
-        """Let idle file systems close their connections, and one in use when its last caller is done.
+        """Close the connections of idle file systems at once, and those of one in use after its last caller.
 
         A file system of fsspec closes its session when it is finalized. Its methods refer to it in cycles, so
         that only a collection finalizes it.
@@ -92,7 +92,7 @@ class _Filesystems(ProcessState):
             gc.collect()  # outside the lock: closing waits for the event loop
 
     def forget(self) -> None:
-        """Leave the parent's file systems to the parent; called in a forked process.
+        """Forget the parent's file systems; called in a forked child.
 
         They are kept, unused: to be collected, or finalized at the end of the process, would close
         connections by an event loop whose selector is the parent's as well, and wait for a thread that
@@ -112,14 +112,14 @@ _filesystems = register(_Filesystems())
 
 
 def shared_filesystem(protocol: str, options: dict[str, Any]) -> Any:
-    """Return this process's file system; it may be used by many threads."""
+    """Return the file system of this process for some options; safe for many threads."""
     return _filesystems.get(protocol, options)
 
 
 def with_limits(
     options: Mapping[str, Any], connect_timeout_seconds: float, read_timeout_seconds: float
 ) -> dict[str, Any]:
-    """Add to the options of S3 what they leave open: time-outs, and that botocore sends nothing twice.
+    """Add missing options of S3: time-outs, and that botocore does not retry.
 
     >>> with_limits({"config_kwargs": {"read_timeout": 5}}, 10, 30)["config_kwargs"]
     {'connect_timeout': 10, 'read_timeout': 5, 'retries': {'max_attempts': 0}}
@@ -133,7 +133,7 @@ def with_limits(
 
 
 def call(filesystem: Any, name: str, seconds: float, *args: Any, **options: Any) -> Any:
-    """Call a method of a file system, for so many seconds if it is one that can be ended."""
+    """Call a method of a file system, cancelled after some seconds if it is asynchronous."""
     if getattr(filesystem, "async_impl", False):
         return timed(filesystem, getattr(filesystem, f"_{name}"), seconds, *args, **options)
     return getattr(filesystem, name)(*args, **options)
@@ -146,7 +146,7 @@ def timed(
     *args: Any,
     **options: Any,
 ) -> T:
-    """Run a coroutine in the event loop of a file system, for so many seconds."""
+    """Run a coroutine in the event loop of a file system, with a time-out."""
     found: T = fsspec.asyn.sync(filesystem.loop, function, *args, timeout=max(seconds, 0.001), **options)
     return found
 

@@ -1,4 +1,4 @@
-"""Objects of cloud stores, through fsspec: exact ranges, merged and read at once."""
+"""``FsspecStore``: objects of cloud stores, through fsspec, in exact, merged and concurrent ranges."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ class FsspecStore:
         max_read_bytes: Ranges are merged, and long ones read, in reads of at most so many bytes.
         connect_timeout_seconds: For the connection to stand; on S3, where ``config_kwargs`` does not say.
         read_timeout_seconds: For the next bytes to come; on S3, as above. An answer that brings less than a
-            kibibyte a second for so long is given up too.
-        attempts: How often a request is sent before it is given up; on S3, the only retries there are,
+            kibibyte a second for so long fails too.
+        attempts: How often a request is sent before it fails; on S3, the only retries there are,
             unless ``config_kwargs`` asks botocore for more.
         backoff_seconds: The pause after the first failure, as ``HttpStore`` has it.
         max_wait_seconds: The longest such pause. A server that asks for a longer one (Retry-After)
             gets it, unless it would pass the deadline.
-        deadline_seconds: For each read or head: all attempts, pauses and slow bodies together. A file
+        deadline_seconds: For each read or ``head``: all attempts, pauses and slow bodies together. A file
             system that is not asynchronous is not interrupted.
 
     >>> FsspecStore("s3", {"key": "AKIA", "secret": "hidden"})
@@ -127,7 +127,7 @@ class FsspecStore:
         On S3 each request is conditional (If-Match); of other stores the object is asked for afterwards.
 
         Raises:
-            MediaChangedError: Another one stands there.
+            MediaChangedError: Another version is there.
         """
         check_within(uri, info, ranges)
         version = ObjectVersion(uri, info)
@@ -152,12 +152,12 @@ class FsspecStore:
 
     @property
     def _is_conditional(self) -> bool:
-        """Whether a request can name the version that it wants."""
+        """Whether requests can be conditional on a version."""
         return family_of(self.protocol) == "s3"
 
     @property
     def _answer_seconds(self) -> float:
-        """How long an answer may take that has no body, or up to its body."""
+        """Time-out, in seconds, of an answer up to its body."""
         return self.connect_timeout_seconds + self.read_timeout_seconds
 
     def _ranges(self, version: ObjectVersion, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -178,7 +178,7 @@ class FsspecStore:
         return [next(cut) if length else b"" for _, length in ranges]
 
     def _read_all(self, version: ObjectVersion, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Read each range, long ones in several reads, once it is known that the object is that long."""
+        """Read each range, long ones in several reads, once the object's length is known to suffice."""
         if version.size is None and any(length > self.max_read_bytes for _, length in ranges):
             version.admit(validators_of(self.head(version.uri)))
         for offset, length in ranges:
@@ -202,7 +202,7 @@ class FsspecStore:
         return self._retried(version.uri, partial(self._read_part, version, part), part, stop)
 
     def _read_part(self, version: ObjectVersion, part: RangeDownload, deadline: Deadline) -> bytes:
-        """Read what a range still lacks."""
+        """Read the missing bytes of a range."""
         uri = version.uri
         if not version.can_be_recognised:
             part.begin_again()
@@ -257,7 +257,7 @@ class FsspecStore:
 
     @contextmanager
     def _opened(self, uri: str) -> Iterator[tuple[Any, str]]:
-        """Give the file system of this process for ``uri`` and the path in it, and map its errors."""
+        """Yield the file system of this process for ``uri`` and the path in it, and map its errors."""
         if family_of(scheme_of(uri)) != family_of(self.protocol):
             raise InvalidReferenceError(f"expected a URI of the scheme {self.protocol}://", uri=uri)
         protocol, known_uri = family_of(self.protocol), fsspec_uri(uri)

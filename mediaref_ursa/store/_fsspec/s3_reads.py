@@ -24,11 +24,11 @@ _AS_THEY_ARE = ("", "identity", "aws-chunked")
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """How slow an answer may be.
+    """Time limits of an answer.
 
     Attributes:
         answer_seconds: Up to its body.
-        pace: Of its body.
+        low_speed_limit: The limit on the low speed of its body.
     """
 
     answer_seconds: float
@@ -38,10 +38,10 @@ class ReadLimits:
 async def read_part(
     filesystem: Any, path: str, version: ObjectVersion, part: RangeDownload, limits: ReadLimits
 ) -> None:
-    """Read what a range still lacks; runs in the event loop of the file system.
+    """Read the missing bytes of a range; runs in the event loop of the file system.
 
     Raises:
-        MediaChangedError: Another version stands there.
+        MediaChangedError: Another version is there.
         ObjectEndsError: The object ends before the range does.
         TransientError: The answer is not what was asked for, or ends early.
         Exception: As s3fs and what is below it raise.
@@ -64,7 +64,7 @@ async def read_part(
             if part.missing_bytes and limits.low_speed_limit.is_too_slow(len(chunk)):
                 raise TransientError("the bytes come too slowly")
     except Exception as error:
-        if "Checksum" in type(error).__name__:  # of botocore: what came is not what S3 holds
+        if "Checksum" in type(error).__name__:  # of botocore: the bytes received fail S3's checksum
             part.begin_again()
         raise
     finally:

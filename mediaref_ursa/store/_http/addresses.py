@@ -1,4 +1,4 @@
-"""Which addresses lie in the public network, and those of a host once all of them are found to do.
+"""Addresses of the public network, and of hosts all of whose addresses are public.
 
 A reference from a data set could name a host of the machine's own network: a metadata service, a router, an
 administrator's page. Looking at the name does not suffice, since the owner of a name may let it point
@@ -14,7 +14,7 @@ from typing import Any
 
 from mediaref_ursa._core.errors import InvalidReferenceError
 
-# What the ipaddress module does not refuse in every version of Python.
+# Networks that the ipaddress module does not call private in every version of Python.
 _REFUSED_V4 = tuple(
     ipaddress.IPv4Network(network)
     for network in (
@@ -25,7 +25,7 @@ _REFUSED_V4 = tuple(
         "198.18.0.0/15",  # benchmarks
     )
 )
-_PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")  # all that was ever given out (RFC 4291, 2.4)
+_PUBLIC_V6 = ipaddress.IPv6Network("2000::/3")  # the only block allocated for global unicast (RFC 4291, 2.4)
 _REFUSED_V6 = tuple(
     ipaddress.IPv6Network(network)
     for network in (
@@ -88,13 +88,13 @@ def _has_plain_shape(address: ipaddress.IPv6Address) -> bool:
 
 
 def system_addresses(host: str, port: int) -> list[str]:
-    """Ask the system for the addresses of a host, in the order in which they are to be tried."""
+    """Return the addresses of a host by the system's resolver, in the order in which to try them."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(_with_scope(sockaddr) for *_, sockaddr in found))
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Ask for the addresses that are to be checked."""
+    """Return the addresses of a host that are to be checked."""
     return system_addresses(host, port)
 
 

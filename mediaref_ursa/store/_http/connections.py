@@ -1,4 +1,4 @@
-"""Connections of urllib3 that keep a deadline, and those that lead to checked addresses only.
+"""urllib3 connections with a deadline, and public-only ones, which connect to checked addresses.
 
 A time-out of a socket counts from one byte to the next, so that a server which sends a byte now and then
 could hold a reader for ever, in the header as well as in the body. Here each wait ends at the deadline of
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 _operation = threading.local()
 _LOOK_SECONDS = 0.2
-"""How often a thread that waits looks whether its operation has been given up."""
+"""Seconds between two checks of a waiting thread whether its operation was stopped."""
 
 
 @contextmanager
 def within(deadline: Deadline) -> Iterator[None]:
-    """End each wait of this thread for bytes when the deadline does."""
+    """Limit each wait of this thread for bytes to the deadline."""
     before = getattr(_operation, "deadline", None)
     _operation.deadline = deadline
     try:
@@ -51,7 +51,7 @@ def within(deadline: Deadline) -> Iterator[None]:
 
 
 class _TimedReader(io.RawIOBase):
-    """The bytes of a socket, whose time-out is cut to what the operation has left."""
+    """Reader of a socket, whose time-out is limited to the time left for the operation."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -78,7 +78,7 @@ class _TimedReader(io.RawIOBase):
         return found
 
     def _wait_for_bytes(self, deadline: Deadline) -> float:
-        """Wait for something to read, as long as the operation is wanted; return what it has left."""
+        """Wait for bytes until the operation's deadline or stop; return the time left."""
         limit_seconds = float("inf") if self._limit_seconds is None else self._limit_seconds
         ends_seconds = time.monotonic() + limit_seconds
         while True:
@@ -89,7 +89,7 @@ class _TimedReader(io.RawIOBase):
                 return deadline.left_seconds() or left_seconds
 
     def _read_for(self, seconds: float, buffer: WriteableBuffer) -> int | None:
-        """Read with a shorter time-out; the next request finds the longer one."""
+        """Read with a shorter time-out, and restore the longer one for the next request."""
         self._socket.settimeout(None if seconds == float("inf") else seconds)
         try:
             return self._raw.readinto(buffer)
@@ -102,7 +102,7 @@ class _TimedReader(io.RawIOBase):
 
 
 def _has_bytes(sock: socket.socket, wait_seconds: float) -> bool:
-    """Return whether a socket has something to read, or an error to report, now or within the wait."""
+    """Return whether a socket has bytes to read, or an error, now or within the wait."""
     if isinstance(sock, ssl.SSLSocket) and sock.pending():
         return True
     watch = select.poll()
@@ -111,7 +111,7 @@ def _has_bytes(sock: socket.socket, wait_seconds: float) -> bool:
 
 
 class _TimedSocket:
-    """What ``http.client`` wants of a socket to read an answer from."""
+    """The part of a socket's interface that ``http.client`` needs to read an answer."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -174,7 +174,7 @@ def _connect(
 
 
 def _looked_up(look_up: Callable[[], list[str]]) -> list[str]:
-    """Ask for addresses in another thread: the system's resolver knows no deadline, and no interruption.
+    """Resolve a host in another thread: the system's resolver has no deadline and cannot be interrupted.
 
     Raises:
         TimeoutError: There is no answer as long as the operation is wanted.
@@ -195,7 +195,7 @@ def _looked_up(look_up: Callable[[], list[str]]) -> list[str]:
 def _first_that_answers(
     connection: HTTPConnection, addresses: list[str], open_one: Callable[..., socket.socket]
 ) -> socket.socket:
-    """Try each address for as long as a connection may take, and all for as long as the operation may."""
+    """Connect to the first address that answers, within a time-out each and the deadline for all."""
     deadline: Deadline | None = getattr(_operation, "deadline", None)
     refusal: OSError = OSError("the host has no address")
     limit_seconds = connection.timeout
@@ -221,7 +221,7 @@ def _first_that_answers(
 
 
 def _shorter(limit_seconds: Any, left_seconds: float | None) -> Any:
-    """Return the shorter of what is left and of a time-out, which may be none or urllib3's default."""
+    """Return the shorter of the time left and a time-out, which may be None or urllib3's default."""
     if left_seconds is None:
         return limit_seconds
     return min(limit_seconds, left_seconds) if isinstance(limit_seconds, int | float) else left_seconds
@@ -232,7 +232,7 @@ def _open_socket(address: str, port: int, **options: Any) -> socket.socket:
 
 
 def open_socket(address: str, port: int, **options: Any) -> socket.socket:
-    """Connect to a checked IP address; as it is none of a name, nothing is looked up again."""
+    """Connect to a checked IP address, so that no name is resolved again."""
     return _open_socket(address, port, **options)
 
 
@@ -257,11 +257,11 @@ _PUBLIC_ONLY = {"http": _PublicPool, "https": _PublicSecurePool}
 
 
 class TimedAdapter(HTTPAdapter):
-    """Carries requests over connections that keep a deadline.
+    """Transport adapter of requests whose connections have a deadline.
 
     Args:
-        is_guarded: Whether they lead to checked addresses only. No proxy may be used then: it would do the
-            looking up.
+        public_only: Whether connections lead to checked addresses only. No proxy may be used then, since it
+            would resolve names itself.
     """
 
     def __init__(self, *, public_only: bool) -> None:
@@ -269,12 +269,12 @@ class TimedAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Make the connections of this adapter ours."""
+        """Make a pool manager with this module's connections."""
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Make the connections through a proxy ours, those through SOCKS are of another kind."""
+        """Make a proxy manager with this module's connections; those of SOCKS are of another class."""
         assert self._pools is _TIMED
         manager = super().proxy_manager_for(proxy, **options)
         if not proxy.lower().startswith("socks"):

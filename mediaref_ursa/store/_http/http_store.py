@@ -1,9 +1,10 @@
-"""Objects over http and https: exact ranges, verified replies, retries.
+"""``HttpStore``: objects over http and https, with exact ranges, verified replies and retries.
 
-One exchange is: send, follow redirects by hand, check the
-status, check what the reply says of itself, read its body with a limit. What a repetition may cure
-(connections, time-outs, 429, 5xx, a body cut short) is repeated after a pause, from the byte that was
-reached; all else is an error at once. No message holds a query string, since that is where signatures stand.
+One exchange is: send, follow redirects by hand, check the status, check the reply's headers, read its body
+with a limit. Errors that a retry may cure (connections, time-outs, 429, 5xx, a body cut short) are retried
+after a pause, from the byte that was reached; all others are raised at once. No message holds a query string,
+which may contain a signature. Written by hand on purpose: retries of requests and urllib3 end with the
+headers, and no library resumes a body that breaks off.
 """
 
 from __future__ import annotations
@@ -68,14 +69,14 @@ class HttpStore:
     Attributes:
         connect_timeout_seconds: For the connection to stand.
         read_timeout_seconds: For the next bytes to come; an answer that brings less than a kibibyte a second
-            for so long is given up too.
-        attempts: How often a request is sent before it is given up; an attempt that brought a
+            for so long fails too.
+        attempts: How often a request is sent before it fails; an attempt that brought a
             mebibyte or more does not count.
         backoff_seconds: The pause after the first failure; it doubles with each, and a random half of
             it is left out, so that many workers do not come back at once.
         max_wait_seconds: The longest such pause. A server that asks for a longer one (Retry-After)
             gets it, unless it would pass the deadline.
-        deadline_seconds: For each range, head or whole object: all attempts, pauses and slow bodies together.
+        deadline_seconds: For each range, ``head`` or whole object: attempts, pauses and slow bodies together.
         max_redirects: How many redirects are followed.
         max_requests: How many ranges are fetched at once.
         max_whole_body_bytes: The largest object that is fetched whole to cut a range out of it, from a
@@ -128,7 +129,7 @@ class HttpStore:
         """Return the bytes of each range of the very object that ``info`` describes.
 
         Raises:
-            MediaChangedError: Another one stands there.
+            MediaChangedError: Another version is there.
         """
         check_within(uri, info, ranges)
         return self._ranges(ObjectVersion(uri, info), ranges)
@@ -157,7 +158,7 @@ class HttpStore:
             raise past_the_end(version.uri, part.offset, part.length, error.size) from None
 
     def _read_range(self, version: ObjectVersion, part: RangeDownload, deadline: Deadline) -> bytes:
-        """Read what a range still lacks."""
+        """Read the missing bytes of a range."""
         if not version.can_be_recognised:
             part.begin_again()
         headers = {"Range": part.range_header, **_condition(version, part)}
@@ -180,7 +181,7 @@ class HttpStore:
     def _read_whole(
         self, version: ObjectVersion, part: RangeDownload, max_bytes: int | None, deadline: Deadline
     ) -> bytes:
-        """Read what of the whole object has not come yet.
+        """Read the missing bytes of the whole object.
 
         It is asked for as a range, since the answer to that says twice how long the object is.
         """
@@ -211,7 +212,7 @@ class HttpStore:
         return part.joined()
 
     def _refuse_whole_body(self, response: requests.Response) -> NoReturn:
-        """Raise: such an object is read whole if it is small enough, else the range is asked for again."""
+        """Raise, so that the object is read whole if it is small enough, or the range is requested again."""
         if (content_length(response) or 0) > self.max_whole_body_bytes:
             raise TransientError(self._too_large_to_be_cut)
         raise _RangeIgnoredError
@@ -236,7 +237,7 @@ class HttpStore:
     def _reported(
         self, method: str, uri: str, headers: Mapping[str, str], deadline: Deadline
     ) -> ObjectInfo | None:
-        """Return what an answer reports of the object, None if not its length."""
+        """Return the object's facts by an answer's headers, None without its length."""
         with self._reply(method, uri, headers, deadline) as response:
             if method == "HEAD" and response.status_code != HTTPStatus.OK:
                 return None
@@ -265,7 +266,7 @@ class HttpStore:
     def _reply(
         self, method: str, uri: str, headers: Mapping[str, str], deadline: Deadline
     ) -> Iterator[requests.Response]:
-        """Send a request and give the answer, once its status is one of an object."""
+        """Send a request and yield the answer, its status checked."""
         public_only = not self.allow_private_hosts
         with borrowed_session(public_only=public_only) as session, mapped_errors(uri), within(deadline):
             response = self._follow(session, method, uri, headers, deadline)
@@ -278,7 +279,7 @@ class HttpStore:
     def _follow(
         self, session: requests.Session, method: str, uri: str, headers: Mapping[str, str], deadline: Deadline
     ) -> requests.Response:
-        """Send to ``uri`` and to where it redirects; what is the caller's stays at their origin."""
+        """Send to ``uri`` and follow redirects; the caller's headers and credentials stay at their origin."""
         url, own, auth = uri, self.headers, _credentials(uri)
         for _ in range(self.max_redirects + 1):
             deadline.check()
@@ -308,14 +309,14 @@ class HttpStore:
 
 
 def _condition(version: ObjectVersion, part: RangeDownload) -> dict[str, str]:
-    """Ask for one version: the one that the caller wants, or the one whose first bytes have come."""
+    """Return the condition for one version: the caller's, or that of the bytes received so far."""
     if version.strong_etag is None or not (version.is_given or part.held_bytes):
         return {}
     return {"If-Match": version.strong_etag}
 
 
 def _reported_total(response: requests.Response) -> int:
-    """Return how long the object is by an answer that says which part of it has come."""
+    """Return the object's length by the Content-Range of an answer."""
     found = total_of(content_range(response))
     if found is None:
         raise TransientError(
@@ -332,11 +333,11 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def _credentials(url: str) -> tuple[str, str] | None:
-    """Return user name and password that stand in a URL."""
+    """Return user name and password of a URL."""
     user, password = get_auth_from_url(url)
     return (user, password) if user or password else None
 
 
 def _certificates() -> str | bool:
-    """Return what to hold certificates against: what the environment names, or what comes along."""
+    """Return the CA certificates: those that the environment names, or those of certifi."""
     return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True

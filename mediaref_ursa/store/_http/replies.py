@@ -1,4 +1,4 @@
-"""What answers over HTTP say of themselves, checked before their bodies are believed."""
+"""Headers of HTTP answers, checked before the bodies are used."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def check_status(uri: str, response: requests.Response, method: str) -> None:
 
 
 def content_length(response: requests.Response) -> int | None:
-    """Return the length that the answer announces for its body."""
+    """Return the Content-Length of an answer."""
     value = response.headers.get("Content-Length", "").strip()
     return int(value) if value.isascii() and value.isdigit() else None
 
 
 def content_range(response: requests.Response) -> str:
-    """Return which range the answer says it holds."""
+    """Return the Content-Range of an answer."""
     return response.headers.get("Content-Range", "")
 
 
 def validators_of_reply(response: requests.Response) -> Validators:
-    """Return what the answer reports of the whole object."""
+    """Return the validators in an answer's headers."""
     is_whole = response.status_code == HTTPStatus.OK
     size = content_length(response) if is_whole else total_of(content_range(response))
     etag = response.headers.get("ETag", "").strip()
@@ -74,7 +74,7 @@ def has_no_end(response: requests.Response) -> bool:
 
 
 def chunks_of(response: requests.Response, deadline: Deadline) -> Iterator[bytes]:
-    """Yield the body as it comes, for as long as there is time: all that came before it breaks off."""
+    """Yield the body as it arrives, until the deadline; bytes before an error are yielded first."""
     read = getattr(response.raw, "read1", response.raw.read)  # urllib3 1.26 waits for whole chunks
     while chunk := read(CHUNK_BYTES, decode_content=False):
         count(bytes_fetched=len(chunk))

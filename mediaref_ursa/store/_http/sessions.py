@@ -1,4 +1,4 @@
-"""Sessions of requests, shared by the threads of a process, and requests' errors in our words."""
+"""Sessions of requests, shared by the threads of a process, and the mapping of requests' errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _SessionPool(ProcessState):
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: in a forked child the connections, and a lock that was held, are the parent's."""
+        """Reset to an empty pool in a forked child: connections, and a held lock, are the parent's."""
         self._lock = ShortLock()
         self._idle: dict[bool, list[requests.Session]] = {False: [], True: []}
 
@@ -60,10 +60,10 @@ class _SessionPool(ProcessState):
 
 def _new_session(*, public_only: bool) -> requests.Session:
     session = requests.Session()
-    # What one server sets is not for another reference's request.
+    # Cookies of one server are not sent with another reference's request.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    # A .netrc would give its passwords to whatever host a redirect leads to. Of the rest that the
-    # environment says, proxies and certificates, HttpStore takes account.
+    # A .netrc would give its passwords to any host that a redirect leads to. HttpStore reads
+    # the other variables, of proxies and certificates, itself.
     session.trust_env = False
     for scheme in ("http://", "https://"):
         session.mount(scheme, TimedAdapter(public_only=public_only))
@@ -85,7 +85,7 @@ def borrowed_session(*, public_only: bool = False) -> Iterator[requests.Session]
 
 @contextmanager
 def mapped_errors(uri: str) -> Iterator[None]:
-    """Turn what requests raises into errors without its text, which holds the whole URL.
+    """Map errors of requests into the tree, without their text, which holds the whole URL.
 
     Raises:
         TransientError: A connection, a time-out, a body that breaks off.
@@ -120,7 +120,7 @@ def mapped_errors(uri: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """Name a network error by its class and by what the system said, which never holds the URL."""
+    """Return a network error's class and system message, which never hold the URL."""
     name = type(error).__name__
     for cause in causes_of(error):
         if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException) and cause.strerror:
@@ -130,5 +130,5 @@ def _reason(error: BaseException) -> str:
 
 
 def _is_cut_off(error: BaseException) -> bool:
-    """Return whether a connection broke off under TLS; that a certificate is wrong stays so."""
+    """Return whether a TLS connection broke off, which a retry may cure, unlike a wrong certificate."""
     return any(isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) for cause in causes_of(error))
