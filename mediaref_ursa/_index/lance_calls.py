@@ -60,7 +60,7 @@ warnings.filterwarnings("ignore", message="lance is not fork-safe", category=Use
 pa.array([], pa.string())
 
 _OLD_VERSIONS_KEPT = timedelta(hours=1)  # a reader that opened one may still be reading it
-_STORAGE_VERSION: Final = "2.0"  # the newest that every pylance since 0.30 reads
+_STORAGE_VERSION: Final = "2.2"  # pylance 4 and later read it
 _WRITE_ATTEMPTS = 4
 _SOURCE_POSITIONS = re.compile(r",? /[^ ,]+\.rs:\d+:\d+")  # paths of Lance's build are left out of messages
 _MAX_SCHEMA_BYTES = 128 << 20

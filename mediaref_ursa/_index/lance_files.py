@@ -16,6 +16,7 @@ from mediaref_ursa._index.lance_manifest import (
     parse_manifest_file,
     version_of_name,
 )
+from mediaref_ursa._index.lance_pages import decompressed_bytes
 
 _MAX_NAMES = 100_000
 # Opening a FIFO without O_NONBLOCK waits for a writer that may never come.
@@ -99,6 +100,22 @@ def check_local_table(
     return manifest
 
 
+def claimed_bytes(folder: str, manifest: Manifest) -> int:
+    """Return how many bytes the data files of a table say that their compressed pages become.
+
+    Args:
+        folder: The table's folder, an absolute path.
+        manifest: That of the version which is read.
+
+    Raises:
+        ValueError: A file is damaged, larger than any of an index, or compressed in another way.
+        OSError: It cannot be read.
+    """
+    max_bytes = _SPARE_BYTES + _BYTES_A_ROW * manifest.rows
+    files = (_read(f"{folder}/data/{path}", "data file", max_bytes) for path in manifest.data_files)
+    return sum(decompressed_bytes(file) for file in files)
+
+
 def _manifest_name(folder: str, version: int | None) -> tuple[int, str] | None:
     try:
         with os.scandir(folder) as entries:
@@ -147,15 +164,15 @@ class _Check:
         return found.st_size
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, what: str = "manifest", max_bytes: int = MAX_MANIFEST_BYTES) -> bytes:
     descriptor = os.open(path, _OPEN_FLAGS)
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise ValueError("expected a regular file as manifest")
-        if found.st_size > MAX_MANIFEST_BYTES:
-            raise ValueError(f"a manifest of {found.st_size} bytes")
+            raise ValueError(f"expected a regular file as {what}")
+        if found.st_size > max_bytes:
+            raise ValueError(f"a {what} of {found.st_size} bytes")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_MANIFEST_BYTES)
+            return file.read(max_bytes)
     finally:
         os.close(descriptor)

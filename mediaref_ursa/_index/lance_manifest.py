@@ -12,9 +12,9 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._index.protobuf import Value, fields, message_of, whole_number
 
 MAX_MANIFEST_BYTES = 64 << 20
 """The largest manifest that is read: it contains the metadata of thousands of segments."""
@@ -25,7 +25,6 @@ _MAX_ROWS = 2**48
 _FOOTER = struct.Struct("<QHH4s")
 _MESSAGE_BYTES = struct.Struct("<I")
 _MAGIC = b"LANC"
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _PLAIN_PATH = re.compile(r"(?!\.)[\w.=+@-]+(/(?!\.)[\w.=+@-]+)*", re.ASCII)
 _V2_DIGITS = 20
 _LAST_VERSION = 2**64 - 1
@@ -42,8 +41,6 @@ _FILES, _DELETION_FILE, _PHYSICAL_ROWS, _OVERLAYS = 2, 3, 4, 11
 _EXTERNAL_FILES = frozenset({6, 8, 10})
 _FILE_FIELDS = frozenset(range(1, 7))
 _PATH, _BASE_ID, _BASE_PATH_PATH = 1, 7, 4
-
-_Value: TypeAlias = int | memoryview
 
 
 @dataclass(frozen=True)
@@ -142,16 +139,16 @@ class _Parser:
         version, rows, fragments = 0, 0, 0
         for number, value in self._fields(message):
             if number == _VERSION:
-                version = _int(value)
+                version = whole_number(value)
             elif number == _FRAGMENTS:
                 fragments += 1
-                rows += self._fragment(_bytes(value))
+                rows += self._fragment(message_of(value))
             elif number == _BASE_PATHS:
-                self._base_path(_bytes(value))
+                self._base_path(message_of(value))
             elif number == _DATA_FORMAT:
-                self._data_format(_bytes(value))
-            elif number == _READER_FLAGS and _int(value) & ~_KNOWN_FLAGS:
-                self._note_unusual(f"the flags {_int(value)}")
+                self._data_format(message_of(value))
+            elif number == _READER_FLAGS and whole_number(value) & ~_KNOWN_FLAGS:
+                self._note_unusual(f"the flags {whole_number(value)}")
             elif number not in _MANIFEST_FIELDS:
                 self._note_unknown(number, value, "the manifest")
             if fragments > _MAX_FRAGMENTS or rows > _MAX_ROWS:
@@ -162,22 +159,22 @@ class _Parser:
         rows = 0
         for number, value in self._fields(message):
             if number == _PHYSICAL_ROWS:
-                rows = _int(value)
+                rows = whole_number(value)
             elif number == _FILES:
-                self._data_file(_bytes(value))
+                self._data_file(message_of(value))
             elif number == _DELETION_FILE:
                 self._note_unusual("a deletion file")
-                for part, _ in self._fields(_bytes(value)):
+                for part, _ in self._fields(message_of(value)):
                     if part == _BASE_ID:
                         self._note_outside("a deletion file below another base path")
             elif number in _EXTERNAL_FILES:
                 self._note_unusual("a file of row ids or versions")
-                self._paths(_bytes(value))
+                self._paths(message_of(value))
             elif number == _OVERLAYS:
                 self._note_unusual("an overlay file")
-                for part, file in self._fields(_bytes(value)):
+                for part, file in self._fields(message_of(value)):
                     if part == 1:
-                        self._data_file(_bytes(file))
+                        self._data_file(message_of(file))
             elif number not in _FRAGMENT_FIELDS:
                 self._note_unknown(number, value, "a fragment")
         return rows
@@ -197,7 +194,7 @@ class _Parser:
         for number, value in self._fields(message):
             if number != _PATH:
                 continue
-            path = str(_bytes(value), "utf-8", "replace")
+            path = str(message_of(value), "utf-8", "replace")
             if _PLAIN_PATH.fullmatch(path):
                 found.append(path)
             else:
@@ -208,11 +205,11 @@ class _Parser:
         self._note_outside("a base path")
         for number, value in self._fields(message):
             if number == _BASE_PATH_PATH:
-                self._outside = f"the base path {_printable(str(_bytes(value), 'utf-8', 'replace'))}"
+                self._outside = f"the base path {_printable(str(message_of(value), 'utf-8', 'replace'))}"
 
     def _data_format(self, message: memoryview) -> None:
         for number, value in self._fields(message):
-            name = str(_bytes(value), "utf-8", "replace")
+            name = str(message_of(value), "utf-8", "replace")
             if (number == 1 and name != "lance") or (number == 2 and not name.startswith("2.")):
                 self._note_unusual(f"data of the format {_printable(name)}")
 
@@ -222,60 +219,18 @@ class _Parser:
     def _note_unusual(self, what: str) -> None:
         self._unusual = self._unusual or what
 
-    def _note_unknown(self, number: int, value: _Value, where: str) -> None:
+    def _note_unknown(self, number: int, value: Value, where: str) -> None:
         """Record an unknown field as unusual, unless it is a number, which can name no file."""
         if not isinstance(value, int):
             self._note_unusual(f"the field {number} of {where}")
 
-    def _fields(self, message: memoryview) -> Iterator[tuple[int, _Value]]:
+    def _fields(self, message: memoryview) -> Iterator[tuple[int, Value]]:
         """Yield number and value of each field of a message."""
-        position = 0
-        while position < len(message):
+        for field in fields(message):
             self._parts_left -= 1
             if self._parts_left < 0:
                 raise ValueError(f"a manifest of more than {_MAX_PARTS} parts")
-            tag, position = _varint(message, position)
-            number, kind = tag >> 3, tag & 7
-            value: _Value
-            if kind == _VARINT:
-                value, position = _varint(message, position)
-            elif kind in (_FIXED64, _FIXED32):  # none of those that are read
-                value = 0
-                position += 8 if kind == _FIXED64 else 4
-            elif kind == _BYTES:
-                size, position = _varint(message, position)
-                value = message[position : position + size]
-                position += size
-            else:
-                raise ValueError(f"a manifest with a field of the kind {kind}")
-            if position > len(message) or not number:
-                raise ValueError("a manifest that is cut short")
-            yield number, value
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 64, 7):
-        if position >= len(message):
-            break
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & _LAST_VERSION, position
-    raise ValueError("a manifest that is cut short")
-
-
-def _int(value: _Value) -> int:
-    if not isinstance(value, int):
-        raise ValueError("a manifest with a number that is none")
-    return value
-
-
-def _bytes(value: _Value) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("a manifest with a message that is none")
-    return value
+            yield field
 
 
 def _printable(text: str) -> str:

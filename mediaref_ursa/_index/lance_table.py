@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,11 @@ from mediaref_ursa._core.uris import REMOTE_SCHEMES, is_local, local_path, schem
 from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._index.folder_lock import FolderLock
 from mediaref_ursa._index.lance_calls import LanceCallError, LanceProcessError, Rules, describe, read, write
-from mediaref_ursa._index.lance_files import TableRefusedError, check_local_table
+from mediaref_ursa._index.lance_files import TableRefusedError, check_local_table, claimed_bytes
+from mediaref_ursa._index.lance_manifest import Manifest
 from mediaref_ursa._index.lance_rows import PACKET_FIELDS, SegmentRows, floats, ints
 from mediaref_ursa._index.local_tables import make_folder, set_aside
-from mediaref_ursa._model.access import TRUSTED, Access
+from mediaref_ursa._model.access import TRUSTED, Access, IndexLimits
 from mediaref_ursa._model.index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
 from mediaref_ursa._model.segment import UNKNOWN, PacketTable, SegmentTable
 from mediaref_ursa._model.storage_options import StorageOptions, lance_options, lance_uri
@@ -73,6 +75,14 @@ SCHEMA = pa.schema(
 )
 """Documented column by column in ``docs/index-format.md``."""
 
+# Measured with benchmarks/index_sizes.py: the other columns are as large with it. "bss" puts the bytes of
+# equal rank side by side; Lance leaves it off for timestamps of 29.97 frames a second, 3 bytes each.
+_COMPRESSED = ("local_frame_idx", "pts", "timestamp", "decode_idx", "offset")
+_ZSTD = {"lance-encoding:compression": "zstd", "lance-encoding:bss": "on"}
+_WRITTEN_SCHEMA = pa.schema(
+    [field.with_metadata(_ZSTD) if field.name in _COMPRESSED else field for field in SCHEMA]
+)
+
 
 class LanceIndexFile:
     """One version of an index on disk: metadata when opened, columns when asked for. No handle is pickled.
@@ -109,6 +119,7 @@ class LanceIndexFile:
         self.uri = uri
         self._storage_options = dict(storage_options or {})
         self._access, self._confine_to = access, confine_to
+        self._is_bounded: bool | None = None
         self._version, self.rows, schema = self._describe(version)
         _check_count(self.rows, access, uri)
         self._never_output = "hidden_packets" in schema.names
@@ -172,24 +183,26 @@ class LanceIndexFile:
             return found
 
     def _describe(self, version: int | None) -> tuple[int, int, pa.Schema]:
-        version = self._check_files(version) or version
+        manifest = self._check_files(version)
+        version = version if manifest is None else manifest.version
         location, options = _lance_location(self.uri, self._storage_options)
         with _lance_errors(_OPENING, self.uri):
             return describe(location, options, version, self._rules)
 
     def _read(self, columns: list[str], **where: int) -> pa.Table:
-        self._check_files(self._version)
+        manifest = self._check_files(self._version)
         location, options = _lance_location(self.uri, self._storage_options)
         packets = self.rows + sum(entry.packets for entry in self.segments or ())
         max_bytes = _SPARE_BYTES + _BYTES_A_PACKET * packets
         with _lance_errors("read its rows", self.uri):
+            rules = self._rules_for(manifest, max_bytes)
             return read(
                 location,
                 options,
                 self._version,
                 columns,
                 where,
-                rules=self._rules,
+                rules=rules,
                 max_answer_bytes=max_bytes,
             )
 
@@ -198,8 +211,28 @@ class LanceIndexFile:
         access = self._access
         return Rules(access.allow_outside_index, access.untrusted, access.scan_limits)
 
-    def _check_files(self, version: int | None) -> int | None:
-        """Check the files of a local table before Lance opens them; return its version.
+    def _rules_for(self, manifest: Manifest | None, max_bytes: int) -> Rules:
+        """Return the rules for reading rows: a local table that claims too much is read under limits.
+
+        Lance takes the memory that compressed pages claim at once. In a process of its own that ends with an
+        error, as for a table that is not trusted.
+        """
+        rules = self._rules
+        if manifest is None or rules.limits is not None:
+            return rules
+        if self._is_bounded is None:
+            try:
+                self._is_bounded = claimed_bytes(self._folder, manifest) <= max_bytes
+            except (ValueError, OSError):  # Lance says what is wrong, or reads it all the same
+                self._is_bounded = False
+        return rules if self._is_bounded else replace(rules, limits=IndexLimits())
+
+    @property
+    def _folder(self) -> str:
+        return str(Path(local_path(self.uri)).absolute())
+
+    def _check_files(self, version: int | None) -> Manifest | None:
+        """Check the files of a local table before Lance opens them; return its manifest.
 
         Of a remote one Lance reads the manifest, and its files are looked at there.
         """
@@ -212,7 +245,7 @@ class LanceIndexFile:
         with _lance_errors(_OPENING, self.uri):
             try:
                 manifest = check_local_table(
-                    str(Path(local_path(self.uri)).absolute()),
+                    self._folder,
                     version,
                     allow_outside=self._access.allow_outside_index,
                     strict=self._access.untrusted,
@@ -224,7 +257,7 @@ class LanceIndexFile:
                 raise
             if manifest is None:
                 raise missing_index(self.uri)
-            return manifest.version
+            return manifest
 
 
 def _check_count(count: int, access: Access, uri: str) -> None:
@@ -322,12 +355,13 @@ def write_index(
     """
     options = dict(storage_options or {})
     _check_writable(uri)
-    schema = SCHEMA.with_metadata({METADATA_KEY: encode_metadata(tables, described_at or uri)})
-    table = pa.concat_tables(_arrow_table(number, segment) for number, segment in enumerate(tables))
+    schema = _WRITTEN_SCHEMA.with_metadata({METADATA_KEY: encode_metadata(tables, described_at or uri)})
+    rows = pa.concat_tables(_arrow_table(number, segment) for number, segment in enumerate(tables))
+    table = pa.Table.from_arrays(rows.columns, schema=schema)
     location, own_options = _lance_location(uri, options)
     with _room_for(uri), _lance_errors("write it", uri), _refusals(uri):
         exists = index_exists(uri, options)
-        write(location, own_options, table.replace_schema_metadata(schema.metadata), exists=exists)
+        write(location, own_options, table, exists=exists)
 
 
 @contextmanager
