@@ -267,6 +267,7 @@ class FailingEngine:
     """An engine whose decoder cannot be made."""
 
     joins_runs = True
+    keeps_bits = False
 
     def begin(self, tables: object, stores: object, runs: Sequence[Run]) -> DecodeSchedule:
         return DecodeSchedule(tasks=[DecodeTask(run) for run in runs])

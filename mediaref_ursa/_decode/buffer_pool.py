@@ -48,7 +48,7 @@ class BufferPool(ProcessState):
         """
         nbytes = prod(shape) * dtype.itemsize
         if not MIN_BYTES <= nbytes <= MAX_BYTES or not _COUNTS_ARE_EXACT:
-            return _new(nbytes).view(dtype).reshape(shape)
+            return _new(shape, dtype)
         with self._lock:
             for position in reversed(range(len(self._blocks))):
                 if sys.getrefcount(self._blocks[position]) > _REFERENCES_OF_A_LIST:
@@ -56,7 +56,7 @@ class BufferPool(ProcessState):
                 if self._blocks[position].nbytes == nbytes:
                     return self._blocks[position].view(dtype).reshape(shape)
                 del self._blocks[position]
-            block = _new(nbytes)
+            block: UInt8Array = _new((nbytes,), UINT8)
             self._blocks.append(block)
             while sum(kept.nbytes for kept in self._blocks) > MAX_BYTES:
                 del self._blocks[0]
@@ -68,9 +68,9 @@ class BufferPool(ProcessState):
             self._blocks.clear()
 
 
-def _new(nbytes: int) -> UInt8Array:
+def _new(shape: tuple[int, ...], dtype: np.dtype[Any]) -> PixelArray:
     with memory_limits():
-        return np.empty(nbytes, dtype=np.uint8)
+        return np.empty(shape, dtype=dtype)
 
 
 buffers = register(BufferPool())

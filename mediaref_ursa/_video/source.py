@@ -54,8 +54,8 @@ from mediaref_ursa.store._location import Location
 from mediaref_ursa.store._token import tokens
 
 _CACHE_BYTES = 512 << 20  # of each cache; a source in two of them takes its memory once
-# Measured (tracemalloc): a video of one segment takes about 5 KB besides its frames and packets.
-_SOURCE_BYTES = 2 << 10
+# Measured (tracemalloc): a video of one segment takes about 7 KB besides its frames and packets.
+_SOURCE_BYTES = 3 << 10
 _SEGMENT_BYTES = 4 << 10
 _HEADER_BYTES = 200
 
