@@ -127,18 +127,23 @@ class DecoderPool(ProcessState):
             self._idle.remove(spare[0])
             return spare[0].decoder
 
-    def give_back(self, key: DecoderKey, decoder: Decoder) -> None:
-        """Return a decoder to the pool, if a later call can use it.
+    def give_back(self, key: DecoderKey, *given: Decoder) -> None:
+        """Return decoders to the pool, those that a later call can use.
 
         A decoder that met damage is not kept: even flushed it may decode other pictures differently.
         """
-        if decoder.damaged or not (decoder.can_resume or decoder.info.restartable):
+        usable = [
+            _Idle(key, decoder)
+            for decoder in given
+            if not decoder.damaged and (decoder.can_resume or decoder.info.restartable)
+        ]
+        if not usable:
             return
         with self._lock:
             gone = self._of_stores_gone()
             if not tokens.is_current(key.store):  # the pool was closed meanwhile
                 return
-            self._idle.append(_Idle(key, decoder))
+            self._idle += usable
             while len(self._idle) > 1 and (
                 len(self._idle) > MAX_IDLE or sum(idle.decoder.nbytes for idle in self._idle) > MAX_IDLE_BYTES
             ):
@@ -173,11 +178,14 @@ class DecoderPool(ProcessState):
 
     def _of_stores_gone(self) -> list[_Idle]:
         """Remove the decoders and frames of stores that no longer exist; return these decoders."""
-        gone = [idle for idle in self._idle if not tokens.is_current(idle.key.store)]
+        stores = {idle.key.store for idle in self._idle}
+        stores = {store for store in stores if not tokens.is_current(store)}
+        if not stores:
+            return []
+        gone = [idle for idle in self._idle if idle.key.store in stores]
         for idle in gone:
             self._idle.remove(idle)
-        stores = {idle.key.store for idle in gone}
-        for key in [key for key in self._kept if key[0].store in stores] if stores else ():
+        for key in [key for key in self._kept if key[0].store in stores]:
             self._kept_bytes -= self._kept.pop(key)[1]
         return gone
 

@@ -65,6 +65,7 @@ class FrameRows:
         self._is_callers = array is not None
         self._count = count
         self._uri = uri
+        self._dtype = None if array is None else _dtype_of(array)
         self._take_memory = empty
         self._lock = threading.Lock()
         self.mismatch: MediaRefError | None = None
@@ -79,8 +80,9 @@ class FrameRows:
         with self._lock:
             if self.array is None:
                 self.array = self._take_memory((self._count, *shape), dtype)
-        if (own := _dtype_name(self.array)) != dtype.name:
-            message = f"expected frames of {own} in one array, found {dtype.name}"
+                self._dtype = dtype
+        if self._dtype != dtype:
+            message = f"expected frames of {self._dtype} in one array, found {dtype}"
             if self._is_callers:
                 raise ValueError(f"{message} in {redact(self._uri)}; pass out= of that type")
             raise self._mixed(f"{message}; pass dtype='uint8', or take a list")
@@ -107,7 +109,7 @@ class FrameRows:
         pixels = decoded.pixels
         assert pixels is not None
         for slot in decoded.slots[1 if isinstance(pixels, np.ndarray) else 0 :].tolist():
-            self.new_frame(slot, pixels.shape, np.dtype(_dtype_name(pixels)))[...] = pixels
+            self.new_frame(slot, pixels.shape, _dtype_of(pixels))[...] = pixels
 
     def without(self, slots: Iterable[int], shape: tuple[int, ...], dtype: np.dtype[Any] = UINT8) -> Any:
         """Return the array, all its rows there, with zeros in those of some slots.
@@ -128,6 +130,7 @@ class FrameRows:
         return self._take_memory((0, *shape), dtype) if self.array is None else self.array
 
 
-def _dtype_name(array: Any) -> str:
-    """Return NumPy's name of the type of an array or a tensor."""
-    return str(array.dtype).removeprefix("torch.")
+def _dtype_of(array: Any) -> np.dtype[Any]:
+    """Return NumPy's type of an array or a tensor."""
+    own = array.dtype
+    return own if isinstance(own, np.dtype) else np.dtype(str(own).removeprefix("torch."))

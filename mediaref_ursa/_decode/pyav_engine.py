@@ -209,8 +209,7 @@ def _schedule_segment(
             tasks += _resuming(left, table, key, keep, resumable) or [
                 DecodeTask(left, _State(key), keep=keep)
             ]
-    for decoder in resumable:
-        decoders.give_back(key, decoder)
+    decoders.give_back(key, *resumable)
     if pattern.is_sequential and tasks:
         _keep_positions(tasks, table)
     schedule.tasks.extend(tasks)

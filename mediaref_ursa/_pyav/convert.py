@@ -69,7 +69,7 @@ class FrameConverter:
             pixels = np.rot90(pixels, turns)
         if self._spec.channel_format == "NCHW":
             pixels = pixels.transpose(2, 0, 1)
-        out = new(pixels.shape, pixels.dtype.newbyteorder("="))
+        out = new(pixels.shape, UINT8 if pixels.dtype == UINT8 else pixels.dtype.newbyteorder("="))
         np.copyto(out, pixels)
         return out
 

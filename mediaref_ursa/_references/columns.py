@@ -161,6 +161,8 @@ def reference_columns(refs: References | Any, select: Selection = EVERYTHING) ->
         TypeError: Something else.
         ValueError: A reference that is None, or has no URI; a table with no column of references, or several.
     """
+    if type(refs) is list:  # mostly
+        return _of_rows(refs, select)
     if is_arrow_input(refs):
         return _of_arrow(arrow_column(refs, select), select)
     if hasattr(refs, "itertuples") and hasattr(refs, "columns"):

@@ -6,7 +6,7 @@ cache is shared by all threads and bounded in bytes.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -367,13 +367,19 @@ def _with_known_alpha(table: SegmentTable, store: ObjectStore, access: Access) -
 
 def _local_identity(uri: str) -> tuple[tuple[int, ...], ...]:
     """Return what changes when a local video is replaced, or an index next to it written anew."""
+    identity = []
+    for path in _identity_paths(uri):
+        try:
+            found = os.stat(path)  # noqa: PTH116 - paths cost more than the call
+        except OSError:
+            continue
+        identity.append((found.st_dev, found.st_ino, found.st_mtime_ns))
+    return tuple(identity)
+
+
+@functools.lru_cache(maxsize=4096)
+def _identity_paths(uri: str) -> tuple[str, ...]:
     if not is_local(uri):
         return ()
-    identity = []
     path = local_path(uri)
-    sidecar, hidden = lance_frame_index_uri(path), hidden_frame_index_uri(path)
-    for name in (path, f"{sidecar}/_versions", f"{hidden}/_versions"):
-        with contextlib.suppress(OSError):
-            found = os.stat(name)  # noqa: PTH116 - paths cost more than the call
-            identity.append((found.st_dev, found.st_ino, found.st_mtime_ns))
-    return tuple(identity)
+    return (path, f"{lance_frame_index_uri(path)}/_versions", f"{hidden_frame_index_uri(path)}/_versions")

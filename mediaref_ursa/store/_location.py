@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from mediaref_ursa._core.uris import absolute_location, is_local
@@ -40,7 +40,7 @@ class Location:
 
     def at(self, uri: str | os.PathLike[str]) -> Location:
         """Return the location of another URI with the same store, options and access."""
-        return replace(self, uri=os.fspath(uri))
+        return Location(os.fspath(uri), self.store, self.storage_options, self.access)
 
     def absolute(self) -> Location:
         """Return the location, absolute if it is a local file; a URI in a caller's store is unchanged."""
