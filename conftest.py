@@ -9,11 +9,14 @@ import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+
+collect_ignore = [] if find_spec("torch") else ["mediaref_ursa/torch"]
 
 _is_from_module = doctest.DocTestFinder._from_module  # type: ignore[attr-defined]
 

@@ -64,6 +64,8 @@ def without(libraries: tuple[str, ...], code: str) -> str:
 def test_each_module_loads_or_names_the_command(library: str) -> None:
     missing = LIBRARIES if library == "all" else (library,)
     commands = {f"pip install 'mediaref-ursa[{EXTRA_OF[name]}]'" for name in missing if name in EXTRA_OF}
+    if not set(missing).isdisjoint((*VIDEO, "torch")):  # which needs both
+        commands.add("pip install 'mediaref-ursa[torch]'")
 
     failed = json.loads(without(missing, IMPORT_ALL))
 
@@ -79,6 +81,7 @@ def test_modules_of_the_documented_install_need_neither_cloud_nor_torch() -> Non
     assert set(failed) == {
         "mediaref_ursa.store._fsspec.filesystems",
         "mediaref_ursa.store._fsspec.fsspec_store",
+        "mediaref_ursa.torch",
     }
 
 

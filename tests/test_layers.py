@@ -35,6 +35,7 @@ FOLDERS = (
     "_lazy",
     "table",
     "catalog",
+    "torch",
     "video_decoder",
     "batch",
     "core",
@@ -54,13 +55,13 @@ PURE = frozenset({"_core", "layout", "_bitstream", "_model", "_containers", "_pl
 HOMES = {
     "av": {"_pyav", "_scan", "_decode", "_cli"},
     "lance": {"_index"},
-    "pyarrow": {"_index", "_references", "catalog", "table", "_cli"},
+    "pyarrow": {"_index", "_references", "catalog", "table", "torch", "_cli"},
     "PIL": {"_images", "_cli"},
     "requests": {"store"},
     "urllib3": {"store"},
     "fsspec": {"store"},
     "temporaldata": {"_lazy"},
-    "torch": {"_decode"},
+    "torch": {"_decode", "torch"},
     "torchcodec": {"_decode"},
     "pandas": set(),
 }

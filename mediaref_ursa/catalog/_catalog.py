@@ -10,7 +10,7 @@ from mediaref_ursa._core.errors import CorruptMediaError, InvalidReferenceError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.seconds import window_bounds
-from mediaref_ursa._core.uris import is_local, local_path, without_query
+from mediaref_ursa._core.uris import without_query
 from mediaref_ursa._model.access import Access
 from mediaref_ursa.catalog._rows import ModalityRow, StorageFormat, from_arrow, open_modality, to_arrow
 from mediaref_ursa.store._location import Location
@@ -283,21 +283,8 @@ def _table_of(source: Any) -> pa.Table:
 def _read_table(table: Location) -> pa.Table:
     """Read the columns of rows from a Parquet or Lance table."""
     with needs_extra("video"):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        from mediaref_ursa._index.row_tables import read_row_table
-    if without_query(table.uri).rstrip("/").endswith(".lance"):
-        return _checked_table(read_row_table(table, list(ModalityRow.model_fields)), table.uri)
-    is_path = table.store is None and is_local(table.uri)
-    try:
-        if is_path and os.path.isdir(local_path(table.uri)):  # noqa: PTH112 - a path of ours
-            found = pq.read_table(local_path(table.uri))
-        else:
-            found = pq.read_table(pa.BufferReader(table.open_store().get(table.uri)))
-    except (pa.ArrowException, ValueError) as error:
-        raise CorruptMediaError(f"expected a Parquet table, found {error}", uri=table.uri) from error
-    return _checked_table(found, table.uri)
+        from mediaref_ursa._index.row_tables import read_rows
+    return _checked_table(read_rows(table, list(ModalityRow.model_fields)), table.uri)
 
 
 def _checked_table(table: pa.Table, uri: str) -> pa.Table:
