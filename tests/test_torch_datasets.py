@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from _media import Clip
+from _media import CLIP_NAMES, Clip
 from _oracle import linear_frames
 from PIL import Image
 
@@ -462,3 +462,58 @@ def test_windows_of_videos(data: Data) -> None:
         windows[count]
     with pytest.raises(ValueError, match="stride"):
         WindowDataset(video, seconds=1.0, stride=0.0)
+
+
+PLANE_OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"colorspace": "G"},
+    {"colorspace": "RGBA", "channel_format": "NHWC"},
+    {"crop": (2, 4, 30, 40), "colorspace": "BGR"},
+    {"crop": (2, 4, 30, 40), "channel_format": "NHWC"},
+]
+
+
+@pytest.mark.parametrize("name", CLIP_NAMES)
+def test_planes_become_the_very_pixels(clip: GetClip, name: str) -> None:
+    path = str(clip(name).path)
+    try:
+        frames = linear_frames(path)[:3]
+    except LookupError:
+        pytest.skip("no video")
+    rows = [{"uri": path, "pts_ns": round(frame.time * 10**9)} for frame in frames]
+    table = pa.table({"frame": pa.array(rows, REF)})
+    dataset = RefDataset(table, frames="yuv420")
+    first = frames[0].frame
+    if first.format.name not in ("yuv420p", "yuvj420p") or first.interlaced_frame:
+        with pytest.raises(MediaRefError):
+            dataset[0]
+        return
+    planes = dataset.batch(range(len(rows)))["frame"]
+    for options in PLANE_OPTIONS:
+        pixels = RefDataset(table, **options).batch(range(len(rows)))["frame"]
+        assert torch.equal(ours.yuv420_to_rgb(planes, **options), pixels), options
+    assert ours.yuv420_to_rgb(planes[None]).shape == (1, len(rows), 3, *frames[0].rgb.shape[:2])
+
+
+def test_planes_in_a_loader_and_what_has_none(data: Data, clip: GetClip, tmp_path: Path) -> None:
+    rows = RefDataset(data.table, KEYS, frames="yuv420")
+    loader = DataLoader(RunShuffleDataset(rows, 5, buffer_references=20), batch_size=None, num_workers=2)
+    seen = []
+    for batch in loader:
+        converted = {**batch, **{key: ours.yuv420_to_rgb(batch[key]) for key in KEYS}}
+        seen += data.check(converted)
+    assert sorted(seen) == list(range(len(data)))
+    with pytest.raises(ValueError, match="yuv420_to_rgb"):
+        RefDataset(data.table, frames="yuv420", resize=(8, 8))
+    with pytest.raises(ValueError, match="'rgb' or 'yuv420'"):
+        RefDataset(data.table, frames="nv12")
+    for wrong in (torch.zeros(100, dtype=torch.uint8), torch.zeros(10, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match="planes of a frame"):
+            ours.yuv420_to_rgb(wrong)
+    deep = pa.table({"frame": pa.array([{"uri": str(clip("h264_10bit_mp4").path), "pts_ns": 0}], REF)})
+    with pytest.raises(UnsupportedMediaError, match="8-bit 4:2:0"):
+        RefDataset(deep, frames="yuv420")[0]
+    Image.fromarray(data.rgb[0]).save(tmp_path / "a.png")
+    picture = pa.table({"frame": pa.array([{"uri": str(tmp_path / "a.png"), "pts_ns": None}], REF)})
+    with pytest.raises(UnsupportedMediaError, match="images"):
+        RefDataset(picture, frames="yuv420")[0]

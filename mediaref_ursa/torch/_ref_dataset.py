@@ -15,6 +15,7 @@ from mediaref_ursa._batch.decode_columns import DecodedColumn, decode_columns, d
 from mediaref_ursa._batch.decoded_batch import window_length
 from mediaref_ursa._batch.options import BatchOptions
 from mediaref_ursa._batch.resolve import BatchRequest
+from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.ticks import TOLERANCE_NS
 from mediaref_ursa._decode.execute import checked_workers
@@ -53,6 +54,9 @@ class RefDataset(Dataset[Sample]):
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
         channel_format: ``NCHW`` for frames ``(C, H, W)``, ``NHWC`` for ``(H, W, C)``.
         dtype: ``"uint8"``, or ``"native"`` for the type that keeps all bits.
+        frames: ``"yuv420"`` gives the planes of 8-bit 4:2:0 video, uint8 ``(bytes,)`` a frame, half of what
+            RGB takes. :func:`yuv420_to_rgb` converts them on the other side, and takes the options of pixels
+            but ``resize``.
         on_error: ``"none"`` gives None in place of frames that cannot be decoded; ``"raise"`` the first
             error.
         read_columns: Which columns of a table in a file to read; all without it.
@@ -88,12 +92,20 @@ class RefDataset(Dataset[Sample]):
         colorspace: str = "RGB",
         channel_format: str = "NCHW",
         dtype: Dtype = "uint8",
+        frames: Literal["rgb", "yuv420"] = "rgb",
         on_error: Literal["raise", "none"] = "raise",
         read_columns: Sequence[str] | None = None,
         max_workers: int | None = None,
         pin_memory: bool = False,
         **options: Unpack[ResolveOptions],
     ) -> None:
+        if frames not in ("rgb", "yuv420"):
+            raise ValueError(f"expected frames to be 'rgb' or 'yuv420', found {frames!r}")
+        pixels = (resize, crop, colorspace, channel_format, dtype)
+        if frames == "yuv420" and pixels != (None, None, "RGB", "NCHW", "uint8"):
+            raise ValueError(
+                "expected no options of pixels with frames='yuv420', found some; give them to yuv420_to_rgb"
+            )
         if on_error not in ("raise", "none"):
             raise ValueError(f"expected on_error to be 'raise' or 'none', found {on_error!r}")
         self._source = os.fspath(table) if isinstance(table, str | os.PathLike) else None
@@ -122,6 +134,7 @@ class RefDataset(Dataset[Sample]):
             self.options.access.max_pixels,
             dtype,
             crop,
+            keeps_planes=frames == "yuv420",
         )
         self.request([])  # an error now if an option is none of its values
 
@@ -191,6 +204,10 @@ class RefDataset(Dataset[Sample]):
 
     def request(self, parts: Sequence[ReferenceColumns]) -> BatchRequest:
         """Return the request to resolve and decode some references."""
+        if self.spec.keeps_planes and any(part.is_image.any() for part in parts):
+            raise UnsupportedMediaError(
+                "expected videos for frames='yuv420', found images, which have no planes"
+            )
         match, tolerance_ns, frame_index = self._rule
         return BatchRequest.from_refs(joined_columns(parts), match, tolerance_ns, frame_index, self.options)
 
