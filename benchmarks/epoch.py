@@ -15,11 +15,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 from _bench_media import RECIPES, make
 from _bench_peers import REQUIREMENTS, python_of, run
 
 from mediaref_ursa import write_frame_index
 from mediaref_ursa.layout import lance_frame_index_uri
+from mediaref_ursa.torch import RefDataset, RunShuffle
+from mediaref_ursa.torch._run_table import run_table
 
 VIDEOS = 16
 REQUIREMENTS["mediaref-2.1.0-loader"] = (*REQUIREMENTS["mediaref-2.1.0"], "torch==2.13.0")
@@ -48,6 +52,34 @@ def media(folder: Path, seconds: int) -> Path:
     return home
 
 
+def neighbours(home: Path) -> None:
+    """Print how many other frames of a batch of 32 share its video, and its run, by the size of buffers."""
+    paths = sorted(map(str, home.glob("*.mp4")))
+    times = json.loads((home / "times.json").read_text())
+    frames = [{"uri": path, "pts_ns": time} for path in paths for time in times]
+    table = run_table(RefDataset(pa.table({"frame": frames})))
+    videos = np.repeat(np.arange(len(paths)), len(times))
+    print(
+        f"{len(frames)} frames in {len(np.unique(table.runs))} runs of {len(paths)} videos; others of a batch"
+    )
+    for buffer in (1_000, 10_000, 100_000, None):
+        shuffle = RunShuffle(table.runs, table.positions, buffer_references=buffer or len(frames))
+        rows = shuffle.order(0).references
+        if buffer is None:
+            rows = np.random.default_rng(0).permutation(len(frames))
+        batches = rows[: len(rows) // 32 * 32].reshape(-1, 32)
+        shared = [
+            np.mean(
+                [(np.unique(kind[batch], return_counts=True)[1] ** 2).sum() / 32 - 1 for batch in batches]
+            )
+            for kind in (videos, table.runs)
+        ]
+        name = "uniform shuffle" if buffer is None else f"a buffer of {buffer}"
+        print(
+            f"  {name:20s} {shared[0]:5.2f} of the same video, {shared[1]:5.2f} of the same run", flush=True
+        )
+
+
 def main() -> None:
     """Print a line for each reader, and its ratio to TorchCodec."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -60,6 +92,7 @@ def main() -> None:
     parser.add_argument("--readers", nargs="*", default=list(READERS))
     asked = parser.parse_args()
     home = media(asked.folder, asked.seconds)
+    neighbours(home)
     script = Path(__file__).with_name("_epoch_worker.py")
     for size in (0, 224):
         print(f"frames of {size or '640x360'}{f'x{size}' if size else ''}:", flush=True)

@@ -24,7 +24,7 @@ def yuv420_to_rgb(
 ) -> torch.Tensor:
     """Convert frames of ``RefDataset(frames="yuv420")``, bit for bit as they would have been decoded to RGB.
 
-    There is no ``resize``: scaling is told where the chroma samples of a frame lie, of which a copy of its
+    There is no ``resize``: scaling depends on where the chroma samples of a frame lie, of which a copy of its
     planes says nothing. Frames that are resized where they are decoded are small enough as RGB.
 
     Args:
