@@ -172,11 +172,11 @@ class _Check:
                 references[value] = references.get(value, 0) + len(slots)
             if len(references) < 2:
                 continue
-            most = max(references, key=lambda value: references[value])
+            common = max(references, key=lambda value: references[value])
             listed = ", ".join(f"{_text(value)} ({count})" for value, count in references.items())
             for traits, slots in self._traits.values():
-                if getattr(traits, name) != most:
-                    self._add(kind, slots, f"most are {_text(most)}, of {listed}")
+                if getattr(traits, name) != common:
+                    self._add(kind, slots, f"most are {_text(common)}, of {listed}")
 
     def pixels(self, count: int, seed: int) -> int:
         """Decode some references, and compare them with a linear decode; return how many."""
@@ -219,13 +219,13 @@ class _Check:
         distance[nearest >= 0] = np.abs(
             sequence.pts_ns_of(segment[nearest >= 0], nearest[nearest >= 0]) - times[nearest >= 0]
         )
-        far = np.flatnonzero(distance > self._nearest_ns)
-        if len(far):
-            worst = int(far[0])
+        beyond = np.flatnonzero(distance > self._nearest_ns)
+        if len(beyond):
+            worst = int(beyond[0])
             text = (
                 f"the nearest frame is {int(distance[worst])} ns away, at most {self._nearest_ns} are allowed"
             )
-            self._add(kinds.BEYOND, slots[far], f"{redact(uri)} at {int(times[worst])} ns: {text}")
+            self._add(kinds.BEYOND, slots[beyond], f"{redact(uri)} at {int(times[worst])} ns: {text}")
 
     def _check_numbers(self, slots: Int64Array, found: Int64Array) -> None:
         if self._numbers is None:
