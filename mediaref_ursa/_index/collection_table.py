@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
+import os
 import posixpath
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -334,6 +336,30 @@ class CollectionTable:
                 raise
             if found is None:
                 raise missing_collection(self.uri)
+            _check_deletion_files(Path(local_path(self.uri), "_deletions"))
+
+
+def _check_deletion_files(folder: Path) -> None:
+    """Refuse damaged files of deleted rows, for which Lance takes whatever memory they claim.
+
+    Raises:
+        OSError: One is damaged, as Arrow has it.
+    """
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.name.endswith(".arrow"):
+            found = entry.stat()
+            _check_arrow_file(entry.path, found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _check_arrow_file(path: str, size: int, changed_ns: int) -> None:
+    del size, changed_ns  # a file that was checked is not read again
+    with pa.OSFile(path) as file:
+        pa.ipc.open_file(file).read_all().validate(full=True)
 
 
 def missing_collection(uri: str) -> FrameIndexMissingError:

@@ -36,6 +36,7 @@ _FRAGMENTS, _VERSION, _READER_FLAGS, _DATA_FORMAT, _BASE_PATHS = 2, 3, 9, 15, 18
 # Stable row ids, the second file format, a table's configuration, base paths (which are looked at), and no
 # transaction files.
 _KNOWN_FLAGS = 2 | 4 | 8 | 16 | 32
+_HAS_DELETIONS = 1
 _FRAGMENT_FIELDS = frozenset({1, 2, 4, 5, 7, 9})
 _FILES, _DELETION_FILE, _PHYSICAL_ROWS, _OVERLAYS = 2, 3, 4, 11
 _EXTERNAL_FILES = frozenset({6, 8, 10})
@@ -150,13 +151,19 @@ class _Parser:
                 self._base_path(message_of(value))
             elif number == _DATA_FORMAT:
                 self._data_format(message_of(value))
-            elif number == _READER_FLAGS and whole_number(value) & ~_KNOWN_FLAGS:
-                self._note_unusual(f"the flags {whole_number(value)}")
+            elif number == _READER_FLAGS:
+                self._flags(whole_number(value))
             elif number not in _MANIFEST_FIELDS:
                 self._note_unknown(number, value, "the manifest")
             if fragments > _MAX_FRAGMENTS or rows > _MAX_ROWS:
                 raise ValueError(f"a manifest of {fragments} fragments and {rows} rows")
         return Manifest(version, rows, tuple(self._files), self._outside, self._unusual, self._changed_rows)
+
+    def _flags(self, flags: int) -> None:
+        if flags & _HAS_DELETIONS:
+            self._changed_rows = self._changed_rows or f"the flags {flags}"
+        if flags & ~(_KNOWN_FLAGS | _HAS_DELETIONS):
+            self._note_unusual(f"the flags {flags}")
 
     def _fragment(self, message: memoryview) -> int:
         rows = 0
