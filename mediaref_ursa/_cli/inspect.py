@@ -57,7 +57,7 @@ def _report(video: str) -> VideoReport:
     from mediaref_ursa._index.report import report_on
     from mediaref_ursa.store._location import Location
 
-    found = find_index(Location(video))
+    found = find_index(Location(video), in_collections=True)
     tables = found.tables
     if not tables:
         scanned = scan_frame_index(video, segments=found.segment_uris)
