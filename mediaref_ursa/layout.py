@@ -38,6 +38,7 @@ INDEX_DIR: Final = "index_dir"
 HIDDEN_FOLDER = ".mediaref"
 INDEX_SUFFIX = ".lance"
 COLLECTION_NAME = "index.lance"
+COLLECTION_KEY = "mediaref_ursa_collection"  # of the schema's metadata, which a manifest contains
 
 _ODD_LETTERS = re.compile(r"[^A-Za-z0-9._-]+")
 _DISPLAYED_CHARACTERS = 60

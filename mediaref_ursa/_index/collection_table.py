@@ -39,12 +39,11 @@ from mediaref_ursa._index.packed_segment import PackedSegment, pack_segment, unp
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.index_metadata import SegmentEntry, recorded_uri
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa.layout import COLLECTION_NAME, HIDDEN_FOLDER
+from mediaref_ursa.layout import COLLECTION_KEY, COLLECTION_NAME, HIDDEN_FOLDER
 
 with needs_extra("video"):
     import pyarrow as pa
 
-METADATA_KEY = "mediaref_ursa_collection"
 VERSION = (1, 0)
 SCHEMA = pa.schema(
     [
@@ -177,7 +176,7 @@ class CollectionTable:
         """
         location = absolute_location(uri)
         value = {"version": "{}.{}".format(*VERSION), "root": _recorded_root(location, root)}
-        schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(value)})
+        schema = SCHEMA.with_metadata({COLLECTION_KEY: json.dumps(value)})
         check_writable(location)
         if is_local(location):
             make_folder(Path(local_path(location)).parent, location)
@@ -396,9 +395,9 @@ def check_schema(schema: pa.Schema, uri: str) -> None:
 
 
 def _metadata(schema: pa.Schema, uri: str) -> dict[str, Any]:
-    text = (schema.metadata or {}).get(METADATA_KEY.encode())
+    text = (schema.metadata or {}).get(COLLECTION_KEY.encode())
     if text is None:
-        raise _no_collection(f"its metadata has no {METADATA_KEY}; is it the index of one video?", uri)
+        raise _no_collection(f"its metadata has no {COLLECTION_KEY}; is it the index of one video?", uri)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
