@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._core.errors import MediaRefError, memory_limits
 from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._index.asked_together import asked_together
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.frame_times import Match, checked_match, checked_tolerance
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
@@ -144,9 +145,16 @@ def resolve_batch(
     sources: list[VideoSource] = []
     errors: dict[int, MediaRefError] = {}
     found: list[tuple[Int64Array, Int64Array, Int64Array, Int64Array]] = []
-    _check_one_index(request)
     videos = request.videos(only)
-    with _opener(request, list(videos), ask_store=ask_store, with_alpha=with_alpha) as open_video:
+    is_collection = hasattr(request.frame_index, "get_many")
+    locations = _locations(request, videos) if is_collection or len(videos) > 1 else {}
+    if is_collection:
+        request = _with_indexes_found(request, locations)
+    _check_one_index(request)
+    with (
+        asked_together(locations.values()),
+        _opener(request, list(videos), ask_store=ask_store, with_alpha=with_alpha) as open_video,
+    ):
         for uri, slots in videos.items():
             t_ns = request.columns.pts_ns[slots]
             try:
@@ -205,12 +213,28 @@ def _open(request: BatchRequest, uri: str, *, ask_store: bool, with_alpha: bool)
         return source_with_alpha(source, options.access) if with_alpha else source
 
 
+def _locations(request: BatchRequest, uris: Iterable[str]) -> dict[str, str]:
+    """Return the absolute location of each video that references may lead to, by the URI in these."""
+    locations = {}
+    for uri in uris:
+        with suppress(MediaRefError):  # where references may not lead is their error, on opening
+            locations[uri] = request.options.location(uri).permitted_video().absolute().uri
+    return locations
+
+
+def _with_indexes_found(request: BatchRequest, locations: Mapping[str, str]) -> BatchRequest:
+    """Return a request with the indexes that its collection has of videos, read together, in its place."""
+    indexes = request.frame_index.get_many(locations.values())
+    found = {uri: indexes[location] for uri, location in locations.items() if location in indexes}
+    return replace(request, frame_index=found)
+
+
 def _check_one_index(request: BatchRequest) -> None:
     is_one = request.frame_index is not None and not isinstance(request.frame_index, Mapping)
     if is_one and (videos := len(request.columns.videos())) > 1:
         raise ValueError(
-            "expected frame_index to be a mapping from URIs to indexes for references to several videos, "
-            f"found one index for {videos} videos"
+            "expected frame_index to be a CollectionIndex or a mapping from URIs to indexes for references "
+            f"to several videos, found one index for {videos} videos"
         )
 
 
@@ -229,7 +253,10 @@ def _index_of(request: BatchRequest, uri: str, location: str) -> LanceFrameIndex
         options = request.options
         return LanceFrameIndex.open(given, storage_options=options.storage_options, access=options.access)
     if given is not None and not hasattr(given, "segment_table"):
-        raise TypeError(f"expected frame_index to be a LanceFrameIndex or a mapping, found {given!r:.100}")
+        raise TypeError(
+            "expected frame_index to be a LanceFrameIndex, a CollectionIndex or a mapping, "
+            f"found {given!r:.100}"
+        )
     index: LanceFrameIndex | None = given
     return index
 

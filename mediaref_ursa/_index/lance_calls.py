@@ -1,4 +1,4 @@
-"""The three calls to Lance, made in this process or, if it was forked, in a worker process.
+"""All calls to Lance, made in this process or, if it was forked, in a worker process.
 
 Lance keeps threads. In a child that was forked after its parent used Lance, reading a table crashes or
 hangs now and then (measured: 13 of 300 children, with pylance 14). So a forked process never calls
@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -30,6 +31,7 @@ with needs_extra("video"):
 from mediaref_ursa._core.process_limits import limit_next_memory, lower_limit
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import LongLock
+from mediaref_ursa._index import lance_collections
 from mediaref_ursa._index.lance_files import TableRefusedError, check_manifest
 from mediaref_ursa._index.lance_manifest import parse_manifest
 from mediaref_ursa._index.lance_process import (
@@ -47,9 +49,15 @@ __all__ = [
     "LanceCallError",
     "LanceProcessError",
     "Rules",
+    "count_videos",
+    "create",
+    "delete",
     "describe",
+    "find",
+    "merge",
     "read",
     "serve",
+    "tidy",
     "write",
 ]
 
@@ -75,11 +83,16 @@ class Rules:
         allow_outside: Its files may lie outside its own folder.
         strict: Nothing may stand in its manifest that an index of this library never has.
         limits: What reading may take, in a process of its own; None for reading it in this one.
+        is_collection: It is a table of many videos, of which rows were deleted now and then.
     """
 
     allow_outside: bool = False
     strict: bool = False
     limits: IndexLimits | None = None
+    is_collection: bool = False
+
+
+_COLLECTION = Rules(is_collection=True)
 
 
 def describe(
@@ -150,13 +163,100 @@ def write(uri: str, options: dict[str, str], table: pa.Table, *, exists: bool) -
     _call({"do": "write", "uri": uri, "options": options, "exists": exists}, table)
 
 
+def find(
+    uri: str,
+    options: dict[str, str],
+    uris: Sequence[str],
+    columns: list[str],
+    *,
+    version: int | None = None,
+    rules: Rules = Rules(),
+    max_answer_bytes: int = _MAX_SCHEMA_BYTES,
+) -> pa.Table:
+    """Return columns of a collection's rows of some URIs, in any order.
+
+    Args:
+        uri: Where the table is, as Lance reads it.
+        options: Those of Lance.
+        uris: As the rows have them.
+        columns: Their names.
+        version: Which version; the latest if None.
+        rules: What may be read.
+        max_answer_bytes: How much the columns may take, where the rules have limits.
+
+    Raises:
+        LanceCallError: There is no table, or its rows cannot be read.
+        TableRefusedError: The table is not as the rules have it.
+    """
+    asked = {**_request("find", uri, options), "version": version, "uris": list(uris), "columns": columns}
+    _, table = _call(asked, rules=rules, max_answer_bytes=max_answer_bytes)
+    assert table is not None
+    return table
+
+
+def count_videos(uri: str, options: dict[str, str], version: int, rules: Rules = Rules()) -> int:
+    """Return how many videos one version of a collection has.
+
+    Raises:
+        LanceCallError: Its rows cannot be read.
+        TableRefusedError: The table is not as the rules have it.
+    """
+    asked = {**_request("count_videos", uri, options), "version": version}
+    answer, _ = _call(asked, rules=rules, max_answer_bytes=_MAX_SCHEMA_BYTES)
+    return int(answer["videos"])
+
+
+def create(uri: str, options: dict[str, str], empty: pa.Table) -> None:
+    """Make a collection without rows, unless there is one.
+
+    Raises:
+        LanceCallError: Lance cannot write there.
+    """
+    _call(_request("create", uri, options), empty)
+
+
+def merge(uri: str, options: dict[str, str], rows: pa.Table) -> None:
+    """Put rows into a collection in one commit; those of the same URI and segment are replaced.
+
+    Raises:
+        LanceCallError: Lance cannot write there.
+    """
+    _call(_request("merge", uri, options), rows, _COLLECTION)
+
+
+def delete(uri: str, options: dict[str, str], uris: Sequence[str], first_segment: int = 0) -> None:
+    """Delete a collection's rows of some URIs, from a segment on, in one commit.
+
+    Raises:
+        LanceCallError: Lance cannot write there.
+    """
+    asked = {**_request("delete", uri, options), "uris": list(uris), "first_segment": first_segment}
+    _call(asked, rules=_COLLECTION)
+
+
+def tidy(uri: str, options: dict[str, str], *, compact: bool) -> None:
+    """Put a collection's new rows into its scalar index; with ``compact`` also join files and clean up.
+
+    Raises:
+        LanceCallError: Lance cannot write there.
+    """
+    _call({**_request("tidy", uri, options), "compact": compact}, rules=_COLLECTION)
+
+
+def _request(do: str, uri: str, options: dict[str, str]) -> dict[str, Any]:
+    return {"do": do, "uri": uri, "options": options}
+
+
 def _call(
     request: dict[str, Any],
     table: pa.Table | None = None,
     rules: Rules = Rules(),
     max_answer_bytes: int = 0,
 ) -> tuple[dict[str, Any], pa.Table | None]:
-    request["rules"] = {"allow_outside": rules.allow_outside, "strict": rules.strict}
+    request["rules"] = {
+        **{"allow_outside": rules.allow_outside, "strict": rules.strict},
+        "is_collection": rules.is_collection,
+    }
     if rules.limits is not None:
         return sandboxed_processes.ask(request, rules.limits, max_answer_bytes)
     if os.getpid() == _home_process:
@@ -228,7 +328,59 @@ def _write_here(
     return {}, None
 
 
-_PERFORM = {"describe": _describe_here, "read": _read_here, "write": _write_here}
+def _find_here(
+    request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
+) -> tuple[dict[str, Any], pa.Table]:
+    dataset = _open_table(request, options)
+    return {}, lance_collections.find_rows(dataset, request["uris"], request["columns"])
+
+
+def _count_videos_here(
+    request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
+) -> tuple[dict[str, Any], None]:
+    return {"videos": lance_collections.count_videos(_open_table(request, options))}, None
+
+
+def _create_here(
+    request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
+) -> tuple[dict[str, Any], None]:
+    lance_collections.create_table(request["uri"], options, table)
+    return {}, None
+
+
+def _merge_here(
+    request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
+) -> tuple[dict[str, Any], None]:
+    lance_collections.merge_rows(_open_table(request, options), table)
+    return {}, None
+
+
+def _delete_here(
+    request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
+) -> tuple[dict[str, Any], None]:
+    dataset = _open_table(request, options)
+    lance_collections.delete_rows(dataset, request["uris"], request["first_segment"])
+    return {}, None
+
+
+def _tidy_here(
+    request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
+) -> tuple[dict[str, Any], None]:
+    lance_collections.tidy(_open_table(request, options), _OLD_VERSIONS_KEPT, compact=request["compact"])
+    return {}, None
+
+
+_PERFORM = {
+    "describe": _describe_here,
+    "read": _read_here,
+    "write": _write_here,
+    "find": _find_here,
+    "count_videos": _count_videos_here,
+    "create": _create_here,
+    "merge": _merge_here,
+    "delete": _delete_here,
+    "tidy": _tidy_here,
+}
 
 
 class _OwnProcess(TableProcess, ProcessState):

@@ -29,13 +29,16 @@ class TableRefusedError(Exception):
     """A table that is refused: it leads out of its folder, or is of an unsupported kind."""
 
 
-def check_manifest(manifest: Manifest, *, allow_outside: bool, strict: bool) -> Manifest:
+def check_manifest(
+    manifest: Manifest, *, allow_outside: bool, strict: bool, is_collection: bool = False
+) -> Manifest:
     """Return a manifest, checked to name only files that may be read.
 
     Args:
         manifest: What was read of it.
         allow_outside: Files may lie outside the table's folder.
         strict: Nothing may stand in it that an index of this library never has.
+        is_collection: It is that of a collection, of which rows are deleted and replaced.
 
     Raises:
         TableRefusedError: They may not.
@@ -45,10 +48,11 @@ def check_manifest(manifest: Manifest, *, allow_outside: bool, strict: bool) -> 
             "expected a frame index whose files lie in its own folder, found one whose manifest names "
             f"{manifest.leads_outside}; if you trust the index, allow it with allow_outside_index=True"
         )
-    if manifest.is_unusual is not None and strict:
+    unusual = manifest.is_unusual or (None if is_collection else manifest.has_changed_rows)
+    if unusual is not None and strict:
         raise TableRefusedError(
             "expected a frame index such as mediaref-ursa writes, since its writer is not trusted, found one "
-            f"whose manifest has {manifest.is_unusual}; {WRITE_ANEW}"
+            f"whose manifest has {unusual}; {WRITE_ANEW}"
         )
     return manifest
 
@@ -59,6 +63,7 @@ def check_local_table(
     *,
     allow_outside: bool = False,
     strict: bool = False,
+    is_collection: bool = False,
     confine_to: str | None = None,
 ) -> Manifest | None:
     """Check the files of one version of a table; only its manifest is read.
@@ -68,6 +73,7 @@ def check_local_table(
         version: Which version; the latest if None.
         allow_outside: Files may lie outside ``folder``.
         strict: Nothing may stand in the manifest that an index of this library never has.
+        is_collection: It is a table of many videos: its rows are larger, and are deleted and replaced.
         confine_to: A folder that no symbolic link may lead out of; None where links may lead anywhere.
 
     Returns:
@@ -88,12 +94,12 @@ def check_local_table(
     manifest = parse_manifest_file(_read(f"{folder}/_versions/{found[1]}"))
     if manifest.version != found[0]:
         raise ValueError(f"expected the manifest of version {found[0]}, found that of {manifest.version}")
-    check_manifest(manifest, allow_outside=allow_outside, strict=strict)
+    check_manifest(manifest, allow_outside=allow_outside, strict=strict, is_collection=is_collection)
     sizes = [check(f"{folder}/data/{path}") for path in manifest.data_files]
     for path in _further_files(folder):
         check(path)
     max_bytes = _SPARE_BYTES + _BYTES_A_ROW * manifest.rows
-    if strict and sum(sizes) > max_bytes:
+    if strict and not is_collection and sum(sizes) > max_bytes:
         raise TableRefusedError(
             f"expected at most {max_bytes} bytes for {manifest.rows} rows of an index, found more"
         )
@@ -133,11 +139,17 @@ def _further_files(folder: str) -> Iterator[str]:
     """Yield the existing paths of further files that Lance may open."""
     if os.path.lexists(f"{folder}/_versions/{_HINT}"):
         yield f"{folder}/_versions/{_HINT}"
+    yield from _paths_in(f"{folder}/_deletions")
+    for index in _paths_in(f"{folder}/_indices"):
+        yield from _paths_in(index)
+
+
+def _paths_in(folder: str) -> list[str]:
     try:
-        with os.scandir(f"{folder}/_deletions") as entries:
-            yield from [entry.path for entry in itertools.islice(entries, _MAX_NAMES)]
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in itertools.islice(entries, _MAX_NAMES)]
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return []
 
 
 class _Check:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mediaref_ursa import (
     Access,
+    CollectionIndex,
     FetchOptions,
     IndexLimits,
     LanceFrameIndex,
@@ -71,6 +72,11 @@ def option_values() -> None:
 def options_by_name(index: LanceFrameIndex) -> None:
     batch_decode(REFS, untrusted=True, base_dir=Path("data"), max_pixels=10**6, allow_schemes={"https"})
     batch_decode(REFS, frame_index=index, decoder_options={"num_ffmpeg_threads": 2}, max_workers=1)
+    collection = CollectionIndex.open("set.lance", create=True)
+    collection.add(["clip.mp4"], jobs=2, on_error="skip")
+    batch_decode(REFS, frame_index=collection)
+    plan_decode(REFS, frame_index=collection)
+    LazyVideo.from_uri("clip.mp4", frame_index=collection)
     batch_decode(REFS, frame_index={"clip.mp4": index}, keep_av_open=True, apply_rotation=False)
     LazyVideo.from_uri("clip.mp4", untrusted=True, index_limits=IndexLimits())
 
@@ -91,7 +97,7 @@ def unknown_options() -> None:
     batch_decode(REFS, access=FETCH)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     plan_decode(REFS, resize=(64, 64))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     LazyVideo("clip.mp4", untrustd=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    LazyVideo.from_uri("clip.mp4", frame_index="a.lance")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    LazyVideo.from_uri("clip.mp4", frame_indx="a.lance")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     PyAVVideoDecoder("clip.mp4", untrustd=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     REFS[0].to_ndarray(colorspace="BGR")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     REFS[0].validate_uri(resize=(1, 1))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
