@@ -19,6 +19,7 @@ from mediaref_ursa._core.extras import has_extra as _has_extra
 if TYPE_CHECKING:
     from mediaref_ursa._batch.batch_decode import batch_decode, cleanup_cache, plan_decode
     from mediaref_ursa._batch.decoded_batch import DecodedBatch
+    from mediaref_ursa._core.blob_uris import blob_uri
     from mediaref_ursa._core.counters import Counters, counters, counting
     from mediaref_ursa._core.errors import (
         BitDepthWarning,
@@ -97,6 +98,7 @@ _HOMES = {
     "_lazy.lazy_video": ("LazyVideo",),
     "_references.media_ref": ("MediaRef",),
     "_references.rebase": ("rebase",),
+    "_core.blob_uris": ("blob_uri",),
     "_core.counters": ("Counters", "counters", "counting"),
     "_plan.decode_plan": ("DecodePlan",),
     "_plan.reads": ("FetchOptions",),
@@ -142,6 +144,7 @@ __all__ = [
     "StoreError",
     "UnsupportedMediaError",
     "batch_decode",
+    "blob_uri",
     "cleanup_cache",
     "counters",
     "counting",

@@ -21,7 +21,7 @@ from typing import Final, Literal, TypeAlias
 
 from mediaref_ursa._core.etags import is_strong
 from mediaref_ursa._core.redaction import without_credentials
-from mediaref_ursa._core.uris import is_cloud, is_data, is_local, without_query
+from mediaref_ursa._core.uris import is_cloud, is_data, is_local, split_blob, without_query
 
 __all__ = ["IndexLocation", "frame_index_name", "hidden_frame_index_uri", "lance_frame_index_uri"]
 
@@ -50,7 +50,7 @@ def lance_frame_index_uri(uri: str) -> str:
         uri: A path, or a URI that is no data URI.
 
     Raises:
-        ValueError: A data URI has no location next to it.
+        ValueError: A data URI or a blob of a Lance table: neither has a location next to it.
 
     >>> lance_frame_index_uri("recordings/a.mp4")
     'recordings/a.mp4.lance'
@@ -59,6 +59,8 @@ def lance_frame_index_uri(uri: str) -> str:
     """
     if is_data(uri):
         raise ValueError("expected a path or URL, found a data URI: no index can be next to it")
+    if split_blob(uri) is not None:
+        raise ValueError("expected a file, found a blob of a Lance table: no index can be next to it")
     return f"{without_query(uri)}{INDEX_SUFFIX}"
 
 
@@ -98,14 +100,14 @@ def index_locations(uri: str) -> tuple[IndexLocation, ...]:
     """Return where the frame index of a video is looked for, in order.
 
     Lance reads and writes next to local videos and those of cloud stores. Next to others, such as those that
-    are served over HTTP, nothing is looked for.
+    are served over HTTP or in a table of Lance, nothing is looked for.
 
     >>> index_locations("takes/a.mp4") == (SIDECAR, HIDDEN, CACHE)
     True
     >>> index_locations("https://host/a.mp4")
     ('cache',)
     """
-    if not (is_local(uri) or is_cloud(uri)):
+    if not (is_local(uri) or is_cloud(uri)) or split_blob(uri) is not None:
         return (CACHE,)
     return (SIDECAR, HIDDEN, CACHE) if is_local(uri) or _split(uri)[0] else (SIDECAR, CACHE)
 
@@ -152,7 +154,7 @@ def frame_index_name(
         raise ValueError("expected a path or URL, found a data URI, which has no frame index")
     location = without_query(without_credentials(uri))
     version: list[object] = [length]
-    if is_local(uri):
+    if is_local(uri) and split_blob(uri) is None:
         pass
     elif is_strong(etag):
         version.append(etag)

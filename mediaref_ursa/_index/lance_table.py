@@ -19,7 +19,6 @@ from mediaref_ursa._core.errors import (
     FrameIndexError,
     FrameIndexInvalidError,
     FrameIndexMissingError,
-    InvalidReferenceError,
     LimitExceededError,
     StoreError,
 )
@@ -27,15 +26,16 @@ from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
 from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._index.folder_lock import FolderLock
-from mediaref_ursa._index.lance_calls import LanceCallError, LanceProcessError, Rules, describe, read, write
-from mediaref_ursa._index.lance_files import TableRefusedError, check_local_table, claimed_bytes
-from mediaref_ursa._index.lance_manifest import Manifest
 from mediaref_ursa._index.lance_rows import PACKET_FIELDS, SegmentRows, floats, ints
 from mediaref_ursa._index.local_tables import make_folder, set_aside
+from mediaref_ursa._lance.lance_calls import LanceCallError, LanceProcessError, Rules, describe, read, write
+from mediaref_ursa._lance.lance_files import TableRefusedError, check_local_table, claimed_bytes
+from mediaref_ursa._lance.lance_location import lance_location
+from mediaref_ursa._lance.lance_manifest import Manifest
 from mediaref_ursa._model.access import TRUSTED, Access, IndexLimits
 from mediaref_ursa._model.index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
 from mediaref_ursa._model.segment import UNKNOWN, PacketTable, SegmentTable
-from mediaref_ursa._model.storage_options import StorageOptions, lance_options, lance_uri
+from mediaref_ursa._model.storage_options import StorageOptions
 
 with needs_extra("video"):
     import pyarrow as pa
@@ -185,13 +185,13 @@ class LanceIndexFile:
     def _describe(self, version: int | None) -> tuple[int, int, pa.Schema]:
         manifest = self._check_files(version)
         version = version if manifest is None else manifest.version
-        location, options = _lance_location(self.uri, self._storage_options)
+        location, options = lance_location(self.uri, self._storage_options)
         with _lance_errors(_OPENING, self.uri):
             return describe(location, options, version, self._rules)
 
     def _read(self, columns: list[str], **where: int) -> pa.Table:
         manifest = self._check_files(self._version)
-        location, options = _lance_location(self.uri, self._storage_options)
+        location, options = lance_location(self.uri, self._storage_options)
         packets = self.rows + sum(entry.packets for entry in self.segments or ())
         max_bytes = _SPARE_BYTES + _BYTES_A_PACKET * packets
         with _lance_errors("read its rows", self.uri):
@@ -358,7 +358,7 @@ def write_index(
     schema = _WRITTEN_SCHEMA.with_metadata({METADATA_KEY: encode_metadata(tables, described_at or uri)})
     rows = pa.concat_tables(_arrow_table(number, segment) for number, segment in enumerate(tables))
     table = pa.Table.from_arrays(rows.columns, schema=schema)
-    location, own_options = _lance_location(uri, options)
+    location, own_options = lance_location(uri, options)
     with _room_for(uri), _lance_errors("write it", uri), _refusals(uri):
         exists = index_exists(uri, options)
         write(location, own_options, table, exists=exists)
@@ -448,17 +448,6 @@ def index_exists(uri: str, storage_options: StorageOptions | None = None) -> boo
     except FrameIndexError:
         return True
     return True
-
-
-def _lance_location(uri: str, options: StorageOptions) -> tuple[str, dict[str, str]]:
-    """Return URI and options as Lance reads them; the environment counts as it is now."""
-    if is_local(uri):
-        return str(Path(local_path(uri)).absolute()), {}
-    try:
-        return lance_uri(uri), lance_options(scheme_of(uri), options)
-    except InvalidReferenceError as error:
-        error.uri = uri
-        raise
 
 
 def missing_index(uri: str) -> FrameIndexMissingError:

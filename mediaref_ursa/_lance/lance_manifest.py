@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._index.protobuf import Value, fields, message_of, whole_number
+from mediaref_ursa._lance.protobuf import Value, fields, message_of, whole_number
 
 MAX_MANIFEST_BYTES = 64 << 20
 """The largest manifest that is read: it contains the metadata of thousands of segments."""
@@ -54,6 +54,8 @@ class Manifest:
         leads_outside: The first thing in it that lies outside the table's folder, None where all lies within.
         is_unusual: The first thing in it that no frame index of this library has, and that may name further
             files; None where there is nothing of the kind.
+        is_unknown: The first of these whose names this parser cannot read. What deleted and changed rows
+            leave behind is none of it.
     """
 
     version: int
@@ -61,6 +63,7 @@ class Manifest:
     data_files: tuple[str, ...]
     leads_outside: str | None
     is_unusual: str | None
+    is_unknown: str | None = None
 
 
 def version_of_name(name: str) -> int | None:
@@ -133,6 +136,7 @@ class _Parser:
         self._parts_left = _MAX_PARTS
         self._outside: str | None = None
         self._unusual: str | None = None
+        self._unknown: str | None = None
         self._files: dict[str, None] = {}
 
     def parse(self, message: memoryview) -> Manifest:
@@ -148,12 +152,12 @@ class _Parser:
             elif number == _DATA_FORMAT:
                 self._data_format(message_of(value))
             elif number == _READER_FLAGS and whole_number(value) & ~_KNOWN_FLAGS:
-                self._note_unusual(f"the flags {whole_number(value)}")
+                self._note_unreadable(f"the flags {whole_number(value)}")
             elif number not in _MANIFEST_FIELDS:
                 self._note_unknown(number, value, "the manifest")
             if fragments > _MAX_FRAGMENTS or rows > _MAX_ROWS:
                 raise ValueError(f"a manifest of {fragments} fragments and {rows} rows")
-        return Manifest(version, rows, tuple(self._files), self._outside, self._unusual)
+        return Manifest(version, rows, tuple(self._files), self._outside, self._unusual, self._unknown)
 
     def _fragment(self, message: memoryview) -> int:
         rows = 0
@@ -211,7 +215,7 @@ class _Parser:
         for number, value in self._fields(message):
             name = str(message_of(value), "utf-8", "replace")
             if (number == 1 and name != "lance") or (number == 2 and not name.startswith("2.")):
-                self._note_unusual(f"data of the format {_printable(name)}")
+                self._note_unreadable(f"data of the format {_printable(name)}")
 
     def _note_outside(self, what: str) -> None:
         self._outside = self._outside or what
@@ -219,10 +223,14 @@ class _Parser:
     def _note_unusual(self, what: str) -> None:
         self._unusual = self._unusual or what
 
+    def _note_unreadable(self, what: str) -> None:
+        self._note_unusual(what)
+        self._unknown = self._unknown or what
+
     def _note_unknown(self, number: int, value: Value, where: str) -> None:
         """Record an unknown field as unusual, unless it is a number, which can name no file."""
         if not isinstance(value, int):
-            self._note_unusual(f"the field {number} of {where}")
+            self._note_unreadable(f"the field {number} of {where}")
 
     def _fields(self, message: memoryview) -> Iterator[tuple[int, Value]]:
         """Yield number and value of each field of a message."""

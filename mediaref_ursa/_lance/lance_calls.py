@@ -1,4 +1,4 @@
-"""The three calls to Lance, made in this process or, if it was forked, in a worker process.
+"""The calls to Lance, made in this process or, if it was forked, in a worker process.
 
 Lance keeps threads. In a child that was forked after its parent used Lance, reading a table crashes or
 hangs now and then (measured: 13 of 300 children, with pylance 14). So a forked process never calls
@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -27,12 +28,14 @@ with needs_extra("video"):
     import lance
     import pyarrow as pa
 
+from mediaref_ursa._core.blob_uris import BlobUri
 from mediaref_ursa._core.process_limits import limit_next_memory, lower_limit
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import LongLock
-from mediaref_ursa._index.lance_files import TableRefusedError, check_manifest
-from mediaref_ursa._index.lance_manifest import parse_manifest
-from mediaref_ursa._index.lance_process import (
+from mediaref_ursa._lance.lance_blobs import read_blob_here
+from mediaref_ursa._lance.lance_files import TableRefusedError, check_manifest
+from mediaref_ursa._lance.lance_manifest import parse_manifest
+from mediaref_ursa._lance.lance_process import (
     Answer,
     LanceCallError,
     LanceProcessError,
@@ -49,6 +52,7 @@ __all__ = [
     "Rules",
     "describe",
     "read",
+    "read_blob",
     "serve",
     "write",
 ]
@@ -150,6 +154,50 @@ def write(uri: str, options: dict[str, str], table: pa.Table, *, exists: bool) -
     _call({"do": "write", "uri": uri, "options": options, "exists": exists}, table)
 
 
+def read_blob(
+    uri: str,
+    options: dict[str, str],
+    blob: BlobUri,
+    ranges: Sequence[tuple[int, int]] = (),
+    version: tuple[str, int] | None = None,
+    *,
+    rules: Rules = Rules(),
+    confine_to: str | None = None,
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Return where a blob is, and the bytes of each ``(offset, length)``, read in one call of Lance.
+
+    Args:
+        uri: Where the table is, as Lance reads it.
+        options: Those of Lance.
+        blob: The column and the key.
+        ranges: What is read of it.
+        version: Version and size that it must have; None for any.
+        rules: What may be read.
+        confine_to: A folder that no link among the files of a local table may lead out of.
+
+    Returns:
+        ``row``, ``size`` and ``version``; or ``problem``, and then no bytes.
+
+    Raises:
+        LanceCallError: The table cannot be read.
+        TableRefusedError: It is not as the rules have it.
+    """
+    asked = {
+        "do": "read_blob",
+        "uri": uri,
+        "options": options,
+        "column": blob.column,
+        "key_column": blob.key_column,
+        "key": blob.key,
+        "ranges": [list(pair) for pair in ranges],
+        "version": None if version is None else list(version),
+        "confine_to": confine_to,
+    }
+    max_bytes = _MAX_SCHEMA_BYTES + sum(length for _, length in ranges)
+    found, table = _call(asked, rules=rules, max_answer_bytes=max_bytes)
+    return found, [] if table is None else table.column("bytes").to_pylist()
+
+
 def _call(
     request: dict[str, Any],
     table: pa.Table | None = None,
@@ -228,7 +276,12 @@ def _write_here(
     return {}, None
 
 
-_PERFORM = {"describe": _describe_here, "read": _read_here, "write": _write_here}
+_PERFORM = {
+    "describe": _describe_here,
+    "read": _read_here,
+    "write": _write_here,
+    "read_blob": read_blob_here,
+}
 
 
 class _OwnProcess(TableProcess, ProcessState):

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mediaref_ursa._core.wording import WRITE_ANEW
-from mediaref_ursa._index.lance_manifest import (
+from mediaref_ursa._lance.lance_manifest import (
     MAX_MANIFEST_BYTES,
     Manifest,
     latest_manifest,
     parse_manifest_file,
     version_of_name,
 )
-from mediaref_ursa._index.lance_pages import decompressed_bytes
+from mediaref_ursa._lance.lance_pages import decompressed_bytes
 
 _MAX_NAMES = 100_000
 # Opening a FIFO without O_NONBLOCK waits for a writer that may never come.
@@ -29,23 +29,31 @@ class TableRefusedError(Exception):
     """A table that is refused: it leads out of its folder, or is of an unsupported kind."""
 
 
-def check_manifest(manifest: Manifest, *, allow_outside: bool, strict: bool) -> Manifest:
+def check_manifest(
+    manifest: Manifest, *, allow_outside: bool, strict: bool, packed: bool = False
+) -> Manifest:
     """Return a manifest, checked to name only files that may be read.
 
     Args:
         manifest: What was read of it.
         allow_outside: Files may lie outside the table's folder.
         strict: Nothing may stand in it that an index of this library never has.
+        packed: It is a table of media, whose rows may have been deleted and changed.
 
     Raises:
         TableRefusedError: They may not.
     """
     if manifest.leads_outside is not None and not allow_outside:
         raise TableRefusedError(
-            "expected a frame index whose files lie in its own folder, found one whose manifest names "
-            f"{manifest.leads_outside}; if you trust the index, allow it with allow_outside_index=True"
+            f"expected a {_table(packed)} whose files lie in its own folder, found one whose manifest names "
+            f"{manifest.leads_outside}; if you trust it, allow it with allow_outside_index=True"
         )
-    if manifest.is_unusual is not None and strict:
+    if packed and strict and manifest.is_unknown is not None:
+        raise TableRefusedError(
+            "expected a table of a kind that is known here, since its writer is not trusted, found one "
+            f"whose manifest has {manifest.is_unknown}"
+        )
+    if manifest.is_unusual is not None and strict and not packed:
         raise TableRefusedError(
             "expected a frame index such as mediaref-ursa writes, since its writer is not trusted, found one "
             f"whose manifest has {manifest.is_unusual}; {WRITE_ANEW}"
@@ -60,6 +68,7 @@ def check_local_table(
     allow_outside: bool = False,
     strict: bool = False,
     confine_to: str | None = None,
+    packed: bool = False,
 ) -> Manifest | None:
     """Check the files of one version of a table; only its manifest is read.
 
@@ -69,6 +78,7 @@ def check_local_table(
         allow_outside: Files may lie outside ``folder``.
         strict: Nothing may stand in the manifest that an index of this library never has.
         confine_to: A folder that no symbolic link may lead out of; None where links may lead anywhere.
+        packed: It is a table of media: see :func:`check_manifest`.
 
     Returns:
         The manifest; None where there is no table.
@@ -83,17 +93,17 @@ def check_local_table(
     found = _manifest_name(f"{folder}/_versions", version)
     if found is None:
         return None
-    check = _Check(None if allow_outside else confine_to)
+    check = _Check(None if allow_outside else confine_to, _table(packed))
     check(f"{folder}/_versions/{found[1]}")
     manifest = parse_manifest_file(_read(f"{folder}/_versions/{found[1]}"))
     if manifest.version != found[0]:
         raise ValueError(f"expected the manifest of version {found[0]}, found that of {manifest.version}")
-    check_manifest(manifest, allow_outside=allow_outside, strict=strict)
+    check_manifest(manifest, allow_outside=allow_outside, strict=strict, packed=packed)
     sizes = [check(f"{folder}/data/{path}") for path in manifest.data_files]
     for path in _further_files(folder):
         check(path)
     max_bytes = _SPARE_BYTES + _BYTES_A_ROW * manifest.rows
-    if strict and sum(sizes) > max_bytes:
+    if strict and not packed and sum(sizes) > max_bytes:
         raise TableRefusedError(
             f"expected at most {max_bytes} bytes for {manifest.rows} rows of an index, found more"
         )
@@ -140,17 +150,38 @@ def _further_files(folder: str) -> Iterator[str]:
         return
 
 
+def check_links(folder: str, confine_to: str) -> None:
+    """Refuse links that lead out of ``confine_to``: the files of one folder, where blobs of a table are.
+
+    Raises:
+        TableRefusedError: There is one, or something else than a regular file.
+        OSError: The folder cannot be read.
+    """
+    check = _Check(confine_to, _table(True))
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                check(entry.path)
+    except FileNotFoundError:  # every blob of the fragment stands in its data file
+        return
+
+
+def _table(packed: bool) -> str:
+    return "table of media" if packed else "frame index"
+
+
 class _Check:
     """Checks that a path is a regular file within the allowed folder, and returns its size."""
 
-    def __init__(self, base: str | None) -> None:
+    def __init__(self, base: str | None, what: str) -> None:
+        self._what = what
         self._base = None if base is None else Path(os.path.realpath(base))
 
     def __call__(self, path: str) -> int:
         if self._base is not None and not Path(os.path.realpath(path)).is_relative_to(self._base):
             raise TableRefusedError(
-                "expected a frame index whose files lie next to its video or below base_dir, found a link "
-                "that leads out of there; if you trust the index, allow it with allow_outside_index=True"
+                f"expected a {self._what} whose files lie next to its video or below base_dir, found a link "
+                "that leads out of there; if you trust it, allow it with allow_outside_index=True"
             )
         try:
             found = os.stat(path)  # noqa: PTH116
@@ -158,7 +189,7 @@ class _Check:
             return 0  # Lance says so in its own words, when it is read
         if not stat.S_ISREG(found.st_mode):
             raise TableRefusedError(
-                f"the frame index is damaged: expected regular files in it, found something else: "
+                f"the {self._what} is damaged: expected regular files in it, found something else: "
                 f"{Path(path).name!a}"
             )
         return found.st_size
