@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._core.seconds import pts_ns_from_seconds
     from mediaref_ursa._index.build import write_frame_index
     from mediaref_ursa._index.frame_index import LanceFrameIndex
+    from mediaref_ursa._index.pack import pack_videos
     from mediaref_ursa._lazy.lazy_video import LazyVideo
     from mediaref_ursa._model.access import Access, IndexLimits
     from mediaref_ursa._plan.decode_plan import DecodePlan
@@ -95,6 +96,7 @@ _HOMES = {
     ),
     "_index.frame_index": ("LanceFrameIndex",),
     "_index.build": ("write_frame_index",),
+    "_index.pack": ("pack_videos",),
     "_lazy.lazy_video": ("LazyVideo",),
     "_references.media_ref": ("MediaRef",),
     "_references.rebase": ("rebase",),
@@ -105,7 +107,7 @@ _HOMES = {
     "_core.seconds": ("pts_ns_from_seconds",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_NEED_VIDEO = frozenset({"_index.build", "_index.frame_index", "_lazy.lazy_video"})
+_NEED_VIDEO = frozenset({"_index.build", "_index.frame_index", "_index.pack", "_lazy.lazy_video"})
 
 __all__ = [
     "Access",
@@ -148,6 +150,7 @@ __all__ = [
     "cleanup_cache",
     "counters",
     "counting",
+    "pack_videos",
     "plan_decode",
     "pts_ns_from_seconds",
     "rebase",

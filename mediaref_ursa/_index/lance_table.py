@@ -30,7 +30,7 @@ from mediaref_ursa._index.lance_rows import PACKET_FIELDS, SegmentRows, floats, 
 from mediaref_ursa._index.local_tables import make_folder, set_aside
 from mediaref_ursa._lance.lance_calls import LanceCallError, LanceProcessError, Rules, describe, read, write
 from mediaref_ursa._lance.lance_files import TableRefusedError, check_local_table, claimed_bytes
-from mediaref_ursa._lance.lance_location import lance_location
+from mediaref_ursa._lance.lance_location import lance_location, without_request_details
 from mediaref_ursa._lance.lance_manifest import Manifest
 from mediaref_ursa._model.access import TRUSTED, Access, IndexLimits
 from mediaref_ursa._model.index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
@@ -55,7 +55,6 @@ _BLOCK_ROWS = 16_384  # of short segments that are read together
 _MAX_NAME_BYTES = 255
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 _NO_BUCKET = re.compile(r"404 Not Found|NoSuchBucket")
-_REQUEST_DETAILS = re.compile(r"\?list-type\S*|: <\?xml.*")
 _BYTES_A_PACKET = 256  # of one row, or one packet that is never output, as Arrow has it, and some more
 _SPARE_BYTES = 1 << 20
 
@@ -354,7 +353,7 @@ def write_index(
         FrameIndexError: Lance cannot write there.
     """
     options = dict(storage_options or {})
-    _check_writable(uri)
+    check_writable(uri)
     schema = _WRITTEN_SCHEMA.with_metadata({METADATA_KEY: encode_metadata(tables, described_at or uri)})
     rows = pa.concat_tables(_arrow_table(number, segment) for number, segment in enumerate(tables))
     table = pa.Table.from_arrays(rows.columns, schema=schema)
@@ -399,7 +398,7 @@ def _is_damaged(location: Path, uri: str) -> bool:
     return False
 
 
-def _check_writable(uri: str) -> None:
+def check_writable(uri: str) -> None:
     """Refuse a directory without write permission, before Lance tries it several times."""
     if not is_local(uri):
         return
@@ -480,7 +479,7 @@ def _lance_errors(doing: str, uri: str) -> Iterator[None]:
         if "was not found" in str(error) or (doing == _OPENING and _NO_BUCKET.search(str(error))):
             raise missing_index(uri) from error
         if not is_local(uri) and _STORE_REFUSES.search(str(error)):
-            reason = _REQUEST_DETAILS.sub("", str(error))
+            reason = without_request_details(str(error))
             raise StoreError(f"the frame index: Lance could not {doing}: {reason}", uri=uri) from error
         raise FrameIndexInvalidError(
             f"the frame index is damaged: Lance could not {doing}: {error}", uri=uri

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from mediaref_ursa._core.reentrancy import LongLock
 from mediaref_ursa._lance.lance_blobs import read_blob_here
 from mediaref_ursa._lance.lance_files import TableRefusedError, check_manifest
 from mediaref_ursa._lance.lance_manifest import parse_manifest
+from mediaref_ursa._lance.lance_packing import STEPS
 from mediaref_ursa._lance.lance_process import (
     Answer,
     LanceCallError,
@@ -51,6 +52,7 @@ __all__ = [
     "LanceProcessError",
     "Rules",
     "describe",
+    "pack",
     "read",
     "read_blob",
     "serve",
@@ -198,6 +200,21 @@ def read_blob(
     return found, [] if table is None else table.column("bytes").to_pylist()
 
 
+def pack(
+    step: Literal["create", "sizes", "write", "commit", "finish"],
+    uri: str,
+    options: dict[str, str],
+    table: pa.Table | None = None,
+    **asked: Any,
+) -> dict[str, Any]:
+    """Perform one step of packing media into a table: see :mod:`mediaref_ursa._lance.lance_packing`.
+
+    Raises:
+        LanceCallError: Lance cannot do it.
+    """
+    return _call({"do": f"pack_{step}", "uri": uri, "options": options, **asked}, table)[0]
+
+
 def _call(
     request: dict[str, Any],
     table: pa.Table | None = None,
@@ -281,6 +298,7 @@ _PERFORM = {
     "read": _read_here,
     "write": _write_here,
     "read_blob": read_blob_here,
+    **STEPS,
 }
 
 

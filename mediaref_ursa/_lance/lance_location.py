@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.uris import is_local, local_path, scheme_of
 from mediaref_ursa._model.storage_options import StorageOptions, lance_options, lance_uri
+
+_REQUEST_DETAILS = re.compile(r"\?list-type\S*|: <\?xml.*")
+
+
+def without_request_details(text: str) -> str:
+    """Return a message of Lance without the query of a request, which may be signed, and its answer's body.
+
+    >>> without_request_details("404 at http://host/bucket?list-type=2&prefix=x: <?xml version='1.0'?>")
+    '404 at http://host/bucket'
+    """
+    return _REQUEST_DETAILS.sub("", text)
 
 
 def lance_location(uri: str, options: StorageOptions | None) -> tuple[str, dict[str, str]]:

@@ -20,12 +20,11 @@ from mediaref_ursa._core.errors import (
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.uris import is_cloud, is_local, scheme_of
-from mediaref_ursa._lance.lance_location import lance_location
+from mediaref_ursa._lance.lance_location import lance_location, without_request_details
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa.store._download.range_download import changed
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, check_within, past_the_end, too_large
 
-_REQUEST_DETAILS = re.compile(r"\?list-type\S*|: <\?xml.*")
 _NO_TABLE = re.compile(r"was not found|404 Not Found|NoSuchBucket")
 _MAX_NAMES = 10
 _MISSING_TABLE = "there is no Lance table here, and so no media in it"
@@ -133,7 +132,7 @@ def _mapped_errors(uri: str) -> Iterator[None]:
     except LanceCallError as error:
         if _NO_TABLE.search(str(error)):
             raise MediaNotFoundError(_MISSING_TABLE, uri=uri) from error
-        reason = _REQUEST_DETAILS.sub("", str(error))
+        reason = without_request_details(str(error))
         raise StoreError(f"the Lance table cannot be read: {reason}", uri=uri) from error
 
 
