@@ -50,7 +50,7 @@ def lance_frame_index_uri(uri: str) -> str:
         uri: A path, or a URI that is no data URI.
 
     Raises:
-        ValueError: A data URI or a blob of a Lance table: neither has a location next to it.
+        ValueError: A data URI has no location next to it.
 
     >>> lance_frame_index_uri("recordings/a.mp4")
     'recordings/a.mp4.lance'
@@ -59,8 +59,6 @@ def lance_frame_index_uri(uri: str) -> str:
     """
     if is_data(uri):
         raise ValueError("expected a path or URL, found a data URI: no index can be next to it")
-    if split_blob(uri) is not None:
-        raise ValueError("expected a file, found a blob of a Lance table: no index can be next to it")
     return f"{without_query(uri)}{INDEX_SUFFIX}"
 
 

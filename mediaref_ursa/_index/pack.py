@@ -132,7 +132,7 @@ class _File:
     info: ObjectInfo
 
     @property
-    def is_in_place(self) -> bool:
+    def is_local_file(self) -> bool:
         """Whether Lance can read it where it is."""
         return isinstance(self.location.open_store(), LocalStore)
 
@@ -289,7 +289,7 @@ def _check_same(file: _File, size: int | None) -> None:
 
 def _source_of(file: _File, folder: Path) -> str:
     """Return the ``file://`` URI from which Lance copies a file; of a remote one, that of a copy."""
-    if file.is_in_place:
+    if file.is_local_file:
         return Path(local_path(file.location.uri)).absolute().as_uri()
     store, copy = file.location.open_store(), folder / str(file.row)
     with copy.open("wb") as out:

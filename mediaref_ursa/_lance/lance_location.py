@@ -15,8 +15,8 @@ _REQUEST_DETAILS = re.compile(r"\?list-type\S*|: <\?xml.*")
 def without_request_details(text: str) -> str:
     """Return a message of Lance without the query of a request, which may be signed, and its answer's body.
 
-    >>> without_request_details("404 at http://host/bucket?list-type=2&prefix=x: <?xml version='1.0'?>")
-    '404 at http://host/bucket'
+    >>> without_request_details("404 at http://host/bucket?list-type=2&prefix=x : <?xml version='1.0'?>")
+    '404 at http://host/bucket '
     """
     return _REQUEST_DETAILS.sub("", text)
 
