@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 _CHUNK_BYTES = 1 << 16
@@ -25,6 +26,7 @@ class CountingProxy:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.bytes_sent = self.requests = 0
         self._lock = threading.Lock()
+        self._connections: list[socket.socket] = []
 
     def __enter__(self) -> CountingProxy:
         threading.Thread(target=self._serve, daemon=True).start()
@@ -32,6 +34,10 @@ class CountingProxy:
 
     def __exit__(self, *_: object) -> None:
         self._listener.close()
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
     def reset(self) -> None:
         """Count from 0 on."""
@@ -45,11 +51,12 @@ class CountingProxy:
             except OSError:
                 return
             server = socket.create_connection(self._server)
+            self._connections += [client, server]
             for source, target, is_answer in ((client, server, False), (server, client, True)):
                 threading.Thread(target=self._forward, args=(source, target, is_answer), daemon=True).start()
 
     def _forward(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
-        try:
+        with suppress(OSError):
             while data := source.recv(_CHUNK_BYTES):
                 with self._lock:
                     if is_answer:
@@ -58,6 +65,3 @@ class CountingProxy:
                         self.requests += data.startswith((b"GET ", b"HEAD ", b"PUT ", b"POST ", b"DELETE "))
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
-        except OSError:
-            source.close()
-            target.close()
