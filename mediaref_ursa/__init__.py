@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     )
     from mediaref_ursa._core.seconds import pts_ns_from_seconds
     from mediaref_ursa._index.build import write_frame_index
+    from mediaref_ursa._index.collection import CollectionIndex
     from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._index.pack import pack_videos
     from mediaref_ursa._lazy.lazy_video import LazyVideo
@@ -94,6 +95,7 @@ _HOMES = {
         "StoreError",
         "UnsupportedMediaError",
     ),
+    "_index.collection": ("CollectionIndex",),
     "_index.frame_index": ("LanceFrameIndex",),
     "_index.build": ("write_frame_index",),
     "_index.pack": ("pack_videos",),
@@ -107,12 +109,15 @@ _HOMES = {
     "_core.seconds": ("pts_ns_from_seconds",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_NEED_VIDEO = frozenset({"_index.build", "_index.frame_index", "_index.pack", "_lazy.lazy_video"})
+_NEED_VIDEO = frozenset(
+    {"_index.build", "_index.collection", "_index.frame_index", "_index.pack", "_lazy.lazy_video"}
+)
 
 __all__ = [
     "Access",
     "BitDepthWarning",
     "CacheDirectoryWarning",
+    "CollectionIndex",
     "CorruptMediaError",
     "Counters",
     "DamagedMediaWarning",

@@ -25,15 +25,17 @@ from mediaref_ursa._core.uris import is_cloud, is_data, is_local, split_blob, wi
 
 __all__ = ["IndexLocation", "frame_index_name", "hidden_frame_index_uri", "lance_frame_index_uri"]
 
-IndexLocation: TypeAlias = Literal["beside", "hidden", "cache", "index_dir"]
+IndexLocation: TypeAlias = Literal["beside", "hidden", "collection", "cache", "index_dir"]
 """The word for where a frame index stands."""
 
 SIDECAR: Final = "beside"
 HIDDEN: Final = "hidden"
+COLLECTION: Final = "collection"
 CACHE: Final = "cache"
 INDEX_DIR: Final = "index_dir"
 HIDDEN_FOLDER = ".mediaref"
 INDEX_SUFFIX = ".lance"
+COLLECTION_NAME = "index.lance"
 
 _ODD_LETTERS = re.compile(r"[^A-Za-z0-9._-]+")
 _DISPLAYED_CHARACTERS = 60

@@ -32,7 +32,7 @@ from mediaref_ursa._core.errors import (
 )
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._index.lance_table import _lance_errors
+from mediaref_ursa._index.lance_table import lance_errors
 from mediaref_ursa._lance import lance_calls
 from mediaref_ursa._pyav.errors import foreign_errors
 
@@ -229,7 +229,7 @@ def lance_call(doing: str, *, uri: str) -> Iterator[None]:
     def perform(*_: object) -> NoReturn:
         raise raised[0]
 
-    with pytest.MonkeyPatch.context() as patch, _lance_errors(doing, uri):
+    with pytest.MonkeyPatch.context() as patch, lance_errors(doing, uri):
         patch.setitem(lance_calls._PERFORM, "raise", perform)
         lance_calls._perform({"do": "raise", "options": {}}, None)
 
@@ -242,7 +242,7 @@ def test_interrupts_pass_through(library, error: BaseException) -> None:
     assert caught.value is error
 
 
-@pytest.mark.parametrize("library", [foreign_errors, _lance_errors])
+@pytest.mark.parametrize("library", [foreign_errors, lance_errors])
 def test_our_own_errors_pass_through(library) -> None:
     error = FrameIndexVersionError("newer", uri="a.lance")
 
@@ -276,12 +276,12 @@ def test_what_lance_raises_arrives_in_the_tree(error: BaseException, kind: type[
 @pytest.mark.parametrize("error", [pa.ArrowInvalid("x"), pa.ArrowKeyError("x"), OverflowError("x")], ids=repr)
 def test_what_comes_of_strange_columns_arrives_in_the_tree(error: Exception) -> None:
     """Rows are taken apart with Arrow and NumPy, which have errors of their own for absurd numbers."""
-    with pytest.raises(FrameIndexInvalidError), _lance_errors("take its rows apart", "a.lance"):
+    with pytest.raises(FrameIndexInvalidError), lance_errors("take its rows apart", "a.lance"):
         raise error
 
 
 def test_what_lance_really_raises_for_a_missing_table_means_missing(tmp_path: Path) -> None:
-    with pytest.raises(FrameIndexMissingError), _lance_errors("open it", "a.lance"):
+    with pytest.raises(FrameIndexMissingError), lance_errors("open it", "a.lance"):
         lance_calls.describe(str(tmp_path / "none.lance"), {})
 
 

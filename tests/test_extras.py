@@ -97,7 +97,14 @@ print(",".join(sorted(names)))
 
     whole = set(__import__(module, fromlist=["__all__"]).__all__)
     absent = (
-        {"LanceFrameIndex", "LazyVideo", "pack_videos", "write_frame_index", "PyAVVideoDecoder"}
+        {
+            "CollectionIndex",
+            "LanceFrameIndex",
+            "LazyVideo",
+            "pack_videos",
+            "write_frame_index",
+            "PyAVVideoDecoder",
+        }
         if "av" in missing
         else set()
     )

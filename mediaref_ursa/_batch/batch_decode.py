@@ -282,8 +282,9 @@ def batch_decode(
             times between them.
         base_dir: Where relative references begin. No reference to a file, relative or not, may lead out of
             it, by ``..``, an absolute path or a symbolic link.
-        frame_index: A ``LanceFrameIndex`` of the one video that is referred to, or a mapping from
-            URIs to them; found next to each video, or built in memory, without it.
+        frame_index: A ``LanceFrameIndex`` of the one video that is referred to, a mapping from
+            URIs to them, or a ``CollectionIndex``, which is asked for all videos at once. That of a video
+            that it does not have, or of every one without it, is found next to the video, or built in memory.
         device: A torch device: the frames are torch tensors there instead of NumPy arrays. Frames for
             ``"cuda"`` are decoded by the GPU and are never in host memory.
         decoder_options: ``num_ffmpeg_threads`` (1), FFmpeg's own threads within each decoder: a window within

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from mediaref_ursa._core.array_types import PixelArray
+    from mediaref_ursa._index.collection import CollectionIndex
     from mediaref_ursa._index.frame_index import LanceFrameIndex
     from mediaref_ursa._model.pixels import Crop, Dtype
     from mediaref_ursa._plan.runs import BatchDecodingStrategy
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from mediaref_ursa.store import ObjectStore
 
     Device = str | torch.device
-    FrameIndexes = LanceFrameIndex | str | os.PathLike[str] | Mapping[str, LanceFrameIndex]
+    FrameIndexes = LanceFrameIndex | CollectionIndex | str | os.PathLike[str] | Mapping[str, LanceFrameIndex]
 
 OnError = Literal["raise", "none"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -144,8 +144,9 @@ def resolve_batch(
     sources: list[VideoSource] = []
     errors: dict[int, MediaRefError] = {}
     found: list[tuple[Int64Array, Int64Array, Int64Array, Int64Array]] = []
-    _check_one_index(request)
     videos = request.videos(only)
+    request = _with_indexes_found(request, list(videos))
+    _check_one_index(request)
     with _opener(request, list(videos), ask_store=ask_store, with_alpha=with_alpha) as open_video:
         for uri, slots in videos.items():
             t_ns = request.columns.pts_ns[slots]
@@ -205,12 +206,25 @@ def _open(request: BatchRequest, uri: str, *, ask_store: bool, with_alpha: bool)
         return source_with_alpha(source, options.access) if with_alpha else source
 
 
+def _with_indexes_found(request: BatchRequest, uris: list[str]) -> BatchRequest:
+    """Return a request with the indexes that its collection has of videos, read together, in its place."""
+    if request.frame_index is None or not hasattr(request.frame_index, "get_many"):
+        return request
+    locations = {}
+    for uri in uris:
+        with suppress(MediaRefError):  # where references may not lead is the error of these, on opening
+            locations[uri] = request.options.location(uri).permitted_video().uri
+    indexes = request.frame_index.get_many(locations.values())
+    found = {uri: indexes[location] for uri, location in locations.items() if location in indexes}
+    return replace(request, frame_index=found)
+
+
 def _check_one_index(request: BatchRequest) -> None:
     is_one = request.frame_index is not None and not isinstance(request.frame_index, Mapping)
     if is_one and (videos := len(request.columns.videos())) > 1:
         raise ValueError(
-            "expected frame_index to be a mapping from URIs to indexes for references to several videos, "
-            f"found one index for {videos} videos"
+            "expected frame_index to be a CollectionIndex or a mapping from URIs to indexes for references "
+            f"to several videos, found one index for {videos} videos"
         )
 
 
@@ -229,7 +243,10 @@ def _index_of(request: BatchRequest, uri: str, location: str) -> LanceFrameIndex
         options = request.options
         return LanceFrameIndex.open(given, storage_options=options.storage_options, access=options.access)
     if given is not None and not hasattr(given, "segment_table"):
-        raise TypeError(f"expected frame_index to be a LanceFrameIndex or a mapping, found {given!r:.100}")
+        raise TypeError(
+            "expected frame_index to be a LanceFrameIndex, a CollectionIndex or a mapping, "
+            f"found {given!r:.100}"
+        )
     index: LanceFrameIndex | None = given
     return index
 

@@ -42,6 +42,7 @@ from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
+    from mediaref_ursa._index.collection_table import CollectedVideo
     from mediaref_ursa._index.lance_table import LanceIndexFile, missing_index
 
 if TYPE_CHECKING:
@@ -95,11 +96,11 @@ class LanceFrameIndex:
         cls,
         uri: str,
         *,
-        file: LanceIndexFile | None,
+        file: LanceIndexFile | CollectedVideo | None,
         tables: Sequence[SegmentTable] = (),
         location: IndexLocation | None = None,
     ) -> LanceFrameIndex:
-        """Return the index of a table that was opened, or of segment tables in memory."""
+        """Return the index of a table that was opened, of a collection's rows, or of tables in memory."""
         made = cls.__new__(cls)
         made._set(uri, file, tables, location)
         return made
@@ -107,7 +108,7 @@ class LanceFrameIndex:
     def _set(
         self,
         uri: str,
-        file: LanceIndexFile | None,
+        file: LanceIndexFile | CollectedVideo | None,
         tables: Sequence[SegmentTable] = (),
         location: IndexLocation | None = None,
     ) -> None:
@@ -242,7 +243,7 @@ class LanceFrameIndex:
 
     @property
     def place(self) -> str | None:
-        """Where the table is: a path or a URI; None where the index was built in memory."""
+        """Where the table is, a path or a URI: that of a collection too; None for one built in memory."""
         return self._written_to if self._file is None else self._file.uri
 
     @property
@@ -250,7 +251,8 @@ class LanceFrameIndex:
         """The kind of :attr:`place`, one word of :mod:`mediaref_ursa.layout`; None for one built in memory.
 
         ``beside`` for a sidecar, ``hidden`` for the folder ``.mediaref`` next to the video, ``cache`` for
-        this user's cache directory, or ``index_dir`` for a directory that the caller named.
+        this user's cache directory, ``collection`` for the rows of a :class:`CollectionIndex`, or
+        ``index_dir`` for a directory that the caller named.
         """
         return self._location
 
@@ -376,7 +378,7 @@ class LanceFrameIndex:
 
     def _base_columns(self) -> tuple[Int64Array, Int64Array, npt.NDArray[np.float64]]:
         if self._base is None:
-            assert self._file is not None
+            assert isinstance(self._file, LanceIndexFile)
             self._base = self._file.base_columns()
         return self._base
 

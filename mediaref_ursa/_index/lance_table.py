@@ -120,7 +120,7 @@ class LanceIndexFile:
         self._access, self._confine_to = access, confine_to
         self._is_bounded: bool | None = None
         self._version, self.rows, schema = self._describe(version)
-        _check_count(self.rows, access, uri)
+        check_count(self.rows, access, uri)
         self._never_output = "hidden_packets" in schema.names
         missing = [name for name in BASE_COLUMNS if name not in schema.names]
         if missing:
@@ -134,7 +134,7 @@ class LanceIndexFile:
                 raise FrameIndexInvalidError(
                     f"expected as many rows as its segments have frames, found {self.rows}", uri=uri
                 )
-            _check_count(sum(entry.packets for entry in self.segments), access, uri)
+            check_count(sum(entry.packets for entry in self.segments), access, uri)
 
     def base_columns(self) -> tuple[Int64Array, Int64Array, npt.NDArray[np.float64]]:
         """Return ``segment_idx``, ``pts`` and ``timestamp`` of all rows, in the order of frames.
@@ -143,7 +143,7 @@ class LanceIndexFile:
             FrameIndexInvalidError: The rows cannot be read, or are not numbered 0..n-1 in each segment.
         """
         table = self._read(list(BASE_COLUMNS))
-        with _lance_errors("take its rows apart", self.uri):
+        with lance_errors("take its rows apart", self.uri):
             segment, local = ints(table, "segment_idx"), ints(table, "local_frame_idx")
             order = np.lexsort((local, segment))
             segment, local = segment[order], local[order]
@@ -170,12 +170,12 @@ class LanceIndexFile:
         columns = [name for name in SCHEMA.names if name != "hidden_packets" or has_never_output]
         count = int(first_rows[last] - first_rows[first])
         table = self._read(columns, offset=int(first_rows[first]), limit=count)
-        with _lance_errors("take its rows apart", self.uri):
+        with lance_errors("take its rows apart", self.uri):
             rows = SegmentRows(table, first, self.uri)
             found: dict[int, SegmentTable] = {}
             for segment, entry in enumerate(entries, start=first):
                 try:
-                    found[segment] = _checked(rows.take(entry), entry, segment, self.uri)
+                    found[segment] = checked(rows.take(entry), entry, segment, self.uri)
                 except FrameIndexInvalidError:
                     if segment == number:
                         raise
@@ -185,7 +185,7 @@ class LanceIndexFile:
         manifest = self._check_files(version)
         version = version if manifest is None else manifest.version
         location, options = lance_location(self.uri, self._storage_options)
-        with _lance_errors(_OPENING, self.uri):
+        with lance_errors(_OPENING, self.uri):
             return describe(location, options, version, self._rules)
 
     def _read(self, columns: list[str], **where: int) -> pa.Table:
@@ -193,7 +193,7 @@ class LanceIndexFile:
         location, options = lance_location(self.uri, self._storage_options)
         packets = self.rows + sum(entry.packets for entry in self.segments or ())
         max_bytes = _SPARE_BYTES + _BYTES_A_PACKET * packets
-        with _lance_errors("read its rows", self.uri):
+        with lance_errors("read its rows", self.uri):
             rules = self._rules_for(manifest, max_bytes)
             return read(
                 location,
@@ -239,9 +239,9 @@ class LanceIndexFile:
             raise missing_index(self.uri)
         if not is_local(self.uri):
             return None
-        if _unusable_name(self.uri) is not None:
+        if unusable_name(self.uri) is not None:
             raise missing_index(self.uri)
-        with _lance_errors(_OPENING, self.uri):
+        with lance_errors(_OPENING, self.uri):
             try:
                 manifest = check_local_table(
                     self._folder,
@@ -259,7 +259,7 @@ class LanceIndexFile:
             return manifest
 
 
-def _check_count(count: int, access: Access, uri: str) -> None:
+def check_count(count: int, access: Access, uri: str) -> None:
     """Refuse more rows or packets than a scan may find, before any is read."""
     limits = access.scan_limits
     if limits is not None and count > limits.max_packets:
@@ -313,7 +313,12 @@ def _block_of(number: int, first_rows: Int64Array) -> tuple[int, int]:
     return int(before[-1]) + 1 if len(before) else first, int(after[0]) if len(after) else last
 
 
-def _checked(table: SegmentTable, entry: SegmentEntry, number: int, uri: str) -> SegmentTable:
+def checked(table: SegmentTable, entry: SegmentEntry, number: int, uri: str) -> SegmentTable:
+    """Return a segment table if its columns have the CRC-32 that was recorded.
+
+    Raises:
+        FrameIndexInvalidError: They have another.
+    """
     if entry.columns_crc32 not in (None, table.columns_crc32):
         raise FrameIndexInvalidError(
             f"the frame index is damaged: expected CRC-32 {entry.columns_crc32:08x} of segment {number}, "
@@ -358,7 +363,7 @@ def write_index(
     rows = pa.concat_tables(_arrow_table(number, segment) for number, segment in enumerate(tables))
     table = pa.Table.from_arrays(rows.columns, schema=schema)
     location, own_options = lance_location(uri, options)
-    with _room_for(uri), _lance_errors("write it", uri), _refusals(uri):
+    with _room_for(uri), lance_errors("write it", uri), refusals(uri):
         exists = index_exists(uri, options)
         write(location, own_options, table, exists=exists)
 
@@ -402,7 +407,7 @@ def check_writable(uri: str) -> None:
     """Refuse a directory without write permission, before Lance tries it several times."""
     if not is_local(uri):
         return
-    reason = _unusable_name(uri)
+    reason = unusable_name(uri)
     if reason is not None:
         raise StoreError(f"the frame index cannot be written here: {reason}", uri=uri)
     folder = Path(local_path(uri)).absolute().parent
@@ -412,7 +417,7 @@ def check_writable(uri: str) -> None:
         raise StoreError(f"the frame index cannot be written here: {folder} is read-only", uri=uri)
 
 
-def _unusable_name(uri: str) -> str | None:
+def unusable_name(uri: str) -> str | None:
     """Return why a local path cannot be a table's, None if it can: Lance accepts no control characters."""
     location = Path(local_path(uri)).absolute()
     path = str(location)
@@ -428,7 +433,7 @@ def _unusable_name(uri: str) -> str | None:
 
 
 @contextmanager
-def _refusals(uri: str) -> Iterator[None]:
+def refusals(uri: str) -> Iterator[None]:
     """Distinguish a location that refuses files from a damaged table."""
     try:
         yield
@@ -457,7 +462,7 @@ def missing_index(uri: str) -> FrameIndexMissingError:
 
 
 @contextmanager
-def _lance_errors(doing: str, uri: str) -> Iterator[None]:
+def lance_errors(doing: str, uri: str) -> Iterator[None]:
     """Map errors of Lance and Arrow into the tree of errors."""
     try:
         yield

@@ -35,8 +35,9 @@ with needs_extra("video"):
     import pyarrow as pa
 
     from mediaref_ursa._index.lance_table import check_writable
-    from mediaref_ursa._lance import lance_calls
+    from mediaref_ursa._lance.lance_calls import describe
     from mediaref_ursa._lance.lance_files import TableRefusedError
+    from mediaref_ursa._lance.lance_media import pack
     from mediaref_ursa._lance.lance_packing import SOURCE
     from mediaref_ursa._lance.lance_process import LanceCallError
 
@@ -179,7 +180,7 @@ class _PackedTable:
         location, options = lance_location(self.uri, self.options)
         with _mapped_errors(self.uri):
             try:
-                return lance_calls.describe(location, options)[2]
+                return describe(location, options)[2]
             except LanceCallError as error:
                 if "was not found" in str(error):
                     return None
@@ -247,7 +248,7 @@ class _PackedTable:
     def _do(self, step: Any, table: pa.Table | None = None, **asked: Any) -> dict[str, Any]:
         location, options = lance_location(self.uri, self.options)
         with _mapped_errors(self.uri):
-            return lance_calls.pack(step, location, options, table, **asked)
+            return pack(step, location, options, table, **asked)
 
 
 def _batches(

@@ -35,6 +35,7 @@ _COLORSPACES = {
 _LOCATIONS: dict[IndexLocation, str] = {
     SIDECAR: "next to the video",
     "hidden": "hidden in .mediaref",
+    "collection": "in the collection of its folder",
     "cache": "in the cache directory",
     "index_dir": "in the directory named",
 }

@@ -220,7 +220,7 @@ def _open(request: dict[str, Any], options: dict[str, str] | None) -> OpenTable 
             allow_outside=outside,
             strict=strict,
             confine_to=request["confine_to"],
-            packed=True,
+            is_collection=True,
         )
         if checked is None:
             return None
@@ -233,7 +233,7 @@ def _open(request: dict[str, Any], options: dict[str, str] | None) -> OpenTable 
         metadata_cache_size_bytes=_CACHE_BYTES,
     )
     manifest = parse_manifest(dataset._ds.serialized_manifest())
-    check_manifest(manifest, allow_outside=outside, strict=strict, packed=True)
+    check_manifest(manifest, allow_outside=outside, strict=strict, is_collection=True)
     return OpenTable(dataset, request["uri"], request["confine_to"], allow_outside=outside)
 
 

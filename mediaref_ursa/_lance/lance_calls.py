@@ -1,4 +1,4 @@
-"""The calls to Lance, made in this process or, if it was forked, in a worker process.
+"""All calls to Lance, made in this process or, if it was forked, in a worker process.
 
 Lance keeps threads. In a child that was forked after its parent used Lance, reading a table crashes or
 hangs now and then (measured: 13 of 300 children, with pylance 14). So a forked process never calls
@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
@@ -28,10 +28,10 @@ with needs_extra("video"):
     import lance
     import pyarrow as pa
 
-from mediaref_ursa._core.blob_uris import BlobUri
 from mediaref_ursa._core.process_limits import limit_next_memory, lower_limit
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import LongLock
+from mediaref_ursa._lance import lance_collections
 from mediaref_ursa._lance.lance_blobs import read_blob_here
 from mediaref_ursa._lance.lance_files import TableRefusedError, check_manifest
 from mediaref_ursa._lance.lance_manifest import parse_manifest
@@ -48,14 +48,20 @@ from mediaref_ursa._lance.lance_process import (
 from mediaref_ursa._model.access import IndexLimits
 
 __all__ = [
+    "MAX_SCHEMA_BYTES",
     "LanceCallError",
     "LanceProcessError",
     "Rules",
+    "call",
+    "count_videos",
+    "create",
+    "delete",
     "describe",
-    "pack",
+    "find",
+    "merge",
     "read",
-    "read_blob",
     "serve",
+    "tidy",
     "write",
 ]
 
@@ -69,7 +75,7 @@ _OLD_VERSIONS_KEPT = timedelta(hours=1)  # a reader that opened one may still be
 _STORAGE_VERSION: Final = "2.2"  # pylance 4 and later read it
 _WRITE_ATTEMPTS = 4
 _SOURCE_POSITIONS = re.compile(r",? /[^ ,]+\.rs:\d+:\d+")  # paths of Lance's build are left out of messages
-_MAX_SCHEMA_BYTES = 128 << 20
+MAX_SCHEMA_BYTES = 128 << 20
 _home_process = os.getpid()
 
 
@@ -81,11 +87,16 @@ class Rules:
         allow_outside: Its files may lie outside its own folder.
         strict: Nothing may stand in its manifest that an index of this library never has.
         limits: What reading may take, in a process of its own; None for reading it in this one.
+        is_collection: It is a table of many videos, of which rows were deleted now and then.
     """
 
     allow_outside: bool = False
     strict: bool = False
     limits: IndexLimits | None = None
+    is_collection: bool = False
+
+
+_COLLECTION = Rules(is_collection=True)
 
 
 def describe(
@@ -104,7 +115,7 @@ def describe(
         TableRefusedError: It is not as the rules have it.
     """
     asked = {"do": "describe", "uri": uri, "options": options, "version": version}
-    answer, table = _call(asked, rules=rules, max_answer_bytes=_MAX_SCHEMA_BYTES)
+    answer, table = call(asked, rules=rules, max_answer_bytes=MAX_SCHEMA_BYTES)
     assert table is not None
     return int(answer["version"]), int(answer["rows"]), table.schema
 
@@ -117,7 +128,7 @@ def read(
     where: dict[str, int],
     *,
     rules: Rules = Rules(),
-    max_answer_bytes: int = _MAX_SCHEMA_BYTES,
+    max_answer_bytes: int = MAX_SCHEMA_BYTES,
 ) -> pa.Table:
     """Return columns of one version of a table; ``where`` may hold ``offset`` and ``limit``.
 
@@ -142,7 +153,7 @@ def read(
         "columns": columns,
         "where": where,
     }
-    _, table = _call(asked, rules=rules, max_answer_bytes=max_answer_bytes)
+    _, table = call(asked, rules=rules, max_answer_bytes=max_answer_bytes)
     assert table is not None
     return table
 
@@ -153,75 +164,115 @@ def write(uri: str, options: dict[str, str], table: pa.Table, *, exists: bool) -
     Raises:
         LanceCallError: Lance cannot write there.
     """
-    _call({"do": "write", "uri": uri, "options": options, "exists": exists}, table)
+    call({"do": "write", "uri": uri, "options": options, "exists": exists}, table)
 
 
-def read_blob(
+def find(
     uri: str,
     options: dict[str, str],
-    blob: BlobUri,
-    ranges: Sequence[tuple[int, int]] = (),
-    version: tuple[str, int] | None = None,
+    uris: Sequence[str],
+    columns: list[str],
     *,
+    version: int | None = None,
     rules: Rules = Rules(),
-    confine_to: str | None = None,
-) -> tuple[dict[str, Any], list[bytes]]:
-    """Return where a blob is, and the bytes of each ``(offset, length)``, read in one call of Lance.
+    max_answer_bytes: int = MAX_SCHEMA_BYTES,
+) -> pa.Table:
+    """Return columns of a collection's rows of some URIs, in any order.
 
     Args:
         uri: Where the table is, as Lance reads it.
         options: Those of Lance.
-        blob: The column and the key.
-        ranges: What is read of it.
-        version: Version and size that it must have; None for any.
+        uris: As the rows have them.
+        columns: Their names.
+        version: Which version; the latest if None.
         rules: What may be read.
-        confine_to: A folder that no link among the files of a local table may lead out of.
-
-    Returns:
-        ``row``, ``size`` and ``version``; or ``problem``, and then no bytes.
+        max_answer_bytes: How much the columns may take, where the rules have limits.
 
     Raises:
-        LanceCallError: The table cannot be read.
-        TableRefusedError: It is not as the rules have it.
+        LanceCallError: There is no table, or its rows cannot be read.
+        TableRefusedError: The table is not as the rules have it.
     """
-    asked = {
-        "do": "read_blob",
-        "uri": uri,
-        "options": options,
-        "column": blob.column,
-        "key_column": blob.key_column,
-        "key": blob.key,
-        "ranges": [list(pair) for pair in ranges],
-        "version": None if version is None else list(version),
-        "confine_to": confine_to,
-    }
-    max_bytes = _MAX_SCHEMA_BYTES + sum(length for _, length in ranges)
-    found, table = _call(asked, rules=rules, max_answer_bytes=max_bytes)
-    return found, [] if table is None else table.column("bytes").to_pylist()
+    asked = {**_request("find", uri, options), "version": version, "uris": list(uris), "columns": columns}
+    _, table = call(asked, rules=rules, max_answer_bytes=max_answer_bytes)
+    assert table is not None
+    return table
 
 
-def pack(
-    step: Literal["create", "sizes", "write", "commit", "finish"],
-    uri: str,
-    options: dict[str, str],
-    table: pa.Table | None = None,
-    **asked: Any,
-) -> dict[str, Any]:
-    """Perform one step of packing media into a table: see :mod:`mediaref_ursa._lance.lance_packing`.
+def count_videos(uri: str, options: dict[str, str], version: int, rules: Rules = Rules()) -> int:
+    """Return how many videos one version of a collection has.
 
     Raises:
-        LanceCallError: Lance cannot do it.
+        LanceCallError: Its rows cannot be read.
+        TableRefusedError: The table is not as the rules have it.
     """
-    return _call({"do": f"pack_{step}", "uri": uri, "options": options, **asked}, table)[0]
+    asked = {**_request("count_videos", uri, options), "version": version}
+    answer, _ = call(asked, rules=rules, max_answer_bytes=MAX_SCHEMA_BYTES)
+    return int(answer["videos"])
 
 
-def _call(
+def create(uri: str, options: dict[str, str], empty: pa.Table) -> None:
+    """Make a collection without rows, unless there is one.
+
+    Raises:
+        LanceCallError: Lance cannot write there.
+    """
+    call(_request("create", uri, options), empty)
+
+
+def merge(uri: str, options: dict[str, str], rows: pa.Table) -> None:
+    """Put rows into a collection in one commit; those of the same URI and segment are replaced.
+
+    Raises:
+        LanceCallError: Lance cannot write there.
+    """
+    call(_request("merge", uri, options), rows, _COLLECTION)
+
+
+def delete(uri: str, options: dict[str, str], uris: Sequence[str], first_segment: int = 0) -> None:
+    """Delete a collection's rows of some URIs, from a segment on, in one commit.
+
+    Raises:
+        LanceCallError: Lance cannot write there.
+    """
+    asked = {**_request("delete", uri, options), "uris": list(uris), "first_segment": first_segment}
+    call(asked, rules=_COLLECTION)
+
+
+def tidy(uri: str, options: dict[str, str], *, compact: bool) -> None:
+    """Put a collection's new rows into its scalar index; with ``compact`` also join files and clean up.
+
+    Raises:
+        LanceCallError: Lance cannot write there.
+    """
+    call({**_request("tidy", uri, options), "compact": compact}, rules=_COLLECTION)
+
+
+def _request(do: str, uri: str, options: dict[str, str]) -> dict[str, Any]:
+    return {"do": do, "uri": uri, "options": options}
+
+
+def call(
     request: dict[str, Any],
     table: pa.Table | None = None,
     rules: Rules = Rules(),
     max_answer_bytes: int = 0,
 ) -> tuple[dict[str, Any], pa.Table | None]:
-    request["rules"] = {"allow_outside": rules.allow_outside, "strict": rules.strict}
+    """Perform a request in this process, or, after a fork or under limits, in another one.
+
+    Args:
+        request: What ``_PERFORM`` knows by its ``do``, of a table at ``uri`` with ``options``; JSON.
+        table: What goes with it.
+        rules: What may be read.
+        max_answer_bytes: How much the answer may take, where the rules have limits.
+
+    Raises:
+        LanceCallError: Lance cannot do it.
+        TableRefusedError: The table is not as the rules have it.
+    """
+    request["rules"] = {
+        **{"allow_outside": rules.allow_outside, "strict": rules.strict},
+        "is_collection": rules.is_collection,
+    }
     if rules.limits is not None:
         return sandboxed_processes.ask(request, rules.limits, max_answer_bytes)
     if os.getpid() == _home_process:
@@ -293,10 +344,58 @@ def _write_here(
     return {}, None
 
 
+def _find_here(
+    request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
+) -> tuple[dict[str, Any], pa.Table]:
+    dataset = _open_table(request, options)
+    return {}, lance_collections.find_rows(dataset, request["uris"], request["columns"])
+
+
+def _count_videos_here(
+    request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
+) -> tuple[dict[str, Any], None]:
+    return {"videos": lance_collections.count_videos(_open_table(request, options))}, None
+
+
+def _create_here(
+    request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
+) -> tuple[dict[str, Any], None]:
+    lance_collections.create_table(request["uri"], options, table, _STORAGE_VERSION)
+    return {}, None
+
+
+def _merge_here(
+    request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
+) -> tuple[dict[str, Any], None]:
+    lance_collections.merge_rows(_open_table(request, options), table)
+    return {}, None
+
+
+def _delete_here(
+    request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
+) -> tuple[dict[str, Any], None]:
+    dataset = _open_table(request, options)
+    lance_collections.delete_rows(dataset, request["uris"], request["first_segment"])
+    return {}, None
+
+
+def _tidy_here(
+    request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
+) -> tuple[dict[str, Any], None]:
+    lance_collections.tidy(_open_table(request, options), _OLD_VERSIONS_KEPT, compact=request["compact"])
+    return {}, None
+
+
 _PERFORM = {
     "describe": _describe_here,
     "read": _read_here,
     "write": _write_here,
+    "find": _find_here,
+    "count_videos": _count_videos_here,
+    "create": _create_here,
+    "merge": _merge_here,
+    "delete": _delete_here,
+    "tidy": _tidy_here,
     "read_blob": read_blob_here,
     **STEPS,
 }

@@ -30,7 +30,7 @@ class TableRefusedError(Exception):
 
 
 def check_manifest(
-    manifest: Manifest, *, allow_outside: bool, strict: bool, packed: bool = False
+    manifest: Manifest, *, allow_outside: bool, strict: bool, is_collection: bool = False
 ) -> Manifest:
     """Return a manifest, checked to name only files that may be read.
 
@@ -38,25 +38,21 @@ def check_manifest(
         manifest: What was read of it.
         allow_outside: Files may lie outside the table's folder.
         strict: Nothing may stand in it that an index of this library never has.
-        packed: It is a table of media, whose rows may have been deleted and changed.
+        is_collection: It is that of a collection, of which rows are deleted and replaced.
 
     Raises:
         TableRefusedError: They may not.
     """
     if manifest.leads_outside is not None and not allow_outside:
         raise TableRefusedError(
-            f"expected a {_table(packed)} whose files lie in its own folder, found one whose manifest names "
-            f"{manifest.leads_outside}; if you trust it, allow it with allow_outside_index=True"
+            f"expected a {_table(is_collection)} whose files lie in its own folder, found one whose manifest "
+            f"names {manifest.leads_outside}; if you trust it, allow it with allow_outside_index=True"
         )
-    if packed and strict and manifest.is_unknown is not None:
-        raise TableRefusedError(
-            "expected a table of a kind that is known here, since its writer is not trusted, found one "
-            f"whose manifest has {manifest.is_unknown}"
-        )
-    if manifest.is_unusual is not None and strict and not packed:
+    unusual = manifest.is_unusual or (None if is_collection else manifest.has_changed_rows)
+    if unusual is not None and strict:
         raise TableRefusedError(
             "expected a frame index such as mediaref-ursa writes, since its writer is not trusted, found one "
-            f"whose manifest has {manifest.is_unusual}; {WRITE_ANEW}"
+            f"whose manifest has {unusual}; {WRITE_ANEW}"
         )
     return manifest
 
@@ -67,8 +63,8 @@ def check_local_table(
     *,
     allow_outside: bool = False,
     strict: bool = False,
+    is_collection: bool = False,
     confine_to: str | None = None,
-    packed: bool = False,
 ) -> Manifest | None:
     """Check the files of one version of a table; only its manifest is read.
 
@@ -77,8 +73,8 @@ def check_local_table(
         version: Which version; the latest if None.
         allow_outside: Files may lie outside ``folder``.
         strict: Nothing may stand in the manifest that an index of this library never has.
+        is_collection: It is a table of many videos: its rows are larger, and are deleted and replaced.
         confine_to: A folder that no symbolic link may lead out of; None where links may lead anywhere.
-        packed: It is a table of media: see :func:`check_manifest`.
 
     Returns:
         The manifest; None where there is no table.
@@ -93,17 +89,17 @@ def check_local_table(
     found = _manifest_name(f"{folder}/_versions", version)
     if found is None:
         return None
-    check = _Check(None if allow_outside else confine_to, _table(packed))
+    check = _Check(None if allow_outside else confine_to, _table(is_collection))
     check(f"{folder}/_versions/{found[1]}")
     manifest = parse_manifest_file(_read(f"{folder}/_versions/{found[1]}"))
     if manifest.version != found[0]:
         raise ValueError(f"expected the manifest of version {found[0]}, found that of {manifest.version}")
-    check_manifest(manifest, allow_outside=allow_outside, strict=strict, packed=packed)
+    check_manifest(manifest, allow_outside=allow_outside, strict=strict, is_collection=is_collection)
     sizes = [check(f"{folder}/data/{path}") for path in manifest.data_files]
     for path in _further_files(folder):
         check(path)
     max_bytes = _SPARE_BYTES + _BYTES_A_ROW * manifest.rows
-    if strict and not packed and sum(sizes) > max_bytes:
+    if strict and not is_collection and sum(sizes) > max_bytes:
         raise TableRefusedError(
             f"expected at most {max_bytes} bytes for {manifest.rows} rows of an index, found more"
         )
@@ -143,11 +139,17 @@ def _further_files(folder: str) -> Iterator[str]:
     """Yield the existing paths of further files that Lance may open."""
     if os.path.lexists(f"{folder}/_versions/{_HINT}"):
         yield f"{folder}/_versions/{_HINT}"
+    yield from _paths_in(f"{folder}/_deletions")
+    for index in _paths_in(f"{folder}/_indices"):
+        yield from _paths_in(index)
+
+
+def _paths_in(folder: str) -> list[str]:
     try:
-        with os.scandir(f"{folder}/_deletions") as entries:
-            yield from [entry.path for entry in itertools.islice(entries, _MAX_NAMES)]
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in itertools.islice(entries, _MAX_NAMES)]
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return []
 
 
 def check_links(folder: str, confine_to: str) -> None:
@@ -157,7 +159,7 @@ def check_links(folder: str, confine_to: str) -> None:
         TableRefusedError: There is one, or something else than a regular file.
         OSError: The folder cannot be read.
     """
-    check = _Check(confine_to, _table(True))
+    check = _Check(confine_to, _table(is_collection=True))
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -166,8 +168,8 @@ def check_links(folder: str, confine_to: str) -> None:
         return
 
 
-def _table(packed: bool) -> str:
-    return "table of media" if packed else "frame index"
+def _table(is_collection: bool) -> str:
+    return "table of videos" if is_collection else "frame index"
 
 
 class _Check:

@@ -36,6 +36,7 @@ _FRAGMENTS, _VERSION, _READER_FLAGS, _DATA_FORMAT, _BASE_PATHS = 2, 3, 9, 15, 18
 # Stable row ids, the second file format, a table's configuration, base paths (which are looked at), and no
 # transaction files.
 _KNOWN_FLAGS = 2 | 4 | 8 | 16 | 32
+_HAS_DELETIONS = 1
 _FRAGMENT_FIELDS = frozenset({1, 2, 4, 5, 7, 9})
 _FILES, _DELETION_FILE, _PHYSICAL_ROWS, _OVERLAYS = 2, 3, 4, 11
 _EXTERNAL_FILES = frozenset({6, 8, 10})
@@ -52,10 +53,9 @@ class Manifest:
         rows: Rows of all fragments, deleted ones included.
         data_files: Paths below the folder ``data``, each once.
         leads_outside: The first thing in it that lies outside the table's folder, None where all lies within.
-        is_unusual: The first thing in it that no frame index of this library has, and that may name further
+        is_unusual: The first thing in it that no table of this library has, and that may name further
             files; None where there is nothing of the kind.
-        is_unknown: The first of these whose names this parser cannot read. What deleted and changed rows
-            leave behind is none of it.
+        has_changed_rows: What only a collection has: files of deleted rows, or of row ids; else None.
     """
 
     version: int
@@ -63,7 +63,7 @@ class Manifest:
     data_files: tuple[str, ...]
     leads_outside: str | None
     is_unusual: str | None
-    is_unknown: str | None = None
+    has_changed_rows: str | None = None
 
 
 def version_of_name(name: str) -> int | None:
@@ -136,7 +136,7 @@ class _Parser:
         self._parts_left = _MAX_PARTS
         self._outside: str | None = None
         self._unusual: str | None = None
-        self._unknown: str | None = None
+        self._changed_rows: str | None = None
         self._files: dict[str, None] = {}
 
     def parse(self, message: memoryview) -> Manifest:
@@ -151,13 +151,19 @@ class _Parser:
                 self._base_path(message_of(value))
             elif number == _DATA_FORMAT:
                 self._data_format(message_of(value))
-            elif number == _READER_FLAGS and whole_number(value) & ~_KNOWN_FLAGS:
-                self._note_unreadable(f"the flags {whole_number(value)}")
+            elif number == _READER_FLAGS:
+                self._flags(whole_number(value))
             elif number not in _MANIFEST_FIELDS:
                 self._note_unknown(number, value, "the manifest")
             if fragments > _MAX_FRAGMENTS or rows > _MAX_ROWS:
                 raise ValueError(f"a manifest of {fragments} fragments and {rows} rows")
-        return Manifest(version, rows, tuple(self._files), self._outside, self._unusual, self._unknown)
+        return Manifest(version, rows, tuple(self._files), self._outside, self._unusual, self._changed_rows)
+
+    def _flags(self, flags: int) -> None:
+        if flags & _HAS_DELETIONS:
+            self._changed_rows = self._changed_rows or f"the flags {flags}"
+        if flags & ~(_KNOWN_FLAGS | _HAS_DELETIONS):
+            self._note_unusual(f"the flags {flags}")
 
     def _fragment(self, message: memoryview) -> int:
         rows = 0
@@ -167,12 +173,12 @@ class _Parser:
             elif number == _FILES:
                 self._data_file(message_of(value))
             elif number == _DELETION_FILE:
-                self._note_unusual("a deletion file")
+                self._changed_rows = self._changed_rows or "a deletion file"
                 for part, _ in self._fields(message_of(value)):
                     if part == _BASE_ID:
                         self._note_outside("a deletion file below another base path")
             elif number in _EXTERNAL_FILES:
-                self._note_unusual("a file of row ids or versions")
+                self._changed_rows = self._changed_rows or "a file of row ids or versions"
                 self._paths(message_of(value))
             elif number == _OVERLAYS:
                 self._note_unusual("an overlay file")
@@ -215,7 +221,7 @@ class _Parser:
         for number, value in self._fields(message):
             name = str(message_of(value), "utf-8", "replace")
             if (number == 1 and name != "lance") or (number == 2 and not name.startswith("2.")):
-                self._note_unreadable(f"data of the format {_printable(name)}")
+                self._note_unusual(f"data of the format {_printable(name)}")
 
     def _note_outside(self, what: str) -> None:
         self._outside = self._outside or what
@@ -223,14 +229,10 @@ class _Parser:
     def _note_unusual(self, what: str) -> None:
         self._unusual = self._unusual or what
 
-    def _note_unreadable(self, what: str) -> None:
-        self._note_unusual(what)
-        self._unknown = self._unknown or what
-
     def _note_unknown(self, number: int, value: Value, where: str) -> None:
         """Record an unknown field as unusual, unless it is a number, which can name no file."""
         if not isinstance(value, int):
-            self._note_unreadable(f"the field {number} of {where}")
+            self._note_unusual(f"the field {number} of {where}")
 
     def _fields(self, message: memoryview) -> Iterator[tuple[int, Value]]:
         """Yield number and value of each field of a message."""

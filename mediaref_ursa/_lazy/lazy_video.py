@@ -38,7 +38,7 @@ from mediaref_ursa.store._location import Location
 with needs_extra("video"):
     from mediaref_ursa._decode.execute import iter_frames, make_engine
     from mediaref_ursa._index.build import scan_video_index
-    from mediaref_ursa._index.frame_index import LanceFrameIndex
+    from mediaref_ursa._index.collection import AnyIndex, index_of
     from mediaref_ursa._lazy.series import frame_series
     from mediaref_ursa._lazy.video_series import VideoSeries
 
@@ -66,7 +66,7 @@ class LazyVideo(VideoSeries):
     Args:
         uri: The video; the first segment, or the name, of a recording of several files.
         store: Where its bytes are; chosen by the URI's scheme without it.
-        frame_index: A ``LanceFrameIndex``, or the URI of one.
+        frame_index: A ``LanceFrameIndex``, the URI of one, or a ``CollectionIndex`` that has the video.
         metadata: Anything; slices carry it along as the same object.
         segment_uris: The additional files of the recording, in order; those of the index without them. A
             list that contains ``uri`` is the whole list in its order. For a recording with a name that is no
@@ -101,7 +101,7 @@ class LazyVideo(VideoSeries):
         uri: str | os.PathLike[str],
         *,
         store: ObjectStore | None = None,
-        frame_index: LanceFrameIndex | str | os.PathLike[str] | None = None,
+        frame_index: AnyIndex | None = None,
         metadata: Any = None,
         segment_uris: Sequence[str | os.PathLike[str]] | None = None,
         resize: tuple[int, int] | None = None,
@@ -122,12 +122,11 @@ class LazyVideo(VideoSeries):
         self._scanned = frame_index is None
         given = os.fspath(uri)
         video = Location(given, store, storage_options, allowed).permitted_video()
-        if isinstance(frame_index, (str, os.PathLike)):
-            frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options, access=allowed)
-        parts = segment_locations(video, segment_uris, frame_index)
-        if frame_index is None:
-            frame_index = scan_video_index(video, parts or [video.uri])
-        self._recording = Recording(video, frame_index, parts, given=given)
+        index = index_of(frame_index, video.absolute())
+        parts = segment_locations(video, segment_uris, index)
+        if index is None:
+            index = scan_video_index(video, parts or [video.uri])
+        self._recording = Recording(video, index, parts, given=given)
         self._start, self._stop = 0, self._recording.frame_count
 
     @classmethod
@@ -136,6 +135,7 @@ class LazyVideo(VideoSeries):
         uri: str | os.PathLike[str],
         *,
         store: ObjectStore | None = None,
+        frame_index: AnyIndex | None = None,
         metadata: Any = None,
         storage_options: Mapping[str, Any] | None = None,
         **options: Unpack[FileOptions],
@@ -145,6 +145,8 @@ class LazyVideo(VideoSeries):
         Args:
             uri: The video.
             store: Where its bytes are; chosen by the URI's scheme without it.
+            frame_index: An index to use instead: a ``LanceFrameIndex``, the URI of one, or a
+                ``CollectionIndex`` that has the video.
             metadata: Kept as it is.
             storage_options: For cloud stores, as fsspec and Lance take them.
             **options: ``resize``, ``crop``, ``colorspace``, ``dtype``, ``channel_format``, ``segment_uris``,
@@ -155,17 +157,17 @@ class LazyVideo(VideoSeries):
             ValueError: The index has another number of segments than ``segment_uris`` say. One of ``uri``
                 alone is not the recording's: all segments are scanned.
         """
-        index: LanceFrameIndex | None = None
-        with contextlib.suppress(FrameIndexMissingError):
-            access = Access.from_options(dict(options))
-            video = Location(os.fspath(uri), store, storage_options, access)
-            index = open_index_of(video)
-            if describes_first_only(index, video, options.get("segment_uris")):
-                index = None
+        if frame_index is None:
+            with contextlib.suppress(FrameIndexMissingError):
+                access = Access.from_options(dict(options))
+                video = Location(os.fspath(uri), store, storage_options, access)
+                index = open_index_of(video)
+                if not describes_first_only(index, video, options.get("segment_uris")):
+                    frame_index = index
         return cls(
             uri,
             store=store,
-            frame_index=index,
+            frame_index=frame_index,
             metadata=metadata,
             storage_options=storage_options,
             **options,
@@ -177,7 +179,7 @@ class LazyVideo(VideoSeries):
         segments: Sequence[str | os.PathLike[str]],
         *,
         uri: str | os.PathLike[str] | None = None,
-        frame_index: LanceFrameIndex | str | os.PathLike[str] | None = None,
+        frame_index: AnyIndex | None = None,
         **options: Unpack[SegmentsOptions],
     ) -> LazyVideo:
         """Open a recording of several files, in order, under a name that need be no file.
@@ -185,9 +187,9 @@ class LazyVideo(VideoSeries):
         Args:
             segments: All files of the recording, in order.
             uri: Its name; the first file without it.
-            frame_index: A ``LanceFrameIndex``, or the URI of one. Without it, the index that stands next to
-                ``uri`` is used, ``<uri>.lance``, which ``write_frame_index(uri, segments=)`` writes; where
-                there is none, the segments are scanned.
+            frame_index: A ``LanceFrameIndex``, the URI of one, or a ``CollectionIndex`` that has the name.
+                Without it, the index that stands next to ``uri`` is used, ``<uri>.lance``, which
+                ``write_frame_index(uri, segments=)`` writes; where there is none, the segments are scanned.
             **options: As :meth:`from_uri` takes them.
 
         Raises:

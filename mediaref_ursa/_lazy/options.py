@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mediaref_ursa._model.access import AccessOptions
 from mediaref_ursa._model.pixels import Crop, Dtype
 from mediaref_ursa._plan.reads import FetchOptions
 from mediaref_ursa.store import ObjectStore
+
+if TYPE_CHECKING:
+    from mediaref_ursa._index.collection import AnyIndex
 
 
 class PixelOptions(AccessOptions, total=False):
@@ -35,6 +38,7 @@ class OpenOptions(SegmentsOptions, total=False):
     """All options of ``LazyVideo.from_uri``."""
 
     segment_uris: Sequence[str | os.PathLike[str]] | None
+    frame_index: AnyIndex | None
 
 
 class FileOptions(PixelOptions, total=False):

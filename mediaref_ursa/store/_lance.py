@@ -106,7 +106,8 @@ class LanceBlobStore:
                 uri=uri,
             )
         with needs_extra("video"):
-            from mediaref_ursa._lance.lance_calls import Rules, read_blob
+            from mediaref_ursa._lance.lance_calls import Rules
+            from mediaref_ursa._lance.lance_media import read_blob
         location, options = lance_location(blob.table, self.storage_options)
         access = self.access
         rules = Rules(access.allow_outside_index, access.untrusted, access.scan_limits)

@@ -35,7 +35,7 @@ from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 
 with needs_extra("video"):
     from mediaref_ursa._decode.execute import Engine, checked_workers, decode_into, iter_frames
-    from mediaref_ursa._index.frame_index import LanceFrameIndex
+    from mediaref_ursa._index.collection import index_of
     from mediaref_ursa._pyav.sample_formats import output_dtype
     from mediaref_ursa._scan.sandbox.parent import scan_video
     from mediaref_ursa._video.source import VideoSource, open_source, source_with_alpha
@@ -297,19 +297,18 @@ def _video_of(
     access: Access,
 ) -> VideoSource:
     """Return the video that a decoder is made of."""
-    if isinstance(frame_index, (str, os.PathLike)):
-        frame_index = LanceFrameIndex.open(frame_index, storage_options=storage_options, access=access)
     if frame_index is not None and stream_index is not None:
         raise ValueError("expected frame_index or stream_index, found both: an index describes one stream")
     if isinstance(source, (str, os.PathLike)):
         video = Location(os.fspath(source), None, storage_options, access).permitted_video()
         if stream_index is None:
-            return open_source(video, frame_index)
+            return open_source(video, index_of(frame_index, video.absolute()))
         video = video.absolute()
         return _scanned(video.uri, video.open_store(), stream_index, access)
     uri, store = _store_of(source)
     if frame_index is not None:
-        return open_source(Location(uri, store), frame_index)
+        named = Location(uri, store, storage_options, access)
+        return open_source(Location(uri, store), index_of(frame_index, named))
     return _scanned(uri, store, stream_index, access)
 
 

@@ -26,7 +26,8 @@ class PyAVVideoDecoder(IndexedVideoDecoder):
 
     Args:
         source: A path, a URI, the bytes of a video, or a file object with ``read`` and ``seek``.
-        frame_index: A ``LanceFrameIndex`` or the URI of one; the one next to the video without it.
+        frame_index: A ``LanceFrameIndex``, the URI of one, or a ``CollectionIndex`` that has the video; the
+            one next to the video without it.
         stream_index: Another video stream than FFmpeg's best, by its number among all streams of the file.
             The video is scanned, since an index describes the best one.
         dimension_order: ``NCHW`` for frames ``(C, H, W)``, ``NHWC`` for ``(H, W, C)``.

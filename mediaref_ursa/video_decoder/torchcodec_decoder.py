@@ -41,7 +41,8 @@ class TorchCodecVideoDecoder(IndexedVideoDecoder):
 
     Args:
         source: A path, a URI, the bytes of a video, or a file object with ``read`` and ``seek``.
-        frame_index: A ``LanceFrameIndex`` or the URI of one; the one next to the video without it.
+        frame_index: A ``LanceFrameIndex``, the URI of one, or a ``CollectionIndex`` that has the video; the
+            one next to the video without it.
         stream_index: Another video stream than FFmpeg's best, by its number among all streams of the file.
         dimension_order: ``NCHW`` for frames ``(C, H, W)``, ``NHWC`` for ``(H, W, C)``. The former are views
             of the latter, as TorchCodec gives them: in memory, the channels of a pixel stand side by side.

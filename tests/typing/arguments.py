@@ -91,7 +91,7 @@ def unknown_options() -> None:
     batch_decode(REFS, access=FETCH)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     plan_decode(REFS, resize=(64, 64))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     LazyVideo("clip.mp4", untrustd=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    LazyVideo.from_uri("clip.mp4", frame_index="a.lance")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    LazyVideo.from_uri("clip.mp4", frame_indx="a.lance")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     PyAVVideoDecoder("clip.mp4", untrustd=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     REFS[0].to_ndarray(colorspace="BGR")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     REFS[0].validate_uri(resize=(1, 1))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -1,0 +1,386 @@
+"""``CollectionIndex``: the frame indexes of many videos in one Lance table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+from mediaref_ursa._core.errors import FrameIndexMissingError, MediaNotFoundError
+from mediaref_ursa._core.extras import check_packages_of, needs_extra
+from mediaref_ursa._core.lru import LruDict
+from mediaref_ursa._core.process_state import register_while_alive
+from mediaref_ursa._core.public import set_module
+from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.reentrancy import ShortLock
+from mediaref_ursa._core.uris import absolute_location, is_cloud, scheme_of
+from mediaref_ursa._index.frame_index import LanceFrameIndex
+from mediaref_ursa._model.access import TRUSTED, Access
+from mediaref_ursa.layout import COLLECTION
+from mediaref_ursa.store._location import Location
+
+with needs_extra("video"):
+    from mediaref_ursa._index.collection_table import CollectedVideo, CollectionTable
+
+if TYPE_CHECKING:
+    from mediaref_ursa._index.collection_build import AddedVideo, AddReport
+
+_KEPT_VIDEOS = 256
+_AT_ONCE = 256  # videos: a bound on the rows in memory
+_COMPARED = ["uri", "segment_uri", "length", "etag"]
+
+
+@set_module("mediaref_ursa")
+class CollectionIndex:
+    """The frame indexes of many videos in one Lance table, one row a segment.
+
+    A video's rows are found by its URI, relative to the collection's root, so that a folder or a bucket may
+    be moved together with its collection. They are the same index as a table next to the video: the same
+    checks, and the same frames. Every call reads the latest version of the table; what was found is kept for
+    some hundred videos. Safe for many threads and processes, also for several writers; it pickles, and works
+    in forked processes.
+
+    Attributes:
+        uri: Where the table is.
+        root: Where the relative URIs of its rows begin: the folder that holds it, or the one above
+            ``.mediaref``, unless another was given when it was made.
+
+    Example:
+        >>> from mediaref_ursa import CollectionIndex, batch_decode
+        >>> collection = CollectionIndex.open("set.lance", create=True)
+        >>> collection.add(["clip.mp4"]).added
+        1
+        >>> len(collection), "clip.mp4" in collection, collection.missing(["clip.mp4", "other.mp4"])
+        (1, True, ['other.mp4'])
+        >>> batch_decode([{"uri": "clip.mp4", "pts_ns": 0}], frame_index=collection)[0].shape
+        (96, 128, 3)
+    """
+
+    def __init__(self, table: CollectionTable) -> None:
+        self._table = table
+        self._begin()
+
+    def _begin(self) -> None:
+        self._kept: LruDict[str, LanceFrameIndex] = LruDict(_KEPT_VIDEOS)
+        self.forget()
+        register_while_alive(self)
+
+    def forget(self) -> None:
+        """Take a new lock in a forked child: another thread of the parent may have held the old one."""
+        self._lock = ShortLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_table": self._table}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._table = state["_table"]
+        self._begin()
+
+    @classmethod
+    def open(
+        cls,
+        uri: str | os.PathLike[str],
+        *,
+        create: bool = False,
+        root: str | os.PathLike[str] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        access: Access = TRUSTED,
+    ) -> CollectionIndex:
+        """Open a collection by its path or URI; no row is read.
+
+        Args:
+            uri: The table, such as ``set.lance`` or ``s3://bucket/.mediaref/index.lance``.
+            create: Make an empty one where there is none.
+            root: Where relative URIs begin, for one that is made; without it the folder that holds
+                ``uri``, or the folder above ``.mediaref``.
+            storage_options: For cloud stores, of table and videos, as fsspec or as Lance spell them.
+            access: What may be read of it, and how much; as the options of other calls have it.
+
+        Raises:
+            FrameIndexMissingError: There is none.
+            FrameIndexInvalidError: It is no collection, it is damaged, or its files lie outside its folder.
+            FrameIndexVersionError: A newer version of this library wrote it.
+            MissingExtraError: The package of a cloud store is not installed.
+            StoreError: Nothing can be read there; with ``create``, nothing can be written.
+
+        Example:
+            >>> import os
+            >>> CollectionIndex.open("set.lance", create=True).root == os.getcwd()
+            True
+        """
+        place = absolute_location(uri)
+        if is_cloud(place):
+            check_packages_of(scheme_of(place), place)
+        if create:
+            try:
+                return cls(CollectionTable.open(place, storage_options, access))
+            except FrameIndexMissingError:
+                start = None if root is None else os.fspath(root)
+                return cls(CollectionTable.create(place, storage_options, access, start))
+        return cls(CollectionTable.open(place, storage_options, access))
+
+    @property
+    def uri(self) -> str:
+        """Where the table is: an absolute path or a URI."""
+        return self._table.uri
+
+    @property
+    def root(self) -> str:
+        """Where the relative URIs of rows begin: an absolute path or a URI."""
+        return self._table.root
+
+    def __len__(self) -> int:
+        """Return how many videos there are."""
+        return self._table.count_videos()
+
+    def __bool__(self) -> bool:
+        """Return True, also for a collection without videos."""
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the absolute URI of each video, as references may name it, in the order of the rows.
+
+        Of a version of the table that was opened when the iteration began, a few thousand rows at a time.
+        """
+        for block in self._table.blocks(["uri", "segment_idx"]):
+            for key, number in zip(*(column.to_pylist() for column in block.columns), strict=True):
+                if number == 0:
+                    yield self._table.uri_of(key)
+
+    def __contains__(self, uri: object) -> bool:
+        """Return whether there are rows of a video, fresh or not."""
+        return isinstance(uri, (str, os.PathLike)) and not self.missing([uri])
+
+    def __repr__(self) -> str:
+        return f"CollectionIndex({redact(self.uri)!r})"
+
+    def get(self, uri: str | os.PathLike[str]) -> LanceFrameIndex:
+        """Return the frame index of a video.
+
+        Args:
+            uri: The video, as references name it: a path, relative to the working directory or absolute, or
+                a URI, whose query is left out.
+
+        Raises:
+            FrameIndexMissingError: The collection has no such video.
+            FrameIndexInvalidError: Its rows, or the table, are damaged.
+            FrameIndexVersionError: A newer version of this library wrote them.
+            StoreError: The table cannot be read.
+
+        Example:
+            >>> collection = CollectionIndex.open("set.lance", create=True)
+            >>> _ = collection.add(["clip.mp4"])
+            >>> len(collection.get("clip.mp4"))
+            60
+        """
+        found = self.get_many([uri])
+        if not found:
+            raise FrameIndexMissingError(
+                f"the collection {redact(self.uri)} has no such video; add it with CollectionIndex.add or "
+                "mediaref-ursa index VIDEO --into",
+                uri=absolute_location(uri),
+            )
+        return next(iter(found.values()))
+
+    def get_many(self, uris: Iterable[str | os.PathLike[str]]) -> dict[str, LanceFrameIndex]:
+        """Return the frame indexes of videos by the URIs that are given, read together; others are left out.
+
+        Raises:
+            FrameIndexError: As :meth:`get` raises, but for videos that are not there.
+
+        Example:
+            >>> collection = CollectionIndex.open("set.lance", create=True)
+            >>> _ = collection.add(["clip.mp4"])
+            >>> collection.get_many(["clip.mp4", "other.mp4"])
+            {'clip.mp4': LanceFrameIndex('...clip.mp4', frames=60, segments=1)}
+        """
+        given = {os.fspath(uri): absolute_location(uri) for uri in uris}
+        with self._lock:
+            found = {video: index for video in given.values() if (index := self._kept.use(video)) is not None}
+        keys = {video: self._table.key_of(video) for video in given.values() if video not in found}
+        rows = self._table.find(keys.values()) if keys else {}
+        for video, key in keys.items():
+            if key in rows:
+                file = CollectedVideo.of(self.uri, video, rows[key], self._table.access)
+                found[video] = LanceFrameIndex._of(video, file=file, location=COLLECTION)
+        with self._lock:
+            for video in keys:
+                if video in found:
+                    self._kept[video] = found[video]
+        return {uri: found[video] for uri, video in given.items() if video in found}
+
+    def missing(self, uris: Iterable[str | os.PathLike[str]]) -> list[str]:
+        """Return the URIs, as they are given, of which the collection has no rows.
+
+        Raises:
+            FrameIndexError: The table cannot be read.
+        """
+        keys = {os.fspath(uri): self._table.key_of(os.fspath(uri)) for uri in uris}
+        known = self._table.known(keys.values())
+        return [uri for uri, key in keys.items() if key not in known]
+
+    def stale(self, uris: Iterable[str | os.PathLike[str]] | None = None) -> list[str]:
+        """Return the videos whose files have another length or ETag than their rows, or are not there.
+
+        One request, or a look at the file system, for each segment.
+
+        Args:
+            uris: The videos to look at; all without it. Those that the collection does not have are left out.
+
+        Returns:
+            URIs as they are given; absolute ones without ``uris``.
+
+        Raises:
+            StoreError: A store cannot be asked.
+        """
+        if uris is None:
+            found = (row for block in self._table.blocks(_COMPARED) for row in block.to_pylist())
+            changed = {row["uri"]: None for row in found if self._is_changed(row)}
+            return [self._table.uri_of(key) for key in changed]
+        left, stale = iter(uris), []
+        while some := list(islice(left, _AT_ONCE)):
+            for uri, index in self.get_many(some).items():
+                segments = [
+                    {"segment_uri": info.uri, "length": info.length, "etag": info.etag}
+                    for info in index.segments
+                ]
+                if any(self._is_changed(segment) for segment in segments):
+                    stale.append(uri)
+        return stale
+
+    def _is_changed(self, row: Mapping[str, Any]) -> bool:
+        uri = self._table.uri_of(row["segment_uri"])
+        try:
+            found = self._location(uri).open_store().head(uri)
+        except MediaNotFoundError:
+            return True
+        has_etags = None not in (found.etag, row["etag"])
+        return found.size != row["length"] or (has_etags and found.etag != row["etag"])
+
+    def _location(self, uri: str) -> Location:
+        return Location(uri, None, self._table.storage_options, self._table.access)
+
+    def add(
+        self,
+        uris: Iterable[str | os.PathLike[str]] | Mapping[str, Sequence[str | os.PathLike[str]]],
+        *,
+        jobs: int = 1,
+        overwrite: bool = False,
+        full: bool | None = None,
+        decode: bool = False,
+        on_error: Literal["raise", "skip"] = "raise",
+        progress: Callable[[AddedVideo], None] | None = None,
+    ) -> AddReport:
+        """Put the frame indexes of videos in: those of their sidecars where these are fresh, else scanned.
+
+        Videos whose rows are fresh are left alone, so that a call that was stopped goes on where it was; rows
+        that are stale are replaced. Rows are committed some hundred videos or some seconds at a time, each
+        video whole. Several writers may add at once.
+
+        Args:
+            uris: The videos; of recordings of several files, a mapping from a URI to all of its segments.
+            jobs: Videos that are scanned at once, on threads.
+            overwrite: Scan and replace also what is fresh.
+            full: As :func:`write_frame_index` takes it.
+            decode: As :func:`write_frame_index` takes it.
+            on_error: ``"raise"`` raises the first error, after a commit of what was done; ``"skip"`` goes on,
+                and leaves such videos to ``failed`` of what is returned.
+            progress: Called with each video that is done.
+
+        Returns:
+            How many videos were ``added``, ``replaced`` and ``kept``, and the errors by URI in ``failed``.
+
+        Raises:
+            MediaRefError: As :func:`write_frame_index` raises, of a video or of the collection.
+            ValueError: Another word for ``on_error``.
+
+        Example:
+            >>> collection = CollectionIndex.open("set.lance", create=True)
+            >>> collection.add(["clip.mp4"], overwrite=True).kept
+            0
+            >>> collection.add(["clip.mp4"]).kept
+            1
+        """
+        from mediaref_ursa._index.collection_build import Wanted, add_videos
+
+        wanted = Wanted(jobs, overwrite, full, decode, on_error)
+        try:
+            return add_videos(self._table, uris, wanted, progress)
+        finally:
+            self._drop()
+
+    def remove(self, uris: Iterable[str | os.PathLike[str]]) -> int:
+        """Remove videos, each with all its rows; return how many were there.
+
+        Raises:
+            StoreError: Nothing may be written there.
+        """
+        known = self._table.known(self._table.key_of(os.fspath(uri)) for uri in uris)
+        self._table.delete(sorted(known))
+        self._drop()
+        return len(known)
+
+    def compact(self) -> None:
+        """Join the small files that commits leave, renew the scalar index, and drop versions of an hour ago.
+
+        Raises:
+            StoreError: Nothing may be written there.
+        """
+        self._table.tidy(compact=True)
+
+    def write_sidecars(
+        self, uris: Iterable[str | os.PathLike[str]] | None = None, *, hidden: bool | None = None
+    ) -> int:
+        """Write an index next to each video, as :func:`write_frame_index` does, without reading the video.
+
+        One that stands there is replaced.
+
+        Args:
+            uris: The videos; all of the collection without it.
+            hidden: As :func:`write_frame_index` takes it.
+
+        Returns:
+            How many were written.
+
+        Raises:
+            FrameIndexMissingError: The collection has no such video.
+            StoreError: Nothing may be written there.
+        """
+        from mediaref_ursa._index.writer import IndexTarget
+
+        left, count = iter(self if uris is None else uris), 0
+        while some := [os.fspath(uri) for uri in islice(left, _AT_ONCE)]:
+            found = self.get_many(some)
+            for uri in some:
+                index = found.get(uri) or self.get(uri)
+                tables = [index.segment_table(number) for number in range(len(index.segments))]
+                target = IndexTarget(self._location(absolute_location(uri)), None, hidden)
+                target.check_movable()
+                target.write(tables, overwrite=True)
+                count += 1
+        return count
+
+    def _drop(self) -> None:
+        with self._lock:
+            self._kept.clear()
+
+
+AnyIndex = LanceFrameIndex | CollectionIndex | str | os.PathLike[str]
+
+
+def index_of(given: AnyIndex | None, video: Location) -> LanceFrameIndex | None:
+    """Return the index of a video that a caller gives: the index, its URI, or a collection that has it.
+
+    Args:
+        given: What the caller gives; None for nothing.
+        video: The video, where it was checked that references may lead there.
+
+    Raises:
+        FrameIndexError: It cannot be opened, or the collection has no such video.
+    """
+    if isinstance(given, CollectionIndex):
+        return given.get(video.uri)
+    if isinstance(given, (str, os.PathLike)):
+        return LanceFrameIndex.open(given, storage_options=video.storage_options, access=video.access)
+    return given

@@ -1,0 +1,489 @@
+"""The table of a collection: its columns, their checks, and the rows of videos found, put in and removed."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import os
+import posixpath
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mediaref_ursa._core.errors import (
+    FrameIndexInvalidError,
+    FrameIndexMissingError,
+    FrameIndexVersionError,
+    InvalidReferenceError,
+)
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.uris import absolute_location, is_data, is_local, local_path, scheme_of
+from mediaref_ursa._core.wording import WRITE_ANEW
+from mediaref_ursa._index.lance_table import (
+    check_count,
+    check_writable,
+    checked,
+    lance_errors,
+    refusals,
+    unusable_name,
+)
+from mediaref_ursa._index.local_tables import make_folder
+from mediaref_ursa._index.packed_segment import PackedSegment, pack_segment, unpack_segment
+from mediaref_ursa._lance import lance_calls
+from mediaref_ursa._lance.lance_calls import Rules
+from mediaref_ursa._lance.lance_files import check_local_table
+from mediaref_ursa._lance.lance_location import lance_location
+from mediaref_ursa._model.access import Access
+from mediaref_ursa._model.index_metadata import SegmentEntry, recorded_uri
+from mediaref_ursa._model.segment import SegmentTable
+from mediaref_ursa.layout import COLLECTION_NAME, HIDDEN_FOLDER
+
+with needs_extra("video"):
+    import pyarrow as pa
+
+METADATA_KEY = "mediaref_ursa_collection"
+VERSION = (1, 0)
+SCHEMA = pa.schema(
+    [
+        pa.field("uri", pa.string()),
+        pa.field("segment_idx", pa.int64()),
+        pa.field("segment_count", pa.int64()),
+        pa.field("segment_uri", pa.string()),
+        pa.field("written_ns", pa.int64()),
+        pa.field("length", pa.int64()),
+        pa.field("etag", pa.string()),
+        pa.field("codec", pa.string()),
+        pa.field("frames", pa.int64()),
+        pa.field("packets", pa.int64()),
+        pa.field("seconds", pa.float64()),
+        pa.field("segment", pa.large_binary()),
+    ]
+)
+"""Documented column by column in ``docs/index-format.md``; a table may have more columns than these."""
+
+_FOUND_AT_ONCE = 256  # URIs of one question: a bound on the rows in memory
+_LISTED_AT_ONCE = 8192  # rows of a few numbers and texts each
+_SPARE_BYTES, _BYTES_A_VIDEO = 64 << 20, 1 << 20
+_MAX_ANSWER_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class CollectedVideo:
+    """The rows of one video in a collection, instead of a table of its own. Holds no handle of Lance.
+
+    Attributes:
+        uri: The collection.
+        segments: What each segment is.
+        packed: The columns of each segment.
+    """
+
+    uri: str
+    segments: tuple[SegmentEntry, ...]
+    packed: tuple[PackedSegment, ...] = field(repr=False)
+
+    @classmethod
+    def of(cls, uri: str, video: str, packed: Sequence[PackedSegment], access: Access) -> CollectedVideo:
+        """Return the rows of a video, checked to be whole.
+
+        Raises:
+            FrameIndexInvalidError: A segment is missing, or its metadata cannot be read.
+            FrameIndexVersionError: A newer version of this library wrote it.
+            LimitExceededError: It has more packets than the limits allow.
+        """
+        newest = _newest(packed, uri, video)
+        entries = tuple(segment.entry(video) for segment in newest)
+        check_count(sum(entry.packets for entry in entries), access, uri)
+        return cls(uri, entries, newest)
+
+    @property
+    def rows(self) -> int:
+        """How many frames there are."""
+        return sum(entry.frames for entry in self.segments)
+
+    def segment_tables(self, number: int) -> dict[int, SegmentTable]:
+        """Return the columns of one segment, by its number.
+
+        Raises:
+            FrameIndexInvalidError: They cannot be true, or their CRC-32 is another.
+        """
+        entry = self.segments[number]
+        return {number: checked(self.packed[number].table(entry), entry, number, self.uri)}
+
+
+def _newest(packed: Sequence[PackedSegment], uri: str, video: str) -> tuple[PackedSegment, ...]:
+    """Return the segments that were written last, in order: a video that has fewer now leaves old ones."""
+    last = max(segment.written_ns for segment in packed)
+    by_number = {segment.number: segment for segment in packed if segment.written_ns == last}
+    count = max(segment.count for segment in by_number.values())
+    if sorted(by_number) != list(range(count)):
+        raise FrameIndexInvalidError(
+            f"the collection is damaged: expected {count} segments of this video in {uri}, found the "
+            f"numbers {sorted(by_number)}; {WRITE_ANEW}",
+            uri=video,
+        )
+    return tuple(by_number[number] for number in range(count))
+
+
+@dataclass(frozen=True)
+class CollectionTable:
+    """The Lance table of a collection. Every call opens its latest version; no handle is kept or pickled.
+
+    Attributes:
+        uri: Where it is; absolute if it is on this machine.
+        storage_options: In any spelling that :mod:`mediaref_ursa._model.storage_options` knows.
+        access: What may be read of it, and how much.
+        root: Where the relative URIs of its rows begin; absolute, without a slash at its end.
+        confine_to: A folder that no symbolic link among its files may lead out of; None for any.
+    """
+
+    uri: str
+    storage_options: Mapping[str, Any] = field(repr=False)
+    access: Access
+    root: str
+    confine_to: str | None = None
+
+    @classmethod
+    def open(
+        cls,
+        uri: str,
+        storage_options: Mapping[str, Any] | None,
+        access: Access,
+        confine_to: str | None = None,
+    ) -> CollectionTable:
+        """Open a collection: its metadata and the types of its columns are checked.
+
+        Raises:
+            FrameIndexMissingError: No table is there.
+            FrameIndexInvalidError: It is no collection, it is damaged, or it leads where it may not.
+            FrameIndexVersionError: A newer version of this library wrote it.
+        """
+        table = cls(absolute_location(uri), dict(storage_options or {}), access, "", confine_to)
+        _, _, schema = table._describe()
+        object.__setattr__(table, "root", _checked_root(schema, table.uri))
+        return table
+
+    @classmethod
+    def create(
+        cls, uri: str, storage_options: Mapping[str, Any] | None, access: Access, root: str | None
+    ) -> CollectionTable:
+        """Make an empty collection unless there is one, and open it.
+
+        Raises:
+            StoreError: Nothing may be written there.
+            FrameIndexError: As :meth:`open` raises.
+        """
+        location = absolute_location(uri)
+        value = {"version": "{}.{}".format(*VERSION), "root": _recorded_root(location, root)}
+        schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(value)})
+        check_writable(location)
+        if is_local(location):
+            make_folder(Path(local_path(location)).parent, location)
+        with lance_errors("write it", location), refusals(location):
+            lance_calls.create(*lance_location(location, dict(storage_options or {})), schema.empty_table())
+        return cls.open(location, storage_options, access)
+
+    def key_of(self, uri: str) -> str:
+        """Return the URI of a video as rows have it: relative to the root where it is below it.
+
+        Raises:
+            InvalidReferenceError: A data URI, or letters that are no Unicode text, which no row can hold.
+        """
+        if is_data(uri):
+            raise InvalidReferenceError("expected a path or URL of a video, found a data URI", uri=uri)
+        return relative_to(self.root, _text(recorded_uri(absolute_location(uri)), uri))
+
+    def uri_of(self, key: str) -> str:
+        """Return the absolute URI of a row's."""
+        if scheme_of(key) or posixpath.isabs(key):
+            return key
+        return f"{self.root.rstrip('/')}/{key.removeprefix('./')}"
+
+    def find(self, keys: Iterable[str]) -> dict[str, list[PackedSegment]]:
+        """Return the rows of videos, those of one question to Lance for some hundred videos.
+
+        Raises:
+            FrameIndexError: The table cannot be read.
+            StoreError: The store cannot be read.
+        """
+        wanted = list(dict.fromkeys(keys))
+        found: dict[str, list[PackedSegment]] = {}
+        for first in range(0, len(wanted), _FOUND_AT_ONCE):
+            some = wanted[first : first + _FOUND_AT_ONCE]
+            for value in self._find(some, ["segment"]).column("segment"):
+                packed = unpack_segment(value.as_py() or b"", self.access, self.uri)
+                if packed.key not in some:
+                    raise FrameIndexInvalidError(
+                        f"the collection is damaged: a row has the URI of another; {WRITE_ANEW}", uri=self.uri
+                    )
+                found.setdefault(packed.key, []).append(packed)
+        return found
+
+    def known(self, keys: Iterable[str]) -> set[str]:
+        """Return those of some keys that rows have; no row is read but its URI."""
+        wanted = list(dict.fromkeys(keys))
+        found: set[str] = set()
+        for first in range(0, len(wanted), _FOUND_AT_ONCE):
+            table = self._find(wanted[first : first + _FOUND_AT_ONCE], ["uri"])
+            found.update(table.column("uri").to_pylist())
+        return found
+
+    def _find(self, keys: list[str], columns: list[str]) -> pa.Table:
+        self._check_files()
+        size = min(_MAX_ANSWER_BYTES, _SPARE_BYTES + _BYTES_A_VIDEO * len(keys))
+        with lance_errors("read its rows", self.uri):
+            return lance_calls.find(*self._location, keys, columns, rules=self._rules, max_answer_bytes=size)
+
+    def blocks(self, columns: list[str]) -> Iterator[pa.Table]:
+        """Yield columns of all rows of one version, a few thousand rows at a time.
+
+        Raises:
+            FrameIndexError: The table cannot be read.
+        """
+        version, rows, _ = self._describe()
+        for first in range(0, rows, _LISTED_AT_ONCE):
+            where = {"offset": first, "limit": min(_LISTED_AT_ONCE, rows - first)}
+            with lance_errors("read its rows", self.uri):
+                yield lance_calls.read(
+                    *self._location,
+                    version,
+                    columns,
+                    where,
+                    rules=self._rules,
+                    max_answer_bytes=_SPARE_BYTES,
+                )
+
+    def count_videos(self) -> int:
+        """Return how many videos there are."""
+        version, _, _ = self._describe()
+        with lance_errors("read its rows", self.uri):
+            return lance_calls.count_videos(*self._location, version, self._rules)
+
+    def put(self, videos: Mapping[str, Sequence[SegmentTable]]) -> None:
+        """Put the segments of videos in, by absolute URI, in one commit; older rows of them are replaced.
+
+        Raises:
+            StoreError: Nothing may be written there.
+        """
+        rows = _rows(self, videos)
+        check_writable(self.uri)
+        with lance_errors("write it", self.uri), refusals(self.uri):
+            lance_calls.merge(*self._location, rows)
+
+    def delete(self, keys: Sequence[str], first_segment: int = 0) -> None:
+        """Delete the rows of videos, from a segment on, in one commit for some hundred videos.
+
+        Raises:
+            StoreError: Nothing may be written there.
+        """
+        check_writable(self.uri)
+        for first in range(0, len(keys), _FOUND_AT_ONCE):
+            some = keys[first : first + _FOUND_AT_ONCE]
+            with lance_errors("write it", self.uri), refusals(self.uri):
+                lance_calls.delete(*self._location, some, first_segment)
+
+    def tidy(self, *, compact: bool) -> None:
+        """Put new rows into the scalar index; with ``compact`` also join small files and drop old versions.
+
+        Raises:
+            StoreError: Nothing may be written there.
+        """
+        check_writable(self.uri)
+        with lance_errors("write it", self.uri), refusals(self.uri):
+            lance_calls.tidy(*self._location, compact=compact)
+
+    @property
+    def _location(self) -> tuple[str, dict[str, str]]:
+        return lance_location(self.uri, self.storage_options)
+
+    @property
+    def _rules(self) -> Rules:
+        access = self.access
+        return Rules(
+            access.allow_outside_index, access.untrusted, is_collection=True, limits=access.scan_limits
+        )
+
+    def _describe(self) -> tuple[int, int, pa.Schema]:
+        self._check_files()
+        try:
+            with lance_errors("open it", self.uri):
+                version, rows, schema = lance_calls.describe(*self._location, None, self._rules)
+        except FrameIndexMissingError as error:
+            raise missing_collection(self.uri) from error
+        check_schema(schema, self.uri)
+        return version, rows, schema
+
+    def _check_files(self) -> None:
+        """Check the files of a local table before Lance opens them."""
+        if not is_local(self.uri):
+            return
+        with lance_errors("open it", self.uri):
+            if unusable_name(self.uri) is not None:
+                raise missing_collection(self.uri)
+            try:
+                found = check_local_table(
+                    local_path(self.uri),
+                    allow_outside=self.access.allow_outside_index,
+                    strict=self.access.untrusted,
+                    is_collection=True,
+                    confine_to=self.confine_to,
+                )
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                    raise missing_collection(self.uri) from error
+                raise
+            if found is None:
+                raise missing_collection(self.uri)
+            _check_deletion_files(Path(local_path(self.uri), "_deletions"))
+
+
+def _check_deletion_files(folder: Path) -> None:
+    """Refuse damaged files of deleted rows, for which Lance takes whatever memory they claim.
+
+    Raises:
+        OSError: One is damaged, as Arrow has it.
+    """
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.name.endswith(".arrow"):
+            found = entry.stat()
+            _check_arrow_file(entry.path, found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _check_arrow_file(path: str, size: int, changed_ns: int) -> None:
+    del size, changed_ns  # a file that was checked is not read again
+    with pa.OSFile(path) as file:
+        pa.ipc.open_file(file).read_all().validate(full=True)
+
+
+def missing_collection(uri: str) -> FrameIndexMissingError:
+    """Return the error for a location in which no collection stands."""
+    return FrameIndexMissingError(
+        "there is no collection of frame indexes here; write one with: mediaref-ursa index VIDEO... --into, "
+        "or CollectionIndex.open(uri, create=True)",
+        uri=uri,
+    )
+
+
+def check_schema(schema: pa.Schema, uri: str) -> None:
+    """Refuse a table that is no collection, or of a newer version; columns that are not known are ignored.
+
+    Raises:
+        FrameIndexInvalidError: It lacks a column, or has it with another type.
+        FrameIndexVersionError: A newer version of this library wrote it.
+    """
+    value = _metadata(schema, uri)
+    try:
+        major = int(str(value["version"]).split(".", maxsplit=1)[0])
+    except (KeyError, ValueError) as error:
+        raise _no_collection(f"its metadata has no version ({error!r})", uri) from error
+    if major > VERSION[0]:
+        raise FrameIndexVersionError(
+            f"expected a collection of version {VERSION[0]}.x, found {value['version']!s:.20}; upgrade "
+            "mediaref-ursa, or write the collection anew",
+            uri=uri,
+        )
+    for column in SCHEMA:
+        found = schema.field(column.name).type if column.name in schema.names else None
+        if found != column.type:
+            raise _no_collection(f"expected the column {column.name} of {column.type}, found {found}", uri)
+
+
+def _metadata(schema: pa.Schema, uri: str) -> dict[str, Any]:
+    text = (schema.metadata or {}).get(METADATA_KEY.encode())
+    if text is None:
+        raise _no_collection(f"its metadata has no {METADATA_KEY}; is it the index of one video?", uri)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _no_collection(f"its metadata is no JSON value ({error!r:.100})", uri) from error
+    if not isinstance(value, dict):
+        raise _no_collection("its metadata is no JSON object", uri)
+    return value
+
+
+def _no_collection(what: str, uri: str) -> FrameIndexInvalidError:
+    return FrameIndexInvalidError(f"the table is no collection of frame indexes: {what}", uri=uri)
+
+
+def _checked_root(schema: pa.Schema, uri: str) -> str:
+    """Return the absolute root that a collection records: a URI, or a path relative to its own folder."""
+    root = _metadata(schema, uri).get("root", ".")
+    if not isinstance(root, str) or is_data(root):
+        raise _no_collection(f"its root is {root!r:.100}", uri)
+    if scheme_of(root) or posixpath.isabs(root):
+        return absolute_location(root).rstrip("/") or "/"
+    if root not in (".", ".."):
+        raise _no_collection(f"its root is {root!r:.100}, which is neither absolute, '.' nor '..'", uri)
+    folder = uri.rpartition("/")[0]
+    return (folder if root == "." else folder.rpartition("/")[0]) or "/"
+
+
+def _recorded_root(location: str, root: str | None) -> str:
+    """Return the root as the table records it: its own folder goes along when both are moved."""
+    folder = location.rpartition("/")[0]
+    if root is None:
+        return ".." if location.endswith(f"/{HIDDEN_FOLDER}/{COLLECTION_NAME}") else "."
+    absolute = absolute_location(root).rstrip("/") or "/"
+    if absolute == folder:
+        return "."
+    return ".." if absolute == folder.rpartition("/")[0] else absolute
+
+
+def relative_to(root: str, uri: str) -> str:
+    """Return an absolute URI relative to a folder, where it is below that.
+
+    >>> relative_to("/data", "/data/a/b.mp4"), relative_to("/data", "/other/b.mp4")
+    ('a/b.mp4', '/other/b.mp4')
+    >>> relative_to("s3://bucket/set", "s3://bucket/set/b.mp4")
+    'b.mp4'
+    """
+    start = root.rstrip("/") + "/"
+    if not uri.startswith(start) or scheme_of(uri) != scheme_of(root):
+        return uri
+    relative = uri[len(start) :]
+    return f"./{relative}" if scheme_of(relative) or posixpath.isabs(relative) else relative
+
+
+def _text(text: str, uri: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidReferenceError(
+            "expected a URI of Unicode text, found bytes that are no UTF-8, which no collection can hold; "
+            "write a frame index next to this video instead",
+            uri=uri,
+        ) from error
+    return text
+
+
+def _rows(table: CollectionTable, videos: Mapping[str, Sequence[SegmentTable]]) -> pa.Table:
+    rows: list[dict[str, Any]] = []
+    for uri, tables in videos.items():
+        video = absolute_location(uri)
+        key, written_ns = table.key_of(video), time.time_ns()
+        for number, segment in enumerate(tables):
+            info = segment.info
+            rows.append(
+                {
+                    "uri": key,
+                    "segment_idx": number,
+                    "segment_count": len(tables),
+                    "segment_uri": table.key_of(info.uri),
+                    "written_ns": written_ns,
+                    "length": info.length,
+                    "etag": info.etag,
+                    "codec": info.codec,
+                    "frames": len(segment),
+                    "packets": len(segment.packets),
+                    "seconds": float(segment.seconds),
+                    "segment": pack_segment(key, number, len(tables), written_ns, segment, video),
+                }
+            )
+    return pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -1,0 +1,126 @@
+"""What is asked of Lance for a collection: rows found by URI, merged in, deleted, and the table kept tidy.
+
+Called by :mod:`mediaref_ursa._lance.lance_calls` alone, in a process that may call Lance.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from mediaref_ursa._core.extras import needs_extra
+
+with needs_extra("video"):
+    import lance
+    import pyarrow as pa
+
+_KEYS = ("uri", "segment_idx")
+_ATTEMPTS = 20
+_FIRST_WAIT_SECONDS = 0.02
+_CONFLICT_RETRIES = 20
+_CONFLICTS = ("conflict", "too many concurrent writers", "already exists")
+
+
+def find_rows(dataset: lance.LanceDataset, uris: Sequence[str], columns: list[str]) -> pa.Table:
+    """Return columns of the rows of some URIs, in any order: the scalar index finds them, or a scan."""
+    found = dataset.scanner(columns=[], filter=_is_one_of(uris), with_row_id=True).to_table()
+    ids = found.column("_rowid").to_pylist()
+    # Taking rows whose data are damaged is an error, where scanning them can end the process.
+    return dataset._take_rows(ids, columns=columns)
+
+
+def count_videos(dataset: lance.LanceDataset) -> int:
+    """Return how many rows are the first segment of a video."""
+    return int(dataset.count_rows("segment_idx = 0"))
+
+
+def create_table(uri: str, options: dict[str, str] | None, empty: pa.Table, storage_version: Any) -> None:
+    """Make a table without rows and its scalar index, unless another writer was first.
+
+    Args:
+        uri: Where it goes.
+        options: Lance's.
+        empty: The columns. Those of the key are declared as Lance's primary key, so that of two writers
+            that insert one key at once the second merges anew.
+        storage_version: Of the data files.
+    """
+    fields = [
+        field.with_metadata(_primary_key(_KEYS.index(field.name))).with_nullable(False)
+        if field.name in _KEYS
+        else field
+        for field in empty.schema
+    ]
+    schema = pa.schema(fields, metadata=empty.schema.metadata)
+    try:
+        dataset = lance.write_dataset(
+            schema.empty_table(),
+            uri,
+            mode="create",
+            storage_options=options,
+            data_storage_version=storage_version,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        if not _is_conflict(error):
+            raise
+        return
+    dataset.create_scalar_index("uri", "BTREE")
+
+
+def merge_rows(dataset: lance.LanceDataset, rows: pa.Table) -> None:
+    """Put rows in, in one commit; those of the same URI and segment are replaced."""
+    schema = pa.schema([dataset.schema.field(name) for name in rows.schema.names])
+    merge = dataset.merge_insert(list(_KEYS)).when_matched_update_all().when_not_matched_insert_all()
+    merge.conflict_retries(_CONFLICT_RETRIES).execute(rows.cast(schema))
+
+
+def delete_rows(dataset: lance.LanceDataset, uris: Sequence[str], first_segment: int) -> None:
+    """Delete the rows of some URIs from a segment on, in one commit."""
+    condition = f"segment_idx >= {int(first_segment)} AND {_is_one_of(uris)}"
+
+    _repeated(lambda: _latest(dataset).delete(condition))
+
+
+def tidy(dataset: lance.LanceDataset, kept: timedelta, *, compact: bool) -> None:
+    """Put new rows into the scalar index; with ``compact`` also join small files and drop old versions."""
+    if compact:
+        _repeated(lambda: _latest(dataset).optimize.compact_files())  # noqa: PLW0108 - the latest each time
+    _repeated(lambda: _latest(dataset).optimize.optimize_indices())  # noqa: PLW0108
+    if compact:
+        _latest(dataset).cleanup_old_versions(older_than=kept)
+
+
+def _latest(dataset: lance.LanceDataset) -> lance.LanceDataset:
+    return dataset.checkout_version(dataset.latest_version)
+
+
+def _repeated(commit: Callable[[], object]) -> None:
+    """Commit, and try again for a while where another writer was first."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            commit()
+        except (OSError, ValueError, RuntimeError) as error:
+            if attempt + 1 == _ATTEMPTS or not _is_conflict(error):
+                raise
+            time.sleep(_FIRST_WAIT_SECONDS * (1 + attempt) * (1 + random.random()))  # noqa: S311
+        else:
+            return
+
+
+def _is_conflict(error: Exception) -> bool:
+    text = str(error).lower()
+    return any(words in text for words in _CONFLICTS)
+
+
+def _is_one_of(uris: Sequence[str]) -> str:
+    """Return the condition that a row is of one of some URIs; a quote in SQL is written twice."""
+    return "uri IN ({})".format(", ".join("'{}'".format(uri.replace("'", "''")) for uri in uris))
+
+
+def _primary_key(position: int) -> dict[str, str]:
+    return {
+        "lance-schema:unenforced-primary-key": "true",
+        "lance-schema:unenforced-primary-key:position": str(position + 1),
+    }

@@ -1,0 +1,389 @@
+"""A collection of frame indexes: what is found in it is what stands next to each video."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import lance
+import numpy as np
+import pytest
+from _media import CLIP_NAMES, Clip
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mediaref_ursa import (
+    CollectionIndex,
+    FrameIndexInvalidError,
+    FrameIndexMissingError,
+    FrameIndexStaleError,
+    FrameIndexVersionError,
+    InvalidReferenceError,
+    LanceFrameIndex,
+    MediaNotFoundError,
+    MediaRef,
+    MediaRefError,
+    UnsupportedMediaError,
+    batch_decode,
+    write_frame_index,
+)
+from mediaref_ursa._index.collection_build import AddedVideo
+from mediaref_ursa._index.collection_table import METADATA_KEY, relative_to
+from mediaref_ursa._model.segment import SPARSE, UNKNOWN, SegmentTable
+
+GetClip = Callable[[str], Clip]
+pytestmark = pytest.mark.filterwarnings("ignore::mediaref_ursa.DamagedMediaWarning")
+EVERY = 20  # clips of one test: their media are made once
+
+
+def is_same(found: SegmentTable, expected: SegmentTable) -> bool:
+    """Whether two tables are equal in every column and in what describes them, unknown values included."""
+    numbers = [(part.pts, part.duration, part.packet, part.start) for part in (found, expected)]
+    packets = [
+        (p.offset, p.size, p.crc32, p.is_reference, p.is_corrupt, p.is_keyframe)
+        for p in (found.packets, expected.packets)
+    ]
+    return (
+        found.info == expected.info
+        and all(np.array_equal(a, b) for a, b in zip(*numbers, strict=True))
+        and all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(*packets, strict=True))
+        and found.timestamp.tobytes() == expected.timestamp.tobytes()
+    )
+
+
+@pytest.fixture
+def folder(clip: GetClip, tmp_path: Path) -> Path:
+    """A folder of three videos."""
+    folder = tmp_path / "set"
+    (folder / "takes").mkdir(parents=True)
+    for name, path in (
+        ("h264_idr_mp4", "a.mp4"),
+        ("vp8_webm", "takes/b.webm"),
+        ("h264_open_gop_mp4", "takes/c.mp4"),
+    ):
+        shutil.copy(clip(name).path, folder / path)
+    return folder
+
+
+def videos_of(folder: Path) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*.*") if path.suffix in (".mp4", ".webm"))
+
+
+def collection_of(folder: Path) -> CollectionIndex:
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+    collection.add(videos_of(folder))
+    return collection
+
+
+@pytest.mark.parametrize("first", range(0, len(CLIP_NAMES), EVERY))
+def test_each_clip_has_the_index_of_its_sidecar(first: int, clip: GetClip, tmp_path: Path) -> None:
+    expected = {}
+    collection = CollectionIndex.open(tmp_path / "set.lance", create=True)
+    for name in CLIP_NAMES[first : first + EVERY]:
+        path = tmp_path / clip(name).path.name
+        shutil.copy(clip(name).path, path)
+        try:
+            collection.add([path])
+        except UnsupportedMediaError:
+            with pytest.raises(UnsupportedMediaError):
+                write_frame_index(path)
+            continue
+        expected[str(path)] = write_frame_index(path)
+
+    found = CollectionIndex.open(tmp_path / "set.lance").get_many(expected)
+
+    assert list(found) == list(expected)
+    for uri, index in expected.items():
+        assert len(found[uri].segments) == 1
+        assert is_same(found[uri].segment_table(0), index.segment_table(0)), uri
+    assert sorted(collection) == sorted(expected)
+    assert len(collection) == len(expected)
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["", "sparse", "clock", "not finite"]),
+    st.integers(0, 10**9),
+)
+@settings(max_examples=30, deadline=None)
+def test_whatever_columns_hold_comes_back(seed: int, kind: str, offset: int) -> None:
+    from _tables import segment_table
+
+    from mediaref_ursa._index.packed_segment import pack_segment, unpack_segment
+    from mediaref_ursa._model.access import TRUSTED
+
+    rng = np.random.default_rng(seed)
+    table = segment_table(np.arange(int(rng.integers(1, 40))))
+    times = np.cumsum(rng.random(len(table))) + offset
+    if kind == "sparse":
+        unknown = np.full(len(table.packets), UNKNOWN)
+        packets = replace(table.packets, crc32=unknown.astype(np.int64), is_reference=unknown.astype(np.int8))
+        table = replace(table, packets=packets, info=replace(table.info, verified=SPARSE))
+    elif kind == "clock":
+        table = replace(table, timestamp=times)
+    elif kind == "not finite":
+        table = replace(table, timestamp=np.where(rng.random(len(table)) < 0.5, np.nan, times))
+    table = replace(table, info=replace(table.info, uri="/data/a.mp4"))
+
+    packed = unpack_segment(pack_segment("a.mp4", 0, 1, 5, table, "/data/a.mp4"), TRUSTED, "set.lance")
+
+    entry = packed.entry("/data/a.mp4")
+    assert is_same(packed.table(entry), table)
+    assert entry.columns_crc32 == table.columns_crc32
+
+
+def test_several_segments_and_the_timestamps_of_a_clock_come_along(folder: Path) -> None:
+    video, parts = folder / "session", [folder / "a.mp4", folder / "takes/b.webm"]
+    scanned = [len(write_frame_index(part)) for part in parts]
+    clock = np.cumsum(np.random.default_rng(1).random(sum(scanned)))
+    sidecar = write_frame_index(video, segments=parts, timestamps=clock)
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+
+    assert collection.add({str(video): [str(part) for part in parts]}).added == 1
+
+    found = collection.get(video)
+    assert [info.uri for info in found.segments] == [str(part) for part in parts]
+    assert all(is_same(found.segment_table(i), sidecar.segment_table(i)) for i in range(2))
+    assert list(collection) == [str(video)]
+    assert collection.add([str(video)]).kept == 1
+
+
+def test_a_video_that_has_fewer_segments_now_has_no_old_rows(folder: Path) -> None:
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+    video, parts = str(folder / "session"), [str(folder / "a.mp4"), str(folder / "takes/b.webm")]
+    collection.add({video: parts})
+    assert collection.add({video: parts[1:]}).replaced == 1
+
+    assert [info.uri for info in collection.get(video).segments] == parts[1:]
+    assert lance.dataset(folder / "set.lance").count_rows() == 1
+
+
+def test_what_is_fresh_is_kept_and_what_is_stale_is_replaced(folder: Path, clip: GetClip) -> None:
+    collection = collection_of(folder)
+    videos = videos_of(folder)
+    assert collection.stale() == collection.stale(videos) == []
+    assert collection.add(videos).kept == len(videos)
+    shutil.copy(clip("mpeg4_mp4").path, videos[0])
+    Path(videos[2]).unlink()
+
+    assert collection.stale() == collection.stale(videos) == [videos[0], videos[2]]
+    report = collection.add(videos[:2])
+
+    assert (report.added, report.replaced, report.kept) == (0, 1, 1)
+    assert is_same(collection.get(videos[0]).segment_table(0), write_frame_index(videos[0]).segment_table(0))
+    assert lance.dataset(folder / "set.lance").count_rows() == len(videos)
+
+
+def test_what_is_not_there_is_missing(folder: Path) -> None:
+    collection = collection_of(folder)
+    videos, other = videos_of(folder), str(folder / "other.mp4")
+
+    assert collection.missing([*videos, other]) == [other]
+    assert other not in collection
+    assert list(collection.get_many([other, videos[0]])) == [videos[0]]
+    with pytest.raises(FrameIndexMissingError, match="CollectionIndex.add"):
+        collection.get(other)
+    with pytest.raises(InvalidReferenceError):
+        collection.get("data:video/mp4;base64,")
+    with pytest.raises(FrameIndexMissingError, match="--into"):
+        CollectionIndex.open(folder / "none.lance")
+
+
+def test_removed_videos_are_gone(folder: Path) -> None:
+    collection = collection_of(folder)
+    videos = videos_of(folder)
+    assert collection.get(videos[0])
+
+    assert collection.remove([videos[0], "other.mp4"]) == 1
+
+    assert sorted(collection) == videos[1:]
+    assert len(collection) == 2
+    assert collection.missing(videos) == videos[:1]
+
+
+def test_a_compacted_collection_is_the_same(folder: Path) -> None:
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+    for video in videos_of(folder):
+        collection.add([video])
+    collection.remove(videos_of(folder)[:1])
+    before = {uri: collection.get(uri).segment_table(0) for uri in collection}
+
+    collection.compact()
+
+    after = CollectionIndex.open(folder / "set.lance")
+    assert set(after) == set(before)
+    assert all(is_same(after.get(uri).segment_table(0), table) for uri, table in before.items())
+    assert len(lance.dataset(folder / "set.lance").get_fragments()) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "it's.mp4",
+        'a"b.mp4',
+        "semi;colon -- .mp4",
+        "back\\slash.mp4",
+        "s3:x.mp4",
+        "ünï 日本.mp4",
+        "%41.mp4",
+        "line\nend.mp4",
+        "') OR ('1'='1.mp4",
+    ],
+)
+def test_any_name_is_one_video(name: str, folder: Path) -> None:
+    video = folder / name
+    shutil.copy(folder / "a.mp4", video)
+    collection = collection_of(folder)
+
+    assert len(collection.get(video)) == len(collection.get(folder / "a.mp4"))
+    assert str(video) in set(collection)
+    assert collection.remove([video]) == 1
+    assert sorted(collection) == sorted(set(videos_of(folder)) - {str(video)})
+
+
+def test_a_name_that_is_no_text_is_an_error(folder: Path) -> None:
+    with pytest.raises(InvalidReferenceError, match="UTF-8"):
+        CollectionIndex.open(folder / "set.lance", create=True).get(os.fsdecode(bytes(folder) + b"/\xff.mp4"))
+
+
+def test_a_folder_that_is_moved_takes_its_collection_along(folder: Path) -> None:
+    collection_of(folder)
+    hidden = CollectionIndex.open(folder / ".mediaref" / "index.lance", create=True)
+    hidden.add(videos_of(folder))
+    moved = folder.rename(folder.with_name("moved"))
+
+    for place in (moved / "set.lance", moved / ".mediaref" / "index.lance"):
+        found = CollectionIndex.open(place)
+        assert found.root == str(moved)
+        assert sorted(found) == videos_of(moved)
+        assert found.stale() == []
+
+
+def test_a_root_may_be_named(folder: Path, tmp_path: Path) -> None:
+    collection = CollectionIndex.open(tmp_path / "elsewhere.lance", create=True, root=folder)
+    collection.add(videos_of(folder))
+
+    rows = lance.dataset(tmp_path / "elsewhere.lance").to_table(columns=["uri"])
+    assert sorted(rows.column("uri").to_pylist()) == ["a.mp4", "takes/b.webm", "takes/c.mp4"]
+    assert CollectionIndex.open(tmp_path / "elsewhere.lance").root == str(folder)
+
+
+def test_relative_uris_never_look_like_others() -> None:
+    assert relative_to("/data", "/data/s3://x/a.mp4") == "./s3://x/a.mp4"
+    assert relative_to("/data", "/database/a.mp4") == "/database/a.mp4"
+    assert relative_to("/", "/a.mp4") == "a.mp4"
+
+
+def test_fresh_sidecars_are_taken_without_a_scan(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    videos = videos_of(folder)
+    sidecars = [write_frame_index(video) for video in videos]
+    monkeypatch.setattr("mediaref_ursa._index.collection_build.scan_frame_index", None)
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+
+    assert collection.add(videos).added == len(videos)
+
+    for video, sidecar in zip(videos, sidecars, strict=True):
+        assert is_same(collection.get(video).segment_table(0), sidecar.segment_table(0))
+
+
+@pytest.mark.parametrize("hidden", [None, True])
+def test_sidecars_are_written_without_the_media(folder: Path, hidden: bool | None) -> None:
+    collection = collection_of(folder)
+    expected = {video: collection.get(video).segment_table(0) for video in videos_of(folder)}
+    for video in expected:
+        Path(video).unlink()
+
+    assert collection.write_sidecars(hidden=hidden) == len(expected)
+
+    for video, table in expected.items():
+        found = LanceFrameIndex.open(video)
+        assert found.location == ("hidden" if hidden else "beside")
+        assert is_same(found.segment_table(0), table)
+
+
+def test_an_error_stops_or_is_reported(folder: Path) -> None:
+    (folder / "bad.mp4").write_bytes(b"no video")
+    videos = [*videos_of(folder), str(folder / "none.mp4")]
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+    done: list[AddedVideo] = []
+    with pytest.raises(MediaNotFoundError):
+        collection.add([str(folder / "a.mp4"), str(folder / "none.mp4")])
+    assert collection.missing([folder / "a.mp4"]) == []
+
+    report = collection.add(videos, on_error="skip", jobs=2, progress=done.append)
+
+    assert (report.added, report.kept) == (2, 1)
+    assert sorted(report.failed) == [str(folder / "bad.mp4"), str(folder / "none.mp4")]
+    assert sorted(video.uri for video in done) == sorted(videos)
+    with pytest.raises(ValueError, match="on_error"):
+        collection.add(videos, on_error="ignore")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="jobs"):
+        collection.add(videos, jobs=0)
+
+
+def test_an_index_of_a_changed_file_is_stale(folder: Path, clip: GetClip) -> None:
+    collection = collection_of(folder)
+    shutil.copy(clip("mpeg4_mp4").path, folder / "a.mp4")
+
+    with pytest.raises(FrameIndexStaleError):
+        batch_decode([MediaRef(str(folder / "a.mp4"), 0)], frame_index=collection)
+
+
+def test_it_pickles(folder: Path) -> None:
+    collection = pickle.loads(pickle.dumps(collection_of(folder)))
+    index = pickle.loads(pickle.dumps(collection.get(folder / "a.mp4")))
+
+    assert len(index) == len(write_frame_index(folder / "a.mp4"))
+    assert index.location == "collection"
+    assert index.place == collection.uri
+
+
+def test_columns_that_are_not_known_are_ignored(folder: Path) -> None:
+    collection = collection_of(folder)
+    lance.dataset(collection.uri).add_columns({"blob": "cast(frames as string)"})
+
+    found = CollectionIndex.open(collection.uri)
+
+    assert sorted(found) == videos_of(folder)
+    assert len(found.get(folder / "a.mp4")) == len(collection.get(folder / "a.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ({"version": "2.0", "root": "."}, FrameIndexVersionError),
+        ({"root": "."}, FrameIndexInvalidError),
+        ({"version": "1.0", "root": "../.."}, FrameIndexInvalidError),
+        ({"version": "1.0", "root": 5}, FrameIndexInvalidError),
+        ({"version": "1.7", "root": ".", "more": 1}, None),
+    ],
+)
+def test_other_versions_and_roots(
+    value: dict[str, object], error: type[MediaRefError] | None, folder: Path
+) -> None:
+    collection = collection_of(folder)
+    lance.dataset(collection.uri).update_schema_metadata({METADATA_KEY: json.dumps(value)})
+
+    if error is None:
+        assert len(CollectionIndex.open(collection.uri)) == 3
+        return
+    with pytest.raises(error):
+        CollectionIndex.open(collection.uri)
+    if error is FrameIndexVersionError:
+        with pytest.raises(error):
+            list(collection)
+
+
+def test_the_index_of_one_video_is_no_collection_and_the_other_way_round(folder: Path) -> None:
+    write_frame_index(folder / "a.mp4")
+    collection = collection_of(folder)
+
+    with pytest.raises(FrameIndexInvalidError, match="no collection"):
+        CollectionIndex.open(folder / "a.mp4.lance")
+    with pytest.raises(FrameIndexInvalidError):
+        LanceFrameIndex.open(collection.uri)
