@@ -6,7 +6,9 @@ word, which ``LanceFrameIndex.location`` and ``mediaref-ursa inspect --json`` gi
 1. ``beside``: next to the video, at :func:`lance_frame_index_uri`.
 2. ``hidden``: in the folder ``.mediaref`` next to the video, at :func:`hidden_frame_index_uri`.
    Programs that guess from file names what a folder holds do not see it there.
-3. ``cache``: in this user's cache directory, named by :func:`frame_index_name`.
+3. ``collection``: in the rows of a collection, a table for many videos: the one that the environment names
+   (``MEDIAREF_URSA_INDEX``), else ``.mediaref/index.lance`` in the video's folder or the nearest above it.
+4. ``cache``: in this user's cache directory, named by :func:`frame_index_name`.
 
 ``index_dir`` is a directory that the caller names. No other location is then looked at.
 """
@@ -36,6 +38,7 @@ INDEX_DIR: Final = "index_dir"
 HIDDEN_FOLDER = ".mediaref"
 INDEX_SUFFIX = ".lance"
 COLLECTION_NAME = "index.lance"
+COLLECTION_KEY = "mediaref_ursa_collection"  # of the schema's metadata, which a manifest contains
 
 _ODD_LETTERS = re.compile(r"[^A-Za-z0-9._-]+")
 _DISPLAYED_CHARACTERS = 60
@@ -102,14 +105,39 @@ def index_locations(uri: str) -> tuple[IndexLocation, ...]:
     Lance reads and writes next to local videos and those of cloud stores. Next to others, such as those that
     are served over HTTP or in a table of Lance, nothing is looked for.
 
-    >>> index_locations("takes/a.mp4") == (SIDECAR, HIDDEN, CACHE)
+    >>> index_locations("takes/a.mp4") == (SIDECAR, HIDDEN, COLLECTION, CACHE)
     True
     >>> index_locations("https://host/a.mp4")
-    ('cache',)
+    ('collection', 'cache')
     """
     if not (is_local(uri) or is_cloud(uri)) or split_blob(uri) is not None:
-        return (CACHE,)
-    return (SIDECAR, HIDDEN, CACHE) if is_local(uri) or _split(uri)[0] else (SIDECAR, CACHE)
+        return (COLLECTION, CACHE)
+    in_folder = is_local(uri) or _split(uri)[0]
+    return (SIDECAR, HIDDEN, COLLECTION, CACHE) if in_folder else (SIDECAR, COLLECTION, CACHE)
+
+
+def collections_above(uri: str) -> tuple[str, ...]:
+    """Return where the collection of a video's folder may be, the nearest first; none for HTTP.
+
+    That of a blob of a Lance table is in the table itself.
+
+    >>> collections_above("/data/takes/a.mp4")
+    ('/data/takes/.mediaref/index.lance', '/data/.mediaref/index.lance', '/.mediaref/index.lance')
+    >>> collections_above("s3://bucket/a.mp4")
+    ('s3://bucket/.mediaref/index.lance',)
+    >>> collections_above("/data/set.lance/@video/takes/a.mp4")
+    ('/data/set.lance',)
+    """
+    blob = split_blob(uri)
+    if blob is not None:
+        return (blob[0],)
+    if not (is_local(uri) or is_cloud(uri)):
+        return ()
+    folder, found = _split(without_query(uri))[0], []
+    while folder:
+        found.append(f"{folder}{HIDDEN_FOLDER}/{COLLECTION_NAME}")
+        folder = _split(folder.rstrip("/"))[0] if folder.rstrip("/") else ""
+    return tuple(found)
 
 
 def described_video(index: str) -> tuple[str, IndexLocation]:

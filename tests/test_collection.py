@@ -33,8 +33,9 @@ from mediaref_ursa import (
     write_frame_index,
 )
 from mediaref_ursa._index.collection_build import AddedVideo
-from mediaref_ursa._index.collection_table import METADATA_KEY, relative_to
+from mediaref_ursa._index.collection_table import relative_to
 from mediaref_ursa._model.segment import SPARSE, UNKNOWN, SegmentTable
+from mediaref_ursa.layout import COLLECTION_KEY
 
 GetClip = Callable[[str], Clip]
 pytestmark = pytest.mark.filterwarnings("ignore::mediaref_ursa.DamagedMediaWarning")
@@ -367,7 +368,7 @@ def test_other_versions_and_roots(
     value: dict[str, object], error: type[MediaRefError] | None, folder: Path
 ) -> None:
     collection = collection_of(folder)
-    lance.dataset(collection.uri).update_schema_metadata({METADATA_KEY: json.dumps(value)})
+    lance.dataset(collection.uri).update_schema_metadata({COLLECTION_KEY: json.dumps(value)})
 
     if error is None:
         assert len(CollectionIndex.open(collection.uri)) == 3

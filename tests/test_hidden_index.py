@@ -536,9 +536,9 @@ def test_recordings_in_a_bucket_are_listed(bucket: Bucket, video: Path) -> None:
 @pytest.mark.parametrize(
     ("hidden", "expected"),
     [
-        (False, {"sidecar": 1, "hidden": 0, "head": 0}),
-        (True, {"sidecar": 1, "hidden": 1, "head": 0}),
-        (None, {"sidecar": 1, "hidden": 1, "head": 2}),
+        (False, {"sidecar": 1, "hidden": 0, "collections": 0, "head": 0}),
+        (True, {"sidecar": 1, "hidden": 1, "collections": 0, "head": 0}),
+        (None, {"sidecar": 1, "hidden": 1, "collections": 2, "head": 2}),  # of the folder and the bucket
     ],
 )
 def test_the_requests_that_looking_costs(
@@ -554,7 +554,8 @@ def test_the_requests_that_looking_costs(
         heads = [asked for asked in proxy.seen if asked.method == "HEAD" and asked.path.endswith("/a.mp4")]
     found = {
         "sidecar": sum("a.mp4.lance" in name and ".mediaref" not in name for name in listed),
-        "hidden": sum(".mediaref" in name for name in listed),
+        "hidden": sum(".mediaref%2Fa.mp4" in name for name in listed),
+        "collections": sum(".mediaref%2Findex.lance" in name for name in listed),
         "head": len(heads),
     }
     assert found == expected

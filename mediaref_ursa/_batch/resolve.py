@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +18,7 @@ from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._core.errors import MediaRefError, memory_limits
 from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._index.asked_together import asked_together
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.frame_times import Match, checked_match, checked_tolerance
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
@@ -145,9 +146,15 @@ def resolve_batch(
     errors: dict[int, MediaRefError] = {}
     found: list[tuple[Int64Array, Int64Array, Int64Array, Int64Array]] = []
     videos = request.videos(only)
-    request = _with_indexes_found(request, list(videos))
+    is_collection = hasattr(request.frame_index, "get_many")
+    locations = _locations(request, videos) if is_collection or len(videos) > 1 else {}
+    if is_collection:
+        request = _with_indexes_found(request, locations)
     _check_one_index(request)
-    with _opener(request, list(videos), ask_store=ask_store, with_alpha=with_alpha) as open_video:
+    with (
+        asked_together(locations.values()),
+        _opener(request, list(videos), ask_store=ask_store, with_alpha=with_alpha) as open_video,
+    ):
         for uri, slots in videos.items():
             t_ns = request.columns.pts_ns[slots]
             try:
@@ -206,14 +213,17 @@ def _open(request: BatchRequest, uri: str, *, ask_store: bool, with_alpha: bool)
         return source_with_alpha(source, options.access) if with_alpha else source
 
 
-def _with_indexes_found(request: BatchRequest, uris: list[str]) -> BatchRequest:
-    """Return a request with the indexes that its collection has of videos, read together, in its place."""
-    if request.frame_index is None or not hasattr(request.frame_index, "get_many"):
-        return request
+def _locations(request: BatchRequest, uris: Iterable[str]) -> dict[str, str]:
+    """Return the absolute location of each video that references may lead to, by the URI in these."""
     locations = {}
     for uri in uris:
-        with suppress(MediaRefError):  # where references may not lead is the error of these, on opening
-            locations[uri] = request.options.location(uri).permitted_video().uri
+        with suppress(MediaRefError):  # where references may not lead is their error, on opening
+            locations[uri] = request.options.location(uri).permitted_video().absolute().uri
+    return locations
+
+
+def _with_indexes_found(request: BatchRequest, locations: Mapping[str, str]) -> BatchRequest:
+    """Return a request with the indexes that its collection has of videos, read together, in its place."""
     indexes = request.frame_index.get_many(locations.values())
     found = {uri: indexes[location] for uri, location in locations.items() if location in indexes}
     return replace(request, frame_index=found)

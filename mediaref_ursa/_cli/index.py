@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mediaref_ursa._cli.index_into import IntoOptions, index_into
 from mediaref_ursa._cli.progress import Bar, print_error, progress_bar, size_text
 from mediaref_ursa._core.errors import DamagedMediaWarning, MediaRefError, MissingExtraError
 from mediaref_ursa._core.redaction import redact
@@ -61,6 +62,11 @@ class _Wanted:
     help="Write indexes to the folder .mediaref next to each video; move there an index that is next to it.",
 )
 @click.option(
+    "--into",
+    metavar="PATH",
+    help="Put indexes into the collection at PATH, one table for all videos; it is made where there is none.",
+)
+@click.option(
     "--jobs", type=click.IntRange(min=1), default=_JOBS, show_default=True, help="Videos indexed at once."
 )
 @click.pass_context
@@ -73,6 +79,7 @@ def index(
     strict: bool,
     index_dir: str | None,
     hidden: bool,
+    into: str | None,
     jobs: int,
 ) -> None:
     """Write the frame index of each VIDEO to VIDEO.lance, or hidden to .mediaref/VIDEO.lance.
@@ -84,6 +91,9 @@ def index(
     An index that is fresh is kept, so that a command that was stopped goes on where it was; one that is stale
     is written anew, where it stands.
 
+    With --into, all indexes go into one table, such as set.lance; FOLDER/.mediaref/index.lance is found by
+    all videos of the folder without being named. A fresh index next to a video is taken as it is.
+
     A video of which frames are lost is indexed, with a warning: one that is cut short, has damaged
     pictures (--decode finds them all), or several frames of one time.
     """
@@ -91,6 +101,8 @@ def index(
 
     if hidden and index_dir is not None:
         raise click.UsageError("expected --hidden or --index-dir, found both: each names a location")
+    if into is not None and (hidden or index_dir is not None):
+        raise click.UsageError("expected --into alone, found --hidden or --index-dir: each names a location")
     listed, failures = all_videos_named(videos)
     wanted = _Wanted(overwrite, full, decode, index_dir, hidden or None)
     total = len(listed) + len(failures)
@@ -98,7 +110,10 @@ def index(
     try:
         with warnings.catch_warnings():  # their problems are printed below
             warnings.simplefilter("ignore", DamagedMediaWarning)
-            _index_all(listed, wanted, jobs, failures, has_gap)
+            if into is not None:
+                index_into(listed, IntoOptions(into, jobs, overwrite, full, decode), failures, has_gap)
+            else:
+                _index_all(listed, wanted, jobs, failures, has_gap)
     finally:
         for failure in failures:
             print_error(str(failure))

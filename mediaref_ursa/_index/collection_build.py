@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -15,7 +16,6 @@ from mediaref_ursa._core.errors import (
     MediaRefError,
     MissingExtraError,
 )
-from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.uris import absolute_location
 from mediaref_ursa._index.build import scan_frame_index
 from mediaref_ursa._index.collection_table import CollectedVideo, CollectionTable
@@ -35,7 +35,10 @@ _WAIT_SECONDS = 0.2
 Uris = Iterable[str | os.PathLike[str]] | Mapping[str, Sequence[str | os.PathLike[str]]]
 
 
-@set_module("mediaref_ursa")
+class _StoppedError(Exception):
+    """Raised inside a scan whose result is no longer wanted."""
+
+
 @dataclass(frozen=True)
 class AddedVideo:
     """What became of one video.
@@ -53,7 +56,6 @@ class AddedVideo:
     error: MediaRefError | None = None
 
 
-@set_module("mediaref_ursa")
 @dataclass
 class AddReport:
     """What became of the videos of one call.
@@ -101,9 +103,10 @@ def add_videos(
     """Put videos into a collection: see :meth:`CollectionIndex.add`."""
     report = AddReport()
     batch = _Batch(table)
+    stopped = threading.Event()
     pool = ThreadPoolExecutor(wanted.jobs, thread_name_prefix="mediaref-index")
     try:
-        for done in _done_in_order_of_end(pool, _tasks(table, uris, wanted), wanted.jobs):
+        for done in _done_in_order_of_end(pool, _tasks(table, uris, wanted, stopped), wanted.jobs):
             if done.error is not None and wanted.on_error == "raise":
                 raise done.error
             batch.put(done)
@@ -111,6 +114,7 @@ def add_videos(
             if progress is not None:
                 progress(done)
     finally:
+        stopped.set()
         pool.shutdown(wait=True, cancel_futures=True)
         batch.commit()
     if report.added or report.replaced:
@@ -155,6 +159,7 @@ class _Task:
     rows: Sequence[PackedSegment] | None
     table: CollectionTable
     wanted: Wanted
+    stopped: threading.Event
 
     def run(self) -> AddedVideo:
         """Return the video's segments, or that its rows are fresh, or its error."""
@@ -181,12 +186,18 @@ class _Task:
             self.uri,
             segments=segments,
             storage_options=self.table.storage_options,
+            progress=self._check_stopped,
             full=wanted.full,
             decode=wanted.decode,
         )
         tables = tuple(index.segment_table(number) for number in range(len(index.segments)))
         warn_of_problems(video.uri, list(tables))
         return AddedVideo(self.uri, state, tables)
+
+    def _check_stopped(self, done: int, total: int) -> None:
+        del done, total
+        if self.stopped.is_set():
+            raise _StoppedError
 
     @property
     def _video(self) -> Location:
@@ -210,7 +221,7 @@ class _Task:
         return found.state == FRESH and found.describes(segments, None, full, None, decode)
 
 
-def _tasks(table: CollectionTable, uris: Uris, wanted: Wanted) -> Iterator[_Task]:
+def _tasks(table: CollectionTable, uris: Uris, wanted: Wanted, stopped: threading.Event) -> Iterator[_Task]:
     """Yield a task for each video, each once; the rows of some hundred are read together."""
     segments = uris if isinstance(uris, Mapping) else {}
     seen: set[str] = set()
@@ -221,7 +232,7 @@ def _tasks(table: CollectionTable, uris: Uris, wanted: Wanted) -> Iterator[_Task
         for uri, key in keys.items():
             if key not in seen:
                 seen.add(key)
-                yield _Task(uri, segments.get(uri), rows.get(key), table, wanted)
+                yield _Task(uri, segments.get(uri), rows.get(key), table, wanted, stopped)
 
 
 def _done_in_order_of_end(

@@ -39,13 +39,13 @@ from mediaref_ursa._lance.lance_location import lance_location
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.index_metadata import SegmentEntry, recorded_uri
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa.layout import COLLECTION_NAME, HIDDEN_FOLDER
+from mediaref_ursa.layout import COLLECTION_KEY, COLLECTION_NAME, HIDDEN_FOLDER
 
 with needs_extra("video"):
     import pyarrow as pa
 
-METADATA_KEY = "mediaref_ursa_collection"
 VERSION = (1, 0)
+BLOBS = "@"  # begins a root that is a column of blobs of the same table
 SCHEMA = pa.schema(
     [
         pa.field("uri", pa.string()),
@@ -68,6 +68,11 @@ _FOUND_AT_ONCE = 256  # URIs of one question: a bound on the rows in memory
 _LISTED_AT_ONCE = 8192  # rows of a few numbers and texts each
 _SPARE_BYTES, _BYTES_A_VIDEO = 64 << 20, 1 << 20
 _MAX_ANSWER_BYTES = 1 << 30
+_NO_COLLECTION = "the table is no collection of frame indexes"
+
+
+class OtherTableError(FrameIndexInvalidError):
+    """A table of another kind stands where a collection was expected."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,7 @@ class CollectionTable:
         """
         location = absolute_location(uri)
         value = {"version": "{}.{}".format(*VERSION), "root": _recorded_root(location, root)}
-        schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(value)})
+        schema = SCHEMA.with_metadata({COLLECTION_KEY: json.dumps(value)})
         check_writable(location)
         if is_local(location):
             make_folder(Path(local_path(location)).parent, location)
@@ -396,9 +401,11 @@ def check_schema(schema: pa.Schema, uri: str) -> None:
 
 
 def _metadata(schema: pa.Schema, uri: str) -> dict[str, Any]:
-    text = (schema.metadata or {}).get(METADATA_KEY.encode())
+    text = (schema.metadata or {}).get(COLLECTION_KEY.encode())
     if text is None:
-        raise _no_collection(f"its metadata has no {METADATA_KEY}; is it the index of one video?", uri)
+        raise OtherTableError(
+            f"{_NO_COLLECTION}: its metadata has no {COLLECTION_KEY}; is it the index of one video?", uri=uri
+        )
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -409,16 +416,21 @@ def _metadata(schema: pa.Schema, uri: str) -> dict[str, Any]:
 
 
 def _no_collection(what: str, uri: str) -> FrameIndexInvalidError:
-    return FrameIndexInvalidError(f"the table is no collection of frame indexes: {what}", uri=uri)
+    return FrameIndexInvalidError(f"{_NO_COLLECTION}: {what}", uri=uri)
 
 
 def _checked_root(schema: pa.Schema, uri: str) -> str:
-    """Return the absolute root that a collection records: a URI, or a path relative to its own folder."""
+    """Return the absolute root that a collection records: a URI, or a path relative to its own folder.
+
+    Where the table holds the media as well, it is a column of its own blobs.
+    """
     root = _metadata(schema, uri).get("root", ".")
     if not isinstance(root, str) or is_data(root):
         raise _no_collection(f"its root is {root!r:.100}", uri)
     if scheme_of(root) or posixpath.isabs(root):
         return absolute_location(root).rstrip("/") or "/"
+    if root.startswith(BLOBS):
+        return f"{uri}/{root}"
     if root not in (".", ".."):
         raise _no_collection(f"its root is {root!r:.100}, which is neither absolute, '.' nor '..'", uri)
     folder = uri.rpartition("/")[0]

@@ -24,7 +24,7 @@ from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.index_metadata import recorded_uri
 from mediaref_ursa._model.segment import DECODED, SPARSE, SegmentTable
 from mediaref_ursa._plan.segments import SegmentSequence
-from mediaref_ursa.layout import CACHE, INDEX_DIR, IndexLocation, index_locations
+from mediaref_ursa.layout import CACHE, COLLECTION, INDEX_DIR, IndexLocation, index_locations
 from mediaref_ursa.store import ObjectInfo
 from mediaref_ursa.store._location import Location
 
@@ -171,7 +171,11 @@ def state_of(open_index: Callable[[], LanceFrameIndex], head: Callable[[str], Ob
 
 
 def find_index(
-    video: Location, index_dir: str | os.PathLike[str] | None = None, *, is_name: bool = False
+    video: Location,
+    index_dir: str | os.PathLike[str] | None = None,
+    *,
+    is_name: bool = False,
+    in_collections: bool = False,
 ) -> FoundIndex:
     """Look for the index of a video in each location, and compare it with the video.
 
@@ -179,6 +183,7 @@ def find_index(
         video: The video, or the name of a recording of several files.
         index_dir: Look in this directory only.
         is_name: The caller knows the files of the recording, so that its name need not be one.
+        in_collections: Look in the collection of the folder too, as readers do, and writers do not.
 
     Raises:
         InvalidReferenceError: A data URI, next to which nothing can stand.
@@ -206,6 +211,8 @@ def find_index(
 
     first = FoundIndex(NO_INDEX)
     for where in index_locations(video.uri) if index_dir is None else (INDEX_DIR,):
+        if where == COLLECTION and not in_collections:
+            continue
         found = _found_at(video.absolute(), where, head, info, index_dir)
         if found.state == FRESH:
             return found

@@ -30,6 +30,7 @@ from mediaref_ursa._model.index_metadata import recorded_uri
 from mediaref_ursa._model.segment import SegmentInfo, SegmentTable
 from mediaref_ursa.layout import (
     CACHE,
+    COLLECTION,
     HIDDEN,
     INDEX_DIR,
     INDEX_SUFFIX,
@@ -43,6 +44,7 @@ from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
     from mediaref_ursa._index.collection_table import CollectedVideo
+    from mediaref_ursa._index.folder_collection import collected_video
     from mediaref_ursa._index.lance_table import LanceIndexFile, missing_index
 
 if TYPE_CHECKING:
@@ -130,7 +132,7 @@ class LanceFrameIndex:
         info: ObjectInfo | None = None,
         access: Access = TRUSTED,
     ) -> LanceFrameIndex:
-        """Open the index of a video: the one next to it, the hidden one, or that of the cache directory.
+        """Open the index of a video: next to it, hidden, in a collection, or in the cache directory.
 
         The first that is there is opened. One that stands next to a video, or in ``.mediaref`` next to it, is
         opened as it is. One in a directory for many is found by the
@@ -223,6 +225,8 @@ class LanceFrameIndex:
             FrameIndexError: As :meth:`open` raises.
             StoreError: Nothing can be read there.
         """
+        if where == COLLECTION:
+            return cls._of(video.uri, file=collected_video(video), location=where)
         is_for_many = where in (CACHE, INDEX_DIR)
         if where == CACHE:
             check_index_folder()

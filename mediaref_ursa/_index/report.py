@@ -50,6 +50,7 @@ class VideoReport:
         uri: The video.
         index: The state of its index, one of the six words of ``_index/found``.
         location: Where that index stands, one word of :mod:`mediaref_ursa.layout`; None where there is none.
+        index_uri: Where that is: a path or a URI, that of a collection too; None where there is none.
         segments: How many files it is made of.
         length_bytes: Size of these files.
         container: FFmpeg's short name of the demuxer.
@@ -94,6 +95,7 @@ class VideoReport:
     uri: str
     index: str
     location: IndexLocation | None
+    index_uri: str | None
     segments: int
     length_bytes: int
     container: str
@@ -142,7 +144,11 @@ class VideoReport:
 
 
 def report_on(
-    uri: str, tables: Sequence[SegmentTable], index: str, location: IndexLocation | None = None
+    uri: str,
+    tables: Sequence[SegmentTable],
+    index: str,
+    location: IndexLocation | None = None,
+    index_uri: str | None = None,
 ) -> VideoReport:
     """Return what a video is like.
 
@@ -152,6 +158,7 @@ def report_on(
             up, such as the codec and the size, is that of the first.
         index: The state of its index.
         location: Where that index stands.
+        index_uri: Its path or URI.
 
     Raises:
         CorruptMediaError: No segments, or one without frames.
@@ -169,6 +176,7 @@ def report_on(
         uri=redact(uri),
         index=index,
         location=location,
+        index_uri=None if index_uri is None else redact(index_uri),
         segments=len(tables),
         length_bytes=sum(table.info.length for table in tables),
         container=_one_or_all(table.info.container for table in tables),

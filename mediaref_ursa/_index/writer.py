@@ -54,7 +54,7 @@ class IndexTarget:
         """The locations next to the video in which an index stands, readable or not."""
         if self.index_dir is not None:
             return ()
-        named = [where for where in index_locations(self.video.uri) if where != CACHE]
+        named = [where for where in index_locations(self.video.uri) if where in (SIDECAR, HIDDEN)]
         return tuple(where for where in named if self._exists(where))
 
     @cached_property

@@ -34,6 +34,7 @@ from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.reentrancy import refuse_amid_change
 from mediaref_ursa._core.uris import is_local, local_path, split_blob
 from mediaref_ursa._core.wording import WRITE_ANEW
+from mediaref_ursa._index.folder_collection import versions_above
 from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._model.alpha import table_with_alpha
@@ -370,7 +371,7 @@ def _with_known_alpha(table: SegmentTable, store: ObjectStore, access: Access) -
 def _local_identity(uri: str) -> tuple[tuple[int, ...], ...]:
     """Return what changes when a local video is replaced, or an index next to it written anew."""
     identity = []
-    for path in _identity_paths(uri):
+    for path in (*_identity_paths(uri), *(versions_above(uri) if is_local(uri) else ())):
         try:
             found = os.stat(path)  # noqa: PTH116 - paths cost more than the call
         except OSError:

@@ -11,7 +11,14 @@ from pathlib import Path
 
 from mediaref_ursa._core.errors import MediaNotFoundError, MediaRefError, MissingExtraError
 from mediaref_ursa._core.uris import is_data, is_local, is_remote, local_path, scheme_of
-from mediaref_ursa.layout import HIDDEN_FOLDER, INDEX_SUFFIX, described_video, hidden_frame_index_uri
+from mediaref_ursa.layout import (
+    COLLECTION_KEY,
+    COLLECTION_NAME,
+    HIDDEN_FOLDER,
+    INDEX_SUFFIX,
+    described_video,
+    hidden_frame_index_uri,
+)
 from mediaref_ursa.store import store_for
 
 VIDEO_SUFFIXES = (
@@ -51,6 +58,7 @@ VIDEO_SUFFIXES = (
 
 _LOOKED_FOR = f"videos in this folder or below it ({', '.join(VIDEO_SUFFIXES[:5])} and the like)"
 _WILDCARD = re.compile(r"[*?\[]")
+_FOLDER_COLLECTION = f"/{HIDDEN_FOLDER}/{COLLECTION_NAME.removesuffix(INDEX_SUFFIX)}"
 
 
 @dataclass(frozen=True)
@@ -193,9 +201,21 @@ def _joined(folder: str, path: str) -> str:
 def _video_of_index(path: str) -> str | None:
     """Return the video of a folder that is its index, None for other folders."""
     path = path.rstrip("/")
-    if path.endswith(INDEX_SUFFIX) and Path(path, "_versions").is_dir():
+    if path.endswith(INDEX_SUFFIX) and Path(path, "_versions").is_dir() and not is_collection(path):
         return described_video(path)[0]
     return None
+
+
+def is_collection(path: str) -> bool:
+    """Return whether a table on this machine is a collection of many videos, by its latest manifest."""
+    path = path.rstrip("/")
+    if path.endswith(f"/{HIDDEN_FOLDER}/{COLLECTION_NAME}"):
+        return True
+    try:
+        manifests = sorted(Path(path, "_versions").glob("*.manifest"))  # names count down to the latest
+        return bool(manifests) and COLLECTION_KEY.encode() in manifests[0].read_bytes()
+    except OSError:
+        return False
 
 
 def _in_cloud(pattern: str) -> list[Listed]:
@@ -235,7 +255,7 @@ def _videos_among(listed: list[Listed], base: str) -> list[Listed]:
     for uri in there:
         name, mark, _ = uri.partition(f"{INDEX_SUFFIX}/_versions/")
         video = described_video(f"{name}{INDEX_SUFFIX}")[0]
-        is_below = mark and video.startswith(base)
+        is_below = mark and video.startswith(base) and not name.endswith(_FOLDER_COLLECTION)
         if is_below and video not in there and not _is_hidden(video[len(base) :]):
             found[video] = Listed(video)
     return [found[uri] for uri in sorted(found)]

@@ -111,7 +111,7 @@ class LanceBlobStore:
         location, options = lance_location(blob.table, self.storage_options)
         access = self.access
         rules = Rules(access.allow_outside_index, access.untrusted, access.scan_limits)
-        bounds = access.bounds_of_index(f"{blob.table}/@")  # without a base_dir, the table itself
+        bounds = access.bounds_of_index(uri)
         with _mapped_errors(uri):
             found, data = read_blob(location, options, blob, ranges, version, rules=rules, confine_to=bounds)
         if not self.is_local:

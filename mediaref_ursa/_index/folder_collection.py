@@ -1,0 +1,204 @@
+"""The collection that a video is found in without being named: the environment's, or that of a folder above.
+
+``MEDIAREF_URSA_INDEX`` names a collection that is asked first. Then the nearest ``.mediaref/index.lance`` in
+the video's folder or one above it is. What is read is kept for some hundred videos, by the version of a table
+on this machine; one in a cloud store is read anew after a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Hashable
+from pathlib import Path
+
+from mediaref_ursa._core.errors import FrameIndexInvalidError, FrameIndexMissingError, InvalidReferenceError
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.lru import LruDict
+from mediaref_ursa._core.process_state import ProcessState, register
+from mediaref_ursa._core.reentrancy import LongLock, ShortLock
+from mediaref_ursa._core.uris import absolute_location, is_local, local_path, split_blob
+from mediaref_ursa._index.asked_together import videos_asked_for
+from mediaref_ursa.layout import collections_above
+from mediaref_ursa.store._location import Location
+
+with needs_extra("video"):
+    from mediaref_ursa._index.collection_table import (
+        CollectedVideo,
+        CollectionTable,
+        OtherTableError,
+        missing_collection,
+    )
+    from mediaref_ursa._index.packed_segment import PackedSegment
+
+VARIABLE = "MEDIAREF_URSA_INDEX"
+
+_KEPT_COLLECTIONS, _KEPT_VIDEOS, _KEPT_FOLDERS = 16, 512, 4096
+_FRESH_SECONDS = 60.0
+
+
+def collected_video(video: Location) -> CollectedVideo:
+    """Return the rows of a video in the collection of the environment, or of its folder.
+
+    Args:
+        video: An absolute location.
+
+    Raises:
+        FrameIndexMissingError: There is no collection, or it has no such video.
+        FrameIndexInvalidError: The collection is damaged, or the environment names none.
+        FrameIndexVersionError: A newer version of this library wrote it.
+        StoreError: It cannot be read.
+    """
+    named = os.environ.get(VARIABLE)
+    if named:
+        try:
+            found = _collections.open(absolute_location(named), video, None)
+        except FrameIndexMissingError as error:
+            raise FrameIndexInvalidError(
+                f"expected a collection at the location in {VARIABLE}, found none; correct or unset it",
+                uri=error.uri,
+            ) from error
+        if (rows := found.rows_of(video.uri)) is not None:
+            return CollectedVideo.of(found.table.uri, video.uri, rows, video.access)
+    bounds = video.access.bounds_of_index(video.uri)
+    is_blob = split_blob(video.uri) is not None  # its table is trusted as much as the media in it
+    for uri in collections_above(video.uri):
+        try:
+            if is_local(uri) and not is_blob and not _is_usable(uri, video.uri, bounds):
+                continue
+            found = _collections.open(uri, video, bounds)
+        except FrameIndexMissingError:
+            continue
+        except OtherTableError:
+            if is_blob:  # media without indexes
+                break
+            raise
+        if (rows := found.rows_of(video.uri)) is not None:
+            return CollectedVideo.of(uri, video.uri, rows, video.access)
+        break
+    raise missing_collection(video.uri)
+
+
+def versions_above(video: str) -> tuple[str, ...]:
+    """Return the paths that change when a local collection is written in which a video is looked for."""
+    named = os.environ.get(VARIABLE)
+    own = [absolute_location(named)] if named and is_local(named) else []
+    above = [uri for uri in collections_above(video) if is_local(uri)]
+    return tuple(f"{local_path(uri)}/_versions" for uri in (*own, *above))
+
+
+def _is_usable(uri: str, video: str, bounds: str | None) -> bool:
+    """Return whether a table is there, in a folder that may be trusted as much as the video's own.
+
+    In a folder that many may write to, such as ``/tmp``, another user could lay down an index for all below.
+    """
+    try:
+        hidden, own = os.stat(os.path.dirname(local_path(uri))), os.stat(os.path.dirname(local_path(video)))  # noqa: PTH116, PTH120
+    except OSError:
+        return False
+    if not os.path.isdir(f"{local_path(uri)}/_versions"):  # noqa: PTH112
+        return False
+    if bounds is not None:
+        folder = Path(os.path.realpath(local_path(uri))).parent.parent
+        if not folder.is_relative_to(os.path.realpath(bounds)):
+            return False
+    return hidden.st_uid in (own.st_uid, os.geteuid(), 0)
+
+
+class _Opened:
+    """A collection that was opened, and rows that were read of it. Safe for many threads."""
+
+    def __init__(self, table: CollectionTable) -> None:
+        self.table = table
+        self._began = time.monotonic()
+        self._identity = _identity(table.uri)
+        self._rows: LruDict[str, list[PackedSegment] | tuple[()]] = LruDict(_KEPT_VIDEOS)
+        self._reading = LongLock()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the table has not changed since; of one in a cloud store, whether it was read just now."""
+        if self._identity is not None:
+            return self._identity == _identity(self.table.uri)
+        return time.monotonic() - self._began < _FRESH_SECONDS
+
+    def rows_of(self, video: str) -> list[PackedSegment] | None:
+        """Return the rows of a video, read together with those of the videos that are asked for with it."""
+        try:
+            key = self.table.key_of(video)
+        except InvalidReferenceError:  # a name that no row can hold
+            return None
+        with self._reading.held():
+            if key not in self._rows:
+                self._read(key)
+            return list(self._rows[key]) or None
+
+    def _read(self, key: str) -> None:
+        keys = {key: None}
+        for video in videos_asked_for():
+            if len(keys) < _KEPT_VIDEOS // 2:
+                try:
+                    keys[self.table.key_of(video)] = None
+                except InvalidReferenceError:
+                    continue
+        wanted = [name for name in keys if name not in self._rows]
+        found = self.table.find(wanted)
+        for name in reversed(wanted):  # the one that is asked for is the last to be dropped
+            self._rows[name] = found.get(name, ())
+
+
+class _Collections(ProcessState):
+    """The collections that were found, and the folders of cloud stores in which none is."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew in a forked child."""
+        self._lock = ShortLock()
+        self._opened: LruDict[Hashable, _Opened] = LruDict(_KEPT_COLLECTIONS)
+        self._absent: LruDict[Hashable, float] = LruDict(_KEPT_FOLDERS)
+
+    def close(self) -> None:
+        """Forget all that was found."""
+        with self._lock:
+            self._opened.clear()
+            self._absent.clear()
+
+    def open(self, uri: str, video: Location, confine_to: str | None) -> _Opened:
+        """Return a collection, opened with the options and the access of a video.
+
+        Raises:
+            FrameIndexError: There is none, or it cannot be read.
+        """
+        options = repr(sorted((video.storage_options or {}).items(), key=repr))
+        key = (uri, options, video.access, confine_to)
+        with self._lock:
+            opened, absent = self._opened.use(key), self._absent.get(key)
+        if opened is not None and opened.is_current:
+            return opened
+        if absent is not None and time.monotonic() - absent < _FRESH_SECONDS:
+            raise missing_collection(uri)
+        try:
+            opened = _Opened(CollectionTable.open(uri, video.storage_options, video.access, confine_to))
+        except FrameIndexMissingError:
+            if not is_local(uri):
+                with self._lock:
+                    self._absent[key] = time.monotonic()
+            raise
+        with self._lock:
+            self._opened[key] = opened
+        return opened
+
+
+def _identity(uri: str) -> tuple[int, ...] | None:
+    if not is_local(uri):
+        return None
+    try:
+        found = os.stat(f"{local_path(uri)}/_versions")  # noqa: PTH116 - paths cost more than the call
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+_collections = register(_Collections())

@@ -1,0 +1,132 @@
+"""``mediaref-ursa index --into`` and ``inspect`` of a collection: what is printed, kept and found again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from _cli_runner import run
+from _media import Clip
+from _s3 import ACCESS_KEY, SECRET_KEY, new_bucket
+
+import mediaref_ursa
+from mediaref_ursa import CollectionIndex, LanceFrameIndex, write_frame_index
+
+GetClip = Callable[[str], Clip]
+HIDDEN = ".mediaref/index.lance"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("MEDIAREF_URSA_CACHE", str(tmp_path / "cache"))
+    mediaref_ursa.cleanup_cache()
+    yield
+    mediaref_ursa.cleanup_cache()
+
+
+@pytest.fixture
+def folder(clip: GetClip, tmp_path: Path) -> Path:
+    folder = tmp_path / "set"
+    (folder / "takes").mkdir(parents=True)
+    shutil.copy(clip("h264_pyramid_mp4").path, folder / "a.mp4")
+    shutil.copy(clip("vp8_webm").path, folder / "takes" / "b.webm")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["set.lance", HIDDEN])
+def test_a_folder_goes_into_one_table(name: str, folder: Path) -> None:
+    first = run("index", folder, "--into", folder / name, "--jobs", "2")
+    assert (first.exit_code, first.stderr) == (0, "")
+    lines = sorted(first.stdout.splitlines())
+    assert lines[0] == f"{folder / name}: 2 videos, 2 added" if name == HIDDEN else lines[-2]
+    assert f"{folder / 'a.mp4'}: added, 48 frames, 1 segment" in lines
+    assert not list(folder.rglob("*.mp4.lance"))
+
+    again = run("index", folder, "--into", folder / name)
+    assert again.stdout == f"{folder / name}: 2 videos, 0 added, 2 fresh, kept\n"
+    assert sorted(CollectionIndex.open(folder / name)) == [
+        str(folder / "a.mp4"),
+        str(folder / "takes" / "b.webm"),
+    ]
+
+
+def test_what_is_stale_is_replaced_and_what_fails_is_reported(folder: Path, clip: GetClip) -> None:
+    run("index", folder, "--into", folder / HIDDEN)
+    shutil.copy(clip("mpeg4_mp4").path, folder / "a.mp4")
+    (folder / "bad.mp4").write_bytes(b"no video at all" * 99)
+
+    result = run("index", folder, "--into", folder / HIDDEN)
+
+    assert result.exit_code == 1
+    assert f"{folder / HIDDEN}: 3 videos, 0 added, 1 replaced, 1 fresh, kept, 1 failed" in result.stdout
+    assert "bad.mp4" in result.stderr
+    assert "1 of 3 videos could not be indexed" in result.stderr
+
+
+def test_options_that_name_other_locations_are_refused(folder: Path) -> None:
+    for option in (["--hidden"], ["--index-dir", folder]):
+        result = run("index", folder, "--into", folder / "set.lance", *option)
+        assert result.exit_code == 2
+        assert "expected --into alone" in result.stderr
+
+
+def test_inspect_reports_on_a_collection(folder: Path) -> None:
+    write_frame_index(folder / "a.mp4")
+    run("index", folder, "--into", folder / "set.lance")
+    (folder / "takes" / "b.webm").unlink()
+
+    report = json.loads(run("inspect", folder / "set.lance", "--json").stdout)
+    text = run("inspect", folder / "set.lance").stdout
+
+    frames = sum(
+        len(index)
+        for index in CollectionIndex.open(folder / "set.lance")
+        .get_many([folder / "a.mp4", folder / "takes" / "b.webm"])
+        .values()
+    )
+    assert (report["videos"], report["segments"], report["frames"]) == (2, 2, frames)
+    assert report["codecs"] == {"h264": 1, "vp8": 1}
+    assert report["hours"] > 0
+    assert report["bytes_per_frame"] == report["table_bytes"] / frames
+    assert report["stale"] == [str(folder / "takes" / "b.webm")]
+    assert "videos      2" in text
+    assert "stale       1: " in text
+
+
+def test_inspect_says_in_which_collection_an_index_was_found(folder: Path) -> None:
+    run("index", folder, "--into", folder / HIDDEN)
+
+    report = json.loads(run("inspect", folder / "a.mp4", "--json").stdout)
+
+    assert (report["index"], report["location"]) == ("fresh", "collection")
+    assert report["index_uri"] == str(folder / HIDDEN)
+    assert "in the collection of its folder" in run("inspect", folder / "a.mp4").stdout
+
+
+def test_an_empty_collection_has_a_report(tmp_path: Path) -> None:
+    CollectionIndex.open(tmp_path / "set.lance", create=True)
+
+    report = json.loads(run("inspect", tmp_path / "set.lance", "--json").stdout)
+
+    assert (report["videos"], report["bytes_per_frame"], report["stale"]) == (0, None, [])
+
+
+def test_a_bucket_goes_into_one_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = new_bucket(monkeypatch)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    video = bucket.put("takes/a.mp4", (folder / "a.mp4").read_bytes())
+    place = f"s3://{bucket.name}/takes/{HIDDEN}"
+
+    for expected in ("1 added", "0 added, 1 fresh, kept"):
+        result = run("index", f"s3://{bucket.name}/takes/", "--into", place)
+        assert result.exit_code == 0, result.stderr
+        assert f"{place}: 1 video, {expected}" in result.stdout
+    report = json.loads(run("inspect", place, "--json").stdout)
+    assert (report["videos"], report["table_bytes"]) == (1, None)
+    assert LanceFrameIndex.open(video).location == "collection"
