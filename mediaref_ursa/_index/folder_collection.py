@@ -2,7 +2,8 @@
 
 ``MEDIAREF_URSA_INDEX`` names a collection that is asked first. Then the nearest ``.mediaref/index.lance`` in
 the video's folder or one above it is. What is read is kept for some hundred videos, by the version of a table
-on this machine; one in a cloud store is read anew after a minute.
+on this machine; one in a cloud store is read anew after a minute, and after a second where it holds the media
+too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mediaref_ursa._core.reentrancy import LongLock, ShortLock
 from mediaref_ursa._core.uris import absolute_location, is_local, local_path, split_blob
 from mediaref_ursa._index.asked_together import videos_asked_for
 from mediaref_ursa.layout import collections_above
+from mediaref_ursa.store import ObjectInfo
 from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
@@ -35,13 +37,15 @@ VARIABLE = "MEDIAREF_URSA_INDEX"
 
 _KEPT_COLLECTIONS, _KEPT_VIDEOS, _KEPT_FOLDERS = 16, 512, 4096
 _FRESH_SECONDS = 60.0
+_FRESH_MEDIA_SECONDS = 1.0  # of a table whose media, too, may be replaced
 
 
-def collected_video(video: Location) -> CollectedVideo:
+def collected_video(video: Location, info: ObjectInfo | None = None) -> CollectedVideo:
     """Return the rows of a video in the collection of the environment, or of its folder.
 
     Args:
         video: An absolute location.
+        info: What its store says of it, if that is known.
 
     Raises:
         FrameIndexMissingError: There is no collection, or it has no such video.
@@ -60,22 +64,38 @@ def collected_video(video: Location) -> CollectedVideo:
             ) from error
         if (rows := found.rows_of(video.uri)) is not None:
             return CollectedVideo.of(found.table.uri, video.uri, rows, video.access)
+    if split_blob(video.uri) is not None:
+        return _packed_video(video, info)
     bounds = video.access.bounds_of_index(video.uri)
-    is_blob = split_blob(video.uri) is not None  # its table is trusted as much as the media in it
     for uri in collections_above(video.uri):
         try:
-            if is_local(uri) and not is_blob and not _is_usable(uri, video.uri, bounds):
+            if is_local(uri) and not _is_usable(uri, video.uri, bounds):
                 continue
             found = _collections.open(uri, video, bounds)
         except FrameIndexMissingError:
             continue
-        except OtherTableError:
-            if is_blob:  # media without indexes
-                break
-            raise
         if (rows := found.rows_of(video.uri)) is not None:
             return CollectedVideo.of(uri, video.uri, rows, video.access)
         break
+    raise missing_collection(video.uri)
+
+
+def _packed_video(video: Location, info: ObjectInfo | None) -> CollectedVideo:
+    """Return the rows of a blob in its own table, which is trusted as much as the media in it.
+
+    Rows that are kept and describe another length than ``info`` are read anew: the blob was replaced.
+    """
+    (uri,) = collections_above(video.uri)
+    try:
+        for is_anew in (False, True):
+            found = _collections.open(uri, video, video.access.bounds_of_index(video.uri), anew=is_anew)
+            if (rows := found.rows_of(video.uri)) is None:
+                break
+            packed = CollectedVideo.of(uri, video.uri, rows, video.access)
+            if info is None or is_anew or packed.segments[0].info.length == info.size:
+                return packed
+    except OtherTableError:  # media without indexes
+        pass
     raise missing_collection(video.uri)
 
 
@@ -120,7 +140,8 @@ class _Opened:
         """Whether the table has not changed since; of one in a cloud store, whether it was read just now."""
         if self._identity is not None:
             return self._identity == _identity(self.table.uri)
-        return time.monotonic() - self._began < _FRESH_SECONDS
+        fresh_seconds = _FRESH_MEDIA_SECONDS if self.table.holds_media else _FRESH_SECONDS
+        return time.monotonic() - self._began < fresh_seconds
 
     def rows_of(self, video: str) -> list[PackedSegment] | None:
         """Return the rows of a video, read together with those of the videos that are asked for with it."""
@@ -165,7 +186,7 @@ class _Collections(ProcessState):
             self._opened.clear()
             self._absent.clear()
 
-    def open(self, uri: str, video: Location, confine_to: str | None) -> _Opened:
+    def open(self, uri: str, video: Location, confine_to: str | None, *, anew: bool = False) -> _Opened:
         """Return a collection, opened with the options and the access of a video.
 
         Raises:
@@ -175,7 +196,7 @@ class _Collections(ProcessState):
         key = (uri, options, video.access, confine_to)
         with self._lock:
             opened, absent = self._opened.use(key), self._absent.get(key)
-        if opened is not None and opened.is_current:
+        if opened is not None and opened.is_current and not anew:
             return opened
         if absent is not None and time.monotonic() - absent < _FRESH_SECONDS:
             raise missing_collection(uri)

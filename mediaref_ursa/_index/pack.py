@@ -1,20 +1,21 @@
-"""``pack_videos``: media files put into one Lance table, from which references read them."""
+"""``pack_videos``: media files and their frame indexes put into one Lance table."""
 
 from __future__ import annotations
 
 import json
 import os
-import posixpath
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from mediaref_ursa._core.blob_uris import KEY_COLUMN, blob_uri
-from mediaref_ursa._core.errors import MediaChangedError, StoreError
+from mediaref_ursa._core.errors import (
+    StoreError,
+)
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.uris import (
@@ -23,17 +24,19 @@ from mediaref_ursa._core.uris import (
     is_local,
     local_path,
     scheme_of,
-    without_query,
 )
 from mediaref_ursa._index.folder_lock import FolderLock
+from mediaref_ursa._index.packed_file import PackedFile, checked_keys
 from mediaref_ursa._lance.lance_location import lance_location, without_request_details
-from mediaref_ursa.store import LocalStore, ObjectInfo, ObjectStore
+from mediaref_ursa._model.access import TRUSTED
+from mediaref_ursa.layout import COLLECTION_KEY
+from mediaref_ursa.store import ObjectStore
 from mediaref_ursa.store._location import Location
-from mediaref_ursa.store._protocol import ReadsOneVersion
 
 with needs_extra("video"):
     import pyarrow as pa
 
+    from mediaref_ursa._index.collection_table import SCHEMA, VERSION, CollectionTable, rows_of
     from mediaref_ursa._index.lance_table import check_writable
     from mediaref_ursa._lance.lance_calls import describe
     from mediaref_ursa._lance.lance_files import TableRefusedError
@@ -56,16 +59,21 @@ def pack_videos(
     columns: Any = None,
     keys: Sequence[str] | None = None,
     column: str = "video",
+    index: bool = True,
+    jobs: int = 1,
     store: ObjectStore | None = None,
     storage_options: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> list[str]:
     """Copy videos or images into one Lance table, one row a file, and return their URIs in it.
 
-    The table holds the bytes of the files, untouched, and is a data set by itself: copied to a bucket, frames
-    are decoded out of it by byte ranges, as out of files. Files are copied piece by piece, and committed some
-    hundred of them, or some hundred megabytes, at a time. What is in the table already is left alone, so that
-    a call that was killed goes on where it was when it is made again; no file is ever there twice or in part.
+    The table holds the bytes of the files, untouched, and the frame index of each video, and is a data set by
+    itself: copied to a bucket, frames are decoded out of it by byte ranges, as out of files. It is a
+    collection, too: ``CollectionIndex.open(table)`` yields the URIs of its videos.
+
+    Files are copied piece by piece, and committed some hundred of them, or some hundred megabytes, at a time.
+    What is in the table already is left alone, so that a call that was killed goes on where it was when it is
+    made again; no file is ever there twice or in part.
     Of several writers of a table on this machine none puts in what another has; a table in a cloud store
     takes one writer at a time.
 
@@ -78,6 +86,9 @@ def pack_videos(
             holds all of them, if not given. Files that are added later go by the folder of those: give keys
             where it may be another.
         column: The column that holds the media.
+        index: Whether the files are videos, which are scanned unless there is a fresh index of them: their
+            indexes go into the table. False for images.
+        jobs: Videos that are scanned at once, on threads.
         store: Where the files are read from; by their scheme if not given.
         storage_options: For cloud stores, those of the files and that of the table.
         progress: Called with the URI of each file, as it was given, once it is in the table.
@@ -91,6 +102,7 @@ def pack_videos(
         MediaChangedError: The table has a file of another length under the same key, or a file changed while
             it was copied.
         StoreError: A file cannot be read, the table cannot be written, or it was not made by this function.
+        UnsupportedMediaError: A file is no video, with ``index``. Those that were committed before stay.
 
     Example:
         >>> from mediaref_ursa import batch_decode, pack_videos
@@ -102,10 +114,13 @@ def pack_videos(
     """
     given = [os.fspath(uri) for uri in uris]
     files = [Location(uri, store, storage_options).absolute() for uri in given]
-    named = _checked_keys([file.uri for file in files] if keys is None else None, keys, len(given))
+    named = checked_keys([file.uri for file in files] if keys is None else None, keys, len(given))
     packed = [blob_uri(table, column, key) for key in named]
-    rows = _rows_of(columns, named, {KEY_COLUMN, SOURCE, column})
-    target = _PackedTable(absolute_location(table), dict(storage_options or {}), column)
+    reserved = {KEY_COLUMN, SOURCE, column, *(SCHEMA.names if index else ())}
+    rows = _rows_of(columns, named, reserved)
+    target = _PackedTable(
+        absolute_location(table), dict(storage_options or {}), column, index=index, jobs=jobs
+    )
     rows = target.opened(rows)
     report = progress or (lambda _: None)
     for batch in _batches(target, given, files, named, report):
@@ -116,36 +131,6 @@ def pack_videos(
     return packed
 
 
-@dataclass(frozen=True)
-class _File:
-    """A file that is to be put into the table.
-
-    Attributes:
-        row: Its position among the files of the call.
-        location: Where it is.
-        key: Its key in the table.
-        info: What its store said of it.
-    """
-
-    row: int
-    location: Location
-    key: str
-    info: ObjectInfo
-
-    @property
-    def is_local_file(self) -> bool:
-        """Whether Lance can read it where it is."""
-        return isinstance(self.location.open_store(), LocalStore)
-
-    def check_unchanged(self) -> None:
-        """Raise a MediaChangedError if the file is another one than before it was copied."""
-        if self.location.open_store().head(self.location.uri) != self.info:
-            raise MediaChangedError(
-                "expected a file that stays as it is while it is copied, found that it changed; pack again",
-                uri=self.location.uri,
-            )
-
-
 @dataclass
 class _PackedTable:
     """The table that media are put into."""
@@ -153,6 +138,8 @@ class _PackedTable:
     uri: str
     options: Mapping[str, Any] = field(repr=False)
     column: str
+    index: bool
+    jobs: int
 
     def opened(self, rows: pa.Table) -> pa.Table:
         """Open the table, or make it, and return keys and further columns with the types that it has.
@@ -170,11 +157,25 @@ class _PackedTable:
         check_writable(self.uri)
         schema = self._schema()
         if schema is None:
-            metadata = {METADATA_KEY: json.dumps({"version": _VERSION, "column": self.column})}
-            empty = pa.schema(list(rows.schema), metadata=metadata).empty_table()
-            self._do("create", empty, column=self.column)
+            self._create(rows.schema)
             schema = self._schema()
         return self._cast(rows, schema)
+
+    def _create(self, columns: pa.Schema) -> None:
+        metadata = {METADATA_KEY: json.dumps({"version": _VERSION, "column": self.column})}
+        fields, indexed = list(columns), [KEY_COLUMN]
+        if self.index:
+            root = self._collection.root.removeprefix(f"{self.uri}/")
+            metadata[COLLECTION_KEY] = json.dumps({"version": "{}.{}".format(*VERSION), "root": root})
+            fields, indexed = [*fields, *SCHEMA], [KEY_COLUMN, "uri"]
+        empty = pa.schema(fields, metadata=metadata).empty_table()
+        self._do("create", empty, column=self.column, indexed=indexed)
+
+    @property
+    def _collection(self) -> CollectionTable:
+        """The table as a collection, whose videos are its own blobs."""
+        root = blob_uri(self.uri, self.column, "x").removesuffix("/x")
+        return CollectionTable(self.uri, self.options, TRUSTED, root)
 
     def _schema(self) -> pa.Schema | None:
         location, options = lance_location(self.uri, self.options)
@@ -194,7 +195,15 @@ class _PackedTable:
                 "another table",
                 uri=self.uri,
             )
-        own = [column for column in schema if column.name != self.column]
+        if self.index != (COLLECTION_KEY.encode() in schema.metadata):
+            raise StoreError(
+                "expected a table of videos with their indexes, found one without; add to it with index=False"
+                if self.index
+                else "expected a table of media without indexes, found one of videos; name another table",
+                uri=self.uri,
+            )
+        indexes = SCHEMA.names if self.index else ()
+        own = [column for column in schema if column.name not in (self.column, *indexes)]
         names = [column.name for column in own]
         if sorted(names) != sorted(rows.column_names):
             raise ValueError(
@@ -213,12 +222,16 @@ class _PackedTable:
             found |= self._do("sizes", column=self.column, keys=some)["sizes"]
         return found
 
-    def append(self, files: Sequence[_File], rows: pa.Table) -> None:
+    def append(self, files: Sequence[PackedFile], rows: pa.Table) -> None:
         """Copy files into the table, and commit those that no other writer has put in meanwhile."""
         with tempfile.TemporaryDirectory(prefix="mediaref-pack-") as folder:
-            sources = [_source_of(file, Path(folder)) for file in files]
+            sources = [file.source_in(Path(folder)) for file in files]
             taken = rows.take([file.row for file in files])
             taken = taken.append_column(SOURCE, pa.array(sources, pa.string()))
+            if self.index:
+                indexes = self._indexes(files, sources)
+                for name in SCHEMA.names:
+                    taken = taken.append_column(SCHEMA.field(name), indexes.column(name))
             written = self._do("write", taken, column=self.column)["fragments"]
         for file in files:
             file.check_unchanged()
@@ -230,6 +243,13 @@ class _PackedTable:
             left = [file for file in files if file.key not in known]
             if left:
                 self.append(left, rows)
+
+    def _indexes(self, files: Sequence[PackedFile], sources: Sequence[str]) -> pa.Table:
+        """Return the index of each file as the columns of a collection's row."""
+        uris = [blob_uri(self.uri, self.column, file.key) for file in files]
+        with ThreadPoolExecutor(self.jobs, thread_name_prefix="mediaref-pack") as pool:
+            tables = pool.map(PackedFile.segment_table, files, sources, uris)
+            return rows_of(self._collection, {uri: [table] for uri, table in zip(uris, tables, strict=True)})
 
     def finish(self) -> None:
         """Put the new rows into the index of the keys."""
@@ -257,15 +277,15 @@ def _batches(
     files: Sequence[Location],
     keys: Sequence[str],
     report: Callable[[str], None],
-) -> Iterator[list[_File]]:
+) -> Iterator[list[PackedFile]]:
     """Yield the files that the table does not have, those of one commit together."""
-    batch: list[_File] = []
+    batch: list[PackedFile] = []
     for first in range(0, len(files), _ASKED_AT_ONCE):
         known = target.sizes(keys[first : first + _ASKED_AT_ONCE])
         for row in range(first, min(first + _ASKED_AT_ONCE, len(files))):
-            file = _File(row, files[row], keys[row], files[row].open_store().head(files[row].uri))
+            file = PackedFile(row, files[row], keys[row], files[row].open_store().head(files[row].uri))
             if file.key in known:
-                _check_same(file, known[file.key])
+                file.check_same(known[file.key])
                 report(given[row])
                 continue
             if batch and sum(other.info.size for other in batch) + file.info.size > _COMMIT_BYTES:
@@ -277,67 +297,6 @@ def _batches(
                 batch = []
     if batch:
         yield batch
-
-
-def _check_same(file: _File, size: int | None) -> None:
-    if size != file.info.size:
-        raise MediaChangedError(
-            f"expected the file that the table has under the key {file.key!a}, of {size} bytes, found one of "
-            f"{file.info.size}; remove the row (lance.dataset(...).delete), or give another key with keys=",
-            uri=file.location.uri,
-        )
-
-
-def _source_of(file: _File, folder: Path) -> str:
-    """Return the ``file://`` URI from which Lance copies a file; of a remote one, that of a copy."""
-    if file.is_local_file:
-        return Path(local_path(file.location.uri)).absolute().as_uri()
-    store, copy = file.location.open_store(), folder / str(file.row)
-    with copy.open("wb") as out:
-        for offset in range(0, file.info.size, _PIECE_BYTES):
-            piece = [(offset, min(_PIECE_BYTES, file.info.size - offset))]
-            if isinstance(store, ReadsOneVersion):
-                out.write(store.get_ranges_of(file.location.uri, file.info, piece)[0])
-            else:
-                out.write(store.get_ranges(file.location.uri, piece)[0])
-    return copy.as_uri()
-
-
-def _checked_keys(uris: Sequence[str] | None, keys: Sequence[str] | None, count: int) -> list[str]:
-    """Return the key of each file: those that are given, or paths below the folder of all."""
-    named = list(keys or ()) if uris is None else keys_below_root(uris)
-    if len(named) != count:
-        raise ValueError(f"expected a key for each of {count} files, found {len(named)}")
-    seen: set[str] = set()
-    for key in named:
-        if key in seen:
-            raise ValueError(f"expected keys that differ, found {key!a} twice; give others with keys=")
-        seen.add(key)
-    return named
-
-
-def keys_below_root(uris: Sequence[str]) -> list[str]:
-    """Return the path of each file below the folder that holds all of them.
-
-    Args:
-        uris: Absolute paths or URIs. Their query is left out.
-
-    Raises:
-        ValueError: They are in several stores.
-
-    >>> keys_below_root(["/data/takes/1/a.mp4", "/data/takes/2/a.mp4"])
-    ['1/a.mp4', '2/a.mp4']
-    >>> keys_below_root(["s3://bucket/a.mp4"])
-    ['a.mp4']
-    """
-    plain = [without_query(uri) for uri in uris]
-    schemes = {uri.partition("://")[0] if scheme_of(uri) else "" for uri in plain}
-    if len(schemes) > 1:
-        raise ValueError("expected files of one store, found several; give their keys with keys=")
-    folders = [posixpath.dirname(uri) for uri in plain]
-    parts = zip(*(folder.split("/") for folder in folders), strict=False)
-    shared = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, parts))
-    return ["/".join(uri.split("/")[shared:]) for uri in plain]
 
 
 def _rows_of(columns: Any, keys: Sequence[str], reserved: set[str]) -> pa.Table:

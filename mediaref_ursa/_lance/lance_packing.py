@@ -28,7 +28,7 @@ Options = dict[str, str] | None
 
 
 def create_here(request: Request, options: Options, table: pa.Table | None) -> tuple[Request, None]:
-    """Make the table, and the scalar index of its keys, unless another writer was first.
+    """Make the table, and the scalar indexes of the columns ``indexed``, unless another writer was first.
 
     ``request`` has ``column``, the name of the column of media; ``table`` the other columns, without rows.
     """
@@ -48,7 +48,8 @@ def create_here(request: Request, options: Options, table: pa.Table | None) -> t
         if _EXISTS not in str(error).lower():
             raise
         return {}, None
-    dataset.create_scalar_index(_KEY, "BTREE")
+    for name in request["indexed"]:
+        dataset.create_scalar_index(name, "BTREE")
     return {}, None
 
 
