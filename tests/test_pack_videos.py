@@ -25,13 +25,14 @@ from mediaref_ursa import (
     MediaChangedError,
     MediaNotFoundError,
     MediaRef,
+    MediaRefError,
     StoreError,
     batch_decode,
     blob_uri,
     pack_videos,
 )
 from mediaref_ursa._index import pack
-from mediaref_ursa._index.packed_file import PackedFile, keys_below_root
+from mediaref_ursa._index.packed_file import PackedFile, keys_below
 from mediaref_ursa.store import MemoryStore, store_for
 
 pack_files = partial(pack_videos, index=False)
@@ -155,7 +156,15 @@ class TestSources:
         ],
     )
     def test_keys_are_paths_below_the_folder_of_all(self, uris: list[str], keys: list[str]) -> None:
-        assert keys_below_root(uris) == keys
+        assert keys_below(uris) == keys
+
+    def test_keys_begin_below_a_root(self, files: list[Path], tmp_path: Path) -> None:
+        uris = pack_files(files[:1], tmp_path / "set.lance", root=tmp_path)
+        assert uris == [blob_uri(tmp_path / "set.lance", "video", "in/a/1.bin")]
+        with pytest.raises(ValueError, match="expected files below"):
+            pack_files(files, tmp_path / "set.lance", root=tmp_path / "in" / "a")
+        with pytest.raises(ValueError, match="keys= or root=, found both"):
+            pack_files(files[:1], tmp_path / "set.lance", root=tmp_path, keys=["a"])
 
 
 class TestBadInput:
@@ -195,6 +204,19 @@ class TestBadInput:
     def test_a_file_that_is_not_there(self, files: list[Path], tmp_path: Path) -> None:
         with pytest.raises(MediaNotFoundError):
             pack_files([*files, tmp_path / "gone.bin"], tmp_path / "set.lance")
+
+    def test_files_that_fail_are_left_out_where_the_caller_takes_their_errors(
+        self, files: list[Path], tmp_path: Path
+    ) -> None:
+        errors: list[MediaRefError] = []
+        seen: list[str] = []
+        given = [files[0], tmp_path / "gone.bin", files[1]]
+        uris = pack_files(given, tmp_path / "set.lance", on_error=errors.append, progress=seen.append)
+
+        assert [error.uri for error in errors] == [str(tmp_path / "gone.bin")]
+        assert seen == [str(files[0]), str(files[1])]
+        assert content(uris[2]) == files[1].read_bytes()
+        assert len(keys_of(tmp_path / "set.lance")) == 2
 
     def test_another_file_under_a_key_of_the_table(self, files: list[Path], tmp_path: Path) -> None:
         table = tmp_path / "set.lance"

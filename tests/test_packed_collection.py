@@ -168,8 +168,12 @@ class TestBadInput:
         with pytest.raises(UnsupportedMediaError) as caught:
             pack_videos([files[0], tmp_path / "bad.mp4"], table, keys=["a", "b"])
         assert caught.value.uri == str(tmp_path / "bad.mp4")
-        pack_videos(files[:1], table, keys=["a"])
-        assert lance.dataset(str(table)).count_rows() == 1
+        errors: list[MediaRefError] = []
+        given = [files[0], tmp_path / "bad.mp4", files[1]]
+        uris = pack_videos(given, table, keys=["a", "b", "c"], on_error=errors.append)
+        assert [error.uri for error in errors] == [str(tmp_path / "bad.mp4")]
+        assert_exact(uris[2], files[1])
+        assert lance.dataset(str(table)).count_rows() == 2
 
     def test_media_with_indexes_and_without(self, files: list[Path], tmp_path: Path) -> None:
         pack_videos(files[:1], tmp_path / "with.lance")

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mediaref_ursa._core.blob_uris import KEY_COLUMN, blob_uri
-from mediaref_ursa._core.errors import (
-    StoreError,
-)
+from mediaref_ursa._core.errors import MediaRefError, MissingExtraError, StoreError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.uris import (
@@ -26,7 +24,7 @@ from mediaref_ursa._core.uris import (
     scheme_of,
 )
 from mediaref_ursa._index.folder_lock import FolderLock
-from mediaref_ursa._index.packed_file import PackedFile, checked_keys
+from mediaref_ursa._index.packed_file import PackedFile, ReadyFile, checked_keys, keys_below
 from mediaref_ursa._lance.lance_location import lance_location, without_request_details
 from mediaref_ursa._model.access import TRUSTED
 from mediaref_ursa.layout import COLLECTION_KEY
@@ -58,12 +56,14 @@ def pack_videos(
     *,
     columns: Any = None,
     keys: Sequence[str] | None = None,
+    root: str | os.PathLike[str] | None = None,
     column: str = "video",
     index: bool = True,
     jobs: int = 1,
     store: ObjectStore | None = None,
     storage_options: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
+    on_error: Callable[[MediaRefError], None] | None = None,
 ) -> list[str]:
     """Copy videos or images into one Lance table, one row a file, and return their URIs in it.
 
@@ -73,18 +73,18 @@ def pack_videos(
 
     Files are copied piece by piece, and committed some hundred of them, or some hundred megabytes, at a time.
     What is in the table already is left alone, so that a call that was killed goes on where it was when it is
-    made again; no file is ever there twice or in part.
-    Of several writers of a table on this machine none puts in what another has; a table in a cloud store
-    takes one writer at a time.
+    made again; no file is ever there twice or in part. Of several writers of a table on this machine none
+    puts in what another has; a table in a cloud store takes one writer at a time.
 
     Args:
         uris: The files: paths or URIs.
         table: The table, such as ``set.lance`` or ``s3://bucket/set.lance``; made unless it is there.
         columns: Further columns of the rows, in the order of ``uris``: a mapping from names to sequences, or
             a table of Arrow, pandas or Polars. A table that is there has these columns already.
-        keys: The key of each row, by which references find it; the path of the file below the folder that
-            holds all of them, if not given. Files that are added later go by the folder of those: give keys
-            where it may be another.
+        keys: The key of each row, by which references find it; if not given, the path of the file below
+            ``root``.
+        root: The folder or bucket that keys begin below; if not given, the folder that holds all of the
+            files, which may be another one for files that are added later.
         column: The column that holds the media.
         index: Whether the files are videos, which are scanned unless there is a fresh index of them: their
             indexes go into the table. False for images.
@@ -92,13 +92,15 @@ def pack_videos(
         store: Where the files are read from; by their scheme if not given.
         storage_options: For cloud stores, those of the files and that of the table.
         progress: Called with the URI of each file, as it was given, once it is in the table.
+        on_error: Called with the error of each file that cannot be read or is no video, and then left out;
+            without it the first such error is raised.
 
     Returns:
         The URI of each file's media in the table, in the order of ``uris``, as :func:`blob_uri` writes it.
 
     Raises:
-        ValueError: Two files of one key, another number of keys or rows than files, columns that differ from
-            those of the table, or a table whose name does not end in ``.lance``.
+        ValueError: Two files of one key, another number of keys or rows than files, a file outside ``root``,
+            columns that differ from those of the table, or a table whose name does not end in ``.lance``.
         MediaChangedError: The table has a file of another length under the same key, or a file changed while
             it was copied.
         StoreError: A file cannot be read, the table cannot be written, or it was not made by this function.
@@ -114,7 +116,12 @@ def pack_videos(
     """
     given = [os.fspath(uri) for uri in uris]
     files = [Location(uri, store, storage_options).absolute() for uri in given]
-    named = checked_keys([file.uri for file in files] if keys is None else None, keys, len(given))
+    if keys is not None and root is not None:
+        raise ValueError("expected keys= or root=, found both: each names the rows")
+    below = None if root is None else absolute_location(root)
+    named = checked_keys(
+        keys_below([file.uri for file in files], below) if keys is None else keys, len(given)
+    )
     packed = [blob_uri(table, column, key) for key in named]
     reserved = {KEY_COLUMN, SOURCE, column, *(SCHEMA.names if index else ())}
     rows = _rows_of(columns, named, reserved)
@@ -123,12 +130,16 @@ def pack_videos(
     )
     rows = target.opened(rows)
     report = progress or (lambda _: None)
-    for batch in _batches(target, given, files, named, report):
-        target.append(batch, rows)
-        for file in batch:
+    failed = on_error or _raised
+    for batch in _batches(target, given, files, named, report, failed):
+        for file in target.append(batch, rows, failed):
             report(given[file.row])
     target.finish()
     return packed
+
+
+def _raised(error: MediaRefError) -> None:
+    raise error
 
 
 @dataclass
@@ -163,13 +174,13 @@ class _PackedTable:
 
     def _create(self, columns: pa.Schema) -> None:
         metadata = {METADATA_KEY: json.dumps({"version": _VERSION, "column": self.column})}
-        fields, indexed = list(columns), [KEY_COLUMN]
+        fields = list(columns)
         if self.index:
             root = self._collection.root.removeprefix(f"{self.uri}/")
             metadata[COLLECTION_KEY] = json.dumps({"version": "{}.{}".format(*VERSION), "root": root})
-            fields, indexed = [*fields, *SCHEMA], [KEY_COLUMN, "uri"]
+            fields += list(SCHEMA)
         empty = pa.schema(fields, metadata=metadata).empty_table()
-        self._do("create", empty, column=self.column, indexed=indexed)
+        self._do("create", empty, column=self.column)
 
     @property
     def _collection(self) -> CollectionTable:
@@ -222,16 +233,20 @@ class _PackedTable:
             found |= self._do("sizes", column=self.column, keys=some)["sizes"]
         return found
 
-    def append(self, files: Sequence[PackedFile], rows: pa.Table) -> None:
-        """Copy files into the table, and commit those that no other writer has put in meanwhile."""
+    def append(
+        self, files: Sequence[PackedFile], rows: pa.Table, failed: Callable[[MediaRefError], None]
+    ) -> list[PackedFile]:
+        """Copy files into the table, and commit those that no other writer has put in meanwhile.
+
+        Returns:
+            The files that are in the table now; ``failed`` was called with the errors of the others.
+        """
         with tempfile.TemporaryDirectory(prefix="mediaref-pack-") as folder:
-            sources = [file.source_in(Path(folder)) for file in files]
-            taken = rows.take([file.row for file in files])
-            taken = taken.append_column(SOURCE, pa.array(sources, pa.string()))
-            if self.index:
-                indexes = self._indexes(files, sources)
-                for name in SCHEMA.names:
-                    taken = taken.append_column(SCHEMA.field(name), indexes.column(name))
+            ready = self._ready(files, Path(folder), failed)
+            files = [one.file for one in ready]
+            if not files:
+                return files
+            taken = self._with_sources(rows.take([file.row for file in files]), ready)
             written = self._do("write", taken, column=self.column)["fragments"]
         for file in files:
             file.check_unchanged()
@@ -239,21 +254,45 @@ class _PackedTable:
             known = self.sizes([file.key for file in files])
             if not known:
                 self._do("commit", fragments=written)
-        if known:
-            left = [file for file in files if file.key not in known]
-            if left:
-                self.append(left, rows)
+        left = [file for file in files if file.key not in known] if known else []
+        return (
+            files
+            if not left
+            else [file for file in files if file.key in known] + self.append(left, rows, failed)
+        )
 
-    def _indexes(self, files: Sequence[PackedFile], sources: Sequence[str]) -> pa.Table:
-        """Return the index of each file as the columns of a collection's row."""
-        uris = [blob_uri(self.uri, self.column, file.key) for file in files]
+    def _ready(
+        self, files: Sequence[PackedFile], folder: Path, failed: Callable[[MediaRefError], None]
+    ) -> list[ReadyFile]:
+        """Return the files that can be read, their bytes on this machine, and scanned if they are videos."""
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="mediaref-pack") as pool:
-            tables = pool.map(PackedFile.segment_table, files, sources, uris)
-            return rows_of(self._collection, {uri: [table] for uri, table in zip(uris, tables, strict=True)})
+            tasks = [pool.submit(file.ready_in, folder, self._blob_of(file)) for file in files]
+        found = []
+        for task in tasks:
+            try:
+                found.append(task.result())
+            except MissingExtraError:  # every other file would fail in the same way
+                raise
+            except MediaRefError as error:
+                failed(error)
+        return found
+
+    def _blob_of(self, file: PackedFile) -> str | None:
+        return blob_uri(self.uri, self.column, file.key) if self.index else None
+
+    def _with_sources(self, rows: pa.Table, files: Sequence[ReadyFile]) -> pa.Table:
+        """Return rows with what Lance copies, and with the columns of a collection for videos."""
+        rows = rows.append_column(SOURCE, pa.array([one.source for one in files], pa.string()))
+        tables = {one.table.info.uri: [one.table] for one in files if one.table is not None}
+        if tables:
+            indexes = rows_of(self._collection, tables)
+            for name in SCHEMA.names:
+                rows = rows.append_column(SCHEMA.field(name), indexes.column(name))
+        return rows
 
     def finish(self) -> None:
         """Put the new rows into the index of the keys."""
-        self._do("finish")
+        self._do("finish", indexed=[KEY_COLUMN, "uri"] if self.index else [KEY_COLUMN])
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -277,15 +316,23 @@ def _batches(
     files: Sequence[Location],
     keys: Sequence[str],
     report: Callable[[str], None],
+    failed: Callable[[MediaRefError], None],
 ) -> Iterator[list[PackedFile]]:
     """Yield the files that the table does not have, those of one commit together."""
     batch: list[PackedFile] = []
     for first in range(0, len(files), _ASKED_AT_ONCE):
         known = target.sizes(keys[first : first + _ASKED_AT_ONCE])
         for row in range(first, min(first + _ASKED_AT_ONCE, len(files))):
-            file = PackedFile(row, files[row], keys[row], files[row].open_store().head(files[row].uri))
+            try:
+                file = PackedFile.at(files[row], row, keys[row])
+                if file.key in known:
+                    file.check_same(known[file.key])
+            except MissingExtraError:
+                raise
+            except MediaRefError as error:
+                failed(error)
+                continue
             if file.key in known:
-                file.check_same(known[file.key])
                 report(given[row])
                 continue
             if batch and sum(other.info.size for other in batch) + file.info.size > _COMMIT_BYTES:

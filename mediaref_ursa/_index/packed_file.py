@@ -15,6 +15,7 @@ from mediaref_ursa._core.errors import (
     MediaRefError,
 )
 from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.uris import local_path, scheme_of, without_query
 from mediaref_ursa._model.damage import warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
@@ -45,6 +46,15 @@ class PackedFile:
     key: str
     info: ObjectInfo
 
+    @classmethod
+    def at(cls, location: Location, row: int, key: str) -> PackedFile:
+        """Return the file at a location, as it is now.
+
+        Raises:
+            StoreError: It is not there, or cannot be looked at.
+        """
+        return cls(row, location, key, location.open_store().head(location.uri))
+
     @property
     def is_local_file(self) -> bool:
         """Whether Lance can read it where it is."""
@@ -66,6 +76,15 @@ class PackedFile:
                 f"{self.info.size} bytes; remove the row (lance.dataset(...).delete), or give other keys=",
                 uri=self.location.uri,
             )
+
+    def ready_in(self, folder: Path, blob: str | None) -> ReadyFile:
+        """Return the file with its bytes on this machine, and scanned if it becomes the video at ``blob``.
+
+        Raises:
+            MediaRefError: It cannot be read, or is no video.
+        """
+        source = self.source_in(folder)
+        return ReadyFile(self, source, None if blob is None else self.segment_table(source, blob))
 
     def source_in(self, folder: Path) -> str:
         """Return the ``file://`` URI from which Lance copies the file; of a remote one, that of a copy."""
@@ -109,9 +128,28 @@ class PackedFile:
             raise
 
 
-def checked_keys(uris: Sequence[str] | None, keys: Sequence[str] | None, count: int) -> list[str]:
-    """Return the key of each file: those that are given, or paths below the folder of all."""
-    named = list(keys or ()) if uris is None else keys_below_root(uris)
+@dataclass(frozen=True)
+class ReadyFile:
+    """A file that can be copied into the table.
+
+    Attributes:
+        file: The file.
+        source: The ``file://`` URI of its bytes on this machine.
+        table: Its frames and packets, under the URI of its blob; None for what is no video.
+    """
+
+    file: PackedFile
+    source: str
+    table: SegmentTable | None
+
+
+def checked_keys(keys: Sequence[str], count: int) -> list[str]:
+    """Return the keys of files, if there is one for each and no two are the same.
+
+    Raises:
+        ValueError: There is not, or they are.
+    """
+    named = list(keys)
     if len(named) != count:
         raise ValueError(f"expected a key for each of {count} files, found {len(named)}")
     seen: set[str] = set()
@@ -122,21 +160,28 @@ def checked_keys(uris: Sequence[str] | None, keys: Sequence[str] | None, count: 
     return named
 
 
-def keys_below_root(uris: Sequence[str]) -> list[str]:
-    """Return the path of each file below the folder that holds all of them.
+def keys_below(uris: Sequence[str], root: str | None = None) -> list[str]:
+    """Return the path of each file below a folder.
 
     Args:
         uris: Absolute paths or URIs. Their query is left out.
+        root: The absolute folder; without it that which holds all of them.
 
     Raises:
-        ValueError: They are in several stores.
+        ValueError: They are in several stores, or outside the folder.
 
-    >>> keys_below_root(["/data/takes/1/a.mp4", "/data/takes/2/a.mp4"])
+    >>> keys_below(["/data/takes/1/a.mp4", "/data/takes/2/a.mp4"])
     ['1/a.mp4', '2/a.mp4']
-    >>> keys_below_root(["s3://bucket/a.mp4"])
-    ['a.mp4']
+    >>> keys_below(["s3://bucket/takes/a.mp4"], "s3://bucket")
+    ['takes/a.mp4']
     """
     plain = [without_query(uri) for uri in uris]
+    if root is not None:
+        start = root.rstrip("/") + "/"
+        for uri in plain:
+            if not uri.startswith(start):
+                raise ValueError(f"expected files below {redact(root)}, found {redact(uri)}")
+        return [uri.removeprefix(start) for uri in plain]
     schemes = {uri.partition("://")[0] if scheme_of(uri) else "" for uri in plain}
     if len(schemes) > 1:
         raise ValueError("expected files of one store, found several; give their keys with keys=")

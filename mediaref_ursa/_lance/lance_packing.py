@@ -28,7 +28,7 @@ Options = dict[str, str] | None
 
 
 def create_here(request: Request, options: Options, table: pa.Table | None) -> tuple[Request, None]:
-    """Make the table, and the scalar indexes of the columns ``indexed``, unless another writer was first.
+    """Make the table, unless another writer was first.
 
     ``request`` has ``column``, the name of the column of media; ``table`` the other columns, without rows.
     """
@@ -36,7 +36,7 @@ def create_here(request: Request, options: Options, table: pa.Table | None) -> t
     schema = table.schema.append(lance.blob_field(request["column"]))
     empty = pa.Table.from_batches([], schema)
     try:
-        dataset = lance.write_dataset(
+        lance.write_dataset(
             empty,
             request["uri"],
             mode="create",
@@ -47,9 +47,6 @@ def create_here(request: Request, options: Options, table: pa.Table | None) -> t
     except (OSError, ValueError, RuntimeError) as error:
         if _EXISTS not in str(error).lower():
             raise
-        return {}, None
-    for name in request["indexed"]:
-        dataset.create_scalar_index(name, "BTREE")
     return {}, None
 
 
@@ -93,9 +90,13 @@ def commit_here(request: Request, options: Options, _: pa.Table | None) -> tuple
 
 
 def finish_here(request: Request, options: Options, _: pa.Table | None) -> tuple[Request, None]:
-    """Put new rows into the scalar index, and drop versions that nothing reads any more."""
+    """Put new rows into the scalar indexes of some columns, ``indexed``, and drop versions of an hour ago."""
     dataset = lance.dataset(request["uri"], storage_options=options)
+    indexed = {name for index in dataset.describe_indices() for name in index.field_names}
     dataset.optimize.optimize_indices()
+    for name in request["indexed"]:
+        if name not in indexed:
+            dataset.create_scalar_index(name, "BTREE")
     dataset.cleanup_old_versions(older_than=_OLD_VERSIONS_KEPT)
     return {}, None
 
