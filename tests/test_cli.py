@@ -156,7 +156,8 @@ def inspected(video: Path | str) -> dict[str, object]:
 def test_the_index_and_a_scan_tell_the_same(video: Path) -> None:
     scanned = inspected(video)
     run("index", video)
-    assert inspected(video) == {**scanned, "index": "fresh", "location": "beside"}
+    found = {"index": "fresh", "location": "beside", "index_uri": f"{video}.lance"}
+    assert inspected(video) == {**scanned, **found}
 
 
 def test_text_and_json_tell_the_same(video: Path) -> None:

@@ -7,6 +7,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.feather as feather
+import pyarrow.parquet as pq
 import pytest
 from _cli_runner import run
 from _media import Clip
@@ -14,6 +17,7 @@ from _s3 import ACCESS_KEY, SECRET_KEY, new_bucket
 
 import mediaref_ursa
 from mediaref_ursa import CollectionIndex, LanceFrameIndex, write_frame_index
+from mediaref_ursa._references.arrow import refs_to_struct_array
 
 GetClip = Callable[[str], Clip]
 HIDDEN = ".mediaref/index.lance"
@@ -130,3 +134,48 @@ def test_a_bucket_goes_into_one_table(folder: Path, monkeypatch: pytest.MonkeyPa
     report = json.loads(run("inspect", place, "--json").stdout)
     assert (report["videos"], report["table_bytes"]) == (1, None)
     assert LanceFrameIndex.open(video).location == "collection"
+
+
+@pytest.mark.parametrize("kind", ["parquet", "feather", "jsonl", "two columns"])
+@pytest.mark.parametrize("with_base", [True, False])
+def test_the_videos_of_a_table_of_references_go_into_one_table(
+    kind: str, with_base: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = ["a.mp4", str(folder / "takes" / "b.webm"), "a.mp4", "picture.png"]
+    times = [0, 5, 7, None]
+    table = pa.table({"step": [0, 1, 2, 3], "frame": refs_to_struct_array(uris, times)})
+    path = folder / f"steps.{'parquet' if kind == 'two columns' else kind}"
+    if kind == "jsonl":
+        rows = [{"frame": {"uri": uri, "pts_ns": pts}} for uri, pts in zip(uris, times, strict=True)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif kind == "feather":
+        feather.write_feather(table, path)
+    else:
+        table = table if kind == "parquet" else pa.table({"uri": uris, "pts_ns": times})
+        pq.write_table(table, path)
+    monkeypatch.chdir(folder if not with_base else folder.parent)
+    base = ["--base-dir", folder] if with_base else []
+
+    result = run("index", path, "--into", folder / "set.lance", *base)
+
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.endswith(f"{folder / 'set.lance'}: 2 videos, 2 added\n")
+    assert sorted(CollectionIndex.open(folder / "set.lance")) == [
+        str(folder / "a.mp4"),
+        str(folder / "takes" / "b.webm"),
+    ]
+
+
+@pytest.mark.parametrize("what", ["no table", "no references", "missing"])
+def test_a_table_without_references_is_one_error(what: str, folder: Path) -> None:
+    path = folder / "steps.parquet"
+    if what == "no table":
+        path.write_bytes(b"no parquet")
+    elif what == "no references":
+        pq.write_table(pa.table({"step": [1], "name": ["x"]}), path)
+
+    result = run("index", path, "--into", folder / "set.lance")
+
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert str(path) in result.stderr

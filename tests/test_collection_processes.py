@@ -153,6 +153,33 @@ def test_a_killed_writer_leaves_whole_videos_and_the_next_goes_on(folder: Path) 
     assert rows_of(place) == [Path(video).name for video in videos]
 
 
+def test_compaction_and_removal_beside_writers_lose_nothing(folder: Path) -> None:
+    videos, place = videos_of(folder), folder / "set.lance"
+    CollectionIndex.open(place, create=True).add(videos[:2])
+    compacting = start(COMPACT, str(place), *videos[:2])
+    writers = [start(ADD, str(place), *some) for some in (videos[2:14], videos[10:])]
+    collection = CollectionIndex.open(place)
+    for _ in range(5):
+        collection.remove(videos[:1])
+        collection.add(videos[:1])
+
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    assert compacting.poll() is None
+    compacting.kill()
+    compacting.wait()
+    assert rows_of(place) == [Path(video).name for video in videos]
+
+
+def test_a_table_whose_maker_was_killed_early_gets_its_scalar_index(folder: Path) -> None:
+    videos, place = videos_of(folder), folder / "set.lance"
+    collection = CollectionIndex.open(place, create=True)
+    lance.dataset(place).drop_index(lance.dataset(place).describe_indices()[0].name)
+    collection.add(videos[:3])
+
+    assert [index.field_names for index in lance.dataset(place).describe_indices()] == [["uri"]]
+    assert sorted(collection.get_many(videos)) == videos[:3]
+
+
 def test_a_killed_compaction_loses_nothing(folder: Path) -> None:
     videos, place = videos_of(folder), folder / "set.lance"
     CollectionIndex.open(place, create=True).add(videos)

@@ -18,7 +18,7 @@ from mediaref_ursa._cli.index_into import IntoOptions, index_into
 from mediaref_ursa._cli.progress import Bar, print_error, progress_bar, size_text
 from mediaref_ursa._core.errors import DamagedMediaWarning, MediaRefError, MissingExtraError
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.uris import absolute_location, is_local
+from mediaref_ursa._core.uris import absolute_location, is_local, local_path
 from mediaref_ursa._core.wording import counted
 from mediaref_ursa.layout import lance_frame_index_uri
 
@@ -67,6 +67,11 @@ class _Wanted:
     help="Put indexes into the collection at PATH, one table for all videos; it is made where there is none.",
 )
 @click.option(
+    "--base-dir",
+    metavar="DIR",
+    help="Where relative references of a table begin; else the working directory.",
+)
+@click.option(
     "--jobs", type=click.IntRange(min=1), default=_JOBS, show_default=True, help="Videos indexed at once."
 )
 @click.pass_context
@@ -80,13 +85,15 @@ def index(
     index_dir: str | None,
     hidden: bool,
     into: str | None,
+    base_dir: str | None,
     jobs: int,
 ) -> None:
     """Write the frame index of each VIDEO to VIDEO.lance, or hidden to .mediaref/VIDEO.lance.
 
     A VIDEO is a path, a URL, a folder (for all videos below it), a pattern in quotes such as
-    's3://bucket/takes/*.mp4', or the name of a recording of several files that has an index. Where nothing
-    can be written next to a video, its index goes to the cache directory, or to --index-dir.
+    's3://bucket/takes/*.mp4', a table of references (.parquet, .arrow, .feather, .jsonl) for all videos that
+    it names, or the name of a recording of several files that has an index. Where nothing can be written next
+    to a video, its index goes to the cache directory, or to --index-dir.
 
     An index that is fresh is kept, so that a command that was stopped goes on where it was; one that is stale
     is written anew, where it stands.
@@ -97,13 +104,11 @@ def index(
     A video of which frames are lost is indexed, with a warning: one that is cut short, has damaged
     pictures (--decode finds them all), or several frames of one time.
     """
-    from mediaref_ursa.store._glob import all_videos_named
-
     if hidden and index_dir is not None:
         raise click.UsageError("expected --hidden or --index-dir, found both: each names a location")
     if into is not None and (hidden or index_dir is not None):
         raise click.UsageError("expected --into alone, found --hidden or --index-dir: each names a location")
-    listed, failures = all_videos_named(videos)
+    listed, failures = _listed(videos, base_dir)
     wanted = _Wanted(overwrite, full, decode, index_dir, hidden or None)
     total = len(listed) + len(failures)
     has_gap: list[str] = []
@@ -123,6 +128,25 @@ def index(
         print_error(f"{len(failures)} of {total} videos could not be indexed")
     if failures or (strict and has_gap):
         ctx.exit(1)
+
+
+def _listed(names: Sequence[str], base_dir: str | None) -> tuple[list[Listed], list[MediaRefError]]:
+    """Return the videos of names and of tables of references, each once, and the errors of the others."""
+    from mediaref_ursa.store._glob import TABLE_SUFFIXES, Listed, all_videos_named
+
+    tables = [name for name in names if name.lower().endswith(TABLE_SUFFIXES) and is_local(name)]
+    listed, failures = all_videos_named([name for name in names if name not in tables])
+    found = {video.uri: video for video in listed}
+    for table in tables:
+        from mediaref_ursa._references.table_files import videos_of_table
+
+        try:
+            found |= {uri: Listed(uri) for uri in videos_of_table(local_path(table), base_dir)}
+        except MissingExtraError:
+            raise
+        except MediaRefError as error:
+            failures.append(error)
+    return list(found.values()), failures
 
 
 class _Progress:

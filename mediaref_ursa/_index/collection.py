@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.errors import FrameIndexMissingError, MediaNotFoundError
 from mediaref_ursa._core.extras import check_packages_of, needs_extra
-from mediaref_ursa._core.lru import LruDict
+from mediaref_ursa._core.lru import LruBytes
 from mediaref_ursa._core.process_state import register_while_alive
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
@@ -26,9 +28,19 @@ with needs_extra("video"):
 if TYPE_CHECKING:
     from mediaref_ursa._index.collection_build import AddedVideo, AddReport
 
-_KEPT_VIDEOS = 256
+_KEPT_BYTES = 256 << 20
+_BYTES_A_VIDEO, _BYTES_A_PACKET = 8 << 10, 256  # of rows, and of the columns that become of them
 _AT_ONCE = 256  # videos: a bound on the rows in memory
 _COMPARED = ["uri", "segment_uri", "length", "etag"]
+
+
+class _File(NamedTuple):
+    """A segment's file as its row has it: the video that it belongs to, its URI, length and ETag."""
+
+    video: str
+    uri: str
+    length: int
+    etag: str | None
 
 
 @set_module("mediaref_ursa")
@@ -37,8 +49,8 @@ class CollectionIndex:
 
     A video's rows are found by its URI, relative to the collection's root, so that a folder or a bucket may
     be moved together with its collection. They are the same index as a table next to the video: the same
-    checks, and the same frames. Every call reads the latest version of the table; what was found is kept for
-    some hundred videos. Safe for many threads and processes, also for several writers; it pickles, and works
+    checks, and the same frames. Every call reads the latest version of the table; indexes that were found are
+    kept, up to 256 MiB. Safe for many threads and processes, also for several writers; it pickles, and works
     in forked processes.
 
     Attributes:
@@ -62,7 +74,7 @@ class CollectionIndex:
         self._begin()
 
     def _begin(self) -> None:
-        self._kept: LruDict[str, LanceFrameIndex] = LruDict(_KEPT_VIDEOS)
+        self._kept: LruBytes[str, LanceFrameIndex] = LruBytes(_KEPT_BYTES)
         self.forget()
         register_while_alive(self)
 
@@ -207,7 +219,8 @@ class CollectionIndex:
         with self._lock:
             for video in keys:
                 if video in found:
-                    self._kept[video] = found[video]
+                    packets = sum(found[video].packet_counts())
+                    self._kept.put(video, found[video], _BYTES_A_VIDEO + _BYTES_A_PACKET * packets)
         return {uri: found[video] for uri, video in given.items() if video in found}
 
     def missing(self, uris: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -220,13 +233,14 @@ class CollectionIndex:
         known = self._table.known(keys.values())
         return [uri for uri, key in keys.items() if key not in known]
 
-    def stale(self, uris: Iterable[str | os.PathLike[str]] | None = None) -> list[str]:
+    def stale(self, uris: Iterable[str | os.PathLike[str]] | None = None, *, jobs: int = 16) -> list[str]:
         """Return the videos whose files have another length or ETag than their rows, or are not there.
 
         One request, or a look at the file system, for each segment.
 
         Args:
             uris: The videos to look at; all without it. Those that the collection does not have are left out.
+            jobs: Requests at once.
 
         Returns:
             URIs as they are given; absolute ones without ``uris``.
@@ -234,29 +248,39 @@ class CollectionIndex:
         Raises:
             StoreError: A store cannot be asked.
         """
-        if uris is None:
-            found = (row for block in self._table.blocks(_COMPARED) for row in block.to_pylist())
-            changed = {row["uri"]: None for row in found if self._is_changed(row)}
-            return [self._table.uri_of(key) for key in changed]
-        left, stale = iter(uris), []
-        while some := list(islice(left, _AT_ONCE)):
-            for uri, index in self.get_many(some).items():
-                segments = [
-                    {"segment_uri": info.uri, "length": info.length, "etag": info.etag}
-                    for info in index.segments
-                ]
-                if any(self._is_changed(segment) for segment in segments):
-                    stale.append(uri)
-        return stale
+        stale: dict[str, None] = {}
+        with ThreadPoolExecutor(jobs, thread_name_prefix="mediaref-index") as pool:
+            for files in self._files() if uris is None else self._files_of(uris):
+                asked = [pool.submit(in_this_context(self._is_changed), file) for file in files]
+                stale |= {
+                    file.video: None for file, found in zip(files, asked, strict=True) if found.result()
+                }
+        return list(stale)
 
-    def _is_changed(self, row: Mapping[str, Any]) -> bool:
-        uri = self._table.uri_of(row["segment_uri"])
+    def _files(self) -> Iterator[list[_File]]:
+        """Yield the files of all videos, some thousand at a time."""
+        uri_of = self._table.uri_of
+        for block in self._table.blocks(_COMPARED):
+            rows = zip(*(column.to_pylist() for column in block.columns), strict=True)
+            yield [_File(uri_of(video), uri_of(uri), length, etag) for video, uri, length, etag in rows]
+
+    def _files_of(self, uris: Iterable[str | os.PathLike[str]]) -> Iterator[list[_File]]:
+        """Yield the files of some videos, those of some hundred videos at a time."""
+        left = iter(uris)
+        while some := list(islice(left, _AT_ONCE)):
+            yield [
+                _File(video, info.uri, info.length, info.etag)
+                for video, index in self.get_many(some).items()
+                for info in index.segments
+            ]
+
+    def _is_changed(self, file: _File) -> bool:
         try:
-            found = self._location(uri).open_store().head(uri)
+            found = self._location(file.uri).open_store().head(file.uri)
         except MediaNotFoundError:
             return True
-        has_etags = None not in (found.etag, row["etag"])
-        return found.size != row["length"] or (has_etags and found.etag != row["etag"])
+        has_etags = found.etag is not None and file.etag is not None
+        return found.size != file.length or (has_etags and found.etag != file.etag)
 
     def _location(self, uri: str) -> Location:
         return Location(uri, None, self._table.storage_options, self._table.access)

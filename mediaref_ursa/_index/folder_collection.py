@@ -1,21 +1,24 @@
 """The collection that a video is found in without being named: the environment's, or that of a folder above.
 
 ``MEDIAREF_URSA_INDEX`` names a collection that is asked first. Then the nearest ``.mediaref/index.lance`` in
-the video's folder or one above it is. What is read is kept for some hundred videos, by the version of a table
-on this machine; one in a cloud store is read anew after a minute, and after a second where it holds the media
-too.
+the video's folder or one above it. What is read is kept, up to 64 MiB a collection, while a table on this
+machine has not changed; one in a cloud store is read anew after a minute, and after a second
+where it holds the media too.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Hashable
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from mediaref_ursa._core.errors import FrameIndexInvalidError, FrameIndexMissingError, InvalidReferenceError
 from mediaref_ursa._core.extras import needs_extra
-from mediaref_ursa._core.lru import LruDict
+from mediaref_ursa._core.lru import LruBytes, LruDict
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import LongLock, ShortLock
 from mediaref_ursa._core.uris import absolute_location, is_local, local_path, split_blob
@@ -35,7 +38,8 @@ with needs_extra("video"):
 
 VARIABLE = "MEDIAREF_URSA_INDEX"
 
-_KEPT_COLLECTIONS, _KEPT_VIDEOS, _KEPT_FOLDERS = 16, 512, 4096
+_KEPT_COLLECTIONS, _KEPT_FOLDERS, _READ_TOGETHER = 16, 4096, 256
+_KEPT_BYTES, _BYTES_A_VIDEO = 64 << 20, 4 << 10
 _FRESH_SECONDS = 60.0
 _FRESH_MEDIA_SECONDS = 1.0  # of a table whose media, too, may be replaced
 
@@ -101,7 +105,11 @@ def _packed_video(video: Location, info: ObjectInfo | None) -> CollectedVideo:
 
 def versions_above(video: str) -> tuple[str, ...]:
     """Return the paths that change when a local collection is written in which a video is looked for."""
-    named = os.environ.get(VARIABLE)
+    return _versions_above(video, os.environ.get(VARIABLE))
+
+
+@functools.lru_cache(maxsize=4096)
+def _versions_above(video: str, named: str | None) -> tuple[str, ...]:
     own = [absolute_location(named)] if named and is_local(named) else []
     above = [uri for uri in collections_above(video) if is_local(uri)]
     return tuple(f"{local_path(uri)}/_versions" for uri in (*own, *above))
@@ -132,7 +140,7 @@ class _Opened:
         self.table = table
         self._began = time.monotonic()
         self._identity = _identity(table.uri)
-        self._rows: LruDict[str, list[PackedSegment] | tuple[()]] = LruDict(_KEPT_VIDEOS)
+        self._rows: LruBytes[str, list[PackedSegment]] = LruBytes(_KEPT_BYTES)
         self._reading = LongLock()
 
     @property
@@ -150,22 +158,21 @@ class _Opened:
         except InvalidReferenceError:  # a name that no row can hold
             return None
         with self._reading.held():
-            if key not in self._rows:
-                self._read(key)
-            return list(self._rows[key]) or None
+            rows = self._rows.use(key)
+            return (self._read(key) if rows is None else rows) or None
 
-    def _read(self, key: str) -> None:
-        keys = {key: None}
-        for video in videos_asked_for():
-            if len(keys) < _KEPT_VIDEOS // 2:
-                try:
-                    keys[self.table.key_of(video)] = None
-                except InvalidReferenceError:
-                    continue
-        wanted = [name for name in keys if name not in self._rows]
-        found = self.table.find(wanted)
-        for name in reversed(wanted):  # the one that is asked for is the last to be dropped
-            self._rows[name] = found.get(name, ())
+    def _read(self, key: str) -> list[PackedSegment]:
+        """Read the rows of a video and of those that are asked for with it, and keep them for these."""
+        wanted = [key]
+        for video in islice(videos_asked_for(), _READ_TOGETHER):
+            with suppress(InvalidReferenceError):
+                wanted.append(self.table.key_of(video))
+        new = [name for name in dict.fromkeys(wanted) if self._rows.use(name) is None]
+        found = self.table.find(new)
+        for name in new:
+            rows = found.get(name, [])
+            self._rows.put(name, rows, _BYTES_A_VIDEO + sum(len(row.columns) for row in rows))
+        return found.get(key, [])
 
 
 class _Collections(ProcessState):

@@ -66,7 +66,12 @@ def create_table(uri: str, options: dict[str, str] | None, empty: pa.Table, stor
         if not _is_conflict(error):
             raise
         return
-    dataset.create_scalar_index("uri", "BTREE")
+    _make_index(dataset)
+
+
+def _make_index(dataset: lance.LanceDataset) -> None:
+    if not dataset.describe_indices():
+        dataset.create_scalar_index("uri", "BTREE")
 
 
 def merge_rows(dataset: lance.LanceDataset, rows: pa.Table) -> None:
@@ -87,6 +92,8 @@ def tidy(dataset: lance.LanceDataset, kept: timedelta, *, compact: bool) -> None
     """Put new rows into the scalar index; with ``compact`` also join small files and drop old versions."""
     if compact:
         _repeated(lambda: _latest(dataset).optimize.compact_files())  # noqa: PLW0108 - the latest each time
+    if not dataset.describe_indices():  # who made the table was killed before it had one
+        _repeated(lambda: _make_index(_latest(dataset)))
     _repeated(lambda: _latest(dataset).optimize.optimize_indices())  # noqa: PLW0108
     if compact:
         _latest(dataset).cleanup_old_versions(older_than=kept)

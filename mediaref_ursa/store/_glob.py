@@ -56,6 +56,9 @@ VIDEO_SUFFIXES = (
 )
 """Suffixes of the names of videos in a folder, case-insensitive."""
 
+TABLE_SUFFIXES = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson")
+"""Suffixes of the names of tables of references that the command line takes for the videos they name."""
+
 _LOOKED_FOR = f"videos in this folder or below it ({', '.join(VIDEO_SUFFIXES[:5])} and the like)"
 _WILDCARD = re.compile(r"[*?\[]")
 _FOLDER_COLLECTION = f"/{HIDDEN_FOLDER}/{COLLECTION_NAME.removesuffix(INDEX_SUFFIX)}"

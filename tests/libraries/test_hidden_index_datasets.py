@@ -63,6 +63,15 @@ def test_hidden_indexes_leave_the_videos_to_be_found(folder: Path, tmp_path: Pat
     assert sorted(names_of(data)) == ["a.mp4", "b.mp4"]
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_hidden_collection_leaves_the_videos_to_be_found(
+    folder: Path, tmp_path: Path, streaming: bool
+) -> None:
+    before = sorted(names_of(loaded(folder, tmp_path, streaming=streaming)))
+    assert run("index", folder, "--into", folder / ".mediaref" / "index.lance").exit_code == 0
+    assert sorted(names_of(loaded(folder, tmp_path, streaming=streaming))) == before == ["a.mp4", "b.mp4"]
+
+
 def test_the_command_hides_sidecars_that_stand_there(folder: Path, tmp_path: Path) -> None:
     for video in folder.glob("*.mp4"):
         write_frame_index(video)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mediaref_ursa import (
     Access,
+    CollectionIndex,
     FetchOptions,
     IndexLimits,
     LanceFrameIndex,
@@ -71,6 +72,11 @@ def option_values() -> None:
 def options_by_name(index: LanceFrameIndex) -> None:
     batch_decode(REFS, untrusted=True, base_dir=Path("data"), max_pixels=10**6, allow_schemes={"https"})
     batch_decode(REFS, frame_index=index, decoder_options={"num_ffmpeg_threads": 2}, max_workers=1)
+    collection = CollectionIndex.open("set.lance", create=True)
+    collection.add(["clip.mp4"], jobs=2, on_error="skip")
+    batch_decode(REFS, frame_index=collection)
+    plan_decode(REFS, frame_index=collection)
+    LazyVideo.from_uri("clip.mp4", frame_index=collection)
     batch_decode(REFS, frame_index={"clip.mp4": index}, keep_av_open=True, apply_rotation=False)
     LazyVideo.from_uri("clip.mp4", untrusted=True, index_limits=IndexLimits())
 
