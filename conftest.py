@@ -9,11 +9,16 @@ import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+
+_NEEDED = {"mediaref_ursa/torch": "torch", "mediaref_ursa/hf.py": "datasets"}
+collect_ignore = [path for path, library in _NEEDED.items() if find_spec(library) is None]
+collect_ignore += ["mediaref_ursa/cached_av.py", "mediaref_ursa/resource_cache.py"]  # which only raise
 
 _is_from_module = doctest.DocTestFinder._from_module  # type: ignore[attr-defined]
 

@@ -29,7 +29,12 @@ class Block:
 
     @property
     def is_example(self) -> bool:
-        return self.words[:1] == ("python",) and "no-run" not in self.words
+        return self.words[:1] == ("python",) and not {"no-run", "libraries"} & set(self.words)
+
+    @property
+    def needs_libraries(self) -> bool:
+        """Whether it is an example for the environment of other libraries."""
+        return self.words[:2] == ("python", "libraries")
 
     @property
     def is_output(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,8 @@ import importlib, json, pkgutil
 import mediaref_ursa
 found = {}
 for module in pkgutil.walk_packages(mediaref_ursa.__path__, "mediaref_ursa.", onerror=lambda name: None):
+    if module.name.endswith((".cached_av", ".resource_cache")):
+        continue  # MediaRef's, which say what to use instead
     try:
         importlib.import_module(module.name)
     except Exception as error:
@@ -64,6 +67,9 @@ def without(libraries: tuple[str, ...], code: str) -> str:
 def test_each_module_loads_or_names_the_command(library: str) -> None:
     missing = LIBRARIES if library == "all" else (library,)
     commands = {f"pip install 'mediaref-ursa[{EXTRA_OF[name]}]'" for name in missing if name in EXTRA_OF}
+    commands.add("pip install datasets")  # of none of the extras
+    if not set(missing).isdisjoint((*VIDEO, "torch")):  # which needs both
+        commands.add("pip install 'mediaref-ursa[torch]'")
 
     failed = json.loads(without(missing, IMPORT_ALL))
 
@@ -79,6 +85,8 @@ def test_modules_of_the_documented_install_need_neither_cloud_nor_torch() -> Non
     assert set(failed) == {
         "mediaref_ursa.store._fsspec.filesystems",
         "mediaref_ursa.store._fsspec.fsspec_store",
+        "mediaref_ursa.torch",
+        *(["mediaref_ursa.hf"] if find_spec("datasets") is None else []),
     }
 
 
@@ -108,7 +116,8 @@ print(",".join(sorted(names)))
         if "av" in missing
         else set()
     )
-    absent |= {"FsspecStore"} | ({"TorchCodecVideoDecoder"} if "av" in missing else set())
+    decoders = {"CodecVideoDecoder", "TensorCodecVideoDecoder", "TorchCodecVideoDecoder"}
+    absent |= {"FsspecStore"} | (decoders if "av" in missing else set())
     assert names - {"__builtins__"} == whole - absent
 
 

@@ -258,6 +258,7 @@ def batch_decode(
         strategy: How much work frames of one video share; never which frames come out.
         decoder: ``"pyav"``, or ``"torchcodec"``, which needs the ``torchcodec`` extra. Both are fed
             the same packets and name the same frame; PyAV unless ``device`` is a CUDA device.
+            ``"tensorcodec"``, of MediaRef 2, is another name of ``"pyav"``.
         resize: ``(height, width)`` of every output in pixels; each frame's own size without it.
         crop: ``(top, left, height, width)`` in pixels of the upright picture, cut out of it before it is
             resized: without ``resize`` the same pixels as that part of the whole frame.

@@ -20,6 +20,7 @@ from mediaref_ursa._plan.runs import BatchDecodingStrategy
 from mediaref_ursa._references.columns import ReferenceColumns
 
 if TYPE_CHECKING:
+    from mediaref_ursa._batch.decode_columns import ColumnRows
     from mediaref_ursa._decode.execute import Engine
     from mediaref_ursa._images.pillow import PixelFormat
 
@@ -46,7 +47,7 @@ class BatchOutput:
     """
 
     columns: ReferenceColumns
-    rows: FrameRows | None = None
+    rows: FrameRows | ColumnRows | None = None
     frames: dict[int, Any] = field(default_factory=dict)
     errors: dict[int, MediaRefError] = field(default_factory=dict)
 
@@ -71,7 +72,7 @@ class BatchOutput:
         if self.rows is not None:
             self.rows.put(decoded)
             for slot in (first, *others):
-                self.frames[slot] = self.rows.array[slot]
+                self.frames[slot] = self.rows.row(slot)
             return
         pixels: Any = decoded.pixels
         self.frames[first] = pixels

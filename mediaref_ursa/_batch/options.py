@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 OnError = Literal["raise", "none"]
 
-DECODERS = ("pyav", "torchcodec")
+DECODERS = ("pyav", "torchcodec", "tensorcodec")
+"""Names of decoders; ``tensorcodec``, the default of MediaRef 2, is another name of ``pyav``."""
+IMAGE_DECODERS = ("tensorcodec", "torchcodec")
+"""Names of MediaRef 2, which are taken: images are decoded by one library here."""
 _OUT_TYPES = ("uint8", "uint16", "float32", "float16", "int32")
 # Parameters of the public functions themselves, suggested for a misspelt option.
 _NAMED = (
@@ -79,6 +82,8 @@ class _ConversionOptions(ResolveOptions, total=False):
     crop: Crop | None
     apply_rotation: bool
     decoder_options: Mapping[str, Any] | None
+    image_decoder: Literal["tensorcodec", "torchcodec"] | None
+    image_decoder_options: Mapping[str, Any] | None
     max_workers: int | None
 
 
@@ -130,8 +135,13 @@ class BatchOptions:
     pts_ns: str | None = None
     path: str | None = None
     rebase: Prefixes | None = None
+    image_decoder: str | None = None
+    image_decoder_options: Mapping[str, Any] | None = None
 
     access: Access = TRUSTED
+
+    def __post_init__(self) -> None:
+        check_image_decoder(self.image_decoder, self.image_decoder_options)
 
     def columns_of(self, refs: Any) -> ReferenceColumns:
         """Return the references of a call as columns, each where the caller says that media are now."""
@@ -160,12 +170,45 @@ class BatchOptions:
         return cls(**left, access=access)
 
 
+def checked_tensorcodec_options(options: dict[str, Any]) -> None:
+    """Take those options of TensorCodec's decoder out that change nothing here.
+
+    Raises:
+        ValueError: A seek mode that is none, or a device that is not the CPU.
+    """
+    seek_mode, device = options.pop("seek_mode", "exact"), options.pop("device", None)
+    if seek_mode not in ("exact", "approximate"):
+        raise ValueError(f"expected seek_mode to be 'exact' or 'approximate', found {seek_mode!r}")
+    if device is not None and not str(device).startswith("cpu"):
+        raise ValueError(
+            f"expected the CPU for decoder='tensorcodec', found device={str(device)!r}; pass "
+            "decoder='torchcodec' to decode on a GPU"
+        )
+
+
+def check_image_decoder(decoder: str | None, options: Mapping[str, Any] | None) -> None:
+    """Check MediaRef's choice of a decoder for images, which chooses nothing here.
+
+    Raises:
+        ValueError: An unknown decoder, or options of one.
+    """
+    if decoder is not None and decoder not in IMAGE_DECODERS:
+        raise ValueError(
+            f"expected image_decoder to be one of {', '.join(IMAGE_DECODERS)}, found {decoder!r}"
+        )
+    if options:
+        raise ValueError(
+            f"expected no image_decoder_options, found {', '.join(sorted(options))}: images are decoded by "
+            "Pillow, whatever the decoder is called; colorspace=, dtype=, resize= and crop= choose the pixels"
+        )
+
+
 @dataclass(frozen=True)
 class Backend:
     """The decoder of a call, its options, and the device of its output.
 
     Attributes:
-        decoder: One of ``DECODERS``.
+        decoder: ``pyav`` or ``torchcodec``.
         options: The decoder's own.
         device: The torch device of the frames; None for NumPy arrays.
         dimension_order: The order of axes, where the decoder's options say it.
@@ -184,6 +227,9 @@ class Backend:
         decoder = decoder or ("torchcodec" if on_gpu or chosen else "pyav")
         if decoder not in DECODERS:
             raise ValueError(f"Unknown decoder backend {decoder!r}: expected one of {', '.join(DECODERS)}")
+        if decoder == "tensorcodec":
+            decoder = "pyav"
+            checked_tensorcodec_options(chosen)
         if on_gpu and decoder != "torchcodec":
             raise ValueError(
                 f"expected decoder='torchcodec' for device={str(device)!r}, found {decoder!r}: PyAV decodes "

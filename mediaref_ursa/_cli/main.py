@@ -22,8 +22,20 @@ from mediaref_ursa._core.errors import MediaRefError
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
+_OF_MEDIAREF = ("enable-hf-feature", "disable-hf-feature", "status")
+
+
 class _Group(click.Group):
     """A command group that prints one line, and no traceback, on foreseen errors."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find a command; of MediaRef's say what to use instead."""
+        if args and args[0] in _OF_MEDIAREF:
+            ctx.fail(
+                f"expected a command of this library, found mediaref's {args[0]!r}, which rewrites the "
+                "installed datasets package; import mediaref_ursa.hf registers the feature in your program"
+            )
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; the exit code is 1 after an error and 130 after Ctrl-C."""

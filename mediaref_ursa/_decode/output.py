@@ -93,6 +93,10 @@ class FrameRows:
             raise self._mixed(f"{message}; pass resize=(height, width)")
         return self.array[slot]
 
+    def row(self, slot: int) -> Any:
+        """Return the row of a position that has a frame."""
+        return self.array[slot]
+
     def _mixed(self, message: str) -> MediaRefError:
         self.mismatch = UnsupportedMediaError(message, uri=self._uri)
         return self.mismatch

@@ -55,6 +55,11 @@ def default_package() -> str:
     return loaded[0] if len(loaded) == 1 else "temporaldata"
 
 
+def package_of(value: Any) -> str:
+    """Return the package that an object's class belongs to."""
+    return type(value).__module__.partition(".")[0]
+
+
 def _loaded_classes() -> tuple[type, ...]:
     """Return the ``IrregularTimeSeries`` of each package that this process has imported."""
     modules: list[Any] = [sys.modules.get(name) for name in PACKAGES.values()]

@@ -38,6 +38,7 @@ with needs_extra("video"):
         default_package,
         frame_series,
         interval,
+        package_of,
     )
     from mediaref_ursa._pyav.sample_formats import output_dtype
 
@@ -174,7 +175,7 @@ class VideoSeries(FrameAccess, SeenAsTimeSeries):
 
     def select_by_interval(self, interval: Any) -> IrregularTimeSeries:
         """Return the frames within a temporaldata ``Interval``, lazily: as :meth:`as_series` has them."""
-        return self.as_series(_package_of(interval)).select_by_interval(interval)
+        return self.as_series(package_of(interval)).select_by_interval(interval)
 
     def to_hdf5(self, file: Any) -> None:
         """Save references to the window's frames to an HDF5 file or group: as :meth:`as_series` does."""
@@ -317,10 +318,6 @@ def read_references(series: Any) -> tuple[list[str], Int64Array, Float64Array, d
         raise ValueError(f"expected options as to_hdf5 wrote them, found {options[0]!r:.200}") from error
     pts_ns = np.asarray(series.pts_ns, dtype=np.int64)
     return uris, pts_ns, np.asarray(series.timestamps, dtype=np.float64), chosen
-
-
-def _package_of(value: Any) -> str:
-    return type(value).__module__.partition(".")[0]
 
 
 def _as_bytes(texts: list[str]) -> npt.NDArray[np.bytes_]:

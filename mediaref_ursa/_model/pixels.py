@@ -32,6 +32,7 @@ class PixelSpec:
         max_pixels: A frame with more pixels is refused before memory is taken.
         dtype: ``uint8``, or ``native`` for the type that keeps every bit of the media's samples.
         crop: ``(top, left, height, width)`` in pixels of the upright picture, cut out before it is resized.
+        keeps_planes: Output the planes as the decoder gave them, in one row of bytes; the rest is for later.
 
     Raises:
         ValueError: A value that is none of these.
@@ -44,6 +45,7 @@ class PixelSpec:
     max_pixels: int = MAX_PIXELS
     dtype: str = "uint8"
     crop: Crop | None = None
+    keeps_planes: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
@@ -82,6 +84,19 @@ class PixelSpec:
         if self.channel_format == "NCHW":
             return self.channels, height, width
         return height, width, self.channels
+
+
+PLANES_HEADER_BYTES = 32
+"""Bytes before the planes of a frame, which say how to convert them."""
+
+
+def planes_bytes(height: int, width: int) -> int:
+    """Return how many bytes the planes of a 4:2:0 frame take, and what stands before them.
+
+    >>> planes_bytes(2, 3)
+    42
+    """
+    return PLANES_HEADER_BYTES + height * width + 2 * (-(-height // 2) * -(-width // 2))
 
 
 def whole_pixels(resize: Any) -> tuple[int, int]:

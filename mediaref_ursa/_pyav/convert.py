@@ -13,6 +13,7 @@ from mediaref_ursa._core.errors import LimitExceededError, MediaRefError
 from mediaref_ursa._model.pixels import PIXEL_FORMATS, PixelSpec
 from mediaref_ursa._pyav.errors import FOREIGN_ERRORS, known_error
 from mediaref_ursa._pyav.native import native_pixels
+from mediaref_ursa._pyav.planes import packed_planes
 from mediaref_ursa._pyav.sample_formats import sample_format
 from mediaref_ursa._pyav.swscale import reformat, view
 
@@ -58,6 +59,8 @@ class FrameConverter:
                 f"to be given as {width}x{height}; allow more with max_pixels=",
                 uri=uri,
             )
+        if self._spec.keeps_planes:
+            return packed_planes(frame, rotation, new, uri=uri)
         try:
             pixels = self._pixels(frame, height, width, uri)
         except MediaRefError:

@@ -86,6 +86,11 @@ class ReferenceColumns:
     def __len__(self) -> int:
         return len(self.uris)
 
+    def take(self, positions: Int64Array) -> ReferenceColumns:
+        """Return some of the references, as single ones."""
+        uris = [self.uris[position] for position in positions.tolist()]
+        return ReferenceColumns(uris, self.pts_ns[positions], self.is_image[positions])
+
     def time_of(self, slot: int) -> int | None:
         """Return a reference's ``pts_ns`` as the caller gave it."""
         return None if self.is_image[slot] else int(self.pts_ns[slot])
@@ -163,6 +168,8 @@ def reference_columns(refs: References | Any, select: Selection = EVERYTHING) ->
     """
     if type(refs) is list:  # mostly
         return _of_rows(refs, select)
+    if isinstance(refs, ReferenceColumns):
+        return refs
     if is_arrow_input(refs):
         return _of_arrow(arrow_column(refs, select), select)
     if hasattr(refs, "itertuples") and hasattr(refs, "columns"):

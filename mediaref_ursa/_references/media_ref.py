@@ -262,6 +262,10 @@ class MediaRef(BaseModel):
         """
         given: dict[str, Any] = {**options}
         given.pop("keep_av_open", None)
+        if "image_decoder" in given or "image_decoder_options" in given:
+            from mediaref_ursa._batch.options import check_image_decoder
+
+            check_image_decoder(given.pop("image_decoder", None), given.pop("image_decoder_options", None))
         for name in ("channel_format", "colorspace", "output_format"):
             if name in given:
                 raise TypeError(f"to_ndarray takes format instead of {name}")
@@ -304,10 +308,13 @@ class MediaRef(BaseModel):
 
         return to_pil(self.to_ndarray(check_pil_format(format), **options))
 
-    def validate_uri(self, **access: Unpack[AccessOptions]) -> bool:
+    def validate_uri(
+        self, *, storage_options: Mapping[str, Any] | None = None, **access: Unpack[AccessOptions]
+    ) -> bool:
         """Return whether an object exists at the URI; embedded media always exist.
 
         Args:
+            storage_options: For cloud stores, as fsspec takes them.
             **access: What may be asked for, as ``batch_decode`` takes it, such as ``untrusted``.
 
         Returns:
@@ -329,11 +336,11 @@ class MediaRef(BaseModel):
         if is_local(location) and split_blob(location) is None:
             return os.path.exists(local_path(location))  # noqa: PTH110 - Path.exists raises for some
         try:
-            store_for(location, access=allowed).head(location)
+            store_for(location, storage_options, access=allowed).head(location)
         except StoreError:
             return False
         except InvalidReferenceError:
-            if access:  # the caller's options may refuse it
+            if access or storage_options:  # the caller's options may refuse it
                 raise
             return False
         return True

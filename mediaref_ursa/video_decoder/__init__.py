@@ -14,15 +14,19 @@ from mediaref_ursa.video_decoder.frame_batch import Frame, FrameBatch
 from mediaref_ursa.video_decoder.types import BatchDecodingStrategy, VideoStreamMetadata
 
 if TYPE_CHECKING:
+    from mediaref_ursa.video_decoder.codec_decoder import CodecVideoDecoder
     from mediaref_ursa.video_decoder.pyav_decoder import PyAVVideoDecoder
+    from mediaref_ursa.video_decoder.tensorcodec_decoder import TensorCodecVideoDecoder
     from mediaref_ursa.video_decoder.torchcodec_decoder import TorchCodecVideoDecoder
 
 __all__ = [
     "BaseVideoDecoder",
     "BatchDecodingStrategy",
+    "CodecVideoDecoder",
     "Frame",
     "FrameBatch",
     "PyAVVideoDecoder",
+    "TensorCodecVideoDecoder",
     "TorchCodecVideoDecoder",
     "VideoStreamMetadata",
 ]
@@ -30,7 +34,12 @@ __all__ = [
 if not _has_extra("video"):  # so that a star import gives the names that exist
     __all__ = [name for name in __all__ if not name.endswith("VideoDecoder") or name.startswith("Base")]
 
-_HOME_OF = {"PyAVVideoDecoder": "pyav_decoder", "TorchCodecVideoDecoder": "torchcodec_decoder"}
+_HOME_OF = {
+    "CodecVideoDecoder": "codec_decoder",
+    "PyAVVideoDecoder": "pyav_decoder",
+    "TensorCodecVideoDecoder": "tensorcodec_decoder",
+    "TorchCodecVideoDecoder": "torchcodec_decoder",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._decode.execute import make_engine
 from mediaref_ursa._model.access import Access
-from mediaref_ursa.video_decoder._indexed import IndexedVideoDecoder
+from mediaref_ursa._pyav.sample_formats import sample_format
+from mediaref_ursa.video_decoder.codec_decoder import CodecVideoDecoder
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._model.pixels import Crop, Dtype
 
 
-class PyAVVideoDecoder(IndexedVideoDecoder):
+class PyAVVideoDecoder(CodecVideoDecoder):
     """Decode frames of one video with PyAV, into NumPy arrays.
 
     Making one reads the video's frame index, or scans the video where there is none; nothing stays
@@ -34,6 +37,11 @@ class PyAVVideoDecoder(IndexedVideoDecoder):
         resize: ``(height, width)`` of every frame in pixels, bilinear.
         colorspace: ``RGB``, ``BGR``, ``RGBA``, ``BGRA``, or ``G`` for one channel.
         dtype: ``"uint8"``, or ``"native"`` for the type that keeps all bits, as ``batch_decode`` has it.
+        output_format: ``"native"``, as MediaRef 2 has it: ``dtype="native"``, and the channels of the media,
+            one of gray, four of formats with alpha, else three.
+        expected_pixel_format: With ``output_format="native"``, FFmpeg's name of the format that the media
+            must have, such as ``gray12le``.
+        num_ffmpeg_threads: FFmpeg's own threads within each decoder.
         crop: ``(top, left, height, width)`` in pixels of the upright picture, cut out before it is resized.
         max_workers: How many runs are decoded at once; as ``batch_decode`` has it.
         storage_options: For cloud stores, as fsspec takes them.
@@ -41,7 +49,8 @@ class PyAVVideoDecoder(IndexedVideoDecoder):
 
     Raises:
         MediaNotFoundError: There is no such video.
-        UnsupportedMediaError: No video, or a codec that cannot be decoded here.
+        UnsupportedMediaError: No video, a codec that cannot be decoded here, or another pixel format than is
+            expected.
         ValueError: An option that is none of its values.
 
     Example:
@@ -62,11 +71,29 @@ class PyAVVideoDecoder(IndexedVideoDecoder):
         resize: tuple[int, int] | None = None,
         colorspace: str = "RGB",
         dtype: Dtype = "uint8",
+        output_format: Literal["rgb", "native"] = "rgb",
+        expected_pixel_format: str | None = None,
+        num_ffmpeg_threads: int = 1,
         crop: Crop | None = None,
         max_workers: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
         **access: Unpack[AccessOptions],
     ) -> None:
+        if output_format not in ("rgb", "native"):
+            raise ValueError(f"expected output_format to be 'rgb' or 'native', found {output_format!r}")
+        if output_format == "native" and colorspace != "RGB":
+            raise ValueError(
+                f"expected output_format='native' or colorspace={colorspace!r}, found both: native frames "
+                "have the channels of their media"
+            )
+        if expected_pixel_format is not None and output_format != "native":
+            raise ValueError("expected output_format='native' with expected_pixel_format, found 'rgb'")
+        self.output_format, self.expected_pixel_format = output_format, expected_pixel_format
+        copied = {
+            "output_format": output_format,
+            "expected_pixel_format": expected_pixel_format,
+            "num_ffmpeg_threads": num_ffmpeg_threads,
+        }
         options = {
             "frame_index": frame_index,
             "stream_index": stream_index,
@@ -78,13 +105,30 @@ class PyAVVideoDecoder(IndexedVideoDecoder):
             "max_workers": max_workers,
             "storage_options": storage_options,
         }
+        pixels = {"colorspace": "native", "dtype": "native"} if output_format == "native" else {}
         super().__init__(
             source,
-            engine=partial(make_engine, "pyav"),
-            options={**options, **access},
+            engine=partial(make_engine, "pyav", options={"num_ffmpeg_threads": num_ffmpeg_threads}),
+            options={**options, **copied, **access},
             access=Access.from_only_options(type(self).__name__, access),
-            **options,
+            **{**options, **pixels},
         )
+        for table in self._video.segments:
+            if expected_pixel_format not in (None, table.info.pixel_format):
+                raise UnsupportedMediaError(
+                    f"expected media of {expected_pixel_format}, found {table.info.pixel_format}",
+                    uri=table.info.uri,
+                )
+
+    def _stored_format(self) -> str | None:
+        return self._video.segments[0].info.pixel_format if self.output_format == "native" else None
+
+    def _decoded_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        if self._spec.colorspace != "native":
+            return super()._decoded_shape(height, width)
+        form = sample_format(self._video.segments[0].info.pixel_format)
+        colorspace = "G" if form.is_gray else "RGBA" if form.has_alpha else "RGB"
+        return replace(self._spec, colorspace=colorspace).shape(height, width)
 
     def __len__(self) -> int:
         """Return the number of frames.

@@ -17,7 +17,7 @@ from mediaref_ursa._decode.torchcodec.library import load_torchcodec
 from mediaref_ursa._decode.torchcodec.transforms import TransformDraws
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
-from mediaref_ursa.video_decoder._indexed import IndexedVideoDecoder
+from mediaref_ursa.video_decoder.codec_decoder import CodecVideoDecoder
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ with suppress(ImportError):  # a missing library is reported when a decoder is m
 _FRAME_MAPPING_KEYS = (("pts", "pkt_pts"), ("duration", "pkt_duration"), ("key_frame",))
 
 
-class TorchCodecVideoDecoder(IndexedVideoDecoder):
+class TorchCodecVideoDecoder(CodecVideoDecoder):
     """Decode frames of one video with TorchCodec, into torch tensors.
 
     A drop-in for ``torchcodec.decoders.VideoDecoder``: which frame comes out is decided by the frame

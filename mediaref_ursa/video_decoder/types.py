@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal, TypeAlias
 
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
 
-__all__ = ["BatchDecodingStrategy", "VideoStreamMetadata"]
+__all__ = ["SECOND_TYPE", "BatchDecodingStrategy", "PTSUnit", "VideoStreamMetadata"]
+
+SECOND_TYPE: TypeAlias = float | Fraction
+"""Seconds, as MediaRef's annotations call them."""
+PTSUnit: TypeAlias = Literal["pts", "sec"]
+"""Units of times, as MediaRef's annotations call them."""
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from _pages import blocks_of, run_block
 
 from mediaref_ursa import MediaRef
 from mediaref_ursa._references.columns import Selection, reference_columns
@@ -17,6 +20,7 @@ from mediaref_ursa.table import from_arrow, to_arrow
 PAIRS = [("a.mp4", 5), ("b.png", None), ("a.mp4", -7), ("c.mp4", 0)]
 REFS = [MediaRef(uri, pts_ns) for uri, pts_ns in PAIRS]
 ROWS = [{"uri": uri, "pts_ns": pts_ns} for uri, pts_ns in PAIRS]
+PAGE = Path(__file__).parents[2] / "docs" / "storing.md"
 JSON = [json.dumps({"media_ref": row}) for row in ROWS]
 
 
@@ -92,20 +96,37 @@ def test_datasets() -> None:
     assert pairs(data["obs"][:] if not isinstance(data["obs"], list) else data["obs"]) == PAIRS
 
 
-def test_mcap(tmp_path: Path) -> None:
-    pytest.importorskip("mcap", reason="mcap is not installed")
-    from mcap.reader import make_reader
+def write_mcap(path: Path, texts: Sequence[str] = JSON) -> Path:
     from mcap.writer import Writer
 
-    path = tmp_path / "session.mcap"
     with path.open("wb") as file:
         writer = Writer(file)
         writer.start()
         schema = writer.register_schema("ScreenCaptured", "jsonschema", b"{}")
         channel = writer.register_channel("screen", "json", schema)
-        for number, text in enumerate(JSON):
+        for number, text in enumerate(texts):
             writer.add_message(channel, log_time=number, data=text.encode(), publish_time=number)
         writer.finish()
+    return path
+
+
+def write_bag(path: Path, texts: Sequence[str] = JSON) -> None:
+    from rosbags.rosbag2 import Writer
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    kind = store.types["std_msgs/msg/String"]
+    with Writer(path, version=9) as writer:
+        connection = writer.add_connection("/frames", kind.__msgtype__, typestore=store)
+        for number, text in enumerate(texts):
+            writer.write(connection, number, store.serialize_cdr(kind(data=text), kind.__msgtype__))
+
+
+def test_mcap(tmp_path: Path) -> None:
+    pytest.importorskip("mcap", reason="mcap is not installed")
+    from mcap.reader import make_reader
+
+    path = write_mcap(tmp_path / "session.mcap")
     with path.open("rb") as file:
         texts = [
             message.data.decode() for _, _, message in make_reader(file).iter_messages(topics=["screen"])
@@ -115,15 +136,11 @@ def test_mcap(tmp_path: Path) -> None:
 
 def test_ros_bag(tmp_path: Path) -> None:
     pytest.importorskip("rosbags", reason="rosbags is not installed")
-    from rosbags.rosbag2 import Reader, Writer
+    from rosbags.rosbag2 import Reader
     from rosbags.typesys import Stores, get_typestore
 
     store = get_typestore(Stores.ROS2_HUMBLE)
-    kind = store.types["std_msgs/msg/String"]
-    with Writer(tmp_path / "bag", version=9) as writer:
-        connection = writer.add_connection("/frames", kind.__msgtype__, typestore=store)
-        for number, text in enumerate(JSON):
-            writer.write(connection, number, store.serialize_cdr(kind(data=text), kind.__msgtype__))
+    write_bag(tmp_path / "bag")
     with Reader(tmp_path / "bag") as reader:
         texts = [store.deserialize_cdr(raw, c.msgtype).data for c, _, raw in reader.messages()]
     assert pairs(texts, path="media_ref") == PAIRS
@@ -138,3 +155,19 @@ def test_a_million_rows_are_read_in_columns() -> None:
     assert found.uris == uris
     assert found.pts_ns[-1] == count - 1
     assert len({id(uri) for uri in found.uris}) == 100
+
+
+def test_the_page_on_tables(example_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All examples of ``docs/storing.md``, those of other libraries included."""
+    for name in ("polars", "duckdb", "mcap", "rosbags", "datasets"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    shutil.copytree(example_files, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    texts = [json.dumps({"media_ref": {"uri": "clip.mp4", "pts_ns": number * 10**8}}) for number in range(3)]
+    write_mcap(tmp_path / "session.mcap", texts)
+    write_bag(tmp_path / "bag", texts)
+    namespace: dict[str, Any] = {"__name__": "example"}
+    blocks = [block for block in blocks_of(PAGE) if block.is_example or block.needs_libraries]
+    assert sum(block.needs_libraries for block in blocks) == 5
+    for block in blocks:
+        run_block(block, namespace)

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 from _oracle import linear_frames
+from PIL import Image
 
 from mediaref_ursa import BitDepthWarning, MediaRef, batch_decode
 from mediaref_ursa._core.errors import UnsupportedMediaError
@@ -58,3 +59,12 @@ def test_depth_is_cut_with_a_warning(cases: Path) -> None:
     given_warnings.forget()
     with pytest.warns(BitDepthWarning, match=r"depth16\.png"):
         MediaRef(str(cases / "depth16.png")).to_ndarray()
+
+
+def test_depth_is_kept_with_native_samples(cases: Path) -> None:
+    with Image.open(cases / "depth16.png") as picture:
+        stored = np.asarray(picture)
+    found = MediaRef(str(cases / "depth16.png")).to_ndarray(format="native", dtype="native")
+    assert found.dtype == np.uint16
+    assert np.array_equal(found, stored)
+    assert stored.max() > 255

@@ -53,6 +53,9 @@ def test_each_frame_alone_and_in_every_strategy(file: Path) -> None:
     for strategy in BatchDecodingStrategy:
         found = batch_decode(refs, strategy)
         assert all(np.array_equal(a, b.rgb) for a, b in zip(found, frames, strict=True)), strategy
+    native = batch_decode(refs, dtype="native")  # all are of 8 bits
+    assert all(np.array_equal(a, b.rgb) for a, b in zip(native, frames, strict=True))
+    assert {frame.dtype for frame in native} == {np.dtype(np.uint8)}
     for i in np.random.default_rng(0).permutation(len(frames))[:25].tolist():
         assert np.array_equal(batch_decode([refs[i]])[0], frames[i].rgb), f"frame {i}"
 

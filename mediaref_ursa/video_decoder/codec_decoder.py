@@ -15,7 +15,9 @@ import numpy as np
 
 from mediaref_ursa._core.array_types import Float64Array, Int64Array
 from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.process_state import close_all
 from mediaref_ursa._core.redaction import redact
+from mediaref_ursa._core.reentrancy import refuse_amid_change
 from mediaref_ursa._core.seconds import floor_ns, range_of_times, times_asked
 from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS
 from mediaref_ursa._decode.buffer_pool import buffers
@@ -45,8 +47,8 @@ _BYTES_URI, _FILE_URI = "<bytes>", "<file object>"
 _TOLERANCE_SECONDS = Fraction(TOLERANCE_NS, NS_PER_SECOND)
 
 
-class IndexedVideoDecoder(BaseVideoDecoder):
-    """Base of the decoder classes: metadata, frames by number and by time.
+class CodecVideoDecoder(BaseVideoDecoder):
+    """Base of the decoder classes that decode packets by a frame index: frames by number and by time.
 
     Args:
         source: The video.
@@ -175,7 +177,8 @@ class IndexedVideoDecoder(BaseVideoDecoder):
             batch = self._batch(self._frames_of_times(times), None)
             displayed = np.array([float(time - start + begin) for time in times], dtype=np.float64)
             lasting = np.full(count, float(step))
-            return FrameBatch(batch.data, self._array(displayed), self._array(lasting), batch.pts_ns)
+            times_given = self._array(displayed), self._array(lasting), batch.pts_ns
+            return FrameBatch(batch.data, *times_given, batch.pixel_format)
         if not start_seconds < stop_seconds:  # as they are given: a range may be shorter than a nanosecond
             return self._batch(np.empty(0, dtype=np.int64), None)
         first = int(self._frames_of_times([start])[0])  # which is displayed then, however short the range is
@@ -190,6 +193,12 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         sources = [self._video] * len(plan.segments)
         for pixels in iter_frames(plan, sources, self._engine):
             yield self._ordered(pixels)
+
+    @classmethod
+    def clear_cache(cls) -> None:
+        """Release all that this process keeps between calls: as ``mediaref_ursa.cleanup_cache`` does."""
+        refuse_amid_change()
+        close_all()
 
     def close(self) -> None:
         """Release the index. Closing again does nothing; decoding after it is a ValueError."""
@@ -251,7 +260,8 @@ class IndexedVideoDecoder(BaseVideoDecoder):
         shape = self._decoded_shape(self.metadata.height, self.metadata.width)
         data = self._ordered(rows.filled(shape, self._dtype()))
         pts_ns = self._array(self._segments.pts_ns[frames])
-        return FrameBatch(data, self._array(pts[frames]), self._array(durations[frames]), pts_ns)
+        times = self._array(pts[frames]), self._array(durations[frames]), pts_ns
+        return FrameBatch(data, *times, self._stored_format())
 
     def _empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """Return memory for frames."""
@@ -260,6 +270,10 @@ class IndexedVideoDecoder(BaseVideoDecoder):
     def _decoded_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Return the shape of a frame, of a picture of that size, as it is decoded."""
         return self._spec.shape(height, width)
+
+    def _stored_format(self) -> str | None:
+        """Return the pixel format of the media where frames come out as they are stored."""
+        return None
 
     def _dtype(self) -> np.dtype[Any]:
         formats = (table.info.pixel_format for table in self._video.segments)

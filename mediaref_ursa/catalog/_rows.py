@@ -1,4 +1,4 @@
-"""Catalog rows, which describe recordings: location, storage format and time range of each modality."""
+"""Catalog rows: location, storage format and time range of each modality of a recording."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from mediaref_ursa._lazy.options import PixelOptions
     from mediaref_ursa.store import ObjectStore
 
-__all__ = ["ModalityRow", "StorageFormat", "from_arrow", "open_modality", "to_arrow"]
-
 
 class StorageFormat(str, Enum):
     """Storage format of a modality."""
@@ -30,6 +28,8 @@ class StorageFormat(str, Enum):
     """Video files with a frame index next to the URI, ``<uri>.lance``."""
     VIDEO = "video"
     """Video files without a frame index, scanned when they are opened."""
+    HDF5 = "hdf5"
+    """An object of temporaldata or torch_brain in an HDF5 file, such as spikes or behaviour."""
 
 
 def _bound(value: object) -> object:
@@ -44,16 +44,18 @@ class ModalityRow(BaseModel):
     """One modality of one recording: a row of a catalog.
 
     Attributes:
-        name: What it is called, such as ``"camera_left"``.
+        name: What it is called, such as ``"camera_left"``: the field of a session.
         format: How it is stored.
         uri: The video, the first of several segments, or the name of a recording, next to which its index
-            stands.
+            stands; or the HDF5 file.
         segment_uris: The additional files of the recording, in order, where they are not the index's own. A
             list that contains ``uri`` is the whole list in its order, and so is one of as many files as the
             index has segments, where ``uri`` is a name that is no file.
         start_seconds: Where it begins on the recording's clock, inclusive; from its first frame if None.
         end_seconds: Where it ends, exclusive; to its last frame if None.
         attributes: Anything else that JSON can say.
+        recording: The name of the recording, the same for all of its modalities.
+        group: The group of an HDF5 file that holds the object; the whole file without it.
 
     Example:
         >>> row = ModalityRow(name="camera", format="video", uri="clip.mp4", end_seconds=1.0)
@@ -70,16 +72,28 @@ class ModalityRow(BaseModel):
     start_seconds: _Bound = Field(default=None, allow_inf_nan=False)
     end_seconds: _Bound = Field(default=None, allow_inf_nan=False)
     attributes: Mapping[str, JsonValue] = Field(default_factory=dict)
+    recording: str | None = Field(default=None, min_length=1)
+    group: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _check_order(self) -> ModalityRow:
         start, end = self.start_seconds, self.end_seconds
         if start is not None and end is not None and end < start:
             raise ValueError(f"expected end_seconds not before start_seconds, found {start} to {end}")
+        if self.group is not None and self.format is not StorageFormat.HDF5:
+            raise ValueError(
+                f"expected a group with the format 'hdf5' only, found one with {self.format.value!r}"
+            )
         return self
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """``start_seconds`` and ``end_seconds``, infinite where they are None."""
+        start, end = self.start_seconds, self.end_seconds
+        return float("-inf") if start is None else start, float("inf") if end is None else end
+
     def __hash__(self) -> int:
-        return hash((self.name, self.format, self.uri, self.segment_uris))
+        return hash((self.recording, self.name, self.format, self.uri, self.segment_uris))
 
 
 def open_modality(
@@ -101,6 +115,7 @@ def open_modality(
             :class:`LazyVideo`: ``untrusted=True`` for a catalog of an untrusted writer.
 
     Raises:
+        ValueError: The row is of no video.
         FrameIndexMissingError: The format says that there is an index, and there is none.
         MediaRefError: As :class:`LazyVideo` raises.
     """
@@ -109,6 +124,11 @@ def open_modality(
     from mediaref_ursa._video.recording import open_index_of
     from mediaref_ursa.store._location import Location
 
+    if row.format is StorageFormat.HDF5:
+        raise ValueError(
+            f"expected a modality of video, found {row.name!r} in the format 'hdf5'; "
+            "Catalog([row]).materialize(row.recording) reads it"
+        )
     index = None
     if row.format is StorageFormat.MP4_INDEX:
         access = Access.from_options(dict(options))
@@ -124,9 +144,7 @@ def open_modality(
     )
     if row.start_seconds is None and row.end_seconds is None:
         return video
-    start = float("-inf") if row.start_seconds is None else row.start_seconds
-    end = float("inf") if row.end_seconds is None else row.end_seconds
-    return video.lazy_slice(start, end)
+    return video.lazy_slice(*row.bounds)
 
 
 def to_arrow(rows: Sequence[ModalityRow]) -> pa.Table:
@@ -154,6 +172,8 @@ def to_arrow(rows: Sequence[ModalityRow]) -> pa.Table:
             pa.field("start_seconds", pa.float64()),
             pa.field("end_seconds", pa.float64()),
             pa.field("attributes", pa.string()),
+            pa.field("recording", pa.string()),
+            pa.field("group", pa.string()),
         ]
     )
     values = [row.model_dump(mode="json") for row in rows]

@@ -1,0 +1,85 @@
+"""Rows of tables in files: of Lance and of Parquet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mediaref_ursa._core.errors import CorruptMediaError, MediaNotFoundError, MediaRefError, StoreError
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.uris import is_local, local_path, without_query
+from mediaref_ursa._lance.lance_calls import LanceCallError, LanceProcessError, Rules, describe, read
+from mediaref_ursa._lance.lance_files import TableRefusedError
+from mediaref_ursa._lance.lance_location import lance_location
+from mediaref_ursa.layout import INDEX_SUFFIX
+from mediaref_ursa.store._location import Location
+
+with needs_extra("video"):
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+    import pyarrow.parquet as pq
+
+_MAX_BYTES = 1 << 30
+_IS_MISSING = re.compile(r"was not found|404 Not Found|NoSuchBucket")
+
+
+def read_rows(table: Location, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read columns of all rows of a table; columns that it lacks are left out.
+
+    URIs within structs come as dictionaries, since they repeat.
+
+    Args:
+        table: A Lance table, whose name ends in ``.lance``, a Parquet file, or a local folder of these.
+        columns: Names of columns; all without it.
+
+    Raises:
+        MediaNotFoundError: No table is there.
+        CorruptMediaError: It cannot be read as a table, or is not as the access allows.
+        StoreError: The store refuses, or the process that reads the table ended.
+    """
+    if without_query(table.uri).rstrip("/").endswith(INDEX_SUFFIX):
+        return _read_lance(table, columns)
+    try:
+        if table.store is None and is_local(table.uri):
+            path = Path(local_path(table.uri))
+            if not path.exists():
+                raise MediaNotFoundError("expected a table, found nothing there", uri=table.uri)
+            found = ds.dataset(path, format=_format_of(path))
+        else:
+            found = ds.dataset(pq.read_table(pa.BufferReader(table.open_store().get(table.uri))))
+        names = [name for name in found.schema.names if columns is None or name in columns]
+        return found.to_table(columns=names)
+    except (pa.ArrowException, ValueError, OSError) as error:
+        if isinstance(error, MediaRefError):
+            raise
+        raise CorruptMediaError(f"expected a Parquet table, found {error}", uri=table.uri) from error
+
+
+def _format_of(path: Path) -> ds.ParquetFileFormat:
+    first = next(iter(sorted(path.rglob("*.parquet"))), None) if path.is_dir() else path
+    fields = () if first is None else pq.read_schema(first)
+    repeated = [f"{field.name}.uri" for field in fields if pa.types.is_struct(field.type)]
+    return ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=repeated))
+
+
+def _read_lance(table: Location, columns: Sequence[str] | None) -> pa.Table:
+    access, uri = table.access, table.uri
+    where, options = lance_location(uri, table.storage_options)
+    rules = Rules(access.allow_outside_index, strict=False, limits=access.scan_limits)
+    try:
+        version, _, schema = describe(where, options, rules=rules)
+        names = [name for name in schema.names if columns is None or name in columns]
+        if not names:
+            return schema.empty_table()
+        return read(where, options, version, names, {}, rules=rules, max_answer_bytes=_MAX_BYTES)
+    except LanceProcessError as error:
+        raise StoreError(f"Lance could not read the table: {error}", uri=uri) from error
+    except TableRefusedError as error:
+        raise CorruptMediaError(str(error), uri=uri) from error
+    except LanceCallError as error:
+        if _IS_MISSING.search(str(error)):
+            raise MediaNotFoundError("expected a Lance table, found none", uri=uri) from error
+        raise CorruptMediaError(
+            f"expected a Lance table, found that Lance cannot read it: {error}", uri=uri
+        ) from error

@@ -1,0 +1,1 @@
+"""Conversions to and from how other libraries write references, without these libraries."""

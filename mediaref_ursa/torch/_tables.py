@@ -1,0 +1,96 @@
+"""Tables that data sets read: of Arrow in memory, and of files that are read where they are needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from mediaref_ursa._core.array_types import Int64Array
+from mediaref_ursa._core.errors import InvalidReferenceError
+from mediaref_ursa._index.row_tables import read_rows
+from mediaref_ursa._references.arrow import reference_columns_in, table_of
+from mediaref_ursa.store._location import Location
+
+
+def open_table(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return a table of Arrow, in one piece; texts that repeat are stored once.
+
+    Args:
+        source: A table that Arrow reads, or the path or URI of a Parquet file, of a folder of them, or of a
+            Lance table (``.lance``).
+        columns: Those to read; all without it.
+
+    Raises:
+        MediaNotFoundError: There is no such file.
+        CorruptMediaError: It is no table.
+        InvalidReferenceError: Arrow does not read the object.
+    """
+    if isinstance(source, str | os.PathLike):
+        table = read_rows(Location(os.fspath(source)).absolute(), columns)
+    else:
+        table = table_of(source)
+    if columns is not None:
+        missing = [name for name in columns if name not in table.column_names]
+        if missing:
+            raise InvalidReferenceError(f"expected the columns {missing}, found {table.column_names}")
+        table = table.select(list(columns))
+    return table.combine_chunks()
+
+
+def reference_names(table: pa.Table, columns: Any) -> dict[str, str]:
+    """Return the column of references for each key of a sample.
+
+    Args:
+        table: The table.
+        columns: A dict of both, one name or several, which are keys as well, or None for all columns that
+            hold references.
+
+    Raises:
+        InvalidReferenceError: There is no such column, or it holds no references.
+    """
+    names = table.column_names
+    found = [names[position] for position in reference_columns_in(table)]
+    if columns is None:
+        chosen = {name: name for name in found}
+    elif isinstance(columns, str):
+        chosen = {columns: columns}
+    elif isinstance(columns, dict):
+        chosen = dict(columns)
+    else:
+        chosen = {name: name for name in columns}
+    if not chosen or (wrong := [name for name in chosen.values() if name not in found]):
+        raise InvalidReferenceError(
+            f"expected columns of references, structs of uri and pts_ns or lists of them, found "
+            f"{wrong if chosen else 'none'} among the columns {names}"
+        )
+    return chosen
+
+
+def values_of(column: pa.ChunkedArray, rows: Int64Array) -> Any:
+    """Return the values of some rows: a tensor of numbers and of lists of one length, else a list."""
+    taken = column.take(pa.array(rows)).combine_chunks()
+    if isinstance(taken, pa.ChunkedArray):
+        taken = taken.chunk(0) if taken.num_chunks else pa.array([], column.type)
+    numbers = _numbers(taken)
+    return taken.to_pylist() if numbers is None else torch.from_numpy(numbers)
+
+
+def _numbers(array: Any) -> np.ndarray[Any, Any] | None:
+    kind = array.type
+    if array.null_count:
+        return None
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        return np.array(array.to_numpy(zero_copy_only=False))
+    if pa.types.is_fixed_size_list(kind):
+        inner = _numbers(array.flatten())
+        return None if inner is None else inner.reshape(len(array), kind.list_size, *inner.shape[1:])
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        lengths = np.unique(array.value_lengths().to_numpy(zero_copy_only=False))
+        inner = _numbers(array.flatten()) if len(lengths) == 1 else None
+        return None if inner is None else inner.reshape(len(array), int(lengths[0]), *inner.shape[1:])
+    return None
