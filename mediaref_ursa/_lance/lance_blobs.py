@@ -3,8 +3,8 @@
 Tables that were opened are kept: opening one costs more than reading a few ranges does. Before each request
 Lance is asked for the latest version, and the table is opened anew if that is another one.
 
-Answers are JSON, and the bytes an Arrow table, as :mod:`mediaref_ursa._lance.lance_calls` sends them. What a
-caller can do something about is an answer too, ``{"problem": ...}``, so that it crosses processes.
+Answers are JSON but for the bytes, of which :func:`as_table` makes a table where they go to another process.
+What a caller can do something about is an answer too, ``{"problem": ...}``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ _ROW, _ADDRESS = "_rowid", "_rowaddr"
 _BLOB_TYPE = "lance.blob.v2"
 _FRAGMENT_BITS = 32
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
+
+BYTES = "bytes"
 
 Problem = dict[str, Any]
 
@@ -171,7 +173,7 @@ _tables = register(_OpenTables())
 
 def read_blob_here(
     request: dict[str, Any], options: dict[str, str] | None, _: pa.Table | None
-) -> tuple[dict[str, Any], pa.Table | None]:
+) -> tuple[dict[str, Any], None]:
     """Answer where a blob is, and the bytes of some ranges, all read in one call of Lance; or a problem."""
     try:
         return _read_blob(request, options)
@@ -180,9 +182,7 @@ def read_blob_here(
         return _read_blob(request, options)
 
 
-def _read_blob(
-    request: dict[str, Any], options: dict[str, str] | None
-) -> tuple[dict[str, Any], pa.Table | None]:
+def _read_blob(request: dict[str, Any], options: dict[str, str] | None) -> tuple[dict[str, Any], None]:
     table = _tables.get(request, options)
     if table is None:
         return {"problem": "no table"}, None
@@ -198,7 +198,13 @@ def _read_blob(
         return found, None
     wanted = [(found["row"], offset, length) for offset, length in request["ranges"]]
     answers = table.dataset.read_blob_ranges(request["column"], wanted, selector="ids", preserve_order=True)
-    return found, pa.table({"bytes": pa.array([data for _, _, data in answers], pa.large_binary())})
+    return {**found, BYTES: [data for _, _, data in answers]}, None
+
+
+def as_table(answer: dict[str, Any]) -> pa.Table | None:
+    """Take the bytes of ranges out of an answer, as a table; None where there are none."""
+    data = answer.pop(BYTES, None)
+    return None if data is None else pa.table({BYTES: pa.array(data, pa.large_binary())})
 
 
 def _is_latest(table: OpenTable) -> bool:

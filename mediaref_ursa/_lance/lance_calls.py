@@ -32,7 +32,7 @@ from mediaref_ursa._core.process_limits import limit_next_memory, lower_limit
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import LongLock
 from mediaref_ursa._lance import lance_collections
-from mediaref_ursa._lance.lance_blobs import read_blob_here
+from mediaref_ursa._lance.lance_blobs import as_table, read_blob_here
 from mediaref_ursa._lance.lance_files import TableRefusedError, check_manifest
 from mediaref_ursa._lance.lance_manifest import parse_manifest
 from mediaref_ursa._lance.lance_packing import STEPS
@@ -444,6 +444,7 @@ def serve(*, sandboxed: bool = False) -> None:
             limit_next_memory(int(request["memory"]))
         try:
             answer, found = _perform(request, table)
+            found = as_table(answer) if found is None else found
         except TableRefusedError as error:
             answer, found = {"refused": str(error)}, None
         except LanceCallError as error:

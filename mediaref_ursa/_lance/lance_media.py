@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from mediaref_ursa._core.blob_uris import BlobUri
+from mediaref_ursa._lance.lance_blobs import BYTES
 from mediaref_ursa._lance.lance_calls import MAX_SCHEMA_BYTES, Rules, call
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def read_blob(
     }
     max_bytes = MAX_SCHEMA_BYTES + sum(length for _, length in ranges)
     found, table = call(asked, rules=rules, max_answer_bytes=max_bytes)
-    return found, [] if table is None else table.column("bytes").to_pylist()
+    if table is not None:  # from another process
+        return found, table.column(BYTES).to_pylist()
+    return found, found.pop(BYTES, [])
 
 
 def pack(
