@@ -42,14 +42,11 @@ def pack(
     no_index: bool,
     jobs: int,
 ) -> None:
-    r"""Put VIDEOs and their frame indexes into one Lance table, one row a file.
+    """Put VIDEOs and their frame indexes into one Lance table, one row a file.
 
     A VIDEO is a path, a URL, a folder (for all videos below it) or a pattern in quotes such as
-    's3://bucket/takes/*.mp4'. References name a row by the path of its file below --root:
-
-    \b
-        mediaref-ursa pack takes --into takes.lance
-        takes.lance/@video/monday/a.mp4
+    's3://bucket/takes/*.mp4'. References name a row by the path of its file below --root: after
+    "mediaref-ursa pack takes --into takes.lance", takes.lance/@video/monday/a.mp4 is takes/monday/a.mp4.
 
     Files that are in the table are left alone, so that a command that was stopped goes on where it was. What
     is no video is left out, with an error.
