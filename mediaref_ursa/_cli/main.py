@@ -16,6 +16,7 @@ from mediaref_ursa._cli.check import check
 from mediaref_ursa._cli.demo.command import demo
 from mediaref_ursa._cli.index import index
 from mediaref_ursa._cli.inspect import inspect
+from mediaref_ursa._cli.pack import pack
 from mediaref_ursa._cli.progress import print_error
 from mediaref_ursa._core.errors import MediaRefError
 
@@ -71,3 +72,4 @@ main.add_command(check)
 main.add_command(demo)
 main.add_command(index)
 main.add_command(inspect)
+main.add_command(pack)

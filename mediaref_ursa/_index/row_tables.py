@@ -8,10 +8,10 @@ from pathlib import Path
 
 from mediaref_ursa._core.errors import CorruptMediaError, MediaNotFoundError, MediaRefError, StoreError
 from mediaref_ursa._core.extras import needs_extra
-from mediaref_ursa._core.uris import is_local, local_path, scheme_of, without_query
-from mediaref_ursa._index.lance_calls import LanceCallError, LanceProcessError, Rules, describe, read
-from mediaref_ursa._index.lance_files import TableRefusedError
-from mediaref_ursa._model.storage_options import lance_options, lance_uri
+from mediaref_ursa._core.uris import is_local, local_path, without_query
+from mediaref_ursa._lance.lance_calls import LanceCallError, LanceProcessError, Rules, describe, read
+from mediaref_ursa._lance.lance_files import TableRefusedError
+from mediaref_ursa._lance.lance_location import lance_location
 from mediaref_ursa.layout import INDEX_SUFFIX
 from mediaref_ursa.store._location import Location
 
@@ -74,8 +74,7 @@ def _format_of(path: Path) -> ds.ParquetFileFormat:
 
 def _read_lance(table: Location, columns: Sequence[str] | None) -> pa.Table:
     access, uri = table.access, table.uri
-    where = str(Path(local_path(uri)).absolute()) if is_local(uri) else lance_uri(uri)
-    options = {} if is_local(uri) else lance_options(scheme_of(uri), table.storage_options or {})
+    where, options = lance_location(uri, table.storage_options)
     rules = Rules(access.allow_outside_index, strict=False, limits=access.scan_limits)
     try:
         version, _, schema = describe(where, options, rules=rules)
