@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from _cli_runner import run
 from _http_server import ObjectServer
 from _lerobot import DEPTH, FPS, TOP, WRIST, DataSet, write_data_set, write_version_2
 from _s3 import new_bucket
@@ -22,7 +23,8 @@ from mediaref_ursa import (
     MediaRefError,
     batch_decode,
 )
-from mediaref_ursa.lerobot import FrameTimestampError, LeRobotRefs, decode_video_frames
+from mediaref_ursa.check import check_lerobot
+from mediaref_ursa.lerobot import FrameTimestampError, LeRobotRefs, decode_video_frames, is_data_set
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +264,31 @@ def test_in_a_data_set_of_torch(written: DataSet) -> None:
                 assert np.array_equal(batch[key][place], expected)
             rows += 1
     assert rows == len(table)
+
+
+def test_a_data_set_is_checked(written: DataSet, copied: Path) -> None:
+    report = check_lerobot(written.root, decode=2)
+    assert report.is_ok
+    assert report.references == 3 * sum(written.lengths.values())
+    assert (report.videos, report.decoded) == (9, 6)
+    assert {finding.kind for finding in report.findings} == {"no index"}
+    change_episodes(copied, **{f"videos/{TOP}/from_timestamp": 10.0 / FPS})
+    report = check_lerobot(copied, camera="top")
+    kinds = {finding.kind: finding for finding in report.findings}
+    assert kinds["duplicates"].count > 0
+    assert not kinds["duplicates"].is_error
+    change_episodes(copied, **{f"videos/{TOP}/from_timestamp": 100.0})
+    for done in (run("check", copied, "--column", "top"), run("check", copied, "--json")):
+        assert done.exit_code == 1
+        assert "no frame at the row's time" in done.stdout
+        assert "episode 3" in done.stdout
+    assert run("check", written.root).exit_code == 0
+
+
+def test_roots_are_data_sets_of_torch(written: DataSet) -> None:
+    ours: Any = pytest.importorskip("mediaref_ursa.torch", reason="torch is not installed")
+    for source in (str(written.root), LeRobotRefs(written.root)):
+        data = ours.RefDataset(source, {"top": TOP})
+        assert np.array_equal(data[3]["top"], written.frames[TOP][0][3].transpose(2, 0, 1))
+    assert is_data_set(str(written.root))
+    assert not is_data_set(str(written.root / "meta"))

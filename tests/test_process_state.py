@@ -23,8 +23,14 @@ from mediaref_ursa._core.reentrancy import LongLock, ShortLock
 PACKAGE = Path(mediaref_ursa.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "architecture.md"
 LOCKS = (ShortLock, LongLock, type(threading.Lock()), type(threading.RLock()), threading.Semaphore)
-NOT_LOADED = {"mediaref_ursa.__main__", "mediaref_ursa._scan.sandbox.child"}
-"""Programs: importing them runs them."""
+NOT_LOADED = {
+    "mediaref_ursa.__main__",
+    "mediaref_ursa._scan.sandbox.child",
+    "mediaref_ursa.cached_av",
+    "mediaref_ursa.hf",
+    "mediaref_ursa.resource_cache",
+}
+"""Programs, which importing runs; modules that only raise; and one that needs datasets."""
 
 
 def all_modules() -> list[Any]:

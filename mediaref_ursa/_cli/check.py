@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from mediaref_ursa._cli.progress import print_line, progress_bar
+
+if TYPE_CHECKING:
+    from mediaref_ursa.check import CheckReport
 
 
 @click.command()
@@ -48,9 +52,17 @@ def check(
     Example: mediaref-ursa check train.parquet --column obs --decode 20
     """
     from mediaref_ursa._index.row_tables import read_rows
-    from mediaref_ursa.check import check_refs
+    from mediaref_ursa.check import check_lerobot, check_refs
+    from mediaref_ursa.lerobot import is_data_set
     from mediaref_ursa.store._location import Location
 
+    if is_data_set(table):
+        with progress_bar("checking") as bar:
+            found = check_lerobot(
+                table, camera=column, decode=decode, progress=bar.move_to, untrusted=untrusted
+            )
+        _print(ctx, found, as_json=as_json)
+        return
     rows = read_rows(Location(table).absolute())
     if frame_column is not None and frame_column not in rows.column_names:
         raise click.UsageError(f"expected a column {frame_column!r}, found {', '.join(rows.column_names)}")
@@ -68,6 +80,10 @@ def check(
             base_dir=base_dir,
             untrusted=untrusted,
         )
+    _print(ctx, report, as_json=as_json)
+
+
+def _print(ctx: click.Context, report: CheckReport, *, as_json: bool) -> None:
     print_line(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())
     if not report.is_ok:
         ctx.exit(1)

@@ -19,6 +19,7 @@ DAMAGED = "damaged index"
 OUTSIDE = "outside the video"
 BEYOND = "far from any frame"
 NUMBER = "another frame number"
+NO_FRAME = "no frame at the row's time"
 PIXELS = "wrong pixels"
 NO_INDEX = "no index"
 DUPLICATE = "duplicates"
@@ -28,7 +29,7 @@ RATES = "mixed frame rates"
 CODECS = "mixed codecs"
 APART = "segments apart"
 
-ERRORS = (MISSING, UNREADABLE, STALE, DAMAGED, OUTSIDE, BEYOND, NUMBER, PIXELS)
+ERRORS = (MISSING, UNREADABLE, STALE, DAMAGED, OUTSIDE, BEYOND, NUMBER, NO_FRAME, PIXELS)
 NOTES = (NO_INDEX, DUPLICATE, FROZEN, SIZES, RATES, CODECS, APART)
 
 
@@ -110,12 +111,12 @@ class Findings:
         self._rows: dict[str, list[int]] = {}
         self._texts: dict[str, str] = {}
 
-    def add(self, kind: str, rows: Iterable[int], text: str) -> None:
-        """Add rows to a kind; the text of the first ones is kept."""
+    def add(self, kind: str, rows: Iterable[int], text: str, count: int | None = None) -> None:
+        """Add rows to a kind, of which there may be more than are listed; the text of the first is kept."""
         found = [int(row) for row in rows]
         if not found:
             return
-        self._counts[kind] = self._counts.get(kind, 0) + len(found)
+        self._counts[kind] = self._counts.get(kind, 0) + (len(found) if count is None else count)
         self._rows[kind] = sorted([*self._rows.get(kind, []), *sorted(found)[:FIRST_ROWS]])[:FIRST_ROWS]
         self._texts.setdefault(kind, text)
 

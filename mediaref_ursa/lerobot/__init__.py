@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mediaref_ursa.lerobot._decode import FrameTimestampError, decode_video_frames
+from mediaref_ursa.lerobot._metadata import is_data_set
 from mediaref_ursa.lerobot._refs import EpisodeProblem, LeRobotRefs
 
-__all__ = ["EpisodeProblem", "FrameTimestampError", "LeRobotRefs", "decode_video_frames"]
+__all__ = ["EpisodeProblem", "FrameTimestampError", "LeRobotRefs", "decode_video_frames", "is_data_set"]

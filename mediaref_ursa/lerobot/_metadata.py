@@ -7,11 +7,13 @@ import re
 import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mediaref_ursa._core.errors import CorruptMediaError, InvalidReferenceError, MediaNotFoundError
 from mediaref_ursa._core.extras import needs_extra
-from mediaref_ursa._core.uris import scheme_of
+from mediaref_ursa._core.public import set_module
+from mediaref_ursa._core.uris import is_local, local_path, scheme_of
 from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
@@ -43,6 +45,20 @@ def root_uri(root: str, revision: str | None) -> str:
             f"expected hf://datasets/OWNER/NAME with revision=, found {root!r}; a folder or a bucket has none"
         )
     return f"{root}@{revision}"
+
+
+@set_module("mediaref_ursa.lerobot")
+def is_data_set(root: str) -> bool:
+    """Return whether a path or URI may be the root of a LeRobot data set: a folder with ``meta/info.json``.
+
+    What is on the Hub is one if it names a data set and no file of it; other stores are not asked.
+
+    >>> is_data_set("hf://datasets/me/pusht"), is_data_set("train.parquet")
+    (True, False)
+    """
+    if root.startswith(_HUB):
+        return len(root.removeprefix(_HUB).rstrip("/").split("/")) == 2
+    return is_local(root) and Path(local_path(root), "meta", "info.json").is_file()
 
 
 @dataclass(frozen=True)
@@ -190,9 +206,9 @@ class Metadata:
     def is_depth(self, camera: str) -> bool:
         """Return whether a camera's frames are depth maps."""
         feature = self.features[camera]
-        places = [feature, feature.get("info") or {}, feature.get("video_info") or {}]
+        sections = [feature, feature.get("info") or {}, feature.get("video_info") or {}]
         names = ("is_depth_map", "video.is_depth_map")
-        return any(bool(place.get(name)) for place in places if isinstance(place, dict) for name in names)
+        return any(bool(one.get(name)) for one in sections if isinstance(one, dict) for name in names)
 
     def camera_named(self, name: str) -> str:
         """Return a camera's key, by the key or by what follows its last dot.

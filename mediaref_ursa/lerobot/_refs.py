@@ -132,7 +132,7 @@ class LeRobotRefs:
         delta_timestamps: Mapping[str, Sequence[float]] | None = None,
         on_error: Literal["raise", "none"] = "raise",
     ) -> pa.Table:
-        """Return the rows of episodes, with the reference of each to each camera beside its data.
+        """Return the rows of episodes, with the reference of each to each camera after its data.
 
         Args:
             episodes: Their numbers; all without it.
@@ -194,12 +194,14 @@ class LeRobotRefs:
         if episodes is None:
             return list(rows.to_pylist())
         wanted = list(dict.fromkeys(int(number) for number in episodes))
-        places = {number: place for place, number in enumerate(self.episodes.tolist())}
-        if missing := [number for number in wanted if number not in places]:
+        positions = {number: position for position, number in enumerate(self.episodes.tolist())}
+        if missing := [number for number in wanted if number not in positions]:
             raise InvalidReferenceError(
                 f"expected episodes of the data set, found {missing[:10]}", uri=self.root
             )
-        return list(rows.take(pa.array(sorted(places[number] for number in wanted), pa.int64())).to_pylist())
+        return list(
+            rows.take(pa.array(sorted(positions[number] for number in wanted), pa.int64())).to_pylist()
+        )
 
     def _data(self, chosen: list[dict[str, Any]]) -> pa.Table:
         """Read the data of episodes, ordered by episode and frame."""

@@ -44,7 +44,8 @@ class RefDataset(Dataset[Sample]):
 
     Args:
         table: A table that Arrow reads (of Arrow, Polars, DuckDB, pandas 3), or the path or URI of a Parquet
-            file, of a folder of them, or of a Lance table (``.lance``).
+            file, of a folder of them, or of a Lance table (``.lance``); or a LeRobot data set, by its root
+            or a :class:`mediaref_ursa.lerobot.LeRobotRefs`.
         columns: The column of references for each key of a sample, ``{"obs": "frame"}``; or the names of
             columns, which are the keys. All columns of references without it. All other columns come along
             under their names: numbers, and lists of one length, as tensors.

@@ -14,6 +14,7 @@ from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._index.row_tables import read_rows
 from mediaref_ursa._references.arrow import reference_columns_in, table_of
+from mediaref_ursa.lerobot import LeRobotRefs, is_data_set
 from mediaref_ursa.store._location import Location
 
 
@@ -30,7 +31,11 @@ def open_table(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
         CorruptMediaError: It is no table.
         InvalidReferenceError: Arrow does not read the object.
     """
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, LeRobotRefs):
+        table = source.refs()
+    elif isinstance(source, str | os.PathLike) and is_data_set(os.fspath(source)):
+        table = LeRobotRefs(source).refs()
+    elif isinstance(source, str | os.PathLike):
         table = read_rows(Location(os.fspath(source)).absolute(), columns)
     else:
         table = table_of(source)
