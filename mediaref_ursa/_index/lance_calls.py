@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -45,14 +46,18 @@ from mediaref_ursa._index.lance_process import (
 from mediaref_ursa._model.access import IndexLimits
 
 __all__ = [
-    "MAX_SCHEMA_BYTES",
     "LanceCallError",
     "LanceProcessError",
     "Rules",
-    "call",
+    "count_videos",
+    "create",
+    "delete",
     "describe",
+    "find",
+    "merge",
     "read",
     "serve",
+    "tidy",
     "write",
 ]
 
@@ -66,7 +71,7 @@ _OLD_VERSIONS_KEPT = timedelta(hours=1)  # a reader that opened one may still be
 _STORAGE_VERSION: Final = "2.2"  # pylance 4 and later read it
 _WRITE_ATTEMPTS = 4
 _SOURCE_POSITIONS = re.compile(r",? /[^ ,]+\.rs:\d+:\d+")  # paths of Lance's build are left out of messages
-MAX_SCHEMA_BYTES = 128 << 20
+_MAX_SCHEMA_BYTES = 128 << 20
 _home_process = os.getpid()
 
 
@@ -87,6 +92,9 @@ class Rules:
     is_collection: bool = False
 
 
+_COLLECTION = Rules(is_collection=True)
+
+
 def describe(
     uri: str, options: dict[str, str], version: int | None = None, rules: Rules = Rules()
 ) -> tuple[int, int, pa.Schema]:
@@ -103,7 +111,7 @@ def describe(
         TableRefusedError: It is not as the rules have it.
     """
     asked = {"do": "describe", "uri": uri, "options": options, "version": version}
-    answer, table = call(asked, rules=rules, max_answer_bytes=MAX_SCHEMA_BYTES)
+    answer, table = _call(asked, rules=rules, max_answer_bytes=_MAX_SCHEMA_BYTES)
     assert table is not None
     return int(answer["version"]), int(answer["rows"]), table.schema
 
@@ -116,7 +124,7 @@ def read(
     where: dict[str, int],
     *,
     rules: Rules = Rules(),
-    max_answer_bytes: int = MAX_SCHEMA_BYTES,
+    max_answer_bytes: int = _MAX_SCHEMA_BYTES,
 ) -> pa.Table:
     """Return columns of one version of a table; ``where`` may hold ``offset`` and ``limit``.
 
@@ -141,7 +149,7 @@ def read(
         "columns": columns,
         "where": where,
     }
-    _, table = call(asked, rules=rules, max_answer_bytes=max_answer_bytes)
+    _, table = _call(asked, rules=rules, max_answer_bytes=max_answer_bytes)
     assert table is not None
     return table
 
@@ -152,27 +160,99 @@ def write(uri: str, options: dict[str, str], table: pa.Table, *, exists: bool) -
     Raises:
         LanceCallError: Lance cannot write there.
     """
-    call({"do": "write", "uri": uri, "options": options, "exists": exists}, table)
+    _call({"do": "write", "uri": uri, "options": options, "exists": exists}, table)
 
 
-def call(
+def find(
+    uri: str,
+    options: dict[str, str],
+    uris: Sequence[str],
+    columns: list[str],
+    *,
+    version: int | None = None,
+    rules: Rules = Rules(),
+    max_answer_bytes: int = _MAX_SCHEMA_BYTES,
+) -> pa.Table:
+    """Return columns of a collection's rows of some URIs, in any order.
+
+    Args:
+        uri: Where the table is, as Lance reads it.
+        options: Those of Lance.
+        uris: As the rows have them.
+        columns: Their names.
+        version: Which version; the latest if None.
+        rules: What may be read.
+        max_answer_bytes: How much the columns may take, where the rules have limits.
+
+    Raises:
+        LanceCallError: There is no table, or its rows cannot be read.
+        TableRefusedError: The table is not as the rules have it.
+    """
+    asked = {**_request("find", uri, options), "version": version, "uris": list(uris), "columns": columns}
+    _, table = _call(asked, rules=rules, max_answer_bytes=max_answer_bytes)
+    assert table is not None
+    return table
+
+
+def count_videos(uri: str, options: dict[str, str], version: int, rules: Rules = Rules()) -> int:
+    """Return how many videos one version of a collection has.
+
+    Raises:
+        LanceCallError: Its rows cannot be read.
+        TableRefusedError: The table is not as the rules have it.
+    """
+    asked = {**_request("count_videos", uri, options), "version": version}
+    answer, _ = _call(asked, rules=rules, max_answer_bytes=_MAX_SCHEMA_BYTES)
+    return int(answer["videos"])
+
+
+def create(uri: str, options: dict[str, str], empty: pa.Table) -> None:
+    """Make a collection without rows, unless there is one.
+
+    Raises:
+        LanceCallError: Lance cannot write there.
+    """
+    _call(_request("create", uri, options), empty)
+
+
+def merge(uri: str, options: dict[str, str], rows: pa.Table) -> None:
+    """Put rows into a collection in one commit; those of the same URI and segment are replaced.
+
+    Raises:
+        LanceCallError: Lance cannot write there.
+    """
+    _call(_request("merge", uri, options), rows, _COLLECTION)
+
+
+def delete(uri: str, options: dict[str, str], uris: Sequence[str], first_segment: int = 0) -> None:
+    """Delete a collection's rows of some URIs, from a segment on, in one commit.
+
+    Raises:
+        LanceCallError: Lance cannot write there.
+    """
+    asked = {**_request("delete", uri, options), "uris": list(uris), "first_segment": first_segment}
+    _call(asked, rules=_COLLECTION)
+
+
+def tidy(uri: str, options: dict[str, str], *, compact: bool) -> None:
+    """Put a collection's new rows into its scalar index; with ``compact`` also join files and clean up.
+
+    Raises:
+        LanceCallError: Lance cannot write there.
+    """
+    _call({**_request("tidy", uri, options), "compact": compact}, rules=_COLLECTION)
+
+
+def _request(do: str, uri: str, options: dict[str, str]) -> dict[str, Any]:
+    return {"do": do, "uri": uri, "options": options}
+
+
+def _call(
     request: dict[str, Any],
     table: pa.Table | None = None,
     rules: Rules = Rules(),
     max_answer_bytes: int = 0,
 ) -> tuple[dict[str, Any], pa.Table | None]:
-    """Perform a request where Lance may be called: here, in the worker process, or in one under limits.
-
-    Args:
-        request: What to do, as ``_PERFORM`` has it, and its arguments.
-        table: Rows to write.
-        rules: What may be read.
-        max_answer_bytes: How much the answer may take, where the rules have limits.
-
-    Raises:
-        LanceCallError: Lance's answer is an error.
-        TableRefusedError: The table is not as the rules have it.
-    """
     request["rules"] = {
         **{"allow_outside": rules.allow_outside, "strict": rules.strict},
         "is_collection": rules.is_collection,
