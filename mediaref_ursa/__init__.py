@@ -19,6 +19,7 @@ from mediaref_ursa._core.extras import has_extra as _has_extra
 if TYPE_CHECKING:
     from mediaref_ursa._batch.batch_decode import batch_decode, cleanup_cache, plan_decode
     from mediaref_ursa._batch.decoded_batch import DecodedBatch
+    from mediaref_ursa._core.blob_uris import blob_uri
     from mediaref_ursa._core.counters import Counters, counters, counting
     from mediaref_ursa._core.errors import (
         BitDepthWarning,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._index.build import write_frame_index
     from mediaref_ursa._index.collection import CollectionIndex
     from mediaref_ursa._index.frame_index import LanceFrameIndex
+    from mediaref_ursa._index.pack import pack_videos
     from mediaref_ursa._lazy.lazy_video import LazyVideo
     from mediaref_ursa._model.access import Access, IndexLimits
     from mediaref_ursa._plan.decode_plan import DecodePlan
@@ -96,16 +98,20 @@ _HOMES = {
     "_index.collection": ("CollectionIndex",),
     "_index.frame_index": ("LanceFrameIndex",),
     "_index.build": ("write_frame_index",),
+    "_index.pack": ("pack_videos",),
     "_lazy.lazy_video": ("LazyVideo",),
     "_references.media_ref": ("MediaRef",),
     "_references.rebase": ("rebase",),
+    "_core.blob_uris": ("blob_uri",),
     "_core.counters": ("Counters", "counters", "counting"),
     "_plan.decode_plan": ("DecodePlan",),
     "_plan.reads": ("FetchOptions",),
     "_core.seconds": ("pts_ns_from_seconds",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_NEED_VIDEO = frozenset({"_index.build", "_index.collection", "_index.frame_index", "_lazy.lazy_video"})
+_NEED_VIDEO = frozenset(
+    {"_index.build", "_index.collection", "_index.frame_index", "_index.pack", "_lazy.lazy_video"}
+)
 
 __all__ = [
     "Access",
@@ -145,9 +151,11 @@ __all__ = [
     "StoreError",
     "UnsupportedMediaError",
     "batch_decode",
+    "blob_uri",
     "cleanup_cache",
     "counters",
     "counting",
+    "pack_videos",
     "plan_decode",
     "pts_ns_from_seconds",
     "rebase",

@@ -23,7 +23,7 @@ from typing import Final, Literal, TypeAlias
 
 from mediaref_ursa._core.etags import is_strong
 from mediaref_ursa._core.redaction import without_credentials
-from mediaref_ursa._core.uris import is_cloud, is_data, is_local, without_query
+from mediaref_ursa._core.uris import is_cloud, is_data, is_local, split_blob, without_query
 
 __all__ = ["IndexLocation", "frame_index_name", "hidden_frame_index_uri", "lance_frame_index_uri"]
 
@@ -103,14 +103,14 @@ def index_locations(uri: str) -> tuple[IndexLocation, ...]:
     """Return where the frame index of a video is looked for, in order.
 
     Lance reads and writes next to local videos and those of cloud stores. Next to others, such as those that
-    are served over HTTP, nothing is looked for.
+    are served over HTTP or in a table of Lance, nothing is looked for.
 
     >>> index_locations("takes/a.mp4") == (SIDECAR, HIDDEN, COLLECTION, CACHE)
     True
     >>> index_locations("https://host/a.mp4")
     ('collection', 'cache')
     """
-    if not (is_local(uri) or is_cloud(uri)):
+    if not (is_local(uri) or is_cloud(uri)) or split_blob(uri) is not None:
         return (COLLECTION, CACHE)
     in_folder = is_local(uri) or _split(uri)[0]
     return (SIDECAR, HIDDEN, COLLECTION, CACHE) if in_folder else (SIDECAR, COLLECTION, CACHE)
@@ -119,11 +119,18 @@ def index_locations(uri: str) -> tuple[IndexLocation, ...]:
 def collections_above(uri: str) -> tuple[str, ...]:
     """Return where the collection of a video's folder may be, the nearest first; none for HTTP.
 
+    That of a blob of a Lance table is in the table itself.
+
     >>> collections_above("/data/takes/a.mp4")
     ('/data/takes/.mediaref/index.lance', '/data/.mediaref/index.lance', '/.mediaref/index.lance')
     >>> collections_above("s3://bucket/a.mp4")
     ('s3://bucket/.mediaref/index.lance',)
+    >>> collections_above("/data/set.lance/@video/takes/a.mp4")
+    ('/data/set.lance',)
     """
+    blob = split_blob(uri)
+    if blob is not None:
+        return (blob[0],)
     if not (is_local(uri) or is_cloud(uri)):
         return ()
     folder, found = _split(without_query(uri))[0], []
@@ -175,7 +182,7 @@ def frame_index_name(
         raise ValueError("expected a path or URL, found a data URI, which has no frame index")
     location = without_query(without_credentials(uri))
     version: list[object] = [length]
-    if is_local(uri):
+    if is_local(uri) and split_blob(uri) is None:
         pass
     elif is_strong(etag):
         version.append(etag)

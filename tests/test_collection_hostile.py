@@ -32,8 +32,8 @@ from mediaref_ursa import (
     MediaRefError,
     batch_decode,
 )
-from mediaref_ursa._index import lance_calls
 from mediaref_ursa._index.collection_table import SCHEMA
+from mediaref_ursa._lance import lance_calls
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.index_metadata import encode_metadata
 

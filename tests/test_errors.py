@@ -32,8 +32,8 @@ from mediaref_ursa._core.errors import (
 )
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._index import lance_calls
 from mediaref_ursa._index.lance_table import lance_errors
+from mediaref_ursa._lance import lance_calls
 from mediaref_ursa._pyav.errors import foreign_errors
 
 BUILTINS = {

@@ -287,7 +287,7 @@ class TestFilesThatAreNone:
             refused(video, "damaged")
 
     def test_very_many_versions(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("mediaref_ursa._index.lance_files._MAX_NAMES", 20)
+        monkeypatch.setattr("mediaref_ursa._lance.lance_files._MAX_NAMES", 20)
         for number in range(30):
             (table_of(video) / "_versions" / f"{number}.junk").touch()
         refused(video, "damaged.*more than 20 versions")
@@ -355,7 +355,7 @@ class TestDamagedManifests:
         refused(video, "fragments")
 
     def test_parts_without_number(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("mediaref_ursa._index.lance_manifest._MAX_PARTS", 1000)
+        monkeypatch.setattr("mediaref_ursa._lance.lance_manifest._MAX_PARTS", 1000)
         change_manifest(table_of(video), lambda fields: [*fields, *[(19, b"")] * 1000])
         refused(video, "more than 1000 parts")
 
@@ -568,7 +568,7 @@ class TestTheProcessThatReads:
             LanceFrameIndex.open(str(video), access=access)
 
     def test_is_asked_again_where_it_was_killed(self, video: Path) -> None:
-        from mediaref_ursa._index.lance_process import sandboxed_processes
+        from mediaref_ursa._lance.lance_process import sandboxed_processes
 
         LanceFrameIndex.open(str(video), access=UNTRUSTED).timestamps()
         for _, helper in sandboxed_processes._idle:
@@ -577,7 +577,7 @@ class TestTheProcessThatReads:
         LanceFrameIndex.open(str(video), access=UNTRUSTED).timestamps()
 
     def test_knows_no_credentials(self, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from mediaref_ursa._index.lance_process import sandboxed_processes
+        from mediaref_ursa._lance.lance_process import sandboxed_processes
 
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
         LanceFrameIndex.open(str(video), access=UNTRUSTED)

@@ -30,8 +30,8 @@ from mediaref_ursa import (
     cleanup_cache,
     write_frame_index,
 )
-from mediaref_ursa._index.lance_calls import LanceCallError
 from mediaref_ursa._index.location import index_folder
+from mediaref_ursa._lance.lance_calls import LanceCallError
 from mediaref_ursa.layout import frame_index_name
 from mediaref_ursa.store import MemoryStore
 

@@ -21,9 +21,10 @@ from _oracle import linear_frames
 from _tables import packet_table, segment_table
 
 from mediaref_ursa import FrameIndexInvalidError, LanceFrameIndex, MediaRef, batch_decode, write_frame_index
-from mediaref_ursa._index import lance_calls, lance_table
-from mediaref_ursa._index.lance_pages import decompressed_bytes
+from mediaref_ursa._index import lance_table
 from mediaref_ursa._index.lance_table import BASE_COLUMNS, SCHEMA, LanceIndexFile, write_index
+from mediaref_ursa._lance import lance_calls
+from mediaref_ursa._lance.lance_pages import decompressed_bytes
 from mediaref_ursa._model.segment import SegmentTable
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -141,7 +142,7 @@ def test_only_tables_that_claim_too_much_are_read_by_another_process(
     tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "mediaref_ursa._index.lance_calls.sandboxed_processes.ask",
+        "mediaref_ursa._lance.lance_calls.sandboxed_processes.ask",
         lambda *_: pytest.fail("a process was asked"),
     )
     place = written(tmp_path, long_table(FRAMES, missing=5))

@@ -22,6 +22,7 @@ FOLDERS = (
     "_model",
     "_containers",
     "_cache",
+    "_lance",
     "store",
     "_pyav",
     "_plan",
@@ -36,6 +37,7 @@ FOLDERS = (
     "table",
     "catalog",
     "torch",
+    "check",
     "video_decoder",
     "cached_av",
     "resource_cache",
@@ -58,8 +60,8 @@ PURE = frozenset({"_core", "layout", "_bitstream", "_model", "_containers", "_pl
 
 HOMES = {
     "av": {"_pyav", "_scan", "_decode", "_cli"},
-    "lance": {"_index"},
-    "pyarrow": {"_index", "_references", "catalog", "table", "torch", "hf", "_cli"},
+    "lance": {"_lance"},
+    "pyarrow": {"_lance", "_index", "_references", "catalog", "table", "torch", "hf", "_cli"},
     "PIL": {"_images", "_cli"},
     "requests": {"store"},
     "urllib3": {"store"},

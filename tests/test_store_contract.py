@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import fsspec
 import pytest
+from _blob_tables import BlobTable
 from _http_server import ObjectServer
 from _s3 import new_bucket
 
@@ -24,7 +25,15 @@ from mediaref_ursa import (
     MediaRefError,
     StoreError,
 )
-from mediaref_ursa.store import FsspecStore, HttpStore, LocalStore, MemoryStore, ObjectInfo, ObjectStore
+from mediaref_ursa.store import (
+    FsspecStore,
+    HttpStore,
+    LanceBlobStore,
+    LocalStore,
+    MemoryStore,
+    ObjectInfo,
+    ObjectStore,
+)
 from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._protocol import ReadsOneVersion
 
@@ -73,6 +82,13 @@ def _place(kind: str, folder: Path) -> Iterator[Place]:
         with pytest.MonkeyPatch.context() as patch:
             bucket = new_bucket(patch)
             yield Place(FsspecStore("s3", bucket.options), bucket.put)
+    elif kind == "lance-s3":
+        with pytest.MonkeyPatch.context() as patch:
+            bucket = new_bucket(patch)
+            table = BlobTable(f"s3://{bucket.name}/set.lance", bucket.object_store_options)
+            yield Place(LanceBlobStore(bucket.options), table.put)
+    elif kind == "lance":
+        yield Place(LanceBlobStore(is_local=True), BlobTable(folder / "set.lance").put)
     elif kind == "http":
         with ObjectServer() as server:
             yield Place(
@@ -82,13 +98,13 @@ def _place(kind: str, folder: Path) -> Iterator[Place]:
         yield {"local": lambda: _local(folder), "memory": _memory, "fsspec-memory": _fsspec_memory}[kind]()
 
 
-@pytest.fixture(params=["local", "memory", "http", "s3", "fsspec-memory"])
+@pytest.fixture(params=["local", "memory", "http", "s3", "fsspec-memory", "lance", "lance-s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     with _place(request.param, tmp_path) as place:
         yield place
 
 
-@pytest.fixture(params=["http", "s3", "fsspec-memory"])
+@pytest.fixture(params=["http", "s3", "fsspec-memory", "lance", "lance-s3"])
 def versioned(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """The stores that can read one version of an object and no other."""
     with _place(request.param, tmp_path) as place:
@@ -241,6 +257,7 @@ class TestOneVersion:
 def test_which_stores_read_one_version() -> None:
     assert isinstance(HttpStore(), ReadsOneVersion)
     assert isinstance(FsspecStore("memory"), ReadsOneVersion)
+    assert isinstance(LanceBlobStore(), ReadsOneVersion)
     assert isinstance(CachedStore(MemoryStore()), ReadsOneVersion)
     assert not isinstance(LocalStore(), ReadsOneVersion)
 

@@ -28,6 +28,7 @@ _SCHEME_WITHIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:)(/{1,2}|\\\\+)")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _QUERY_OR_FRAGMENT = re.compile(r"[?#]")
+_BLOB = re.compile(r"\.lance(/@[^/]+/.+)", re.DOTALL)
 _MIMETYPE = re.compile(r"[A-Za-z0-9!#$&^_.+*'`|~-]+/[A-Za-z0-9!#$&^_.+*'`|~-]+")
 _PARAMETER = re.compile(r"[A-Za-z0-9!#$&^_.+*'`|~-]+(?:=[^\s;,]*)?")
 _NOT_QUOTED = re.compile(rb"[^A-Za-z0-9\-._~%]|%(?![0-9A-Fa-f]{2})")
@@ -131,6 +132,21 @@ def without_query(uri: str) -> str:
     return _QUERY_OR_FRAGMENT.split(uri, maxsplit=1)[0]
 
 
+def split_blob(uri: str) -> tuple[str, str] | None:
+    """Return the table of a blob's URI, and the rest; None where ``uri`` names no blob of a Lance table.
+
+    Query and fragment are left out. :mod:`mediaref_ursa._core.blob_uris` describes the rest.
+
+    >>> split_blob("s3://bucket/set.lance/@video/a.mp4?versionId=1"), split_blob("set.lance/data/a")
+    (('s3://bucket/set.lance', '/@video/a.mp4'), None)
+    """
+    if ".lance/@" not in uri or is_data(uri):
+        return None
+    path = without_query(uri)
+    match = _BLOB.search(path)
+    return None if match is None else (path[: match.start(1)], match[1])
+
+
 def absolute_location(uri: str | os.PathLike[str]) -> str:
     """Return a local URI as an absolute plain path, and any other as it is: one name for one location.
 
@@ -143,6 +159,9 @@ def absolute_location(uri: str | os.PathLike[str]) -> str:
     uri = os.fspath(uri)
     if not is_local(uri):
         return uri
+    blob = split_blob(uri)
+    if blob is not None:  # what follows the table is percent-encoded in a path, too
+        return absolute_location(blob[0]) + blob[1]
     with in_working_directory(uri):
         return str(Path(local_path(uri)).absolute())
 

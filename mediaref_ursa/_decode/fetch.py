@@ -14,6 +14,7 @@ from mediaref_ursa._core.byte_ranges import MergedRanges, merge_ranges
 from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._core.errors import CorruptMediaError, StoreError
+from mediaref_ursa._core.etags import is_strong
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.process_state import register_while_alive
 from mediaref_ursa._core.wording import WRITE_ANEW
@@ -412,7 +413,6 @@ def _checked_packets(
 def ranges_of(store: ObjectStore, table: SegmentTable, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     """Return byte ranges of a segment; pinned to the version that its index describes, if the store can."""
     if is_etag_pinned(store, table.info):
-        assert isinstance(store, CachedStore)
         return store.get_ranges_of(table.info.uri, _indexed_object(table), ranges)
     return store.get_ranges(table.info.uri, ranges)
 
@@ -428,8 +428,7 @@ def checked_packet(store: ObjectStore, table: SegmentTable, row: int, data: byte
     expected = int(table.packets.crc32[row])
     if expected == UNKNOWN or zlib.crc32(data) == expected:
         return data
-    if is_etag_pinned(store, table.info):
-        assert isinstance(store, CachedStore)
+    if isinstance(store, CachedStore) and is_strong(table.info.etag):
         span = [(int(table.packets.offset[row]), len(data))]
         store.clear_ranges(table.info.uri, _indexed_object(table), span)
         again = ranges_of(store, table, span)[0]

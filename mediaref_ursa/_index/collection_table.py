@@ -22,20 +22,20 @@ from mediaref_ursa._core.errors import (
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.uris import absolute_location, is_data, is_local, local_path, scheme_of
 from mediaref_ursa._core.wording import WRITE_ANEW
-from mediaref_ursa._index import lance_calls
-from mediaref_ursa._index.lance_calls import Rules
-from mediaref_ursa._index.lance_files import check_local_table
 from mediaref_ursa._index.lance_table import (
     check_count,
     check_writable,
     checked,
     lance_errors,
-    lance_location,
     refusals,
     unusable_name,
 )
 from mediaref_ursa._index.local_tables import make_folder
 from mediaref_ursa._index.packed_segment import PackedSegment, pack_segment, unpack_segment
+from mediaref_ursa._lance import lance_calls
+from mediaref_ursa._lance.lance_calls import Rules
+from mediaref_ursa._lance.lance_files import check_local_table
+from mediaref_ursa._lance.lance_location import lance_location
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.index_metadata import SegmentEntry, recorded_uri
 from mediaref_ursa._model.segment import SegmentTable
@@ -45,6 +45,7 @@ with needs_extra("video"):
     import pyarrow as pa
 
 VERSION = (1, 0)
+BLOBS = "@"  # begins a root that is a column of blobs of the same table
 SCHEMA = pa.schema(
     [
         pa.field("uri", pa.string()),
@@ -67,6 +68,11 @@ _FOUND_AT_ONCE = 256  # URIs of one question: a bound on the rows in memory
 _LISTED_AT_ONCE = 8192  # rows of a few numbers and texts each
 _SPARE_BYTES, _BYTES_A_VIDEO = 64 << 20, 1 << 20
 _MAX_ANSWER_BYTES = 1 << 30
+_NO_COLLECTION = "the table is no collection of frame indexes"
+
+
+class OtherTableError(FrameIndexInvalidError):
+    """A table of another kind stands where a collection was expected."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,11 @@ class CollectionTable:
             lance_calls.create(*lance_location(location, dict(storage_options or {})), schema.empty_table())
         return cls.open(location, storage_options, access)
 
+    @property
+    def holds_media(self) -> bool:
+        """Whether its videos are its own blobs."""
+        return self.root.startswith(f"{self.uri}/{BLOBS}")
+
     def key_of(self, uri: str) -> str:
         """Return the URI of a video as rows have it: relative to the root where it is below it.
 
@@ -266,7 +277,7 @@ class CollectionTable:
         Raises:
             StoreError: Nothing may be written there.
         """
-        rows = _rows(self, videos)
+        rows = rows_of(self, videos)
         check_writable(self.uri)
         with lance_errors("write it", self.uri), refusals(self.uri):
             lance_calls.merge(*self._location, rows)
@@ -397,7 +408,9 @@ def check_schema(schema: pa.Schema, uri: str) -> None:
 def _metadata(schema: pa.Schema, uri: str) -> dict[str, Any]:
     text = (schema.metadata or {}).get(COLLECTION_KEY.encode())
     if text is None:
-        raise _no_collection(f"its metadata has no {COLLECTION_KEY}; is it the index of one video?", uri)
+        raise OtherTableError(
+            f"{_NO_COLLECTION}: its metadata has no {COLLECTION_KEY}; is it the index of one video?", uri=uri
+        )
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -408,16 +421,21 @@ def _metadata(schema: pa.Schema, uri: str) -> dict[str, Any]:
 
 
 def _no_collection(what: str, uri: str) -> FrameIndexInvalidError:
-    return FrameIndexInvalidError(f"the table is no collection of frame indexes: {what}", uri=uri)
+    return FrameIndexInvalidError(f"{_NO_COLLECTION}: {what}", uri=uri)
 
 
 def _checked_root(schema: pa.Schema, uri: str) -> str:
-    """Return the absolute root that a collection records: a URI, or a path relative to its own folder."""
+    """Return the absolute root that a collection records: a URI, or a path relative to its own folder.
+
+    Where the table holds the media as well, it is a column of its own blobs.
+    """
     root = _metadata(schema, uri).get("root", ".")
     if not isinstance(root, str) or is_data(root):
         raise _no_collection(f"its root is {root!r:.100}", uri)
     if scheme_of(root) or posixpath.isabs(root):
         return absolute_location(root).rstrip("/") or "/"
+    if root.startswith(BLOBS):
+        return f"{uri}/{root}"
     if root not in (".", ".."):
         raise _no_collection(f"its root is {root!r:.100}, which is neither absolute, '.' nor '..'", uri)
     folder = uri.rpartition("/")[0]
@@ -462,7 +480,8 @@ def _text(text: str, uri: str) -> str:
     return text
 
 
-def _rows(table: CollectionTable, videos: Mapping[str, Sequence[SegmentTable]]) -> pa.Table:
+def rows_of(table: CollectionTable, videos: Mapping[str, Sequence[SegmentTable]]) -> pa.Table:
+    """Return the rows of videos, by absolute URI, as a collection has them."""
     rows: list[dict[str, Any]] = []
     for uri, tables in videos.items():
         video = absolute_location(uri)

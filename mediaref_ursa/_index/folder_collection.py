@@ -2,7 +2,8 @@
 
 ``MEDIAREF_URSA_INDEX`` names a collection that is asked first. Then the nearest ``.mediaref/index.lance`` in
 the video's folder or one above it. What is read is kept, up to 64 MiB a collection, while a table on this
-machine has not changed; one in a cloud store is read anew after a minute.
+machine has not changed; one in a cloud store is read anew after a minute, and after a second
+where it holds the media too.
 """
 
 from __future__ import annotations
@@ -20,13 +21,19 @@ from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.lru import LruBytes, LruDict
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import LongLock, ShortLock
-from mediaref_ursa._core.uris import absolute_location, is_local, local_path
+from mediaref_ursa._core.uris import absolute_location, is_local, local_path, split_blob
 from mediaref_ursa._index.asked_together import videos_asked_for
 from mediaref_ursa.layout import collections_above
+from mediaref_ursa.store import ObjectInfo
 from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
-    from mediaref_ursa._index.collection_table import CollectedVideo, CollectionTable, missing_collection
+    from mediaref_ursa._index.collection_table import (
+        CollectedVideo,
+        CollectionTable,
+        OtherTableError,
+        missing_collection,
+    )
     from mediaref_ursa._index.packed_segment import PackedSegment
 
 VARIABLE = "MEDIAREF_URSA_INDEX"
@@ -34,13 +41,15 @@ VARIABLE = "MEDIAREF_URSA_INDEX"
 _KEPT_COLLECTIONS, _KEPT_FOLDERS, _READ_TOGETHER = 16, 4096, 256
 _KEPT_BYTES, _BYTES_A_VIDEO = 64 << 20, 4 << 10
 _FRESH_SECONDS = 60.0
+_FRESH_MEDIA_SECONDS = 1.0  # of a table whose media, too, may be replaced
 
 
-def collected_video(video: Location) -> CollectedVideo:
+def collected_video(video: Location, info: ObjectInfo | None = None) -> CollectedVideo:
     """Return the rows of a video in the collection of the environment, or of its folder.
 
     Args:
         video: An absolute location.
+        info: What its store says of it, if that is known.
 
     Raises:
         FrameIndexMissingError: There is no collection, or it has no such video.
@@ -59,6 +68,8 @@ def collected_video(video: Location) -> CollectedVideo:
             ) from error
         if (rows := found.rows_of(video.uri)) is not None:
             return CollectedVideo.of(found.table.uri, video.uri, rows, video.access)
+    if split_blob(video.uri) is not None:
+        return _packed_video(video, info)
     bounds = video.access.bounds_of_index(video.uri)
     for uri in collections_above(video.uri):
         try:
@@ -70,6 +81,25 @@ def collected_video(video: Location) -> CollectedVideo:
         if (rows := found.rows_of(video.uri)) is not None:
             return CollectedVideo.of(uri, video.uri, rows, video.access)
         break
+    raise missing_collection(video.uri)
+
+
+def _packed_video(video: Location, info: ObjectInfo | None) -> CollectedVideo:
+    """Return the rows of a blob in its own table, which is trusted as much as the media in it.
+
+    Rows that are kept and describe another length than ``info`` are read anew: the blob was replaced.
+    """
+    (uri,) = collections_above(video.uri)
+    try:
+        for is_anew in (False, True):
+            found = _collections.open(uri, video, video.access.bounds_of_index(video.uri), anew=is_anew)
+            if (rows := found.rows_of(video.uri)) is None:
+                break
+            packed = CollectedVideo.of(uri, video.uri, rows, video.access)
+            if info is None or is_anew or packed.segments[0].info.length == info.size:
+                return packed
+    except OtherTableError:  # media without indexes
+        pass
     raise missing_collection(video.uri)
 
 
@@ -118,7 +148,8 @@ class _Opened:
         """Whether the table has not changed since; of one in a cloud store, whether it was read just now."""
         if self._identity is not None:
             return self._identity == _identity(self.table.uri)
-        return time.monotonic() - self._began < _FRESH_SECONDS
+        fresh_seconds = _FRESH_MEDIA_SECONDS if self.table.holds_media else _FRESH_SECONDS
+        return time.monotonic() - self._began < fresh_seconds
 
     def rows_of(self, video: str) -> list[PackedSegment] | None:
         """Return the rows of a video, read together with those of the videos that are asked for with it."""
@@ -162,7 +193,7 @@ class _Collections(ProcessState):
             self._opened.clear()
             self._absent.clear()
 
-    def open(self, uri: str, video: Location, confine_to: str | None) -> _Opened:
+    def open(self, uri: str, video: Location, confine_to: str | None, *, anew: bool = False) -> _Opened:
         """Return a collection, opened with the options and the access of a video.
 
         Raises:
@@ -172,7 +203,7 @@ class _Collections(ProcessState):
         key = (uri, options, video.access, confine_to)
         with self._lock:
             opened, absent = self._opened.use(key), self._absent.get(key)
-        if opened is not None and opened.is_current:
+        if opened is not None and opened.is_current and not anew:
             return opened
         if absent is not None and time.monotonic() - absent < _FRESH_SECONDS:
             raise missing_collection(uri)

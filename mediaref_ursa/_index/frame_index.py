@@ -226,7 +226,7 @@ class LanceFrameIndex:
             StoreError: Nothing can be read there.
         """
         if where == COLLECTION:
-            return cls._of(video.uri, file=collected_video(video), location=where)
+            return cls._of(video.uri, file=collected_video(video, info), location=where)
         is_for_many = where in (CACHE, INDEX_DIR)
         if where == CACHE:
             check_index_folder()

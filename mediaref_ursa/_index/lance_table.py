@@ -19,7 +19,6 @@ from mediaref_ursa._core.errors import (
     FrameIndexError,
     FrameIndexInvalidError,
     FrameIndexMissingError,
-    InvalidReferenceError,
     LimitExceededError,
     StoreError,
 )
@@ -27,15 +26,16 @@ from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.uris import REMOTE_SCHEMES, is_local, local_path, scheme_of
 from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._index.folder_lock import FolderLock
-from mediaref_ursa._index.lance_calls import LanceCallError, LanceProcessError, Rules, describe, read, write
-from mediaref_ursa._index.lance_files import TableRefusedError, check_local_table, claimed_bytes
-from mediaref_ursa._index.lance_manifest import Manifest
 from mediaref_ursa._index.lance_rows import PACKET_FIELDS, SegmentRows, floats, ints
 from mediaref_ursa._index.local_tables import make_folder, set_aside
+from mediaref_ursa._lance.lance_calls import LanceCallError, LanceProcessError, Rules, describe, read, write
+from mediaref_ursa._lance.lance_files import TableRefusedError, check_local_table, claimed_bytes
+from mediaref_ursa._lance.lance_location import lance_location, without_request_details
+from mediaref_ursa._lance.lance_manifest import Manifest
 from mediaref_ursa._model.access import TRUSTED, Access, IndexLimits
 from mediaref_ursa._model.index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
 from mediaref_ursa._model.segment import UNKNOWN, PacketTable, SegmentTable
-from mediaref_ursa._model.storage_options import StorageOptions, lance_options, lance_uri
+from mediaref_ursa._model.storage_options import StorageOptions
 
 with needs_extra("video"):
     import pyarrow as pa
@@ -55,7 +55,6 @@ _BLOCK_ROWS = 16_384  # of short segments that are read together
 _MAX_NAME_BYTES = 255
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 _NO_BUCKET = re.compile(r"404 Not Found|NoSuchBucket")
-_REQUEST_DETAILS = re.compile(r"\?list-type\S*|: <\?xml.*")
 _BYTES_A_PACKET = 256  # of one row, or one packet that is never output, as Arrow has it, and some more
 _SPARE_BYTES = 1 << 20
 
@@ -455,17 +454,6 @@ def index_exists(uri: str, storage_options: StorageOptions | None = None) -> boo
     return True
 
 
-def lance_location(uri: str, options: StorageOptions) -> tuple[str, dict[str, str]]:
-    """Return URI and options as Lance reads them; the environment counts as it is now."""
-    if is_local(uri):
-        return str(Path(local_path(uri)).absolute()), {}
-    try:
-        return lance_uri(uri), lance_options(scheme_of(uri), options)
-    except InvalidReferenceError as error:
-        error.uri = uri
-        raise
-
-
 def missing_index(uri: str) -> FrameIndexMissingError:
     """Return the error for a location in which no index stands."""
     return FrameIndexMissingError(
@@ -496,7 +484,7 @@ def lance_errors(doing: str, uri: str) -> Iterator[None]:
         if "was not found" in str(error) or (doing == _OPENING and _NO_BUCKET.search(str(error))):
             raise missing_index(uri) from error
         if not is_local(uri) and _STORE_REFUSES.search(str(error)):
-            reason = _REQUEST_DETAILS.sub("", str(error))
+            reason = without_request_details(str(error))
             raise StoreError(f"the frame index: Lance could not {doing}: {reason}", uri=uri) from error
         raise FrameIndexInvalidError(
             f"the frame index is damaged: Lance could not {doing}: {error}", uri=uri

@@ -24,6 +24,7 @@ from mediaref_ursa._core.uris import (
     is_local,
     local_path,
     scheme_of,
+    split_blob,
 )
 from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._model.pixels import MAX_PIXELS
@@ -224,11 +225,16 @@ class Access:
     def bounds_of_index(self, video: str) -> str | None:
         """Return the folder that links in the index next to a video may not leave; None without a bound.
 
+        Of a blob of a Lance table it is the table.
+
         >>> Access(untrusted=True).bounds_of_index("/data/clips/a.mp4")
         '/data/clips'
         """
         if self.allow_outside_base or self.allow_outside_index or not is_local(video):
             return None
+        blob = split_blob(video)
+        if blob is not None and self.base_dir is None:
+            return local_path(blob[0]) if self.untrusted else None
         if self.base_dir is not None:
             return local_path(self.base_dir)
         return posixpath.dirname(local_path(video)) or "." if self.untrusted else None

@@ -31,6 +31,7 @@ from mediaref_ursa._core.uris import (
     is_remote,
     local_path,
     scheme_of,
+    split_blob,
 )
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._references.collate import let_torch_collate
@@ -332,7 +333,7 @@ class MediaRef(BaseModel):
         if is_local(self.uri) and not is_path(self.uri):
             return False
         location = location_of(self.uri, allowed)
-        if is_local(location):
+        if is_local(location) and split_blob(location) is None:
             return os.path.exists(local_path(location))  # noqa: PTH110 - Path.exists raises for some
         try:
             store_for(location, storage_options, access=allowed).head(location)

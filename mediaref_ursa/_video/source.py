@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 from loguru import logger
@@ -31,7 +32,7 @@ from mediaref_ursa._core.media_warnings import warn_once
 from mediaref_ursa._core.process_state import register
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.reentrancy import refuse_amid_change
-from mediaref_ursa._core.uris import is_local, local_path
+from mediaref_ursa._core.uris import is_local, local_path, split_blob
 from mediaref_ursa._core.wording import WRITE_ANEW
 from mediaref_ursa._index.folder_collection import versions_above
 from mediaref_ursa._index.frame_index import LanceFrameIndex
@@ -52,6 +53,7 @@ from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._local import check_under_base
 from mediaref_ursa.store._location import Location
+from mediaref_ursa.store._protocol import ReadsOneVersion
 from mediaref_ursa.store._token import tokens
 
 _CACHE_BYTES = 512 << 20  # of each cache; a source in two of them takes its memory once
@@ -185,9 +187,9 @@ def _pinned_by_index(video: Location, store: CachedStore, absent: set[IndexLocat
     return _Pinned(None)
 
 
-def is_etag_pinned(store: ObjectStore, info: SegmentInfo) -> bool:
+def is_etag_pinned(store: ObjectStore, info: SegmentInfo) -> TypeGuard[ReadsOneVersion]:
     """Whether reads of a segment are pinned to the object that its index describes."""
-    return isinstance(store, CachedStore) and is_strong(info.etag)
+    return isinstance(store, ReadsOneVersion) and is_strong(info.etag)
 
 
 def _find(
@@ -380,7 +382,7 @@ def _local_identity(uri: str) -> tuple[tuple[int, ...], ...]:
 
 @functools.lru_cache(maxsize=4096)
 def _identity_paths(uri: str) -> tuple[str, ...]:
-    if not is_local(uri):
+    if not is_local(uri) or split_blob(uri) is not None:  # a blob's store distinguishes versions
         return ()
     path = local_path(uri)
     return (path, f"{lance_frame_index_uri(path)}/_versions", f"{hidden_frame_index_uri(path)}/_versions")

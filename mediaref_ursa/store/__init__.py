@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from mediaref_ursa._core.errors import InvalidReferenceError, MissingExtraError
 from mediaref_ursa._core.extras import has_extra as _has_extra
-from mediaref_ursa._core.uris import REMOTE_SCHEMES, is_data, scheme_of
+from mediaref_ursa._core.uris import REMOTE_SCHEMES, is_data, is_local, scheme_of, split_blob
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._model.storage_options import StorageOptions, fsspec_options
+from mediaref_ursa.store._lance import LanceBlobStore
 from mediaref_ursa.store._local import LocalStore
 from mediaref_ursa.store._memory import MemoryStore
 from mediaref_ursa.store._protocol import ObjectInfo, ObjectStore
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FsspecStore",
     "HttpStore",
+    "LanceBlobStore",
     "LocalStore",
     "MemoryStore",
     "ObjectInfo",
@@ -42,7 +44,8 @@ def store_for(
     Args:
         uri: A plain path, ``file://``, ``http://``, ``https://``, or a cloud store's scheme: ``s3://``,
             ``r2://`` (Cloudflare, by its S3 interface), ``gs://``, ``az://``, ``abfs://``, ``abfss://``,
-            ``adl://``, ``hf://``, ``oss://``, and ``memory://`` of fsspec.
+            ``adl://``, ``hf://``, ``oss://``, and ``memory://`` of fsspec. A blob of a Lance table on this
+            machine or in a cloud store, as :func:`mediaref_ursa.blob_uri` writes it.
         storage_options: For cloud stores, as fsspec (``key``, ``secret``, ``endpoint_url``, ...) or as
             object_store, Lance and Polars spell them (``aws_access_key_id``, ``aws_endpoint``, ...); what is
             not given comes from the environment. ``r2://`` takes ``account_id`` or ``endpoint_url``,
@@ -61,6 +64,8 @@ def store_for(
     """
     access.check_scheme(uri)
     scheme = scheme_of(uri)
+    if split_blob(uri) is not None:
+        return LanceBlobStore(storage_options or {}, access, is_local(uri))
     if scheme in ("", "file"):
         return LocalStore()
     if scheme in REMOTE_SCHEMES:

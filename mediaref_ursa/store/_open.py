@@ -10,7 +10,7 @@ from mediaref_ursa._core.extras import check_packages_of
 from mediaref_ursa._core.lru import LruDict
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
-from mediaref_ursa._core.uris import is_local, is_remote, scheme_of
+from mediaref_ursa._core.uris import is_local, is_remote, scheme_of, split_blob
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa.store import ObjectStore, store_for
 from mediaref_ursa.store._cached import cached
@@ -70,12 +70,22 @@ def open_store(
     access.check_scheme(uri, has_own_store=store is not None)
     if store is not None:
         return cached(store, _shared_cache(access))
-    if not is_local(uri) and not is_remote(uri):
+    is_blob = split_blob(uri) is not None
+    if not (is_local(uri) or is_remote(uri) or is_blob):
         check_packages_of(scheme_of(uri), uri)
     given = repr(sorted((storage_options or {}).items(), key=repr))
     cache = None if is_local(uri) else _shared_cache(access)
     schemes = None if access.allow_schemes is None else tuple(sorted(access.allow_schemes))
-    key = scheme_of(uri), given, access.private_hosts, access.max_redirects, schemes, cache
+    key: tuple[object, ...] = (
+        scheme_of(uri),
+        given,
+        access.private_hosts,
+        access.max_redirects,
+        schemes,
+        cache,
+    )
+    if is_blob:  # its store keeps to all of the access
+        key += (access,)
     return _stores.get(key, lambda: cached(store_for(uri, storage_options, access), cache))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._index.protobuf import Value, fields, message_of, whole_number
+from mediaref_ursa._lance.protobuf import Value, fields, message_of, whole_number
 
 MAX_MANIFEST_BYTES = 64 << 20
 """The largest manifest that is read: it contains the metadata of thousands of segments."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from mediaref_ursa._index.protobuf import Value, fields, message_of, numbers, whole_number
+from mediaref_ursa._lance.protobuf import Value, fields, message_of, numbers, whole_number
 
 _FOOTER = struct.Struct("<QQQIIHH4s")
 _SPAN = struct.Struct("<QQ")

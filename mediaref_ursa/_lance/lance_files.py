@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mediaref_ursa._core.wording import WRITE_ANEW
-from mediaref_ursa._index.lance_manifest import (
+from mediaref_ursa._lance.lance_manifest import (
     MAX_MANIFEST_BYTES,
     Manifest,
     latest_manifest,
     parse_manifest_file,
     version_of_name,
 )
-from mediaref_ursa._index.lance_pages import decompressed_bytes
+from mediaref_ursa._lance.lance_pages import decompressed_bytes
 
 _MAX_NAMES = 100_000
 # Opening a FIFO without O_NONBLOCK waits for a writer that may never come.
@@ -45,8 +45,8 @@ def check_manifest(
     """
     if manifest.leads_outside is not None and not allow_outside:
         raise TableRefusedError(
-            "expected a frame index whose files lie in its own folder, found one whose manifest names "
-            f"{manifest.leads_outside}; if you trust the index, allow it with allow_outside_index=True"
+            f"expected a {_table(is_collection)} whose files lie in its own folder, found one whose manifest "
+            f"names {manifest.leads_outside}; if you trust it, allow it with allow_outside_index=True"
         )
     unusual = manifest.is_unusual or (None if is_collection else manifest.has_changed_rows)
     if unusual is not None and strict:
@@ -89,7 +89,7 @@ def check_local_table(
     found = _manifest_name(f"{folder}/_versions", version)
     if found is None:
         return None
-    check = _Check(None if allow_outside else confine_to)
+    check = _Check(None if allow_outside else confine_to, _table(is_collection))
     check(f"{folder}/_versions/{found[1]}")
     manifest = parse_manifest_file(_read(f"{folder}/_versions/{found[1]}"))
     if manifest.version != found[0]:
@@ -152,17 +152,38 @@ def _paths_in(folder: str) -> list[str]:
         return []
 
 
+def check_links(folder: str, confine_to: str) -> None:
+    """Refuse links that lead out of ``confine_to``: the files of one folder, where blobs of a table are.
+
+    Raises:
+        TableRefusedError: There is one, or something else than a regular file.
+        OSError: The folder cannot be read.
+    """
+    check = _Check(confine_to, _table(is_collection=True))
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                check(entry.path)
+    except FileNotFoundError:  # every blob of the fragment stands in its data file
+        return
+
+
+def _table(is_collection: bool) -> str:
+    return "table of videos" if is_collection else "frame index"
+
+
 class _Check:
     """Checks that a path is a regular file within the allowed folder, and returns its size."""
 
-    def __init__(self, base: str | None) -> None:
+    def __init__(self, base: str | None, what: str) -> None:
+        self._what = what
         self._base = None if base is None else Path(os.path.realpath(base))
 
     def __call__(self, path: str) -> int:
         if self._base is not None and not Path(os.path.realpath(path)).is_relative_to(self._base):
             raise TableRefusedError(
-                "expected a frame index whose files lie next to its video or below base_dir, found a link "
-                "that leads out of there; if you trust the index, allow it with allow_outside_index=True"
+                f"expected a {self._what} whose files lie next to its video or below base_dir, found a link "
+                "that leads out of there; if you trust it, allow it with allow_outside_index=True"
             )
         try:
             found = os.stat(path)  # noqa: PTH116
@@ -170,7 +191,7 @@ class _Check:
             return 0  # Lance says so in its own words, when it is read
         if not stat.S_ISREG(found.st_mode):
             raise TableRefusedError(
-                f"the frame index is damaged: expected regular files in it, found something else: "
+                f"the {self._what} is damaged: expected regular files in it, found something else: "
                 f"{Path(path).name!a}"
             )
         return found.st_size

@@ -31,10 +31,12 @@ with needs_extra("video"):
 from mediaref_ursa._core.process_limits import limit_next_memory, lower_limit
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import LongLock
-from mediaref_ursa._index import lance_collections
-from mediaref_ursa._index.lance_files import TableRefusedError, check_manifest
-from mediaref_ursa._index.lance_manifest import parse_manifest
-from mediaref_ursa._index.lance_process import (
+from mediaref_ursa._lance import lance_collections
+from mediaref_ursa._lance.lance_blobs import as_table, read_blob_here
+from mediaref_ursa._lance.lance_files import TableRefusedError, check_manifest
+from mediaref_ursa._lance.lance_manifest import parse_manifest
+from mediaref_ursa._lance.lance_packing import STEPS
+from mediaref_ursa._lance.lance_process import (
     Answer,
     LanceCallError,
     LanceProcessError,
@@ -46,9 +48,11 @@ from mediaref_ursa._index.lance_process import (
 from mediaref_ursa._model.access import IndexLimits
 
 __all__ = [
+    "MAX_SCHEMA_BYTES",
     "LanceCallError",
     "LanceProcessError",
     "Rules",
+    "call",
     "count_videos",
     "create",
     "delete",
@@ -71,7 +75,7 @@ _OLD_VERSIONS_KEPT = timedelta(hours=1)  # a reader that opened one may still be
 _STORAGE_VERSION: Final = "2.2"  # pylance 4 and later read it
 _WRITE_ATTEMPTS = 4
 _SOURCE_POSITIONS = re.compile(r",? /[^ ,]+\.rs:\d+:\d+")  # paths of Lance's build are left out of messages
-_MAX_SCHEMA_BYTES = 128 << 20
+MAX_SCHEMA_BYTES = 128 << 20
 _home_process = os.getpid()
 
 
@@ -111,7 +115,7 @@ def describe(
         TableRefusedError: It is not as the rules have it.
     """
     asked = {"do": "describe", "uri": uri, "options": options, "version": version}
-    answer, table = _call(asked, rules=rules, max_answer_bytes=_MAX_SCHEMA_BYTES)
+    answer, table = call(asked, rules=rules, max_answer_bytes=MAX_SCHEMA_BYTES)
     assert table is not None
     return int(answer["version"]), int(answer["rows"]), table.schema
 
@@ -124,7 +128,7 @@ def read(
     where: dict[str, int],
     *,
     rules: Rules = Rules(),
-    max_answer_bytes: int = _MAX_SCHEMA_BYTES,
+    max_answer_bytes: int = MAX_SCHEMA_BYTES,
 ) -> pa.Table:
     """Return columns of one version of a table; ``where`` may hold ``offset`` and ``limit``.
 
@@ -149,7 +153,7 @@ def read(
         "columns": columns,
         "where": where,
     }
-    _, table = _call(asked, rules=rules, max_answer_bytes=max_answer_bytes)
+    _, table = call(asked, rules=rules, max_answer_bytes=max_answer_bytes)
     assert table is not None
     return table
 
@@ -160,7 +164,7 @@ def write(uri: str, options: dict[str, str], table: pa.Table, *, exists: bool) -
     Raises:
         LanceCallError: Lance cannot write there.
     """
-    _call({"do": "write", "uri": uri, "options": options, "exists": exists}, table)
+    call({"do": "write", "uri": uri, "options": options, "exists": exists}, table)
 
 
 def find(
@@ -171,7 +175,7 @@ def find(
     *,
     version: int | None = None,
     rules: Rules = Rules(),
-    max_answer_bytes: int = _MAX_SCHEMA_BYTES,
+    max_answer_bytes: int = MAX_SCHEMA_BYTES,
 ) -> pa.Table:
     """Return columns of a collection's rows of some URIs, in any order.
 
@@ -189,7 +193,7 @@ def find(
         TableRefusedError: The table is not as the rules have it.
     """
     asked = {**_request("find", uri, options), "version": version, "uris": list(uris), "columns": columns}
-    _, table = _call(asked, rules=rules, max_answer_bytes=max_answer_bytes)
+    _, table = call(asked, rules=rules, max_answer_bytes=max_answer_bytes)
     assert table is not None
     return table
 
@@ -202,7 +206,7 @@ def count_videos(uri: str, options: dict[str, str], version: int, rules: Rules =
         TableRefusedError: The table is not as the rules have it.
     """
     asked = {**_request("count_videos", uri, options), "version": version}
-    answer, _ = _call(asked, rules=rules, max_answer_bytes=_MAX_SCHEMA_BYTES)
+    answer, _ = call(asked, rules=rules, max_answer_bytes=MAX_SCHEMA_BYTES)
     return int(answer["videos"])
 
 
@@ -212,7 +216,7 @@ def create(uri: str, options: dict[str, str], empty: pa.Table) -> None:
     Raises:
         LanceCallError: Lance cannot write there.
     """
-    _call(_request("create", uri, options), empty)
+    call(_request("create", uri, options), empty)
 
 
 def merge(uri: str, options: dict[str, str], rows: pa.Table) -> None:
@@ -221,7 +225,7 @@ def merge(uri: str, options: dict[str, str], rows: pa.Table) -> None:
     Raises:
         LanceCallError: Lance cannot write there.
     """
-    _call(_request("merge", uri, options), rows, _COLLECTION)
+    call(_request("merge", uri, options), rows, _COLLECTION)
 
 
 def delete(uri: str, options: dict[str, str], uris: Sequence[str], first_segment: int = 0) -> None:
@@ -231,7 +235,7 @@ def delete(uri: str, options: dict[str, str], uris: Sequence[str], first_segment
         LanceCallError: Lance cannot write there.
     """
     asked = {**_request("delete", uri, options), "uris": list(uris), "first_segment": first_segment}
-    _call(asked, rules=_COLLECTION)
+    call(asked, rules=_COLLECTION)
 
 
 def tidy(uri: str, options: dict[str, str], *, compact: bool) -> None:
@@ -240,19 +244,31 @@ def tidy(uri: str, options: dict[str, str], *, compact: bool) -> None:
     Raises:
         LanceCallError: Lance cannot write there.
     """
-    _call({**_request("tidy", uri, options), "compact": compact}, rules=_COLLECTION)
+    call({**_request("tidy", uri, options), "compact": compact}, rules=_COLLECTION)
 
 
 def _request(do: str, uri: str, options: dict[str, str]) -> dict[str, Any]:
     return {"do": do, "uri": uri, "options": options}
 
 
-def _call(
+def call(
     request: dict[str, Any],
     table: pa.Table | None = None,
     rules: Rules = Rules(),
     max_answer_bytes: int = 0,
 ) -> tuple[dict[str, Any], pa.Table | None]:
+    """Perform a request in this process, or, after a fork or under limits, in another one.
+
+    Args:
+        request: What ``_PERFORM`` knows by its ``do``, of a table at ``uri`` with ``options``; JSON.
+        table: What goes with it.
+        rules: What may be read.
+        max_answer_bytes: How much the answer may take, where the rules have limits.
+
+    Raises:
+        LanceCallError: Lance cannot do it.
+        TableRefusedError: The table is not as the rules have it.
+    """
     request["rules"] = {
         **{"allow_outside": rules.allow_outside, "strict": rules.strict},
         "is_collection": rules.is_collection,
@@ -380,6 +396,8 @@ _PERFORM = {
     "merge": _merge_here,
     "delete": _delete_here,
     "tidy": _tidy_here,
+    "read_blob": read_blob_here,
+    **STEPS,
 }
 
 
@@ -426,6 +444,7 @@ def serve(*, sandboxed: bool = False) -> None:
             limit_next_memory(int(request["memory"]))
         try:
             answer, found = _perform(request, table)
+            found = as_table(answer) if found is None else found
         except TableRefusedError as error:
             answer, found = {"refused": str(error)}, None
         except LanceCallError as error:

@@ -24,7 +24,7 @@ from mediaref_ursa._core.process_limits import KEPT_ENVIRONMENT
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import ShortLock
 from mediaref_ursa._core.uris import scheme_of
-from mediaref_ursa._index.lance_files import TableRefusedError
+from mediaref_ursa._lance.lance_files import TableRefusedError
 from mediaref_ursa._model.access import IndexLimits
 
 with needs_extra("video"):
@@ -114,7 +114,7 @@ class TableProcess:
         self.stop()
         own = import_path(with_working_directory=not self._sandboxed)
         program = (
-            f"import sys; sys.path[:] = {own!r}; from mediaref_ursa._index.lance_calls import serve; "
+            f"import sys; sys.path[:] = {own!r}; from mediaref_ursa._lance.lance_calls import serve; "
             f"serve(sandboxed={self._sandboxed})"
         )
         try:

@@ -1,0 +1,272 @@
+"""Blobs of Lance tables, found by the key of their row and read by byte ranges, within this process.
+
+Tables that were opened are kept: opening one costs more than reading a few ranges does. Before each request
+Lance is asked for the latest version, and the table is opened anew if that is another one.
+
+Answers are JSON but for the bytes, of which :func:`as_table` makes a table where they go to another process.
+What a caller can do something about is an answer too, ``{"problem": ...}``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.lru import LruDict
+from mediaref_ursa._core.process_state import ProcessState, register
+from mediaref_ursa._core.reentrancy import ShortLock
+from mediaref_ursa._core.uris import scheme_of
+from mediaref_ursa._lance.lance_files import check_links, check_local_table, check_manifest
+from mediaref_ursa._lance.lance_manifest import parse_manifest
+
+with needs_extra("video"):
+    import lance
+    import pyarrow as pa
+
+_TABLES_KEPT = 16
+_ROWS_KEPT = 4096
+_CACHE_BYTES = 32 << 20  # each, of a table's indexes and of its metadata
+_VERSION = "_row_last_updated_at_version"
+_ROW, _ADDRESS = "_rowid", "_rowaddr"
+_BLOB_TYPE = "lance.blob.v2"
+_FRAGMENT_BITS = 32
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
+
+BYTES = "bytes"
+
+Problem = dict[str, Any]
+
+
+class OpenTable:
+    """One version of a table, and where some of its blobs are. Threads may share it.
+
+    Args:
+        dataset: The table, its files checked.
+        folder: Its folder, if it is on this machine.
+        confine_to: A folder that no link among its files may lead out of.
+        allow_outside: Blobs may lie outside the table's folder.
+    """
+
+    def __init__(
+        self, dataset: lance.LanceDataset, folder: str, confine_to: str | None, *, allow_outside: bool
+    ) -> None:
+        self.dataset = dataset
+        self._folder, self._confine_to, self._allow_outside = folder, confine_to, allow_outside
+        self._lock = ShortLock()
+        self._found: LruDict[tuple[str, str, str], dict[str, Any]] = LruDict(_ROWS_KEPT)
+
+    @property
+    def is_latest(self) -> bool:
+        """Whether the table has no later version."""
+        return bool(self.dataset.latest_version == self.dataset.version)
+
+    def find(self, column: str, key_column: str, key: str) -> dict[str, Any]:
+        """Return ``row``, ``size`` and ``version`` of the blob in a row, or a problem."""
+        asked = (column, key_column, key)
+        with self._lock:
+            found = self._found.use(asked)
+        if found is None:
+            found = self._problem_of_columns(column, key_column) or self._look_up(column, key_column, key)
+            with self._lock:
+                self._found[asked] = found
+        return found
+
+    def _problem_of_columns(self, column: str, key_column: str) -> Problem | None:
+        schema = self.dataset.schema
+        blobs = [field.name for field in schema if is_blob_field(field)]
+        if column not in schema.names:
+            return {"problem": "no column", "columns": blobs}
+        if column not in blobs:
+            return {"problem": "no blobs", "type": str(schema.field(column).type)[:80], "columns": blobs}
+        if key_column not in schema.names:
+            return {"problem": "no keys", "columns": schema.names[:20]}
+        kind = schema.field(key_column).type
+        if not (_is_text(kind) or pa.types.is_integer(kind)):
+            return {"problem": "no keys", "columns": schema.names[:20], "type": str(kind)[:80]}
+        return None
+
+    def _look_up(self, column: str, key_column: str, key: str) -> dict[str, Any]:
+        condition = _condition(key_column, key, self.dataset.schema.field(key_column).type)
+        if condition is None:
+            return {"problem": "no row"}
+        rows = self.dataset.scanner(
+            columns=[column, _VERSION], filter=condition, limit=2, with_row_id=True, with_row_address=True
+        ).to_table()
+        if rows.num_rows != 1:
+            return {"problem": "several rows" if rows.num_rows else "no row"}
+        row = rows.to_pylist()[0]
+        if row[column] is None:
+            return {"problem": "null"}
+        if row[column].get("blob_uri"):
+            if not self._allow_outside:
+                return {"problem": "outside"}
+            (file,) = self.dataset.take_blobs(column, ids=[row[_ROW]])
+            size = 0 if file is None else file.size()
+        else:
+            size = row[column]["size"]
+        if self._confine_to is not None:
+            self._check_links(row[_ADDRESS], self._confine_to)
+        return {"row": row[_ROW], "size": int(size), "version": self._version_of(row)}
+
+    def _version_of(self, row: dict[str, Any]) -> str:
+        """Return what changes with a row's content, and with nothing else where row ids are stable."""
+        if self.dataset.has_stable_row_ids:
+            return f"{row[_ROW]}.{row[_VERSION]}"
+        return f"{self.dataset.version}"
+
+    def _check_links(self, address: int, confine_to: str) -> None:
+        """Refuse links that lead out of a folder, among the files of a row's fragment."""
+        fragment = self.dataset.get_fragment(address >> _FRAGMENT_BITS)
+        for file in [] if fragment is None else fragment.data_files():
+            check_links(f"{self._folder}/data/{Path(file.path).stem}", confine_to)
+
+
+class _OpenTables(ProcessState):
+    """The tables that this process reads blobs of, the last used ones. Threads share it.
+
+    All are closed before a fork: a child must not even free what belongs to Lance.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._lock = ShortLock()
+        self._kept: LruDict[str, OpenTable] = LruDict(_TABLES_KEPT)
+
+    def close(self) -> None:
+        with self._lock:
+            self._kept.clear()
+
+    def before_fork(self) -> None:
+        self._lock.acquire()
+        self._kept.clear()
+
+    def after_fork(self) -> None:
+        self._lock.release()
+
+    def get(self, request: dict[str, Any], options: dict[str, str] | None) -> OpenTable | None:
+        """Return the latest version of a table; None where there is no table."""
+        name = json.dumps([request["uri"], options, request["rules"]], sort_keys=True)
+        with self._lock:
+            kept = self._kept.use(name)
+        if kept is not None and _is_latest(kept):
+            return kept
+        opened = _open(request, options)
+        with self._lock:
+            if opened is None:
+                self._kept.pop(name, None)
+            else:
+                self._kept[name] = opened
+        return opened
+
+    def drop(self) -> None:
+        """Forget what is kept: the files of a table that was replaced are gone."""
+        self.close()
+
+
+_tables = register(_OpenTables())
+
+
+def read_blob_here(
+    request: dict[str, Any], options: dict[str, str] | None, _: pa.Table | None
+) -> tuple[dict[str, Any], None]:
+    """Answer where a blob is, and the bytes of some ranges, all read in one call of Lance; or a problem."""
+    try:
+        return _read_blob(request, options)
+    except Exception:  # the files of a table that another one took the place of
+        _tables.drop()
+        return _read_blob(request, options)
+
+
+def _read_blob(request: dict[str, Any], options: dict[str, str] | None) -> tuple[dict[str, Any], None]:
+    table = _tables.get(request, options)
+    if table is None:
+        return {"problem": "no table"}, None
+    found = table.find(request["column"], request["key_column"], request["key"])
+    if "problem" in found:
+        return found, None
+    if request["version"] not in (None, [found["version"], found["size"]]):
+        return {**found, "problem": "changed"}, None
+    for offset, length in request["ranges"]:
+        if offset + length > found["size"]:
+            return {"problem": "past the end", "range": [offset, length], "size": found["size"]}, None
+    if not request["ranges"]:
+        return found, None
+    wanted = [(found["row"], offset, length) for offset, length in request["ranges"]]
+    answers = table.dataset.read_blob_ranges(request["column"], wanted, selector="ids", preserve_order=True)
+    return {**found, BYTES: [data for _, _, data in answers]}, None
+
+
+def as_table(answer: dict[str, Any]) -> pa.Table | None:
+    """Take the bytes of ranges out of an answer, as a table; None where there are none."""
+    data = answer.pop(BYTES, None)
+    return None if data is None else pa.table({BYTES: pa.array(data, pa.large_binary())})
+
+
+def _is_latest(table: OpenTable) -> bool:
+    try:
+        return table.is_latest
+    except Exception:  # it is gone: opening it says so
+        return False
+
+
+def _open(request: dict[str, Any], options: dict[str, str] | None) -> OpenTable | None:
+    """Open the latest version of a table, its files checked first; None where there is none."""
+    rules, version = request["rules"], None
+    outside, strict = rules["allow_outside"], rules["strict"]
+    if scheme_of(request["uri"]) == "":
+        if not Path(request["uri"]).is_dir():
+            return None
+        checked = check_local_table(
+            request["uri"],
+            allow_outside=outside,
+            strict=strict,
+            confine_to=request["confine_to"],
+            is_collection=True,
+        )
+        if checked is None:
+            return None
+        version = checked.version
+    dataset = lance.dataset(
+        request["uri"],
+        version,
+        storage_options=options,
+        index_cache_size_bytes=_CACHE_BYTES,
+        metadata_cache_size_bytes=_CACHE_BYTES,
+    )
+    manifest = parse_manifest(dataset._ds.serialized_manifest())
+    check_manifest(manifest, allow_outside=outside, strict=strict, is_collection=True)
+    return OpenTable(dataset, request["uri"], request["confine_to"], allow_outside=outside)
+
+
+def is_blob_field(field: pa.Field) -> bool:
+    """Return whether a field is one of blobs, in either of Lance's encodings."""
+    metadata = field.metadata or {}
+    extension = getattr(field.type, "extension_name", metadata.get(b"ARROW:extension:name", b"").decode())
+    return extension == _BLOB_TYPE or metadata.get(b"lance-encoding:blob") == b"true"
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _condition(column: str, key: str, kind: pa.DataType) -> str | None:
+    """Return the filter for one key; None if no row of that type can have it."""
+    if "`" in column:
+        return None
+    if _is_text(kind):
+        return f"`{column}` = {quoted_text(key)}"
+    return f"`{column}` = {key}" if _WHOLE_NUMBER.fullmatch(key) else None
+
+
+def quoted_text(text: str) -> str:
+    """Return a text as a literal of Lance's filters.
+
+    >>> print(quoted_text("it's"))
+    'it''s'
+    """
+    return "'" + text.replace("'", "''") + "'"
