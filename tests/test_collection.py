@@ -33,7 +33,7 @@ from mediaref_ursa import (
     write_frame_index,
 )
 from mediaref_ursa._index.collection_build import AddedVideo
-from mediaref_ursa._index.collection_table import relative_to
+from mediaref_ursa._index.collection_schema import relative_to
 from mediaref_ursa._model.segment import SPARSE, UNKNOWN, SegmentTable
 from mediaref_ursa.layout import COLLECTION_KEY
 

@@ -32,8 +32,8 @@ from mediaref_ursa import (
     MediaRefError,
     batch_decode,
 )
-from mediaref_ursa._index.collection_table import SCHEMA
-from mediaref_ursa._lance import lance_calls
+from mediaref_ursa._index.collection_schema import SCHEMA
+from mediaref_ursa._lance import collection_calls
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.index_metadata import encode_metadata
 
@@ -84,7 +84,7 @@ def put_together(row: Any, metadata: Any, columns: bytes, sizes: tuple[int, int,
 def put_value(folder: Path, name: str, value: bytes) -> None:
     """Put a row in whose segment is any bytes, as a hostile writer would."""
     row = dict.fromkeys(SCHEMA.names) | {"uri": name, "segment_idx": 0, "segment": value}
-    lance_calls.merge(str(place_of(folder)), {}, pa.Table.from_pylist([row], schema=SCHEMA))
+    collection_calls.merge(str(place_of(folder)), {}, pa.Table.from_pylist([row], schema=SCHEMA))
 
 
 Change = Callable[[dict[str, Any], dict[str, Any], bytes], bytes]

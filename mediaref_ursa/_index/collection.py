@@ -388,23 +388,3 @@ class CollectionIndex:
     def _drop(self) -> None:
         with self._lock:
             self._kept.clear()
-
-
-AnyIndex = LanceFrameIndex | CollectionIndex | str | os.PathLike[str]
-
-
-def index_of(given: AnyIndex | None, video: Location) -> LanceFrameIndex | None:
-    """Return the index of a video that a caller gives: the index, its URI, or a collection that has it.
-
-    Args:
-        given: What the caller gives; None for nothing.
-        video: The video, where it was checked that references may lead there.
-
-    Raises:
-        FrameIndexError: It cannot be opened, or the collection has no such video.
-    """
-    if isinstance(given, CollectionIndex):
-        return given.get(video.uri)
-    if isinstance(given, (str, os.PathLike)):
-        return LanceFrameIndex.open(given, storage_options=video.storage_options, access=video.access)
-    return given

@@ -16,12 +16,21 @@ from typing import Any
 from mediaref_ursa._core.errors import (
     FrameIndexInvalidError,
     FrameIndexMissingError,
-    FrameIndexVersionError,
     InvalidReferenceError,
 )
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.uris import absolute_location, is_data, is_local, local_path, scheme_of
 from mediaref_ursa._core.wording import WRITE_ANEW
+from mediaref_ursa._index.collection_schema import (
+    BLOBS,
+    SCHEMA,
+    VERSION,
+    check_schema,
+    checked_root,
+    checked_text,
+    recorded_root,
+    relative_to,
+)
 from mediaref_ursa._index.lance_table import (
     check_count,
     check_writable,
@@ -32,47 +41,22 @@ from mediaref_ursa._index.lance_table import (
 )
 from mediaref_ursa._index.local_tables import make_folder
 from mediaref_ursa._index.packed_segment import PackedSegment, pack_segment, unpack_segment
-from mediaref_ursa._lance import lance_calls
+from mediaref_ursa._lance import collection_calls, lance_calls
 from mediaref_ursa._lance.lance_calls import Rules
 from mediaref_ursa._lance.lance_files import check_local_table
 from mediaref_ursa._lance.lance_location import lance_location
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.index_metadata import SegmentEntry, recorded_uri
 from mediaref_ursa._model.segment import SegmentTable
-from mediaref_ursa.layout import COLLECTION_KEY, COLLECTION_NAME, HIDDEN_FOLDER
+from mediaref_ursa.layout import COLLECTION_KEY
 
 with needs_extra("video"):
     import pyarrow as pa
-
-VERSION = (1, 0)
-BLOBS = "@"  # begins a root that is a column of blobs of the same table
-SCHEMA = pa.schema(
-    [
-        pa.field("uri", pa.string()),
-        pa.field("segment_idx", pa.int64()),
-        pa.field("segment_count", pa.int64()),
-        pa.field("segment_uri", pa.string()),
-        pa.field("written_ns", pa.int64()),
-        pa.field("length", pa.int64()),
-        pa.field("etag", pa.string()),
-        pa.field("codec", pa.string()),
-        pa.field("frames", pa.int64()),
-        pa.field("packets", pa.int64()),
-        pa.field("seconds", pa.float64()),
-        pa.field("segment", pa.large_binary()),
-    ]
-)
-"""Documented column by column in ``docs/index-format.md``; a table may have more columns than these."""
 
 _FOUND_AT_ONCE = 256  # URIs of one question: a bound on the rows in memory
 _LISTED_AT_ONCE = 8192  # rows of a few numbers and texts each
 _SPARE_BYTES, _BYTES_A_VIDEO = 64 << 20, 1 << 20
 _MAX_ANSWER_BYTES = 1 << 30
-_NO_COLLECTION = "the table is no collection of frame indexes"
-
-
-class OtherTableError(FrameIndexInvalidError):
-    """A table of another kind stands where a collection was expected."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +151,7 @@ class CollectionTable:
         """
         table = cls(absolute_location(uri), dict(storage_options or {}), access, "", confine_to)
         _, _, schema = table._describe()
-        object.__setattr__(table, "root", _checked_root(schema, table.uri))
+        object.__setattr__(table, "root", checked_root(schema, table.uri))
         return table
 
     @classmethod
@@ -181,13 +165,15 @@ class CollectionTable:
             FrameIndexError: As :meth:`open` raises.
         """
         location = absolute_location(uri)
-        value = {"version": "{}.{}".format(*VERSION), "root": _recorded_root(location, root)}
+        value = {"version": "{}.{}".format(*VERSION), "root": recorded_root(location, root)}
         schema = SCHEMA.with_metadata({COLLECTION_KEY: json.dumps(value)})
         check_writable(location)
         if is_local(location):
             make_folder(Path(local_path(location)).parent, location)
         with lance_errors("write it", location), refusals(location):
-            lance_calls.create(*lance_location(location, dict(storage_options or {})), schema.empty_table())
+            collection_calls.create(
+                *lance_location(location, dict(storage_options or {})), schema.empty_table()
+            )
         return cls.open(location, storage_options, access)
 
     @property
@@ -203,7 +189,7 @@ class CollectionTable:
         """
         if is_data(uri):
             raise InvalidReferenceError("expected a path or URL of a video, found a data URI", uri=uri)
-        return relative_to(self.root, _text(recorded_uri(absolute_location(uri)), uri))
+        return relative_to(self.root, checked_text(recorded_uri(absolute_location(uri)), uri))
 
     def uri_of(self, key: str) -> str:
         """Return the absolute URI of a row's."""
@@ -244,7 +230,9 @@ class CollectionTable:
         self._check_files()
         size = min(_MAX_ANSWER_BYTES, _SPARE_BYTES + _BYTES_A_VIDEO * len(keys))
         with lance_errors("read its rows", self.uri):
-            return lance_calls.find(*self._location, keys, columns, rules=self._rules, max_answer_bytes=size)
+            return collection_calls.find(
+                *self._location, keys, columns, rules=self._rules, max_answer_bytes=size
+            )
 
     def blocks(self, columns: list[str]) -> Iterator[pa.Table]:
         """Yield columns of all rows of one version, a few thousand rows at a time.
@@ -269,7 +257,7 @@ class CollectionTable:
         """Return how many videos there are."""
         version, _, _ = self._describe()
         with lance_errors("read its rows", self.uri):
-            return lance_calls.count_videos(*self._location, version, self._rules)
+            return collection_calls.count_videos(*self._location, version, self._rules)
 
     def put(self, videos: Mapping[str, Sequence[SegmentTable]]) -> None:
         """Put the segments of videos in, by absolute URI, in one commit; older rows of them are replaced.
@@ -280,7 +268,7 @@ class CollectionTable:
         rows = rows_of(self, videos)
         check_writable(self.uri)
         with lance_errors("write it", self.uri), refusals(self.uri):
-            lance_calls.merge(*self._location, rows)
+            collection_calls.merge(*self._location, rows)
 
     def delete(self, keys: Sequence[str], first_segment: int = 0) -> None:
         """Delete the rows of videos, from a segment on, in one commit for some hundred videos.
@@ -292,7 +280,7 @@ class CollectionTable:
         for first in range(0, len(keys), _FOUND_AT_ONCE):
             some = keys[first : first + _FOUND_AT_ONCE]
             with lance_errors("write it", self.uri), refusals(self.uri):
-                lance_calls.delete(*self._location, some, first_segment)
+                collection_calls.delete(*self._location, some, first_segment)
 
     def tidy(self, *, compact: bool) -> None:
         """Put new rows into the scalar index; with ``compact`` also join small files and drop old versions.
@@ -302,7 +290,7 @@ class CollectionTable:
         """
         check_writable(self.uri)
         with lance_errors("write it", self.uri), refusals(self.uri):
-            lance_calls.tidy(*self._location, compact=compact)
+            collection_calls.tidy(*self._location, compact=compact)
 
     @property
     def _location(self) -> tuple[str, dict[str, str]]:
@@ -379,105 +367,6 @@ def missing_collection(uri: str) -> FrameIndexMissingError:
         "or CollectionIndex.open(uri, create=True)",
         uri=uri,
     )
-
-
-def check_schema(schema: pa.Schema, uri: str) -> None:
-    """Refuse a table that is no collection, or of a newer version; columns that are not known are ignored.
-
-    Raises:
-        FrameIndexInvalidError: It lacks a column, or has it with another type.
-        FrameIndexVersionError: A newer version of this library wrote it.
-    """
-    value = _metadata(schema, uri)
-    try:
-        major = int(str(value["version"]).split(".", maxsplit=1)[0])
-    except (KeyError, ValueError) as error:
-        raise _no_collection(f"its metadata has no version ({error!r})", uri) from error
-    if major > VERSION[0]:
-        raise FrameIndexVersionError(
-            f"expected a collection of version {VERSION[0]}.x, found {value['version']!s:.20}; upgrade "
-            "mediaref-ursa, or write the collection anew",
-            uri=uri,
-        )
-    for column in SCHEMA:
-        found = schema.field(column.name).type if column.name in schema.names else None
-        if found != column.type:
-            raise _no_collection(f"expected the column {column.name} of {column.type}, found {found}", uri)
-
-
-def _metadata(schema: pa.Schema, uri: str) -> dict[str, Any]:
-    text = (schema.metadata or {}).get(COLLECTION_KEY.encode())
-    if text is None:
-        raise OtherTableError(
-            f"{_NO_COLLECTION}: its metadata has no {COLLECTION_KEY}; is it the index of one video?", uri=uri
-        )
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _no_collection(f"its metadata is no JSON value ({error!r:.100})", uri) from error
-    if not isinstance(value, dict):
-        raise _no_collection("its metadata is no JSON object", uri)
-    return value
-
-
-def _no_collection(what: str, uri: str) -> FrameIndexInvalidError:
-    return FrameIndexInvalidError(f"{_NO_COLLECTION}: {what}", uri=uri)
-
-
-def _checked_root(schema: pa.Schema, uri: str) -> str:
-    """Return the absolute root that a collection records: a URI, or a path relative to its own folder.
-
-    Where the table holds the media as well, it is a column of its own blobs.
-    """
-    root = _metadata(schema, uri).get("root", ".")
-    if not isinstance(root, str) or is_data(root):
-        raise _no_collection(f"its root is {root!r:.100}", uri)
-    if scheme_of(root) or posixpath.isabs(root):
-        return absolute_location(root).rstrip("/") or "/"
-    if root.startswith(BLOBS):
-        return f"{uri}/{root}"
-    if root not in (".", ".."):
-        raise _no_collection(f"its root is {root!r:.100}, which is neither absolute, '.' nor '..'", uri)
-    folder = uri.rpartition("/")[0]
-    return (folder if root == "." else folder.rpartition("/")[0]) or "/"
-
-
-def _recorded_root(location: str, root: str | None) -> str:
-    """Return the root as the table records it: its own folder goes along when both are moved."""
-    folder = location.rpartition("/")[0]
-    if root is None:
-        return ".." if location.endswith(f"/{HIDDEN_FOLDER}/{COLLECTION_NAME}") else "."
-    absolute = absolute_location(root).rstrip("/") or "/"
-    if absolute == folder:
-        return "."
-    return ".." if absolute == folder.rpartition("/")[0] else absolute
-
-
-def relative_to(root: str, uri: str) -> str:
-    """Return an absolute URI relative to a folder, where it is below that.
-
-    >>> relative_to("/data", "/data/a/b.mp4"), relative_to("/data", "/other/b.mp4")
-    ('a/b.mp4', '/other/b.mp4')
-    >>> relative_to("s3://bucket/set", "s3://bucket/set/b.mp4")
-    'b.mp4'
-    """
-    start = root.rstrip("/") + "/"
-    if not uri.startswith(start) or scheme_of(uri) != scheme_of(root):
-        return uri
-    relative = uri[len(start) :]
-    return f"./{relative}" if scheme_of(relative) or posixpath.isabs(relative) else relative
-
-
-def _text(text: str, uri: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidReferenceError(
-            "expected a URI of Unicode text, found bytes that are no UTF-8, which no collection can hold; "
-            "write a frame index next to this video instead",
-            uri=uri,
-        ) from error
-    return text
 
 
 def rows_of(table: CollectionTable, videos: Mapping[str, Sequence[SegmentTable]]) -> pa.Table:

@@ -28,12 +28,8 @@ from mediaref_ursa.store import ObjectInfo
 from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
-    from mediaref_ursa._index.collection_table import (
-        CollectedVideo,
-        CollectionTable,
-        OtherTableError,
-        missing_collection,
-    )
+    from mediaref_ursa._index.collection_schema import OtherTableError
+    from mediaref_ursa._index.collection_table import CollectedVideo, CollectionTable, missing_collection
     from mediaref_ursa._index.packed_segment import PackedSegment
 
 VARIABLE = "MEDIAREF_URSA_INDEX"

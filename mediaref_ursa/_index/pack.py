@@ -34,7 +34,8 @@ from mediaref_ursa.store._location import Location
 with needs_extra("video"):
     import pyarrow as pa
 
-    from mediaref_ursa._index.collection_table import SCHEMA, VERSION, CollectionTable, rows_of
+    from mediaref_ursa._index.collection_schema import SCHEMA, VERSION
+    from mediaref_ursa._index.collection_table import CollectionTable, rows_of
     from mediaref_ursa._index.lance_table import check_writable
     from mediaref_ursa._lance.lance_calls import describe
     from mediaref_ursa._lance.lance_files import TableRefusedError

@@ -38,7 +38,7 @@ from mediaref_ursa.store._location import Location
 with needs_extra("video"):
     from mediaref_ursa._decode.execute import iter_frames, make_engine
     from mediaref_ursa._index.build import scan_video_index
-    from mediaref_ursa._index.collection import AnyIndex, index_of
+    from mediaref_ursa._index.given_index import AnyIndex, index_of
     from mediaref_ursa._lazy.series import frame_series
     from mediaref_ursa._lazy.video_series import VideoSeries
 

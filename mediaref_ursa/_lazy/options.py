@@ -12,7 +12,7 @@ from mediaref_ursa._plan.reads import FetchOptions
 from mediaref_ursa.store import ObjectStore
 
 if TYPE_CHECKING:
-    from mediaref_ursa._index.collection import AnyIndex
+    from mediaref_ursa._index.given_index import AnyIndex
 
 
 class PixelOptions(AccessOptions, total=False):

@@ -37,7 +37,7 @@ from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 
 with needs_extra("video"):
     from mediaref_ursa._decode.execute import Engine, checked_workers, decode_into, iter_frames
-    from mediaref_ursa._index.collection import index_of
+    from mediaref_ursa._index.given_index import index_of
     from mediaref_ursa._pyav.sample_formats import output_dtype
     from mediaref_ursa._scan.sandbox.parent import scan_video
     from mediaref_ursa._video.source import VideoSource, open_source, source_with_alpha
