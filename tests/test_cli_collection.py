@@ -18,6 +18,7 @@ from _s3 import ACCESS_KEY, SECRET_KEY, new_bucket
 import mediaref_ursa
 from mediaref_ursa import CollectionIndex, LanceFrameIndex, write_frame_index
 from mediaref_ursa._references.arrow import refs_to_struct_array
+from mediaref_ursa.store._glob import videos_named
 
 GetClip = Callable[[str], Clip]
 HIDDEN = ".mediaref/index.lance"
@@ -179,3 +180,12 @@ def test_a_table_without_references_is_one_error(what: str, folder: Path) -> Non
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
     assert str(path) in result.stderr
+
+
+def test_a_collection_in_a_folder_is_no_video_of_it(folder: Path) -> None:
+    for place in (folder / "set.lance", folder / HIDDEN, folder / "takes" / HIDDEN):
+        assert run("index", folder, "--into", place).exit_code == 0
+
+    listed = [video.uri for video in videos_named(str(folder))]
+
+    assert listed == [str(folder / "a.mp4"), str(folder / "takes" / "b.webm")]

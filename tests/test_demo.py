@@ -19,7 +19,6 @@ from av.video.frame import PictureType
 from PIL import Image
 
 from mediaref_ursa import CorruptMediaError, FrameIndexExistsError, MediaRef, write_frame_index
-from mediaref_ursa._cli.demo.check import Wanted, check_frames, linear_frames_at
 from mediaref_ursa._cli.demo.demo import (
     RANDOM_FRAMES,
     REFERENCES,
@@ -32,6 +31,7 @@ from mediaref_ursa._cli.demo.demo import (
     through_parquet,
 )
 from mediaref_ursa._cli.demo.pictures import Tile, write_contact_sheet, write_counter_clip
+from mediaref_ursa._decode.linear_decode import Wanted, check_frames, linear_frames_at
 from mediaref_ursa._index.build import scan_frame_index
 from mediaref_ursa._index.lance_table import write_index
 from mediaref_ursa._model.segment import SegmentTable
@@ -380,7 +380,7 @@ def test_the_linear_decode_converts_what_the_batches_convert(
 ) -> None:
     said: list[str] = []
     converted: list[int] = []
-    import mediaref_ursa._cli.demo.check as demo_check
+    import mediaref_ursa._decode.linear_decode as demo_check
 
     whole = demo_check.upright_rgb
     monkeypatch.setattr(demo_check, "upright_rgb", lambda frame: (converted.append(1), whole(frame))[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -212,3 +213,24 @@ def test_one_in_a_bucket_serves_a_batch_with_few_requests(
     expected = linear_frames(clip("h264_idr_mp4").path)[0].rgb
     assert all(np.array_equal(frame, expected) for frame in (*named, *found))
     assert LanceFrameIndex.open(videos[0], storage_options=options).location == "collection"
+
+
+def test_several_writers_of_one_in_a_bucket_lose_nothing(
+    clip: GetClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = new_bucket(monkeypatch)
+    data = clip("h264_one_frame_mp4").path.read_bytes()
+    videos = [bucket.put(f"{number}.mp4", data) for number in range(8)]
+    place = f"s3://{bucket.name}/set.lance"
+
+    def add(some: list[str]) -> None:
+        CollectionIndex.open(place, create=True, storage_options=bucket.options).add(some)
+
+    with ThreadPoolExecutor(3) as pool:
+        for task in [pool.submit(add, some) for some in (videos[:5], videos[3:], videos[::-1])]:
+            task.result()
+
+    collection = CollectionIndex.open(place, storage_options=bucket.options)
+    assert sorted(collection) == videos
+    collection.compact()
+    assert sorted(collection.get_many(videos)) == videos

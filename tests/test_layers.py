@@ -37,6 +37,7 @@ FOLDERS = (
     "table",
     "catalog",
     "torch",
+    "check",
     "video_decoder",
     "cached_av",
     "resource_cache",

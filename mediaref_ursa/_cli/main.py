@@ -12,6 +12,7 @@ import click
 
 from mediaref_ursa import __version__
 from mediaref_ursa._cli.cache import cache
+from mediaref_ursa._cli.check import check
 from mediaref_ursa._cli.demo.command import demo
 from mediaref_ursa._cli.index import index
 from mediaref_ursa._cli.inspect import inspect
@@ -67,6 +68,7 @@ def main(ctx: click.Context, verbose: bool) -> None:
 
 
 main.add_command(cache)
+main.add_command(check)
 main.add_command(demo)
 main.add_command(index)
 main.add_command(inspect)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mediaref_ursa._index.collection_build import AddedVideo, AddReport
 
 _KEPT_BYTES = 256 << 20
-_BYTES_A_VIDEO, _BYTES_A_PACKET = 8 << 10, 256  # of rows, and of the columns that become of them
+_BYTES_A_VIDEO, _BYTES_A_PACKET = 8 << 10, 192  # rows, and the columns that become of them
 _AT_ONCE = 256  # videos: a bound on the rows in memory
 _COMPARED = ["uri", "segment_uri", "length", "etag"]
 

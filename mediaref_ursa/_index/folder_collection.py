@@ -177,7 +177,7 @@ class _Opened:
         found = self.table.find(new)
         for name in new:
             rows = found.get(name, [])
-            self._rows.put(name, rows, _BYTES_A_VIDEO + sum(len(row.columns) for row in rows))
+            self._rows.put(name, rows, _BYTES_A_VIDEO + sum(len(row.value) for row in rows))
         return found.get(key, [])
 
 

@@ -38,7 +38,7 @@ _LARGE = 2**62
 
 @dataclass(frozen=True)
 class PackedSegment:
-    """A segment of a collection whose metadata were read, and whose columns are not yet decompressed.
+    """A segment of a collection whose metadata were read; its columns are decompressed when they are used.
 
     Attributes:
         key: The video's URI relative to the collection's root.
@@ -47,7 +47,8 @@ class PackedSegment:
         written_ns: When it was written; of two rows of one segment the later one counts.
         first_seconds: What timestamps are larger than ``pts * time_base``, about.
         metadata: The JSON text of a sidecar of this segment alone.
-        columns: The decompressed columns.
+        value: The bytes of the row, checked.
+        columns_bytes: What its columns take when they are decompressed.
     """
 
     key: str
@@ -56,7 +57,8 @@ class PackedSegment:
     written_ns: int
     first_seconds: float
     metadata: str
-    columns: bytes
+    value: bytes
+    columns_bytes: int
 
     def entry(self, video: str) -> SegmentEntry:
         """Return what the segment is, for a video at an absolute location.
@@ -67,10 +69,10 @@ class PackedSegment:
         """
         index_uri = lance_frame_index_uri(video)
         entries = decode_metadata(self.metadata, index_uri)
-        if len(entries) != 1 or len(self.columns) != _columns_bytes(entries[0].frames, entries[0].packets):
+        if len(entries) != 1 or self.columns_bytes != _columns_bytes(entries[0].frames, entries[0].packets):
             raise FrameIndexInvalidError(
                 f"the collection is damaged: expected the columns of one segment, found {len(entries)} "
-                f"segments and {len(self.columns)} bytes; {WRITE_ANEW}",
+                f"segments and {self.columns_bytes} bytes; {WRITE_ANEW}",
                 uri=video,
             )
         return entries[0]
@@ -81,7 +83,8 @@ class PackedSegment:
         Raises:
             FrameIndexInvalidError: They cannot be true.
         """
-        return _unpacked(self.columns, entry, self.first_seconds)
+        data = _decompressed(self.value)
+        return _unpacked(data[len(data) - self.columns_bytes :], entry, self.first_seconds)
 
 
 def pack_segment(
@@ -126,7 +129,7 @@ def unpack_segment(value: bytes, access: Access, uri: str) -> PackedSegment:
         if zlib.crc32(value[4:]) != crc:
             raise ValueError("its CRC-32 is another")
         _check_sizes(sizes, access, uri)
-        data = pa.decompress(value[_HEAD.size :], sum(sizes), codec="zstd", asbytes=True)
+        data = _decompressed(value)
         row = json.loads(data[: sizes[0]])
         end = sizes[0] + sizes[1]
         return PackedSegment(
@@ -136,7 +139,8 @@ def unpack_segment(value: bytes, access: Access, uri: str) -> PackedSegment:
             written_ns=int(row["written_ns"]),
             first_seconds=float(row["first_seconds"]),
             metadata=data[sizes[0] : end].decode(),
-            columns=data[end:],
+            value=value,
+            columns_bytes=sizes[2],
         )
     except LimitExceededError:
         raise
@@ -144,6 +148,13 @@ def unpack_segment(value: bytes, access: Access, uri: str) -> PackedSegment:
         raise FrameIndexInvalidError(
             f"the collection is damaged: a row cannot be read ({error!r:.200}); {WRITE_ANEW}", uri=uri
         ) from error
+
+
+def _decompressed(value: bytes) -> bytes:
+    data: bytes = pa.decompress(
+        memoryview(value)[_HEAD.size :], sum(_HEAD.unpack_from(value)[1:]), codec="zstd", asbytes=True
+    )
+    return data
 
 
 def _check_sizes(sizes: list[int], access: Access, uri: str) -> None:

@@ -1,4 +1,4 @@
-"""Rows of tables in files: of Lance and of Parquet."""
+"""Rows of tables in files: of Lance, Parquet and JSON lines."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ with needs_extra("video"):
     import pyarrow as pa
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq
+    from pyarrow import json
 
 _MAX_BYTES = 1 << 30
+_JSON_LINES = (".jsonl", ".ndjson")
 _IS_MISSING = re.compile(r"was not found|404 Not Found|NoSuchBucket")
 
 
@@ -30,7 +32,8 @@ def read_rows(table: Location, columns: Sequence[str] | None = None) -> pa.Table
     URIs within structs come as dictionaries, since they repeat.
 
     Args:
-        table: A Lance table, whose name ends in ``.lance``, a Parquet file, or a local folder of these.
+        table: A Lance table, whose name ends in ``.lance``, JSON lines (``.jsonl``, ``.ndjson``), a Parquet
+            file, or a local folder of these.
         columns: Names of columns; all without it.
 
     Raises:
@@ -38,9 +41,13 @@ def read_rows(table: Location, columns: Sequence[str] | None = None) -> pa.Table
         CorruptMediaError: It cannot be read as a table, or is not as the access allows.
         StoreError: The store refuses, or the process that reads the table ended.
     """
-    if without_query(table.uri).rstrip("/").endswith(INDEX_SUFFIX):
+    name = without_query(table.uri).rstrip("/")
+    if name.endswith(INDEX_SUFFIX):
         return _read_lance(table, columns)
     try:
+        if name.endswith(_JSON_LINES):
+            found = json.read_json(pa.BufferReader(table.open_store().get(table.uri)))
+            return found if columns is None else found.select([n for n in found.column_names if n in columns])
         if table.store is None and is_local(table.uri):
             path = Path(local_path(table.uri))
             if not path.exists():
@@ -53,7 +60,9 @@ def read_rows(table: Location, columns: Sequence[str] | None = None) -> pa.Table
     except (pa.ArrowException, ValueError, OSError) as error:
         if isinstance(error, MediaRefError):
             raise
-        raise CorruptMediaError(f"expected a Parquet table, found {error}", uri=table.uri) from error
+        raise CorruptMediaError(
+            f"expected a table of Parquet or JSON lines, found {error}", uri=table.uri
+        ) from error
 
 
 def _format_of(path: Path) -> ds.ParquetFileFormat:

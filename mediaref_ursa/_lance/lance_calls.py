@@ -360,7 +360,7 @@ def _count_videos_here(
 def _create_here(
     request: dict[str, Any], options: dict[str, str] | None, table: pa.Table | None
 ) -> tuple[dict[str, Any], None]:
-    lance_collections.create_table(request["uri"], options, table, _STORAGE_VERSION)
+    lance_collections.create_table(request["uri"], options, table)
     return {}, None
 
 

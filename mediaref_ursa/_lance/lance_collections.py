@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
 
 from mediaref_ursa._core.extras import needs_extra
 
@@ -37,15 +36,18 @@ def count_videos(dataset: lance.LanceDataset) -> int:
     return int(dataset.count_rows("segment_idx = 0"))
 
 
-def create_table(uri: str, options: dict[str, str] | None, empty: pa.Table, storage_version: Any) -> None:
+def create_table(uri: str, options: dict[str, str] | None, empty: pa.Table) -> None:
     """Make a table without rows and its scalar index, unless another writer was first.
+
+    ``write_dataset`` is not safe here: of two writers that make one table at once the second overwrites the
+    first one's, and what was merged into it by then. A commit that is not tried again fails instead. The
+    table has the file format that Lance writes by default: 2.2, or 2.1 with older releases of it.
 
     Args:
         uri: Where it goes.
         options: Lance's.
         empty: The columns. Those of the key are declared as Lance's primary key, so that of two writers
             that insert one key at once the second merges anew.
-        storage_version: Of the data files.
     """
     fields = [
         field.with_metadata(_primary_key(_KEYS.index(field.name))).with_nullable(False)
@@ -55,18 +57,26 @@ def create_table(uri: str, options: dict[str, str] | None, empty: pa.Table, stor
     ]
     schema = pa.schema(fields, metadata=empty.schema.metadata)
     try:
-        dataset = lance.write_dataset(
-            schema.empty_table(),
+        dataset = lance.LanceDataset.commit(
             uri,
-            mode="create",
+            lance.LanceOperation.Overwrite(schema, []),
             storage_options=options,
-            data_storage_version=storage_version,
+            enable_v2_manifest_paths=True,
+            max_retries=0,
         )
     except (OSError, ValueError, RuntimeError) as error:
-        if not _is_conflict(error):
-            raise
-        return
-    _make_index(dataset)
+        if _opens(uri, options):  # another writer made it
+            return
+        raise error from None
+    _repeated(lambda: _make_index(_latest(dataset)))
+
+
+def _opens(uri: str, options: dict[str, str] | None) -> bool:
+    try:
+        lance.dataset(uri, storage_options=options)
+    except (OSError, ValueError, RuntimeError):
+        return False
+    return True
 
 
 def _make_index(dataset: lance.LanceDataset) -> None:

@@ -204,9 +204,10 @@ def _joined(folder: str, path: str) -> str:
 def _video_of_index(path: str) -> str | None:
     """Return the video of a folder that is its index, None for other folders."""
     path = path.rstrip("/")
-    if path.endswith(INDEX_SUFFIX) and Path(path, "_versions").is_dir() and not is_collection(path):
-        return described_video(path)[0]
-    return None
+    if not path.endswith(INDEX_SUFFIX) or not Path(path, "_versions").is_dir():
+        return None
+    video = described_video(path)[0]
+    return video if Path(video).exists() or not is_collection(path) else None
 
 
 def is_collection(path: str) -> bool:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from mediaref_ursa._batch.batch_decode import batch_decode, plan_decode
-from mediaref_ursa._cli.demo.check import Check, Wanted, WrongFrame, check_frames
 from mediaref_ursa._cli.demo.pictures import Tile, write_contact_sheet, write_counter_clip
 from mediaref_ursa._core.array_types import Int64Array, UInt8Array
 from mediaref_ursa._core.errors import InvalidReferenceError, MediaRefError
@@ -20,6 +19,7 @@ from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import NS_PER_SECOND
 from mediaref_ursa._core.uris import is_local, is_remote, local_path
 from mediaref_ursa._core.wording import counted
+from mediaref_ursa._decode.linear_decode import Check, Wanted, WrongFrame, check_frames
 from mediaref_ursa._index.build import scan_frame_index, write_frame_index
 from mediaref_ursa._index.found import FRESH, STALE, find_index
 from mediaref_ursa._index.frame_index import LanceFrameIndex

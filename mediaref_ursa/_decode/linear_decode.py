@@ -22,7 +22,7 @@ from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._references.media_ref import MediaRef
 from mediaref_ursa._scan.scan_uri import reader_of
-from mediaref_ursa.store import store_for
+from mediaref_ursa.store import ObjectStore, store_for
 
 with needs_extra("video"):
     from mediaref_ursa._pyav.codec import use_one_thread
@@ -86,6 +86,8 @@ def check_frames(
     wanted: Sequence[Wanted],
     frames: Sequence[UInt8Array],
     on_frame: Callable[[], None] = lambda: None,
+    *,
+    store: ObjectStore | None = None,
 ) -> Check:
     """Compare frames with a linear decode of the files they are from, pixel for pixel.
 
@@ -93,6 +95,7 @@ def check_frames(
         wanted: The frames that references name.
         frames: uint8 ``(H, W, 3)`` RGB, turned for display, one for each of ``wanted``.
         on_frame: Called for each frame that the linear decode gives.
+        store: Where the files are; chosen by each URI's scheme without it.
 
     Raises:
         MediaRefError: A file cannot be read or decoded from its beginning to its end.
@@ -103,7 +106,7 @@ def check_frames(
     for uri in dict.fromkeys(one.segment_uri for one in wanted):
         positions = [position for position, one in enumerate(wanted) if one.segment_uri == uri]
         displayed, count = linear_frames_at(
-            uri, [wanted[position].local_ns for position in positions], on_frame
+            uri, [wanted[position].local_ns for position in positions], on_frame, store=store
         )
         truth.update(zip(positions, displayed, strict=True))
         decoded += count
@@ -123,7 +126,11 @@ def check_frames(
 
 
 def linear_frames_at(
-    uri: str, t_ns: Sequence[int], on_frame: Callable[[], None] = lambda: None
+    uri: str,
+    t_ns: Sequence[int],
+    on_frame: Callable[[], None] = lambda: None,
+    *,
+    store: ObjectStore | None = None,
 ) -> tuple[list[VideoFrame | None], int]:
     """Decode a file from its first packet to its last on one thread; keep those displayed at given times.
 
@@ -131,6 +138,7 @@ def linear_frames_at(
         uri: One video file.
         t_ns: Nanoseconds of container time.
         on_frame: Called for each frame.
+        store: Where it is; chosen by the URI's scheme without it.
 
     Returns:
         The frame displayed at each time, or None before the first; and how many frames were decoded.
@@ -138,7 +146,7 @@ def linear_frames_at(
     Raises:
         MediaRefError: The file cannot be read or decoded.
     """
-    store = store_for(uri)
+    store = store_for(uri) if store is None else store
     displayed: list[VideoFrame | None] = [None] * len(t_ns)
     best = np.full(len(t_ns), _LONG_AGO, dtype=np.int64)
     count = 0
