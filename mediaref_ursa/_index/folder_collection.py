@@ -22,10 +22,10 @@ from mediaref_ursa._core.lru import LruBytes, LruDict
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import LongLock, ShortLock
 from mediaref_ursa._core.uris import absolute_location, is_local, local_path, split_blob
-from mediaref_ursa._index.asked_together import videos_asked_for
 from mediaref_ursa._index.location import info_of
 from mediaref_ursa.layout import collections_above
 from mediaref_ursa.store import ObjectInfo
+from mediaref_ursa.store._asked_together import videos_asked_for
 from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
