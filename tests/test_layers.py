@@ -36,6 +36,7 @@ FOLDERS = (
     "_lazy",
     "table",
     "catalog",
+    "lerobot",
     "torch",
     "check",
     "video_decoder",
@@ -61,13 +62,13 @@ PURE = frozenset({"_core", "layout", "_bitstream", "_model", "_containers", "_pl
 HOMES = {
     "av": {"_pyav", "_scan", "_decode", "_cli"},
     "lance": {"_lance"},
-    "pyarrow": {"_lance", "_index", "_references", "catalog", "table", "torch", "hf", "_cli"},
+    "pyarrow": {"_lance", "_index", "_references", "catalog", "table", "lerobot", "torch", "hf", "_cli"},
     "PIL": {"_images", "_cli"},
     "requests": {"store"},
     "urllib3": {"store"},
     "fsspec": {"store"},
     "temporaldata": {"_lazy"},
-    "torch": {"_decode", "torch"},
+    "torch": {"_decode", "lerobot", "torch"},
     "torchcodec": {"_decode"},
     "pandas": set(),
 }
