@@ -186,6 +186,52 @@ class TestKeys:
         assert store.get_ranges(blob_uri(uri, "video", "a"), [(0, 3), (2996, 4)]) == [ONE[:3], ONE[-4:]]
 
 
+class TestManyRows:
+    """The blobs that one call asks for are looked up together."""
+
+    @pytest.fixture
+    def look_ups(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        from mediaref_ursa._lance.lance_blobs import OpenTable
+
+        counts: list[int] = []
+        look_up = OpenTable._look_up
+
+        def counted(self: OpenTable, column: str, key_column: str, keys: Any) -> Any:
+            counts.append(len(keys))
+            return look_up(self, column, key_column, keys)
+
+        monkeypatch.setattr(OpenTable, "_look_up", counted)
+        return counts
+
+    def test_a_batch_is_one_look_up(
+        self, table: BlobTable, clip: Callable[[str], Clip], look_ups: list[int]
+    ) -> None:
+        data = clip("h264_pyramid_mp4").path.read_bytes()
+        table.add({f"k{number}": data for number in range(12)})
+        refs = [MediaRef(blob_uri(table.uri, "video", f"k{number}"), 10**9) for number in range(12)]
+
+        assert len(batch_decode(refs)) == 12
+        assert look_ups == [12]
+
+    def test_each_gets_its_own_error(
+        self, table: BlobTable, clip: Callable[[str], Clip], look_ups: list[int]
+    ) -> None:
+        """Also where one key has more rows than are read of all together."""
+        data = clip("h264_pyramid_mp4").path.read_bytes()
+        table.add({"null": None, "good": data, "bad": ONE})
+        for _ in range(30):
+            table.add({"twice": ONE})
+        names = ["twice", "null", "good", "gone", "bad"]
+        refs = [MediaRef(blob_uri(table.uri, "video", name), 10**9) for name in names]
+        frames = batch_decode(refs, on_error="none")
+
+        assert [frame is None for frame in frames] == [True, True, False, True, True]
+        errors = [str(frames.errors[i]) for i in (0, 1, 3, 4)]
+        for text, part in zip(errors, ("found several", "but null", "no row of", "expected"), strict=True):
+            assert part in text
+        assert max(look_ups) == 5
+
+
 class TestBadInput:
     """One clear error each."""
 

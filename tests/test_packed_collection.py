@@ -17,8 +17,10 @@ from _s3 import Bucket, new_bucket
 from mediaref_ursa import (
     CollectionIndex,
     FrameIndexInvalidError,
+    FrameIndexStaleError,
     LanceFrameIndex,
     LazyVideo,
+    MediaChangedError,
     MediaRef,
     MediaRefError,
     StoreError,
@@ -134,6 +136,25 @@ def test_a_row_that_is_replaced_has_the_index_of_its_own_media(files: list[Path]
     pack_videos(files[1:2], table, keys=["a"])
 
     assert_exact(uri, files[1])
+
+
+def test_what_was_opened_before_a_row_was_replaced_never_mixes_the_two(
+    files: list[Path], tmp_path: Path
+) -> None:
+    table = tmp_path / "set.lance"
+    (uri,) = pack_videos(files[:1], table, keys=["a"])
+    index = LanceFrameIndex.open(uri)
+    video = LazyVideo.from_uri(uri)
+    assert len(video[:2]) == 2
+    assert index.segments[0].etag is not None
+    lance.dataset(str(table)).delete("key = 'a'")
+    pack_videos(files[:1], table, keys=["a"])  # the same bytes, in another row
+
+    with pytest.raises(MediaChangedError, match="its row was written anew"):
+        _ = video[5:9]
+    with pytest.raises(FrameIndexStaleError):
+        batch_decode([MediaRef(uri, 10**9)], frame_index=index)
+    assert_exact(uri, files[0])
 
 
 def test_compaction_leaves_all_as_it_is(

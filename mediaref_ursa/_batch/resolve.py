@@ -18,11 +18,11 @@ from mediaref_ursa._core.counters import in_this_context
 from mediaref_ursa._core.daemon_threads import DaemonThreads
 from mediaref_ursa._core.errors import MediaRefError, memory_limits
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._index.asked_together import asked_together
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.frame_times import Match, checked_match, checked_tolerance
 from mediaref_ursa._plan.runs import BatchDecodingStrategy, plan_runs
 from mediaref_ursa._references.columns import ReferenceColumns
+from mediaref_ursa.store._asked_together import asked_together
 from mediaref_ursa.store._download.retry import stopped_by
 from mediaref_ursa.store._protocol import is_local_store
 

@@ -9,7 +9,7 @@ import os
 import posixpath
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,11 @@ class CollectedVideo:
         entries = tuple(segment.entry(video) for segment in newest)
         check_count(sum(entry.packets for entry in entries), access, uri)
         return cls(uri, entries, newest)
+
+    def with_etag(self, etag: str | None) -> CollectedVideo:
+        """Return the rows of a video of one file with the entity tag of that file."""
+        entries = [replace(entry, info=replace(entry.info, etag=etag)) for entry in self.segments]
+        return replace(self, segments=tuple(entries))
 
     @property
     def rows(self) -> int:

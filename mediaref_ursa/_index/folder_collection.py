@@ -22,9 +22,10 @@ from mediaref_ursa._core.lru import LruBytes, LruDict
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import LongLock, ShortLock
 from mediaref_ursa._core.uris import absolute_location, is_local, local_path, split_blob
-from mediaref_ursa._index.asked_together import videos_asked_for
+from mediaref_ursa._index.location import info_of
 from mediaref_ursa.layout import collections_above
 from mediaref_ursa.store import ObjectInfo
+from mediaref_ursa.store._asked_together import videos_asked_for
 from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
@@ -83,17 +84,22 @@ def collected_video(video: Location, info: ObjectInfo | None = None) -> Collecte
 def _packed_video(video: Location, info: ObjectInfo | None) -> CollectedVideo:
     """Return the rows of a blob in its own table, which is trusted as much as the media in it.
 
-    Rows that are kept and describe another length than ``info`` are read anew: the blob was replaced.
+    The version of the blob's row is taken first, and stands in the index as the entity tag: a blob that is
+    replaced meanwhile has another one, so that no read of it fits the index. Rows that are kept and describe
+    another length are read anew.
     """
     (uri,) = collections_above(video.uri)
+    info = info_of(video) if info is None else info
+    if info is None:
+        raise missing_collection(video.uri)
     try:
         for is_anew in (False, True):
             found = _collections.open(uri, video, video.access.bounds_of_index(video.uri), anew=is_anew)
             if (rows := found.rows_of(video.uri)) is None:
                 break
             packed = CollectedVideo.of(uri, video.uri, rows, video.access)
-            if info is None or is_anew or packed.segments[0].info.length == info.size:
-                return packed
+            if is_anew or packed.segments[0].info.length == info.size:
+                return packed.with_etag(info.etag)
     except OtherTableError:  # media without indexes
         pass
     raise missing_collection(video.uri)

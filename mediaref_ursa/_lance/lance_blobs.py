@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.lru import LruDict
 from mediaref_ursa._core.process_state import ProcessState, register
-from mediaref_ursa._core.reentrancy import ShortLock
+from mediaref_ursa._core.reentrancy import LongLock, ShortLock
 from mediaref_ursa._core.uris import scheme_of
 from mediaref_ursa._lance.lance_files import check_links, check_local_table, check_manifest
 from mediaref_ursa._lance.lance_manifest import parse_manifest
@@ -33,6 +35,8 @@ _VERSION = "_row_last_updated_at_version"
 _ROW, _ADDRESS = "_rowid", "_rowaddr"
 _BLOB_TYPE = "lance.blob.v2"
 _FRAGMENT_BITS = 32
+_ONE_CALL_SECONDS = 0.5
+_ROWS_A_KEY = 4  # a bound on what is read of a table with many rows of one key
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
 
 BYTES = "bytes"
@@ -55,24 +59,46 @@ class OpenTable:
     ) -> None:
         self.dataset = dataset
         self._folder, self._confine_to, self._allow_outside = folder, confine_to, allow_outside
-        self._lock = ShortLock()
+        self._lock, self._looking_up = ShortLock(), LongLock()
         self._found: LruDict[tuple[str, str, str], dict[str, Any]] = LruDict(_ROWS_KEPT)
+        self._was_latest_at = time.monotonic()
 
-    @property
-    def is_latest(self) -> bool:
-        """Whether the table has no later version."""
-        return bool(self.dataset.latest_version == self.dataset.version)
+    def is_latest(self, within_seconds: float) -> bool:
+        """Return whether the table has no later version, or had none so many seconds ago."""
+        if time.monotonic() - self._was_latest_at < within_seconds:
+            return True
+        if self.dataset.latest_version != self.dataset.version:
+            return False
+        self._was_latest_at = time.monotonic()
+        return True
 
-    def find(self, column: str, key_column: str, key: str) -> dict[str, Any]:
-        """Return ``row``, ``size`` and ``version`` of the blob in a row, or a problem."""
-        asked = (column, key_column, key)
-        with self._lock:
-            found = self._found.use(asked)
-        if found is None:
-            found = self._problem_of_columns(column, key_column) or self._look_up(column, key_column, key)
+    def find(self, column: str, key_column: str, key: str, others: Sequence[str] = ()) -> dict[str, Any]:
+        """Return ``row``, ``size`` and ``version`` of the blob in a row, or a problem.
+
+        Args:
+            column: That of the blob.
+            key_column: That of the key.
+            key: The row's.
+            others: Keys that will be asked for next; they are looked up together with the first.
+        """
+        if (found := self._kept(column, key_column, key)) is not None:
+            return found
+        with self._looking_up.held():  # what another thread looks up meanwhile may have this row, too
+            if (found := self._kept(column, key_column, key)) is not None:
+                return found
+            if (problem := self._problem_of_columns(column, key_column)) is not None:
+                return problem
             with self._lock:
-                self._found[asked] = found
-        return found
+                keys = {key, *(other for other in others if (column, key_column, other) not in self._found)}
+            rows = self._look_up(column, key_column, keys) or self._look_up(column, key_column, {key})
+            with self._lock:
+                for name, row in rows.items():
+                    self._found[column, key_column, name] = row
+            return rows[key]
+
+    def _kept(self, column: str, key_column: str, key: str) -> dict[str, Any] | None:
+        with self._lock:
+            return self._found.use((column, key_column, key))
 
     def _problem_of_columns(self, column: str, key_column: str) -> Problem | None:
         schema = self.dataset.schema
@@ -88,16 +114,34 @@ class OpenTable:
             return {"problem": "no keys", "columns": schema.names[:20], "type": str(kind)[:80]}
         return None
 
-    def _look_up(self, column: str, key_column: str, key: str) -> dict[str, Any]:
-        condition = _condition(key_column, key, self.dataset.schema.field(key_column).type)
+    def _look_up(self, column: str, key_column: str, keys: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Return where the blobs of some keys are, or the problem of each, read in one scan.
+
+        Nothing is returned if several keys have so many rows that some were left out.
+        """
+        kind = self.dataset.schema.field(key_column).type
+        found: dict[str, dict[str, Any]] = {key: {"problem": "no row"} for key in keys}
+        condition = _condition(key_column, keys, kind)
         if condition is None:
-            return {"problem": "no row"}
+            return found
+        limit = _ROWS_A_KEY * len(keys)
         rows = self.dataset.scanner(
-            columns=[column, _VERSION], filter=condition, limit=2, with_row_id=True, with_row_address=True
+            columns=[key_column, column, _VERSION],
+            filter=condition,
+            limit=limit,
+            with_row_id=True,
+            with_row_address=True,
         ).to_table()
-        if rows.num_rows != 1:
-            return {"problem": "several rows" if rows.num_rows else "no row"}
-        row = rows.to_pylist()[0]
+        if len(keys) > 1 and rows.num_rows == limit:
+            return {}
+        for row in rows.to_pylist():
+            key = str(row[key_column])
+            is_first = found[key].get("problem") == "no row"
+            found[key] = self._located(column, row) if is_first else {"problem": "several rows"}
+        return found
+
+    def _located(self, column: str, row: dict[str, Any]) -> dict[str, Any]:
+        """Return where the blob of a row is, or its problem."""
         if row[column] is None:
             return {"problem": "null"}
         if row[column].get("blob_uri"):
@@ -134,7 +178,7 @@ class _OpenTables(ProcessState):
         self.forget()
 
     def forget(self) -> None:
-        self._lock = ShortLock()
+        self._lock, self._opening = ShortLock(), LongLock()
         self._kept: LruDict[str, OpenTable] = LruDict(_TABLES_KEPT)
 
     def close(self) -> None:
@@ -151,17 +195,30 @@ class _OpenTables(ProcessState):
     def get(self, request: dict[str, Any], options: dict[str, str] | None) -> OpenTable | None:
         """Return the latest version of a table; None where there is no table."""
         name = json.dumps([request["uri"], options, request["rules"]], sort_keys=True)
+        # The blobs that one call asks for are looked up together, in one version.
+        within_seconds = _ONE_CALL_SECONDS if request["others"] and not request["ranges"] else 0.0
+        if (kept := self._latest(name, within_seconds)) is not None:
+            return kept
+        began = time.monotonic()
+        with self._opening.held():  # once, however many threads ask for it
+            if (kept := self._latest(name, time.monotonic() - began)) is not None:
+                return kept
+            opened = _open(request, options)
+            with self._lock:
+                if opened is None:
+                    self._kept.pop(name, None)
+                else:
+                    self._kept[name] = opened
+            return opened
+
+    def _latest(self, name: str, within_seconds: float) -> OpenTable | None:
+        """Return a table that is open, if it has no later version."""
         with self._lock:
             kept = self._kept.use(name)
-        if kept is not None and _is_latest(kept):
-            return kept
-        opened = _open(request, options)
-        with self._lock:
-            if opened is None:
-                self._kept.pop(name, None)
-            else:
-                self._kept[name] = opened
-        return opened
+        try:
+            return kept if kept is not None and kept.is_latest(within_seconds) else None
+        except Exception:  # it is gone: opening it says so
+            return None
 
     def drop(self) -> None:
         """Forget what is kept: the files of a table that was replaced are gone."""
@@ -186,7 +243,7 @@ def _read_blob(request: dict[str, Any], options: dict[str, str] | None) -> tuple
     table = _tables.get(request, options)
     if table is None:
         return {"problem": "no table"}, None
-    found = table.find(request["column"], request["key_column"], request["key"])
+    found = table.find(request["column"], request["key_column"], request["key"], request["others"])
     if "problem" in found:
         return found, None
     if request["version"] not in (None, [found["version"], found["size"]]):
@@ -205,13 +262,6 @@ def as_table(answer: dict[str, Any]) -> pa.Table | None:
     """Take the bytes of ranges out of an answer, as a table; None where there are none."""
     data = answer.pop(BYTES, None)
     return None if data is None else pa.table({BYTES: pa.array(data, pa.large_binary())})
-
-
-def _is_latest(table: OpenTable) -> bool:
-    try:
-        return table.is_latest
-    except Exception:  # it is gone: opening it says so
-        return False
 
 
 def _open(request: dict[str, Any], options: dict[str, str] | None) -> OpenTable | None:
@@ -254,13 +304,19 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _condition(column: str, key: str, kind: pa.DataType) -> str | None:
-    """Return the filter for one key; None if no row of that type can have it."""
-    if "`" in column:
+def _condition(column: str, keys: Collection[str], kind: pa.DataType) -> str | None:
+    """Return the filter for some keys; None if no row of that type can have one."""
+    literals = [_literal(key, kind) for key in sorted(keys)]
+    known = [literal for literal in literals if literal is not None]
+    if "`" in column or not known:
         return None
+    return f"`{column}` IN ({', '.join(known)})"
+
+
+def _literal(key: str, kind: pa.DataType) -> str | None:
     if _is_text(kind):
-        return f"`{column}` = {quoted_text(key)}"
-    return f"`{column}` = {key}" if _WHOLE_NUMBER.fullmatch(key) else None
+        return quoted_text(key)
+    return key if _WHOLE_NUMBER.fullmatch(key) else None
 
 
 def quoted_text(text: str) -> str:

@@ -20,6 +20,7 @@ def read_blob(
     ranges: Sequence[tuple[int, int]] = (),
     version: tuple[str, int] | None = None,
     *,
+    others: Sequence[str] = (),
     rules: Rules,
     confine_to: str | None = None,
 ) -> tuple[dict[str, Any], list[bytes]]:
@@ -31,6 +32,7 @@ def read_blob(
         blob: The column and the key.
         ranges: What is read of it.
         version: Version and size that it must have; None for any.
+        others: Keys in the same columns that will be asked for next, whose rows are looked up together.
         rules: What may be read.
         confine_to: A folder that no link among the files of a local table may lead out of.
 
@@ -48,6 +50,7 @@ def read_blob(
         "column": blob.column,
         "key_column": blob.key_column,
         "key": blob.key,
+        "others": list(others),
         "ranges": [list(pair) for pair in ranges],
         "version": None if version is None else list(version),
         "confine_to": confine_to,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from mediaref_ursa._core.blob_uris import BlobUri
@@ -19,14 +20,16 @@ from mediaref_ursa._core.errors import (
 )
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._core.uris import is_cloud, is_local, scheme_of
+from mediaref_ursa._core.uris import absolute_location, is_cloud, is_local, scheme_of
 from mediaref_ursa._lance.lance_location import lance_location, without_request_details
 from mediaref_ursa._model.access import TRUSTED, Access
+from mediaref_ursa.store._asked_together import videos_asked_for
 from mediaref_ursa.store._download.range_download import changed
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, check_within, past_the_end, too_large
 
 _NO_TABLE = re.compile(r"was not found|404 Not Found|NoSuchBucket")
 _MAX_NAMES = 10
+_FOUND_TOGETHER = 1024
 _MISSING_TABLE = "there is no Lance table here, and so no media in it"
 
 
@@ -113,12 +116,28 @@ class LanceBlobStore:
         rules = Rules(access.allow_outside_index, access.untrusted, access.scan_limits)
         bounds = access.bounds_of_index(uri)
         with _mapped_errors(uri):
-            found, data = read_blob(location, options, blob, ranges, version, rules=rules, confine_to=bounds)
+            found, data = read_blob(
+                location,
+                options,
+                blob,
+                ranges,
+                version,
+                others=_others(blob),
+                rules=rules,
+                confine_to=bounds,
+            )
         if not self.is_local:
             count(requests=1, bytes_fetched=sum(len(part) for part in data))
         if "problem" in found:
             raise _error_of(found, blob, uri)
         return found, data
+
+
+def _others(blob: BlobUri) -> list[str]:
+    """Return the keys of all blobs in the same columns that the call asks for: they are found together."""
+    named = str(replace(blob, table=absolute_location(blob.table), key="x")).removesuffix("x")
+    videos = islice(videos_asked_for(), _FOUND_TOGETHER)
+    return [BlobUri.parse(video).key for video in videos if video.startswith(named)]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The videos whose indexes one call asks for: a collection reads their rows together. Loads no library."""
+"""The videos that one call asks for: their rows in one table are read together. Loads no library."""
 
 from __future__ import annotations
 
