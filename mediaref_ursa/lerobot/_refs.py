@@ -140,7 +140,7 @@ class LeRobotRefs:
             delta_timestamps: For a key, seconds from each row: the column is a list of the references, or of
                 the values, at these times within the episode, the nearest of it beyond its ends, and
                 ``<key>_is_pad`` says which are beyond.
-            on_error: ``"none"`` gives null in place of references that :meth:`problems` tells of.
+            on_error: ``"none"`` gives null in place of references that :meth:`problems` lists.
 
         Returns:
             A table ordered by episode and frame: the columns of the data, ``task``, and for each camera a
