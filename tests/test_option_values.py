@@ -102,7 +102,7 @@ def test_typed_dictionaries_name_what_the_code_takes() -> None:
         "match",
         "tolerance_ns",
         "frame_index",
-    } - {"apply_rotation"}
+    } - {"apply_rotation", "image_decoder", "image_decoder_options"}
     beside = {"colorspace", "channel_format", "out", "output_format"}
     assert set(FrameOptions.__annotations__) == (every - of_the_type - beside) | {"strategy", "decoder"}
 
