@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from _media import CLIP_NAMES, Clip
 from _oracle import linear_frames
+from _s3 import new_bucket
 from PIL import Image
 
 from mediaref_ursa import (
@@ -517,3 +518,19 @@ def test_planes_in_a_loader_and_what_has_none(data: Data, clip: GetClip, tmp_pat
     picture = pa.table({"frame": pa.array([{"uri": str(tmp_path / "a.png"), "pts_ns": None}], REF)})
     with pytest.raises(UnsupportedMediaError, match="images"):
         RefDataset(picture, frames="yuv420")[0]
+
+
+def test_tables_are_read_with_the_options_of_the_media(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = new_bucket(monkeypatch)
+    pq.write_table(data.table, tmp_path / "rows.parquet")
+    table = bucket.put("rows.parquet", (tmp_path / "rows.parquet").read_bytes())
+    dataset = RefDataset(table, KEYS, storage_options=bucket.options)
+    assert data.check(pickle.loads(pickle.dumps(dataset)).batch([4])) == [4]
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        "mediaref_ursa.torch._tables.read_rows", lambda where, columns: (asked.append(where), data.table)[1]
+    )
+    RefDataset(tmp_path / "rows.lance", KEYS, untrusted=True)
+    assert [where.access.untrusted for where in asked] == [True]

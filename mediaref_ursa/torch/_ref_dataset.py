@@ -109,9 +109,16 @@ class RefDataset(Dataset[Sample]):
             )
         if on_error not in ("raise", "none"):
             raise ValueError(f"expected on_error to be 'raise' or 'none', found {on_error!r}")
+        given: dict[str, Any] = {**options}
+        self._rule = (
+            given.pop("match", PLAYBACK),
+            given.pop("tolerance_ns", TOLERANCE_NS),
+            given.pop("frame_index", None),
+        )
+        self.options = BatchOptions.from_options(given, given.pop("base_dir", None))
         self._source = os.fspath(table) if isinstance(table, str | os.PathLike) else None
         self._read_columns = read_columns
-        self._table = open_table(table, read_columns)
+        self._table = open_table(table, read_columns, self.options)
         self.columns = reference_names(self._table, columns)
         self._others = [name for name in self._table.column_names if name not in self.columns.values()]
         if taken := sorted(set(self._others) & set(self.columns)):
@@ -120,13 +127,6 @@ class RefDataset(Dataset[Sample]):
         self.on_error = on_error
         self._max_workers = max_workers
         self._pin_memory = pin_memory
-        given: dict[str, Any] = {**options}
-        self._rule = (
-            given.pop("match", PLAYBACK),
-            given.pop("tolerance_ns", TOLERANCE_NS),
-            given.pop("frame_index", None),
-        )
-        self.options = BatchOptions.from_options(given, given.pop("base_dir", None))
         self.spec = PixelSpec(
             resize,
             colorspace,
@@ -276,4 +276,4 @@ class RefDataset(Dataset[Sample]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self._source is not None:
-            self._table = open_table(self._source, self._read_columns)
+            self._table = open_table(self._source, self._read_columns, self.options)

@@ -10,21 +10,28 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from mediaref_ursa._batch.options import BatchOptions
 from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import InvalidReferenceError
+from mediaref_ursa._core.uris import absolute_location, is_local
 from mediaref_ursa._index.row_tables import read_rows
 from mediaref_ursa._references.arrow import reference_columns_in, table_of
 from mediaref_ursa.lerobot import LeRobotRefs, is_data_set
 from mediaref_ursa.store._location import Location
 
+DEFAULTS = BatchOptions()
 
-def open_table(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
+
+def open_table(
+    source: Any, columns: Sequence[str] | None = None, options: BatchOptions = DEFAULTS
+) -> pa.Table:
     """Return a table of Arrow, in one piece; texts that repeat are stored once.
 
     Args:
         source: A table that Arrow reads, or the path or URI of a Parquet file, of a folder of them, or of a
-            Lance table (``.lance``).
+            Lance table (``.lance``); or a LeRobot data set, by its root or a ``LeRobotRefs``.
         columns: Those to read; all without it.
+        options: The store, the storage options and the access by which files are read.
 
     Raises:
         MediaNotFoundError: There is no such file.
@@ -33,18 +40,29 @@ def open_table(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
     """
     if isinstance(source, LeRobotRefs):
         table = source.refs()
-    elif isinstance(source, str | os.PathLike) and is_data_set(os.fspath(source)):
-        table = LeRobotRefs(source).refs()
-    elif isinstance(source, str | os.PathLike):
-        table = read_rows(Location(os.fspath(source)).absolute(), columns)
-    else:
+    elif not isinstance(source, str | os.PathLike):
         table = table_of(source)
+    elif is_data_set(os.fspath(source)):
+        table = LeRobotRefs(
+            source, store=options.store, storage_options=options.storage_options, access=options.access
+        ).refs()
+    else:
+        table = read_rows(_location(os.fspath(source), options), columns)
     if columns is not None:
         missing = [name for name in columns if name not in table.column_names]
         if missing:
             raise InvalidReferenceError(f"expected the columns {missing}, found {table.column_names}")
         table = table.select(list(columns))
     return table.combine_chunks()
+
+
+def _location(uri: str, options: BatchOptions) -> Location:
+    """Return where a table is; the caller names it, so that it need not lie within ``base_dir``.
+
+    A caller's store is that of the media: a path is one of this machine all the same.
+    """
+    store = None if is_local(uri) else options.store
+    return Location(absolute_location(uri), store, options.storage_options, options.access)
 
 
 def reference_names(table: pa.Table, columns: Any) -> dict[str, str]:
