@@ -19,6 +19,7 @@ from _oracle import linear_frames
 from PIL import Image
 
 from mediaref_ursa import MediaRef, batch_decode, counters, write_frame_index
+from mediaref_ursa._index import row_tables
 from mediaref_ursa.check import CheckReport, check_refs, relocate
 from mediaref_ursa.layout import lance_frame_index_uri
 
@@ -253,3 +254,19 @@ def test_bad_input_of_the_command(video: str, tmp_path: Path) -> None:
         done = run("check", *arguments)
         assert (done.exit_code, "Traceback" in done.stderr) == (code, False), (arguments, done.output)
         assert text in done.stderr, (arguments, done.stderr)
+
+
+def test_a_table_that_is_not_trusted_is_read_under_limits(
+    video: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tables(tmp_path, [{"uri": video, "pts_ns": 0}])[1]
+    limits: list[Any] = []
+    whole = row_tables.read
+    monkeypatch.setattr(
+        row_tables,
+        "read",
+        lambda *args, **given: (limits.append(given["rules"].limits), whole(*args, **given))[1],
+    )
+    for options in ([], ["--untrusted"]):
+        assert run("check", table, "--column", "obs", *options).exit_code == 0
+    assert [limit is not None for limit in limits] == [False, True]

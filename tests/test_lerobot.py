@@ -21,8 +21,10 @@ from mediaref_ursa import (
     InvalidReferenceError,
     MediaNotFoundError,
     MediaRefError,
+    MediaRefWarning,
     batch_decode,
 )
+from mediaref_ursa._core.media_warnings import given_warnings
 from mediaref_ursa.check import check_lerobot
 from mediaref_ursa.lerobot import FrameTimestampError, LeRobotRefs, decode_video_frames, is_data_set
 
@@ -283,6 +285,8 @@ def test_a_data_set_is_checked(written: DataSet, copied: Path) -> None:
         assert "no frame at the row's time" in done.stdout
         assert "episode 3" in done.stdout
     assert run("check", written.root).exit_code == 0
+    refused = run("check", written.root, "--nearest-ns", "5", "--base-dir", "x")
+    assert (refused.exit_code, "--nearest-ns, --base-dir with a table" in refused.stderr) == (2, True)
 
 
 def test_roots_are_data_sets_of_torch(written: DataSet) -> None:
@@ -292,3 +296,12 @@ def test_roots_are_data_sets_of_torch(written: DataSet) -> None:
         assert np.array_equal(data[3]["top"], written.frames[TOP][0][3].transpose(2, 0, 1))
     assert is_data_set(str(written.root))
     assert not is_data_set(str(written.root / "meta"))
+
+
+def test_a_missing_file_of_episodes_is_a_warning(copied: Path) -> None:
+    edit_info(copied, total_episodes=7)
+    assert len(LeRobotRefs(copied).episodes) == 7
+    (copied / "meta/episodes/chunk-000/file-001.parquet").unlink()
+    given_warnings.forget()
+    with pytest.warns(MediaRefWarning, match="expected 7 episodes"):
+        assert len(LeRobotRefs(copied).episodes) == 3

@@ -52,18 +52,29 @@ def check(
     Example: mediaref-ursa check train.parquet --column obs --decode 20
     """
     from mediaref_ursa._index.row_tables import read_rows
+    from mediaref_ursa._model.access import Access
     from mediaref_ursa.check import check_lerobot, check_refs
     from mediaref_ursa.lerobot import is_data_set
     from mediaref_ursa.store._location import Location
 
     if is_data_set(table):
+        of_tables = {
+            "--uri": uri,
+            "--pts-ns": pts_ns,
+            "--path": path,
+            "--frame-column": frame_column,
+            "--nearest-ns": nearest_ns,
+            "--base-dir": base_dir,
+        }
+        if given := [name for name, value in of_tables.items() if value is not None]:
+            raise click.UsageError(f"expected {', '.join(given)} with a table, found a LeRobot data set")
         with progress_bar("checking") as bar:
             found = check_lerobot(
                 table, camera=column, decode=decode, progress=bar.move_to, untrusted=untrusted
             )
         _print(ctx, found, as_json=as_json)
         return
-    rows = read_rows(Location(table).absolute())
+    rows = read_rows(Location(table, access=Access(untrusted=untrusted)).absolute())
     if frame_column is not None and frame_column not in rows.column_names:
         raise click.UsageError(f"expected a column {frame_column!r}, found {', '.join(rows.column_names)}")
     with progress_bar("checking") as bar:

@@ -15,6 +15,7 @@ from mediaref_ursa._core.errors import MediaNotFoundError, MediaRefError
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.ticks import TOLERANCE_NS
+from mediaref_ursa._core.uris import is_data
 from mediaref_ursa._model.segment import SPARSE, SegmentTable
 from mediaref_ursa._plan.frame_times import checked_tolerance
 from mediaref_ursa._references.columns import ReferenceColumns
@@ -138,7 +139,7 @@ class _Check:
         for uri, its in slots.items():
             location = self._options.location(uri)
             try:
-                if not uri.startswith("data:"):
+                if not is_data(uri):
                     where = location.permitted()
                     where.open_store().head(where.uri)
             except MediaRefError as error:

@@ -56,10 +56,10 @@ def check_lerobot(
     named = [camera] if isinstance(camera, str) else data.cameras if camera is None else list(camera)
     findings, reports = Findings(), []
     for done, name in enumerate(named, start=1):
-        table = data.refs(camera=name, on_error="none")
+        table, problems = data.rows_and_problems(camera=name)
         column = table.column(table.num_columns - 1).combine_chunks()
         missing = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
-        texts = [f"episode {problem.episode}: {problem.text}" for problem in data.problems(camera=name)]
+        texts = [f"episode {problem.episode}: {problem.text}" for problem in problems]
         findings.add(kinds.NO_FRAME, missing, f"{name}: {texts[0] if texts else ''}")
         rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
         report = check_refs(

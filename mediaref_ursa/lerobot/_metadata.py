@@ -10,8 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mediaref_ursa._core.errors import CorruptMediaError, InvalidReferenceError, MediaNotFoundError
+from mediaref_ursa._core.errors import (
+    CorruptMediaError,
+    InvalidReferenceError,
+    MediaNotFoundError,
+    MediaRefWarning,
+)
 from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.media_warnings import warn_once
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.uris import is_local, local_path, scheme_of
 from mediaref_ursa.store._location import Location
@@ -167,6 +173,9 @@ class Metadata:
             MediaNotFoundError: There is no data set.
             CorruptMediaError: It is none, or of another version.
             StoreError: As the store raises.
+
+        Warns:
+            MediaRefWarning: There are fewer episodes than ``meta/info.json`` says.
         """
         files = Files(root)
         info = _json(files, "meta/info.json")
@@ -188,6 +197,7 @@ class Metadata:
         episodes = _episodes(files, is_version_3)
         if "episode_index" not in episodes.column_names:
             raise CorruptMediaError("expected episodes with an episode_index, found none", uri=root.uri)
+        _warn_of_lost_episodes(info.get("total_episodes"), len(episodes), root.uri)
         return cls(
             files,
             is_version_3,
@@ -246,6 +256,17 @@ class Metadata:
                 f"expected {of}/chunk_index and file_index of episode {number}, found none",
                 uri=self.files.root.uri,
             ) from error
+
+
+def _warn_of_lost_episodes(claimed: Any, found: int, uri: str) -> None:
+    """Warn if ``meta/info.json`` has more episodes than their files, of which one may be missing."""
+    if isinstance(claimed, int) and claimed > found:
+        warn_once(
+            MediaRefWarning,
+            f"expected {claimed} episodes, as meta/info.json has it, found {found} in meta/episodes: "
+            "download the files that are missing; the episodes in them are left out",
+            uri=uri,
+        )
 
 
 def _json(files: Files, path: str) -> dict[str, Any]:

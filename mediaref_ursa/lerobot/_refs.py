@@ -152,8 +152,7 @@ class LeRobotRefs:
             CorruptMediaError: Rows whose frames are not where the data set says; damaged files.
             MediaRefError: As frame indexes and scans raise.
         """
-        cameras = self._cameras(camera)
-        table, problems = self._rows(episodes, cameras)
+        table, problems = self.rows_and_problems(episodes, camera)
         if problems and on_error == "raise":
             first = problems[0]
             raise CorruptMediaError(
@@ -168,7 +167,7 @@ class LeRobotRefs:
         self, episodes: Iterable[int] | None = None, camera: str | Sequence[str] | None = None
     ) -> list[EpisodeProblem]:
         """Return the episodes of which rows have no frame at their time, camera by camera."""
-        return self._rows(episodes, self._cameras(camera))[1]
+        return self.rows_and_problems(episodes, camera)[1]
 
     def _cameras(self, camera: str | Sequence[str] | None) -> list[str]:
         if camera is None:
@@ -177,16 +176,18 @@ class LeRobotRefs:
             self._metadata.camera_named(name) for name in ([camera] if isinstance(camera, str) else camera)
         ]
 
-    def _rows(
-        self, episodes: Iterable[int] | None, cameras: list[str]
+    def rows_and_problems(
+        self, episodes: Iterable[int] | None = None, camera: str | Sequence[str] | None = None
     ) -> tuple[pa.Table, list[EpisodeProblem]]:
+        """Return the table of ``refs(on_error="none")`` and the list of :meth:`problems`, read once."""
+        cameras = self._cameras(camera)
         chosen = self._chosen(episodes)
         table = self._data(chosen)
         problems: list[EpisodeProblem] = []
-        for camera in cameras:
-            column, found = self._references(table, chosen, camera)
+        for key in cameras:
+            column, found = self._references(table, chosen, key)
             problems += found
-            table = table.append_column(camera, column)
+            table = table.append_column(key, column)
         return table, problems
 
     def _chosen(self, episodes: Iterable[int] | None) -> list[dict[str, Any]]:
