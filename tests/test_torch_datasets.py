@@ -352,6 +352,8 @@ def test_states_of_another_order_are_refused(data: Data) -> None:
         RunShuffleDataset(RefDataset(data.table, KEYS), 6, seed=1),
         RunShuffleDataset(RefDataset(data.table.slice(1), KEYS), 5, seed=1),
         RunShuffleDataset(RefDataset(data.table, KEYS), 5, seed=1, rank=1, world_size=2),
+        RunShuffleDataset(RefDataset(data.table, KEYS), 5, seed=1, drop_last=True),
+        RunShuffleDataset(RefDataset(data.table, KEYS), 5, seed=1, even_shards=True),
     ):
         with pytest.raises(ValueError, match="expected a state with"):
             other.load_state_dict(state)

@@ -25,7 +25,7 @@ from mediaref_ursa._core.process_state import close_all
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.reentrancy import refuse_amid_change
 from mediaref_ursa._core.ticks import TOLERANCE_NS
-from mediaref_ursa._model.pixels import Crop, Dtype, PixelSpec
+from mediaref_ursa._model.pixels import Crop, Dtype, PixelSpec, checked_output_format
 from mediaref_ursa._plan.decode_plan import DecodePlan
 from mediaref_ursa._plan.frame_times import PLAYBACK, Match
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
@@ -355,7 +355,7 @@ def batch_decode(
     channel_format = backend.channel_format(channel_format)
     spec = PixelSpec(
         resize,
-        _colorspace(colorspace, output_format),
+        checked_output_format(output_format, colorspace),
         channel_format,
         options.apply_rotation,
         options.access.max_pixels,
@@ -461,18 +461,6 @@ def _check_on_error(on_error: str, *, as_array: bool) -> None:
         raise ValueError(
             "expected as_array=True with on_error='mask', found a list; on_error='none' puts None into lists"
         )
-
-
-def _colorspace(colorspace: str, output_format: str) -> str:
-    """Return the colour space of a call: of ``output_format="native"``, that of each frame."""
-    if output_format not in ("rgb", "native"):
-        raise ValueError(f"expected output_format to be 'rgb' or 'native', found {output_format!r}")
-    if output_format == "native" and colorspace != "RGB":
-        raise ValueError(
-            f"expected output_format='native' or colorspace={colorspace!r}, found both: native frames have "
-            "the channels of their media; say dtype='native' with a colorspace"
-        )
-    return "native" if output_format == "native" else colorspace
 
 
 def _strategy(strategy: BatchDecodingStrategy | str | None) -> BatchDecodingStrategy:

@@ -47,7 +47,6 @@ METADATA_KEY = "mediaref_ursa_packed"
 _VERSION = "1.0"
 _COMMIT_BYTES, _COMMIT_FILES = 512 << 20, 512
 _ASKED_AT_ONCE = 256
-_PIECE_BYTES = 8 << 20
 
 
 @set_module("mediaref_ursa")

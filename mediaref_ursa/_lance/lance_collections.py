@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._lance.lance_blobs import quoted_text
 
 with needs_extra("video"):
     import lance
@@ -132,8 +133,8 @@ def _is_conflict(error: Exception) -> bool:
 
 
 def _is_one_of(uris: Sequence[str]) -> str:
-    """Return the condition that a row is of one of some URIs; a quote in SQL is written twice."""
-    return "uri IN ({})".format(", ".join("'{}'".format(uri.replace("'", "''")) for uri in uris))
+    """Return the condition that a row is of one of some URIs."""
+    return f"uri IN ({', '.join(map(quoted_text, uris))})"
 
 
 def _primary_key(position: int) -> dict[str, str]:

@@ -86,6 +86,25 @@ class PixelSpec:
         return height, width, self.channels
 
 
+def checked_output_format(output_format: str, colorspace: str) -> str:
+    """Return the colour space of MediaRef's ``output_format``: with ``"native"``, that of each frame.
+
+    Raises:
+        ValueError: Another output format, or a native one together with a colour space.
+
+    >>> checked_output_format("native", "RGB"), checked_output_format("rgb", "G")
+    ('native', 'G')
+    """
+    if output_format not in ("rgb", "native"):
+        raise ValueError(f"expected output_format to be 'rgb' or 'native', found {output_format!r}")
+    if output_format == "native" and colorspace != "RGB":
+        raise ValueError(
+            f"expected output_format='native' or colorspace={colorspace!r}, found both: native frames have "
+            "the channels of their media; say dtype='native' with a colorspace"
+        )
+    return "native" if output_format == "native" else colorspace
+
+
 PLANES_HEADER_BYTES = 32
 """Bytes before the planes of a frame, which say how to convert them."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mediaref_ursa._core.errors import CorruptMediaError, InvalidReferenceError
@@ -130,10 +131,16 @@ class Catalog:
             ValueError: Two modalities of one name, or a time range that ends before it starts.
             MediaRefError: A modality cannot be opened.
         """
-        from mediaref_ursa._lazy import sessions
         from mediaref_ursa._lazy.series import default_package
 
         package = self._package or default_package()
+        return self._materialize(recording, package=package, lazy=lazy, time_range=time_range)
+
+    def _materialize(
+        self, recording: str, *, package: str, lazy: bool = True, time_range: TimeRange | None = None
+    ) -> Any:
+        from mediaref_ursa._lazy import sessions
+
         bounds = None if time_range is None else _checked_range(*time_range)
         rows = self.rows(recording)
         _check_names(recording, [row.name for row in rows])
@@ -190,9 +197,8 @@ class Catalog:
         from mediaref_ursa._lazy.sessions import session_dataset
 
         names = self.recordings() if recordings is None else list(recordings)
-        catalog = Catalog.__new__(Catalog)
-        catalog.__dict__.update(self.__dict__, _package="torch_brain")
-        return session_dataset(names, catalog.materialize, transform, namespace_attributes)
+        open_session = partial(self._materialize, package="torch_brain")
+        return session_dataset(names, open_session, transform, namespace_attributes)
 
     def __repr__(self) -> str:
         where = "" if self._source is None else f"{without_query(self._source)!r}, "

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, get_worker_info
 
 from mediaref_ursa.torch._run_shuffle import RunShuffle, Shard
+from mediaref_ursa.torch._run_table import RunTable
 
 _EPOCH, _START, _WORKERS, _WORKERS_READ = range(4)  # in the shared memory
 
@@ -28,8 +29,17 @@ class Progress:
     rank: int
     world_size: int
 
-    def _begin(self, shuffle: RunShuffle, rank: int, world_size: int) -> None:
-        self.shuffle, self.rank, self.world_size = shuffle, rank, world_size
+    def _begin(self, table: RunTable, rank: int, world_size: int, **shuffled: Any) -> None:
+        """Begin before the first epoch, in an order by the runs of a table.
+
+        Args:
+            table: The rows by run.
+            rank: This process's rank.
+            world_size: How many ranks there are.
+            **shuffled: The options of :class:`RunShuffle`.
+        """
+        self.shuffle = RunShuffle(table.runs, table.positions, **shuffled)
+        self.rank, self.world_size = rank, world_size
         self.shard(0, 1)  # an error now if there is no such rank
         self._shared = torch.zeros(4, dtype=torch.int64).share_memory_()
         self._own_start: tuple[int, int] | None = None
@@ -80,7 +90,7 @@ class Progress:
                 yield batch
         finally:
             self._is_tracked = False
-        self._shared[_START] = 0
+        self._end(epoch)
 
     def state_dict(self) -> dict[str, int]:
         """Return the state from which :meth:`load_state_dict` goes on with the next batch.
@@ -145,11 +155,21 @@ class Progress:
             )
         return epoch, batch, (batch + worker) % num_workers
 
+    def _note_workers(self) -> None:
+        """Note that worker processes read, so that a state of the training process must be counted."""
+        self._shared[_WORKERS_READ] = 1
+
+    def _end(self, epoch: int) -> None:
+        """End a pass: the next one begins with its first batch."""
+        self._shared[: _START + 1] = torch.tensor([epoch, 0])
+
     def _settings(self) -> dict[str, int]:
         return {
             "seed": self.shuffle.seed,
             "batch_size": self.shuffle.batch_size,
             "buffer_references": self.shuffle.buffer_references,
+            "drop_last": int(self.shuffle.drop_last),
+            "even_shards": int(self.shuffle.even_shards),
             "references": len(self.shuffle),
             "rank": self.rank,
             "world_size": self.world_size,

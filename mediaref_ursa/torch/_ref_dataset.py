@@ -21,6 +21,7 @@ from mediaref_ursa._core.ticks import TOLERANCE_NS
 from mediaref_ursa._decode.execute import checked_workers
 from mediaref_ursa._model.pixels import Crop, Dtype, PixelSpec
 from mediaref_ursa._plan.frame_times import PLAYBACK
+from mediaref_ursa._references.arrow import list_column
 from mediaref_ursa._references.columns import ReferenceColumns, reference_columns
 from mediaref_ursa.torch._collate import MISSING, Samples
 from mediaref_ursa.torch._memory import empty_tensor, torch_dtype
@@ -201,7 +202,7 @@ class RefDataset(Dataset[Sample]):
 
     def is_window(self, key: str) -> bool:
         """Return whether the rows of a key are lists of references."""
-        return self.references(key, np.arange(min(1, len(self)))).lengths is not None
+        return list_column(self._table.column(self.columns[key]).slice(0, 0)) is not None
 
     def request(self, parts: Sequence[ReferenceColumns]) -> BatchRequest:
         """Return the request to resolve and decode some references."""

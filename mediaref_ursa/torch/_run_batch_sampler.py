@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch.utils.data import Sampler
 
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa.torch._progress import _WORKERS_READ, Progress
+from mediaref_ursa.torch._progress import Progress
 from mediaref_ursa.torch._ref_dataset import RefDataset
-from mediaref_ursa.torch._run_shuffle import RunShuffle
 from mediaref_ursa.torch._run_table import run_table
 
 
@@ -59,17 +57,16 @@ class RunBatchSampler(Progress, Sampler[list[int]]):
         drop_last: bool = False,
         even_shards: bool = False,
     ) -> None:
-        table = run_table(dataset)
-        shuffle = RunShuffle(
-            table.runs,
-            table.positions,
+        self._begin(
+            run_table(dataset),
+            rank,
+            world_size,
             batch_size=batch_size,
             seed=seed,
             buffer_references=buffer_references,
             drop_last=drop_last,
             even_shards=even_shards,
         )
-        self._begin(shuffle, rank, world_size)
         self.num_workers = num_workers
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -78,14 +75,15 @@ class RunBatchSampler(Progress, Sampler[list[int]]):
         epoch, first, _ = self._pass(0, workers)
         size = self.shuffle.batch_size
         orders = [self.shuffle.order(epoch, self.shard(i, workers)).references for i in range(workers)]
-        self._shared[_WORKERS_READ] = int(self.num_workers > 0)
+        if self.num_workers:
+            self._note_workers()
         for number in range(first, len(self)):
             if not self._is_tracked and not self.num_workers:
                 self._given = epoch, number + 1
             begin = number // workers * size
             yield orders[number % workers][begin : begin + size].tolist()
         if not self._is_tracked:
-            self._shared[:2] = torch.tensor([epoch, 0])
+            self._end(epoch)
 
     def track(self, loader: Any) -> Iterator[Any]:
         """Iterate over a loader, and count the batches that it gives out for :meth:`state_dict`.

@@ -140,7 +140,7 @@ class RunShuffle:
         return shard.rank * count // ranks, (shard.rank + 1) * count // ranks
 
     def _worker_sizes(self, shard: Shard) -> list[int]:
-        """Return how many references each worker of a rank has: those of every so-manieth batch."""
+        """Return how many references each worker of a rank has: the batches go to the workers in turn."""
         first, stop = self._part_of_rank(shard)
         batches = self.batch_count(shard)
         sizes = [

@@ -15,9 +15,9 @@ from mediaref_ursa._core.public import set_module
 from mediaref_ursa._references.columns import ReferenceColumns
 from mediaref_ursa.torch._collate import MISSING, collate
 from mediaref_ursa.torch._memory import empty_tensor, torch_dtype
-from mediaref_ursa.torch._progress import _WORKERS_READ, Progress
+from mediaref_ursa.torch._progress import Progress
 from mediaref_ursa.torch._ref_dataset import RefDataset, Sample
-from mediaref_ursa.torch._run_shuffle import Order, RunShuffle
+from mediaref_ursa.torch._run_shuffle import Order
 from mediaref_ursa.torch._run_table import RunTable, run_table
 
 
@@ -78,16 +78,16 @@ class RunShuffleDataset(Progress, IterableDataset[Sample]):
                 f"expected buffer_bytes for the frames of a batch and a row more, "
                 f"{(batch_size + 1) * self._table.row_bytes}, found {buffer_bytes}"
             )
-        shuffle = RunShuffle(
-            self._table.runs,
-            self._table.positions,
+        self._begin(
+            self._table,
+            rank,
+            world_size,
             batch_size=batch_size,
             seed=seed,
             buffer_references=min(rows, buffer_references),
             drop_last=drop_last,
             even_shards=even_shards,
         )
-        self._begin(shuffle, rank, world_size)
 
     def __iter__(self) -> Iterator[Any]:
         """Give out the batches of this process: of its worker, if it is one."""
@@ -95,7 +95,7 @@ class RunShuffleDataset(Progress, IterableDataset[Sample]):
         worker, num_workers = (0, 1) if info is None else (info.id, info.num_workers)
         epoch, first, worker = self._pass(worker, num_workers)
         if info is not None:
-            self._shared[_WORKERS_READ] = 1
+            self._note_workers()
         order = self.shuffle.order(epoch, self.shard(worker, num_workers))
         skipped = len(range(worker, first, num_workers))
         buffer = _FrameBuffer(self.dataset, self._table, order)
@@ -104,7 +104,7 @@ class RunShuffleDataset(Progress, IterableDataset[Sample]):
                 self._given = epoch, number * num_workers + worker + 1
             yield rows
         if info is None and not self._is_tracked:
-            self._shared[:2] = torch.tensor([epoch, 0])
+            self._end(epoch)
 
 
 @dataclass

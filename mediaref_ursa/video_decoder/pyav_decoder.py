@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._decode.execute import make_engine
 from mediaref_ursa._model.access import Access
+from mediaref_ursa._model.pixels import checked_output_format
 from mediaref_ursa._pyav.sample_formats import sample_format
 from mediaref_ursa.video_decoder.codec_decoder import CodecVideoDecoder
 
@@ -79,13 +80,7 @@ class PyAVVideoDecoder(CodecVideoDecoder):
         storage_options: Mapping[str, Any] | None = None,
         **access: Unpack[AccessOptions],
     ) -> None:
-        if output_format not in ("rgb", "native"):
-            raise ValueError(f"expected output_format to be 'rgb' or 'native', found {output_format!r}")
-        if output_format == "native" and colorspace != "RGB":
-            raise ValueError(
-                f"expected output_format='native' or colorspace={colorspace!r}, found both: native frames "
-                "have the channels of their media"
-            )
+        colorspace_decoded = checked_output_format(output_format, colorspace)
         if expected_pixel_format is not None and output_format != "native":
             raise ValueError("expected output_format='native' with expected_pixel_format, found 'rgb'")
         self.output_format, self.expected_pixel_format = output_format, expected_pixel_format
@@ -105,7 +100,9 @@ class PyAVVideoDecoder(CodecVideoDecoder):
             "max_workers": max_workers,
             "storage_options": storage_options,
         }
-        pixels = {"colorspace": "native", "dtype": "native"} if output_format == "native" else {}
+        pixels = {"colorspace": colorspace_decoded}
+        if output_format == "native":
+            pixels["dtype"] = "native"
         super().__init__(
             source,
             engine=partial(make_engine, "pyav", options={"num_ffmpeg_threads": num_ffmpeg_threads}),
