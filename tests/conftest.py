@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from _media import Clip, describe_clip, make_clip
+
+import mediaref_ursa
+from mediaref_ursa._lazy.series import PACKAGES
 
 collect_ignore = ["typing"]  # for type checkers, which .ci/run runs
 
@@ -43,3 +48,27 @@ def shared_media() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared/media beside this checkout: the real files are not part of it")
     return folder
+
+
+@pytest.fixture(params=PACKAGES)
+def package(request: pytest.FixtureRequest) -> str:
+    """Each package of time series that is installed, by its name."""
+    name: str = request.param
+    pytest.importorskip(PACKAGES[name], reason=f"{name} is not installed")
+    return name
+
+
+@pytest.fixture
+def td(package: str) -> ModuleType:
+    """The module with the classes of that package."""
+    return importlib.import_module(PACKAGES[package])
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give a test a cache directory of its own, and no collection named by the environment."""
+    monkeypatch.setenv("MEDIAREF_URSA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MEDIAREF_URSA_INDEX", raising=False)
+    mediaref_ursa.cleanup_cache()
+    yield
+    mediaref_ursa.cleanup_cache()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +15,6 @@ from _cli_runner import run
 from _media import Clip
 from _s3 import ACCESS_KEY, SECRET_KEY, new_bucket
 
-import mediaref_ursa
 from mediaref_ursa import CollectionIndex, LanceFrameIndex, write_frame_index
 from mediaref_ursa._references.arrow import refs_to_struct_array
 from mediaref_ursa.store._glob import videos_named
@@ -24,12 +23,7 @@ GetClip = Callable[[str], Clip]
 HIDDEN = ".mediaref/index.lance"
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("MEDIAREF_URSA_CACHE", str(tmp_path / "cache"))
-    mediaref_ursa.cleanup_cache()
-    yield
-    mediaref_ursa.cleanup_cache()
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,13 +33,7 @@ GetClip = Callable[[str], Clip]
 HIDDEN = ".mediaref/index.lance"
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("MEDIAREF_URSA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("MEDIAREF_URSA_INDEX", raising=False)
-    mediaref_ursa.cleanup_cache()
-    yield
-    mediaref_ursa.cleanup_cache()
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import pickle
 import shutil
 import subprocess
@@ -22,22 +21,10 @@ from _oracle import OracleFrame, linear_frames
 
 import mediaref_ursa
 from mediaref_ursa import LazyVideo, MediaRefError, counters, write_frame_index
+from mediaref_ursa._lazy.series import PACKAGES
 from mediaref_ursa.store import MemoryStore
 
 GetClip = Callable[[str], Clip]
-MODULES = {"temporaldata": "temporaldata", "torch_brain": "torch_brain.data"}
-
-
-@pytest.fixture(params=MODULES)
-def package(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    pytest.importorskip(MODULES[name], reason=f"{name} is not installed")
-    return name
-
-
-@pytest.fixture
-def td(package: str) -> ModuleType:
-    return importlib.import_module(MODULES[package])
 
 
 @pytest.fixture
@@ -212,7 +199,7 @@ def test_the_package_reads_the_file_without_this_library(
     with h5py.File(tmp_path / "data.h5", "w") as file:
         video.as_series(package).slice(0.0, 0.2).to_hdf5(file)
     code = (
-        f"import sys, h5py, {MODULES[package]} as td\n"
+        f"import sys, h5py, {PACKAGES[package]} as td\n"
         f"series = td.IrregularTimeSeries.from_hdf5(h5py.File({str(tmp_path / 'data.h5')!r}))\n"
         "assert not [name for name in sys.modules if name.startswith('mediaref')]\n"
         "print(series.uri[0].decode(), series.pts_ns[1], len(series))"
@@ -353,8 +340,8 @@ def test_a_video_within_data_is_cut_and_saved_like_its_other_fields(
 
 
 def test_a_series_of_one_package_is_one_for_the_other(video: LazyVideo, frames: list[OracleFrame]) -> None:
-    modules = [pytest.importorskip(name) for name in MODULES.values()]
-    for package in MODULES:
+    modules = [pytest.importorskip(name) for name in PACKAGES.values()]
+    for package in PACKAGES:
         for td in modules:
             series = video.as_series(package)
             for data in (session(td, series), session(td, video)):

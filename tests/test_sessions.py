@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -30,19 +29,6 @@ from mediaref_ursa.catalog import Catalog, ModalityRow, StorageFormat, open_moda
 from mediaref_ursa.store import MemoryStore
 
 GetClip = Callable[[str], Clip]
-MODULES = {"temporaldata": "temporaldata", "torch_brain": "torch_brain.data"}
-
-
-@pytest.fixture(params=MODULES)
-def package(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    pytest.importorskip(MODULES[name], reason=f"{name} is not installed")
-    return name
-
-
-@pytest.fixture
-def td(package: str) -> ModuleType:
-    return importlib.import_module(MODULES[package])
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Rows of tables in files: of Lance, Parquet and JSON lines."""
+"""Rows of tables in files: of Lance, Parquet, Arrow and JSON lines."""
 
 from __future__ import annotations
 
@@ -17,23 +17,19 @@ from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
     import pyarrow as pa
-    import pyarrow.dataset as ds
-    import pyarrow.parquet as pq
-    from pyarrow import json
+
+    from mediaref_ursa._references.table_files import open_dataset
 
 _MAX_BYTES = 1 << 30
-_JSON_LINES = (".jsonl", ".ndjson")
 _IS_MISSING = re.compile(r"was not found|404 Not Found|NoSuchBucket")
 
 
 def read_rows(table: Location, columns: Sequence[str] | None = None) -> pa.Table:
     """Read columns of all rows of a table; columns that it lacks are left out.
 
-    URIs within structs come as dictionaries, since they repeat.
-
     Args:
-        table: A Lance table, whose name ends in ``.lance``, JSON lines (``.jsonl``, ``.ndjson``), a Parquet
-            file, or a local folder of these.
+        table: A Lance table, whose name ends in ``.lance``, JSON lines (``.jsonl``, ``.ndjson``), Arrow
+            (``.arrow``, ``.feather``), a Parquet file, or a local folder of these.
         columns: Names of columns; all without it.
 
     Raises:
@@ -45,31 +41,21 @@ def read_rows(table: Location, columns: Sequence[str] | None = None) -> pa.Table
     if name.endswith(INDEX_SUFFIX):
         return _read_lance(table, columns)
     try:
-        if name.endswith(_JSON_LINES):
-            found = json.read_json(pa.BufferReader(table.open_store().get(table.uri)))
-            return found if columns is None else found.select([n for n in found.column_names if n in columns])
         if table.store is None and is_local(table.uri):
-            path = Path(local_path(table.uri))
-            if not path.exists():
+            path = local_path(table.uri)
+            if not Path(path).exists():
                 raise MediaNotFoundError("expected a table, found nothing there", uri=table.uri)
-            found = ds.dataset(path, format=_format_of(path))
+            found = open_dataset(path, name)
         else:
-            found = ds.dataset(pq.read_table(pa.BufferReader(table.open_store().get(table.uri))))
+            found = open_dataset(pa.py_buffer(table.open_store().get(table.uri)), name)
         names = [name for name in found.schema.names if columns is None or name in columns]
         return found.to_table(columns=names)
     except (pa.ArrowException, ValueError, OSError) as error:
         if isinstance(error, MediaRefError):
             raise
         raise CorruptMediaError(
-            f"expected a table of Parquet or JSON lines, found {error}", uri=table.uri
+            f"expected a table of Parquet, Arrow or JSON lines, found {error}", uri=table.uri
         ) from error
-
-
-def _format_of(path: Path) -> ds.ParquetFileFormat:
-    first = next(iter(sorted(path.rglob("*.parquet"))), None) if path.is_dir() else path
-    fields = () if first is None else pq.read_schema(first)
-    repeated = [f"{field.name}.uri" for field in fields if pa.types.is_struct(field.type)]
-    return ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=repeated))
 
 
 def _read_lance(table: Location, columns: Sequence[str] | None) -> pa.Table:

@@ -15,6 +15,7 @@ from mediaref_ursa.store._glob import TABLE_SUFFIXES
 
 with needs_extra("video"):
     import pyarrow as pa
+    import pyarrow.dataset as ds
     import pyarrow.feather
     import pyarrow.json
     import pyarrow.parquet as pq
@@ -52,21 +53,39 @@ def videos_of_table(path: str, base_dir: str | None = None) -> list[str]:
     return [os.path.join(base_dir, uri) if is_relative_path(uri) else uri for uri in found]  # noqa: PTH118
 
 
+def open_dataset(source: str | pa.Buffer, name: str) -> ds.Dataset:
+    """Open a table of Parquet, Arrow (Feather) or JSON lines, by the suffix of its name; Parquet without one.
+
+    URIs within structs of Parquet come as dictionaries, since they repeat. JSON lines, and bytes in memory,
+    are read now.
+
+    Args:
+        source: The path of a file, or of a folder of Parquet files, or the bytes of a file.
+        name: Its path or URI.
+
+    Raises:
+        pyarrow.ArrowException: It is no such table; ValueError and OSError too.
+    """
+    suffix = Path(name).suffix.lower()
+    is_path = isinstance(source, str)
+    if suffix in (".jsonl", ".ndjson"):
+        return ds.dataset(pyarrow.json.read_json(source if is_path else pa.BufferReader(source)))
+    if suffix in (".arrow", ".feather"):
+        return ds.dataset(source, format="ipc") if is_path else ds.dataset(pyarrow.feather.read_table(source))
+    if not is_path:
+        return ds.dataset(pq.read_table(pa.BufferReader(source)))
+    first = next(iter(sorted(Path(source).rglob("*.parquet"))), None) if Path(source).is_dir() else source
+    fields = () if first is None else pq.read_schema(first)
+    repeated = [f"{field.name}.uri" for field in fields if pa.types.is_struct(field.type)]
+    reading = ds.ParquetReadOptions(dictionary_columns=repeated)
+    return ds.dataset(source, format=ds.ParquetFileFormat(read_options=reading))
+
+
 def _blocks(path: str) -> Iterator[pa.Table]:
-    """Yield the columns of a table that may hold references, of Parquet some thousand rows at a time."""
-    kind = Path(path).suffix.lower()
-    if kind == ".parquet":
-        with pq.ParquetFile(path, memory_map=True) as file:
-            names = _names(file.schema_arrow)
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names):
-                yield pa.Table.from_batches([batch])
-        return
-    table = (
-        pyarrow.json.read_json(path)
-        if kind in (".jsonl", ".ndjson")
-        else pyarrow.feather.read_table(path, memory_map=True)
-    )
-    yield table.select(_names(table.schema))
+    """Yield the columns of a table that may hold references, some thousand rows at a time."""
+    dataset = open_dataset(path, path)
+    for batch in dataset.to_batches(columns=_names(dataset.schema), batch_size=_ROWS_AT_ONCE):
+        yield pa.Table.from_batches([batch])
 
 
 def _names(schema: pa.Schema) -> list[str]:
