@@ -459,6 +459,10 @@ def test_windows_of_videos(data: Data) -> None:
         assert sample["video"] == number // (count // 2)
     assert windows.bounds(count // 2 - 1)[2] <= video.domain.end[0] + 1e-6
     even = WindowDataset(video, seconds=0.4, frames=4)
+    for number in range(len(even)):
+        _, start, _ = even.bounds(number)
+        asked = [video.frame_at(start + 0.1 * step) for step in range(4)]
+        assert np.array_equal(even[number]["frames"], np.stack(asked))
     loader = DataLoader(even, batch_size=2, num_workers=2)
     assert next(iter(loader))["frames"].shape[:2] == (2, 4)
     with pytest.raises(IndexError, match="expected a window"):

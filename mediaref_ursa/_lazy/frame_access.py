@@ -81,25 +81,27 @@ class FrameAccess:
                 f"expected one time in seconds, found {type(seconds).__name__}; for many: batch_decode"
             )
         (time,) = times_asked(seconds, self._recording.uri)
-        return self[self._position_at(floor_ns(time), checked_tolerance(tolerance_ns), checked_match(match))]
+        t_ns = np.array([floor_ns(time)], dtype=np.int64)
+        return self[int(self._positions_at(t_ns, checked_tolerance(tolerance_ns), checked_match(match))[0])]
 
-    def _position_at(self, t_ns: int, tolerance_ns: int, match: Match) -> int:
-        """Return the position of the frame of a time.
+    def _positions_at(self, t_ns: Int64Array, tolerance_ns: int, match: Match) -> Int64Array:
+        """Return the positions of the frames of some times, by the clock of ``timestamps``.
 
         Raises:
-            FrameOutsideVideoError: There is no such frame.
+            FrameOutsideVideoError: One has no frame.
         """
         recording, end = self._recording, Fraction(0)
         if len(self):
             end = recording.frame_times.seconds_of(self._stop - 1)
             end += recording.last_duration(self._start, self._stop)
         times = recording.frame_times.window(self._start, self._stop, end)
-        found = int(times.resolve(np.array([t_ns], dtype=np.int64), tolerance_ns, match)[0])
-        if found < 0:
+        found = times.resolve(t_ns, tolerance_ns, match)
+        if (found < 0).any():
+            first = int(np.flatnonzero(found < 0)[0])
             raise times.outside_error(
                 recording.uri,
-                t_ns,
-                found,
+                int(t_ns[first]),
+                int(found[first]),
                 tolerance_ns=tolerance_ns,
                 origin=_OWN_TIME,
                 cut_short=recording.is_cut_short,

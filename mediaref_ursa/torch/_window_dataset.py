@@ -10,7 +10,9 @@ import torch
 from torch.utils.data import Dataset
 
 from mediaref_ursa._core.public import set_module
+from mediaref_ursa._core.ticks import NS_PER_SECOND, TOLERANCE_NS
 from mediaref_ursa._lazy.lazy_video import LazyVideo
+from mediaref_ursa._plan.frame_times import PLAYBACK
 
 
 @set_module("mediaref_ursa.torch")
@@ -91,9 +93,8 @@ class WindowDataset(Dataset[dict[str, Any]]):
             pixels, times = window[:], window.timestamps
         else:
             wanted = start + np.arange(self.frames) * (self.seconds / self.frames)
-            positions = np.maximum(
-                np.searchsorted(video.timestamps, wanted + _TOLERANCE, side="right") - 1, 0
-            )
+            t_ns = np.round(wanted * NS_PER_SECOND).astype(np.int64)
+            positions = video._positions_at(t_ns, TOLERANCE_NS, PLAYBACK)
             pixels, times = video[positions], video.timestamps[positions]
         return {
             "frames": torch.from_numpy(pixels),
@@ -106,6 +107,3 @@ class WindowDataset(Dataset[dict[str, Any]]):
             return 0
         span = float(video.domain.end[-1]) - float(video.timestamps[0]) - self.seconds
         return max(0, int(np.floor(span / self.stride + 1e-9)) + 1)
-
-
-_TOLERANCE = 1e-6  # seconds: the rule by which a time names a frame
