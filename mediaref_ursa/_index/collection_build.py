@@ -41,7 +41,7 @@ class _StoppedError(Exception):
 
 @dataclass(frozen=True)
 class AddedVideo:
-    """What became of one video.
+    """The outcome for one video of a call.
 
     Attributes:
         uri: The video, as it was given.
@@ -58,7 +58,7 @@ class AddedVideo:
 
 @dataclass
 class AddReport:
-    """What became of the videos of one call.
+    """Counts of the outcomes for the videos of one call.
 
     Attributes:
         added: Videos that were not there.
@@ -238,7 +238,7 @@ def _tasks(table: CollectionTable, uris: Uris, wanted: Wanted, stopped: threadin
 def _done_in_order_of_end(
     pool: ThreadPoolExecutor, tasks: Iterator[_Task], jobs: int
 ) -> Iterator[AddedVideo]:
-    """Yield what became of videos as they end; twice as many as are worked on are taken ahead."""
+    """Yield the outcomes of videos as they end; twice as many tasks as there are jobs are taken ahead."""
     running: set[Future[AddedVideo]] = {pool.submit(task.run) for task in islice(tasks, 2 * jobs)}
     while running:
         done, running = wait(running, _WAIT_SECONDS, FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""What is asked of Lance for a collection: rows found by URI, merged in, deleted, and the table kept tidy.
+"""Lance requests for a collection: rows found by URI, merged in, deleted, and the table kept tidy.
 
 Called by :mod:`mediaref_ursa._lance.lance_calls` alone, in a process that may call Lance.
 """

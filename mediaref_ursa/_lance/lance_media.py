@@ -1,4 +1,4 @@
-"""What is asked of Lance for media: ranges of blobs, and the steps of packing files into a table."""
+"""Lance requests for media: ranges of blobs, and the steps of packing files into a table."""
 
 from __future__ import annotations
 

@@ -108,4 +108,4 @@ STEPS = {
     "pack_commit": commit_here,
     "pack_finish": finish_here,
 }
-"""What :mod:`mediaref_ursa._lance.lance_calls` performs."""
+"""The functions of these requests by name, for :mod:`mediaref_ursa._lance.lance_calls`."""

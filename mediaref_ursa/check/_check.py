@@ -101,7 +101,7 @@ def check_refs(
 
 @dataclass(frozen=True)
 class _Traits:
-    """What should be the same in all videos of a data set."""
+    """Properties of a video that the videos of a data set mostly share."""
 
     size: tuple[int, int]
     rate: str

@@ -56,7 +56,7 @@ class Finding:
 @set_module("mediaref_ursa.check")
 @dataclass(frozen=True)
 class CheckReport:
-    """What a check found.
+    """The findings of a check, by kind.
 
     Attributes:
         references: How many there were.

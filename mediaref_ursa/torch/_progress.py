@@ -1,4 +1,4 @@
-"""How far a pass over the data has come: batches that were given out, whatever a loader reads ahead."""
+"""Progress within an epoch: batches that were given out, whatever a loader reads ahead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EPOCH, _START, _WORKERS, _WORKERS_READ = range(4)  # in the shared memory
 
 
 class Progress:
-    """Mixin of what gives batches in the order of a :class:`RunShuffle`: epoch, progress, their state.
+    """Mixin for iteration in the order of a :class:`RunShuffle`: epoch, progress, and their state.
 
     What a pass begins with lies in shared memory, where workers that outlive a pass read it.
 
