@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from _media import Clip
 from _oracle import OracleFrame, linear_frames
 from _tables import PATIENT
@@ -267,7 +266,6 @@ def test_the_domain_is_that_of_the_series(
         np.array([3, 1], dtype=np.int32),
         np.array([3, 1], dtype=np.uint64),
         np.array([], dtype=np.int64),
-        torch.tensor([4, -2]),
         [np.int64(2), 3],
     ],
     ids=repr,
@@ -275,6 +273,19 @@ def test_the_domain_is_that_of_the_series(
 def test_a_list_chooses_frames(key: Any, video: LazyVideo, frames: list[OracleFrame]) -> None:
     found = video[key]
 
+    check_chosen(found, key, frames)
+
+
+def test_a_tensor_chooses_frames(video: LazyVideo, frames: list[OracleFrame]) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    key = torch.tensor([4, -2])
+    mask = np.arange(len(video)) % 7 == 3
+
+    check_chosen(video[key], key, frames)
+    assert np.array_equal(video[torch.from_numpy(mask)], video[mask])
+
+
+def check_chosen(found: np.ndarray, key: Any, frames: list[OracleFrame]) -> None:
     numbers = [int(number) % len(frames) for number in key]
     assert found.dtype == np.uint8
     assert found.shape == (len(numbers), *frames[0].rgb.shape)
@@ -284,7 +295,7 @@ def test_a_list_chooses_frames(key: Any, video: LazyVideo, frames: list[OracleFr
 def test_masks_choose_frames(video: LazyVideo, frames: list[OracleFrame]) -> None:
     mask = np.arange(len(video)) % 7 == 3
 
-    for key in (mask, mask.tolist(), torch.from_numpy(mask)):
+    for key in (mask, mask.tolist()):
         assert np.array_equal(video[key], np.stack([frames[i].rgb for i in np.flatnonzero(mask)]))
     assert len(video[np.zeros(len(video), dtype=bool)]) == 0
 
