@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ALL_COMPLETED
 from dataclasses import replace
 from pathlib import Path
 
@@ -325,6 +326,17 @@ def test_an_error_stops_or_is_reported(folder: Path) -> None:
         collection.add(videos, on_error="ignore")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="jobs"):
         collection.add(videos, jobs=0)
+
+
+def test_an_error_loses_nothing_that_ended_with_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mediaref_ursa._index.collection_build.FIRST_COMPLETED", ALL_COMPLETED)
+    nowhere = [str(folder / f"none_{number}.mp4") for number in range(4)]
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+
+    with pytest.raises(MediaNotFoundError, match="none_0"):
+        collection.add([*nowhere, *videos_of(folder)], jobs=4)
+
+    assert collection.missing(videos_of(folder)) == []
 
 
 def test_an_index_of_a_changed_file_is_stale(folder: Path, clip: GetClip) -> None:

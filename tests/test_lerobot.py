@@ -251,7 +251,9 @@ def test_lerobots_function(written: DataSet) -> None:
 
 
 def test_in_a_data_set_of_torch(written: DataSet) -> None:
-    ours: Any = pytest.importorskip("mediaref_ursa.torch", reason="torch is not installed")
+    pytest.importorskip("torch", reason="torch is not installed")
+    import mediaref_ursa.torch as ours
+
     table = LeRobotRefs(written.root).refs(camera=["top", "wrist"])
     data = ours.RunShuffleDataset(
         ours.RefDataset(table, {"top": TOP, "wrist": WRIST}), 8, buffer_references=30
@@ -290,7 +292,9 @@ def test_a_data_set_is_checked(written: DataSet, copied: Path) -> None:
 
 
 def test_roots_are_data_sets_of_torch(written: DataSet) -> None:
-    ours: Any = pytest.importorskip("mediaref_ursa.torch", reason="torch is not installed")
+    pytest.importorskip("torch", reason="torch is not installed")
+    import mediaref_ursa.torch as ours
+
     for source in (str(written.root), LeRobotRefs(written.root)):
         data = ours.RefDataset(source, {"top": TOP})
         assert np.array_equal(data[3]["top"], written.frames[TOP][0][3].transpose(2, 0, 1))

@@ -106,13 +106,17 @@ def add_videos(
     stopped = threading.Event()
     pool = ThreadPoolExecutor(wanted.jobs, thread_name_prefix="mediaref-index")
     try:
-        for done in _done_in_order_of_end(pool, _tasks(table, uris, wanted, stopped), wanted.jobs):
-            if done.error is not None and wanted.on_error == "raise":
-                raise done.error
-            batch.put(done)
-            report.count(done)
-            if progress is not None:
-                progress(done)
+        for ended in _outcomes(pool, _tasks(table, uris, wanted, stopped), wanted.jobs):
+            errors = [done.error for done in ended if done.error is not None]
+            for done in ended:
+                if done.error is not None and wanted.on_error == "raise":
+                    continue
+                batch.put(done)
+                report.count(done)
+                if progress is not None:
+                    progress(done)
+            if errors and wanted.on_error == "raise":
+                raise errors[0]
     finally:
         stopped.set()
         pool.shutdown(wait=True, cancel_futures=True)
@@ -235,13 +239,15 @@ def _tasks(table: CollectionTable, uris: Uris, wanted: Wanted, stopped: threadin
                 yield _Task(uri, segments.get(uri), rows.get(key), table, wanted, stopped)
 
 
-def _done_in_order_of_end(
-    pool: ThreadPoolExecutor, tasks: Iterator[_Task], jobs: int
-) -> Iterator[AddedVideo]:
-    """Yield the outcomes of videos as they end; twice as many tasks as there are jobs are taken ahead."""
-    running: set[Future[AddedVideo]] = {pool.submit(task.run) for task in islice(tasks, 2 * jobs)}
+def _outcomes(pool: ThreadPoolExecutor, tasks: Iterator[_Task], jobs: int) -> Iterator[list[AddedVideo]]:
+    """Yield the outcomes of videos as they end, those that ended since the last yield in the order of tasks.
+
+    Twice as many tasks as there are jobs are taken ahead.
+    """
+    running: list[Future[AddedVideo]] = [pool.submit(task.run) for task in islice(tasks, 2 * jobs)]
     while running:
-        done, running = wait(running, _WAIT_SECONDS, FIRST_COMPLETED)
-        running |= {pool.submit(task.run) for task in islice(tasks, len(done))}
-        for future in done:
-            yield future.result()
+        ended = wait(running, _WAIT_SECONDS, FIRST_COMPLETED).done
+        done = [future for future in running if future in ended]
+        running = [future for future in running if future not in ended]
+        running += [pool.submit(task.run) for task in islice(tasks, len(done))]
+        yield [future.result() for future in done]

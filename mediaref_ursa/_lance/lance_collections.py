@@ -5,23 +5,19 @@ Called by :mod:`mediaref_ursa._lance.lance_calls` alone, in a process that may c
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._lance.lance_blobs import quoted_text
+from mediaref_ursa._lance.lance_commits import latest, repeated
 
 with needs_extra("video"):
     import lance
     import pyarrow as pa
 
 _KEYS = ("uri", "segment_idx")
-_ATTEMPTS = 20
-_FIRST_WAIT_SECONDS = 0.02
 _CONFLICT_RETRIES = 20
-_CONFLICTS = ("conflict", "too many concurrent writers", "already exists")
 
 
 def find_rows(dataset: lance.LanceDataset, uris: Sequence[str], columns: list[str]) -> pa.Table:
@@ -69,7 +65,7 @@ def create_table(uri: str, options: dict[str, str] | None, empty: pa.Table) -> N
         if _opens(uri, options):  # another writer made it
             return
         raise error from None
-    _repeated(lambda: _make_index(_latest(dataset)))
+    repeated(lambda: _make_index(latest(dataset)))
 
 
 def _opens(uri: str, options: dict[str, str] | None) -> bool:
@@ -96,40 +92,18 @@ def delete_rows(dataset: lance.LanceDataset, uris: Sequence[str], first_segment:
     """Delete the rows of some URIs from a segment on, in one commit."""
     condition = f"segment_idx >= {int(first_segment)} AND {_is_one_of(uris)}"
 
-    _repeated(lambda: _latest(dataset).delete(condition))
+    repeated(lambda: latest(dataset).delete(condition))
 
 
 def tidy(dataset: lance.LanceDataset, kept: timedelta, *, compact: bool) -> None:
     """Put new rows into the scalar index; with ``compact`` also join small files and drop old versions."""
     if compact:
-        _repeated(lambda: _latest(dataset).optimize.compact_files())  # noqa: PLW0108 - the latest each time
+        repeated(lambda: latest(dataset).optimize.compact_files())  # noqa: PLW0108 - the latest each time
     if not dataset.describe_indices():  # who made the table was killed before it had one
-        _repeated(lambda: _make_index(_latest(dataset)))
-    _repeated(lambda: _latest(dataset).optimize.optimize_indices())  # noqa: PLW0108
+        repeated(lambda: _make_index(latest(dataset)))
+    repeated(lambda: latest(dataset).optimize.optimize_indices())  # noqa: PLW0108
     if compact:
-        _latest(dataset).cleanup_old_versions(older_than=kept)
-
-
-def _latest(dataset: lance.LanceDataset) -> lance.LanceDataset:
-    return dataset.checkout_version(dataset.latest_version)
-
-
-def _repeated(commit: Callable[[], object]) -> None:
-    """Commit, and try again for a while where another writer was first."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            commit()
-        except (OSError, ValueError, RuntimeError) as error:
-            if attempt + 1 == _ATTEMPTS or not _is_conflict(error):
-                raise
-            time.sleep(_FIRST_WAIT_SECONDS * (1 + attempt) * (1 + random.random()))  # noqa: S311
-        else:
-            return
-
-
-def _is_conflict(error: Exception) -> bool:
-    text = str(error).lower()
-    return any(words in text for words in _CONFLICTS)
+        latest(dataset).cleanup_old_versions(older_than=kept)
 
 
 def _is_one_of(uris: Sequence[str]) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._lance.lance_blobs import quoted_text
+from mediaref_ursa._lance.lance_commits import latest, repeated
 
 with needs_extra("video"):
     import lance
@@ -92,13 +94,17 @@ def commit_here(request: Request, options: Options, _: pa.Table | None) -> tuple
 def finish_here(request: Request, options: Options, _: pa.Table | None) -> tuple[Request, None]:
     """Put new rows into the scalar indexes of some columns, ``indexed``, and drop versions of an hour ago."""
     dataset = lance.dataset(request["uri"], storage_options=options)
-    indexed = {name for index in dataset.describe_indices() for name in index.field_names}
-    dataset.optimize.optimize_indices()
+    repeated(lambda: latest(dataset).optimize.optimize_indices())  # noqa: PLW0108 - the latest each time
     for name in request["indexed"]:
-        if name not in indexed:
-            dataset.create_scalar_index(name, "BTREE")
-    dataset.cleanup_old_versions(older_than=_OLD_VERSIONS_KEPT)
+        repeated(partial(_make_index, dataset, name))
+    latest(dataset).cleanup_old_versions(older_than=_OLD_VERSIONS_KEPT)
     return {}, None
+
+
+def _make_index(dataset: lance.LanceDataset, name: str) -> None:
+    dataset = latest(dataset)
+    if not any(name in index.field_names for index in dataset.describe_indices()):
+        dataset.create_scalar_index(name, "BTREE")
 
 
 STEPS = {
