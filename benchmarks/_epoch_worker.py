@@ -99,6 +99,13 @@ def loader_of(asked: argparse.Namespace, paths: list[str], times: list[int]) -> 
             sampler = RunBatchSampler(rows, 32, num_workers=workers)
             return DataLoader(rows, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
         return DataLoader(rows, 32, shuffle=True, collate_fn=collate, num_workers=workers)
+    if asked.reader == "rerun":
+        import _rerun_loader
+
+        frames = (asked.buffer << 20) // (640 * 360 * 3)
+        return _rerun_loader.loader(
+            Path(paths[0]).parent, paths, gop=250, buffer_frames=frames, workers=workers
+        )
     if asked.reader == "torchcodec":
         rows = TorchCodecFrames(paths, count, asked.size)
     else:
@@ -123,7 +130,7 @@ def main() -> None:
     rows: list[int] = []
     begin = time.perf_counter()
     for given in loader:
-        rows += given["row"].tolist()
+        rows += given["row"].flatten().tolist()
         if time.perf_counter() - begin > asked.limit:
             break
     taken = time.perf_counter() - begin

@@ -3,7 +3,8 @@
 All frames of 16 videos (640x360, random access points 250 frames apart) in a loader of 2 workers. Readers
 under a uniform shuffle are timed for ``--limit`` seconds, and shuffling by runs for a whole epoch, of which
 each frame must come once. TorchCodec's decoders stay open; it and MediaRef get the frames of a batch by one
-call a video.
+call a video. rerun-sdk shuffles blocks of 250 frames, with as large a buffer, over recordings of its own of
+the same pictures, without B-frames.
 """
 
 from __future__ import annotations
@@ -27,13 +28,16 @@ from mediaref_ursa.torch._run_table import run_table
 
 VIDEOS = 16
 REQUIREMENTS["mediaref-2.1.0-loader"] = (*REQUIREMENTS["mediaref-2.1.0"], "torch==2.13.0")
+REQUIREMENTS["rerun-sdk-0.41.0"] = ("rerun-sdk[catalog,dataloader]==0.41.0", "torch==2.13.0")
 READERS = {
     "shuffled by runs": ("runs", "ours"),
     "batch sampler by runs": ("sampler", "ours"),
     "uniform": ("uniform", "ours"),
     "TorchCodec 0.13, uniform": ("torchcodec", "torchcodec-0.13.0"),
     "mediaref 2.1.0, uniform": ("mediaref", "mediaref-2.1.0-loader"),
+    "rerun-sdk 0.41, blocks": ("rerun", "rerun-sdk-0.41.0"),
 }
+_WITHOUT_RESIZING = ("mediaref", "rerun")
 
 
 def media(folder: Path, seconds: int) -> Path:
@@ -99,8 +103,8 @@ def main() -> None:
         rates: dict[str, float] = {}
         for name in sorted(asked.readers, key=lambda name: "TorchCodec" not in name):
             reader, peer = READERS[name]
-            if size and reader == "mediaref":
-                continue  # has no resizing
+            if size and reader in _WITHOUT_RESIZING:
+                continue
             limit = [] if reader == "runs" else ["--limit", str(asked.limit)]
             arguments = [reader, str(home), "--workers", str(asked.workers), "--size", str(size), *limit]
             found = run(python_of(peer, asked.folder), script, arguments, dict(os.environ))
