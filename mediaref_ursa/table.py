@@ -55,8 +55,9 @@ def from_arrow(
         array: An array or chunked array of structs with the fields ``uri`` and ``pts_ns``, of JSON strings as
             ``model_dump_json`` writes them, or of lists of these. URIs may be dictionary-encoded; times may
             be any integers that fit, or durations or timestamps in nanoseconds. Further fields are dropped.
-            Or a table with one such column, or with the columns ``uri`` and ``pts_ns``; or any object that
-            Arrow reads (``__arrow_c_stream__`` or ``__arrow_c_array__``), such as those of Polars and DuckDB.
+            Or a table with one such column, or with the columns ``uri`` and ``pts_ns``; any object that
+            Arrow reads (``__arrow_c_stream__`` or ``__arrow_c_array__``), such as those of Polars and DuckDB;
+            a table or a column of pandas; rows of Python. All that :func:`mediaref_ursa.batch_decode` takes.
         column: The name of the column, where a table has several.
         uri: The name of the column of URIs, of a table with a reference in each row.
         pts_ns: The name of the column of times, next to ``uri``.
@@ -66,9 +67,9 @@ def from_arrow(
         A list of ``MediaRef``; of a column of lists, a list of lists of them.
 
     Raises:
-        InvalidReferenceError: The column is of another type, or a row holds no reference: null, or
-            without a valid ``uri``. The message has the row's number.
-        TypeError: Nothing that Arrow reads.
+        ValueError: The column is of another type, or a row holds no reference: null, or without a valid
+            ``uri``. The message has the row's number. Mostly an ``InvalidReferenceError``.
+        TypeError: Something else than a table, a column or rows.
         MissingExtraError: pyarrow is not installed.
 
     >>> import pyarrow as pa
@@ -77,13 +78,16 @@ def from_arrow(
     """
     with needs_extra("video"):
         import mediaref_ursa._references.arrow  # noqa: F401 - pyarrow is needed
-    if not is_arrow_input(array):
-        raise TypeError(f"expected an Arrow array or chunked array, found {type(array).__name__}")
     found = reference_columns(array, Selection(column, uri, pts_ns, path))
     times: list[int | None] = found.pts_ns.tolist()
     for row in found.is_image.nonzero()[0].tolist():
         times[row] = None
-    refs: list[Any] = trusted_refs(found.uris, times)
+    is_checked = is_arrow_input(array)
+    refs: list[Any] = (
+        trusted_refs(found.uris, times)
+        if is_checked
+        else [MediaRef(uri, time_ns) for uri, time_ns in zip(found.uris, times, strict=True)]
+    )
     if found.lengths is None:
         return refs
     ends = found.lengths.cumsum().tolist()

@@ -203,10 +203,14 @@ class TestBadColumns:
         with pytest.raises(InvalidReferenceError, match="holds no references"):
             from_arrow(struct_of(uris, pa.array([1])))
 
-    @pytest.mark.parametrize("value", [[{"uri": "a"}], None, "a"])
+    @pytest.mark.parametrize("value", [None, "a", b"a", 5, MediaRef("a.mp4")])
     def test_what_is_no_column(self, value: Any) -> None:
-        with pytest.raises(TypeError, match="expected an Arrow array or chunked array"):
+        with pytest.raises(TypeError, match="expected a sequence of references"):
             from_arrow(value)
+
+    def test_rows_of_python_are_checked_as_references_are(self) -> None:
+        with pytest.raises(ValueError, match="NUL"):
+            from_arrow([{"uri": "a\0b.mp4", "pts_ns": 5}])
 
 
 class TestBadReferences:

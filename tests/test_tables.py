@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,9 @@ NAMED: dict[str, tuple[Any, dict[str, Any]]] = {
     "an array of a batch": (OneArray(pa.table({"n": range(4), "frame": COLUMN}).to_batches()[0]), {}),
     "a frame of one column": (pd.DataFrame({"n": range(4), "obs": REFS}), {}),
     "records with NA": ([{"uri": u, "pts_ns": pd.NA if t is None else t} for u, t in PAIRS], {}),
+    "a list of JSON": ([json.dumps(row) for row in ROWS], {}),
+    "a pandas column of JSON": (pd.Series([json.dumps(row) for row in ROWS]), {}),
+    "dictionaries of structs": (pa.DictionaryArray.from_arrays(pa.array(range(4)), COLUMN), {}),
     "records with NaT": ([{"uri": u, "pts_ns": pd.NaT if t is None else t} for u, t in PAIRS], {}),
 }
 
@@ -113,6 +118,42 @@ NAMED: dict[str, tuple[Any, dict[str, Any]]] = {
 @pytest.mark.parametrize(("refs", "select"), NAMED.values(), ids=NAMED)
 def test_every_kind_of_table(refs: Any, select: dict[str, Any]) -> None:
     assert pairs(refs, **select) == PAIRS
+    assert from_arrow(refs, **select) == REFS
+    assert plan_decode(refs, **select, on_error="none").errors.keys() == {0, 2, 3}  # of no media
+    assert batch_decode(refs, **select, on_error="none") == [None] * 4
+
+
+NESTED: dict[str, Any] = {
+    "structs": pa.array([{"obs": ROWS[:2]}, {"obs": ROWS[2:]}], pa.struct([("obs", pa.list_(STRUCT))])),
+    "dicts": [{"obs": ROWS[:2]}, {"obs": ROWS[2:]}],
+    "JSON": pa.array([json.dumps({"obs": ROWS[:2]}), json.dumps({"obs": ROWS[2:]})]),
+    "JSON in a list": [json.dumps({"obs": ROWS[:2]}), json.dumps({"obs": ROWS[2:]})],
+    "JSON in a frame": pd.DataFrame(
+        {"n": [1, 2], "m": [json.dumps({"obs": ROWS[:2]}), json.dumps({"obs": ROWS[2:]})]}
+    ),
+}
+
+
+@pytest.mark.parametrize("rows", NESTED.values(), ids=NESTED)
+def test_lists_in_a_nested_field(rows: Any) -> None:
+    assert from_arrow(rows, path="obs") == [REFS[:2], REFS[2:]]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[REFS[:1]], [REFS[1:]]],
+        [[ROWS[:2], ROWS[2:]]],
+        pa.array([[ROWS[:1]], [ROWS[1:]]], pa.list_(pa.list_(STRUCT))),
+        pd.Series([[REFS[:1]], [REFS[1:]]]),
+        pa.array([json.dumps([[row] for row in ROWS])]),
+    ],
+    ids=["references", "dicts", "Arrow", "pandas", "JSON"],
+)
+def test_lists_of_lists_are_refused(rows: Any) -> None:
+    for call in (reference_columns, from_arrow, batch_decode, plan_decode):
+        with pytest.raises(InvalidReferenceError, match="lists of lists; flatten"):
+            call(rows)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +226,12 @@ def test_names_that_are_not_there_name_those_that_are() -> None:
             Selection(**wrong)
     with pytest.raises(TypeError, match="expected a table for column="):
         reference_columns(to_arrow(REFS), Selection(column="obs"))
+    two: list[Any] = [{"u": u, "t": t} for u, t in PAIRS]
+    for rows in (two, {"u": [u for u, _ in PAIRS], "t": [0] * 4}, pa.table({"u": ["a"], "t": [0]})):
+        with pytest.raises(ValueError, match="'typo'"):
+            reference_columns(rows, Selection(uri="u", pts_ns="typo"))
+    with pytest.raises(InvalidReferenceError, match="binary; make text of it with cast"):
+        reference_columns(pa.array([b"{}"]), Selection(path="media_ref"))
 
 
 @pytest.fixture(scope="module")
@@ -303,11 +350,59 @@ def test_rebase_of_columns_and_sequences() -> None:
     assert rebase(pd.Series(old), RULES).tolist() == new
     with_more = pa.array([{"uri": old[0], "pts_ns": 5, "label": "x"}, None])
     assert rebase(with_more, RULES).to_pylist() == [{"uri": new[0], "pts_ns": 5, "label": "x"}, None]
-    for wrong in (pa.table({"a": [1]}), pd.DataFrame({"a": [1]}), b"x", 5, [5], pa.array([1])):
+    for wrong in (pa.table({"a": [1]}), pd.DataFrame({"a": [1]}), b"x", 5, [5], pa.array([1]), {"a": [1]}):
         with pytest.raises((TypeError, ValueError), match="expected"):
             rebase(wrong, RULES)
+    with pytest.raises(TypeError, match="expected a dict from prefixes"):
+        rebase("a", "b")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected a table for column='obs'"):
+        rebase(to_arrow(refs), RULES, column="obs")
     with pytest.raises(TypeError, match="prefixes"):
         rebase("a", {"a": 5})  # type: ignore[dict-item]
+
+
+def test_rebase_of_json_and_lists() -> None:
+    old, new = [u for u, _ in MOVED], [u for _, u in MOVED]
+    refs, moved = [MediaRef(u, 5) for u in old], [MediaRef(u, 5) for u in new]
+    texts = [ref.model_dump_json() for ref in refs]
+    for rows in (texts, pa.array(texts), pd.Series(texts)):
+        assert from_arrow(rebase(rows, RULES)) == moved
+    assert rebase(texts, RULES) == [ref.model_dump_json() for ref in moved]
+    assert rebase("{odd}.mp4", RULES) == "{odd}.mp4"
+    lists = [refs[:3], refs[3:]]
+    assert rebase(lists, RULES) == [moved[:3], moved[3:]]
+    dumped = [[ref.model_dump() for ref in row] for row in lists]
+    assert from_arrow(rebase(json.dumps(dumped[0]), RULES).splitlines()) == [moved[:3]]
+    for kind in (pa.list_(STRUCT), pa.large_list(STRUCT)):
+        column = rebase(pa.array([[], None, *dumped], kind)[1:], RULES)
+        assert column.type == kind
+        assert column.null_count == 1
+        assert from_arrow(column[1:]) == [moved[:3], moved[3:]]
+    pairs_of = pa.array([dumped[0][:2], dumped[1][:2]], pa.list_(STRUCT, 2))[1:]
+    assert from_arrow(rebase(pairs_of, RULES)) == [moved[3:5]]
+
+
+def test_rebase_of_tables() -> None:
+    old, new = [u for u, _ in MOVED], [u for _, u in MOVED]
+    refs, moved = [MediaRef(u, 5) for u in old], [MediaRef(u, 5) for u in new]
+    column = to_arrow(refs)
+    table = pa.table({"n": range(len(old)), "obs": column})
+    for source in (table, Stream(table)):
+        changed = rebase(source, RULES)
+        assert changed.column_names == ["n", "obs"]
+        assert from_arrow(changed) == moved
+    several = rebase(pa.table({"a": column, "b": column}), RULES, column="b")
+    assert from_arrow(several, column="a") == refs
+    assert from_arrow(several, column="b") == moved
+    two = pa.table({"uri": old, "pts_ns": [5] * len(old)})
+    assert from_arrow(rebase(two, RULES)) == moved
+    assert rebase({"uri": old, "pts_ns": [5]}, RULES) == {"uri": new, "pts_ns": [5]}
+    frame = pd.DataFrame({"n": range(len(old)), "obs": refs})
+    assert rebase(frame, RULES)["obs"].tolist() == moved
+    assert frame["obs"].tolist() == refs
+    assert from_arrow(rebase(two.to_pandas(), RULES)) == moved
+    named = rebase(pd.DataFrame({"video": old}), RULES, column="video")
+    assert named["video"].tolist() == new
 
 
 def test_rebase_as_an_option_comes_before_what_is_allowed(video: str) -> None:
@@ -332,6 +427,21 @@ def test_torch_collates_references() -> None:
     assert pairs(rows) == [("a.mp4", 0), ("b.mp4", 5)]
     loader = data.DataLoader(refs, batch_size=2)
     assert list(loader) == [refs]
+
+
+def test_torch_collates_references_that_are_older_than_torch() -> None:
+    pytest.importorskip("torch")
+    code = """
+import pickle
+from mediaref_ursa import MediaRef
+refs = [MediaRef("a.mp4", 0), MediaRef("b.mp4", 5)]
+pickled = pickle.dumps(refs)
+import torch.utils.data
+{then}
+assert torch.utils.data.default_collate(refs) == refs
+"""
+    for then in ("import mediaref_ursa.torch", "pickle.loads(pickled)", "MediaRef('c.mp4')"):
+        subprocess.run([sys.executable, "-c", code.format(then=then)], check=True)
 
 
 def test_columns_keep_their_form() -> None:

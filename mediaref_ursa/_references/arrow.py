@@ -185,7 +185,10 @@ def field_at(array: Any, path: Sequence[str]) -> Any:
         column = _one_chunk(array)
         for name in path:
             if not pa.types.is_struct(column.type) or column.type.get_field_index(name) < 0:
-                raise InvalidReferenceError(f"expected structs with the field {name}, found {column.type}")
+                text = "; make text of it with cast(pa.string())" if _is_bytes(column.type) else ""
+                raise InvalidReferenceError(
+                    f"expected structs with the field {name}, found {column.type}{text}"
+                )
             _refuse(column.is_null(), "a null row")
             column = pc.struct_field(column, name)
         return column
@@ -203,13 +206,29 @@ def with_uris_changed(array: Any, change: Callable[[str], str]) -> Any:
         column = _one_chunk(array)
         if _is_text(column.type):
             return _texts_changed(column, change)
-        lists = _is_list(column.type)
-        if lists or not pa.types.is_struct(column.type) or column.type.get_field_index("uri") < 0:
+        if _is_list(column.type):
+            return _lists_changed(column, change)
+        if not pa.types.is_struct(column.type) or column.type.get_field_index("uri") < 0:
             raise InvalidReferenceError(f"expected a column of references or of URIs, found {column.type}")
         parts = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
         parts["uri"] = _texts_changed(parts["uri"], change)
         mask = column.is_null() if column.null_count else None
         return pa.StructArray.from_arrays(list(parts.values()), names=list(parts), mask=mask)
+
+
+def _lists_changed(column: Any, change: Callable[[str], str]) -> Any:
+    """Return a column of lists whose URIs are changed: of the same kind, views as plain lists."""
+    changed = with_uris_changed(column.flatten(), change)
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    mask = column.is_null() if column.null_count else None
+    if pa.types.is_fixed_size_list(column.type):
+        if mask is not None:
+            raise InvalidReferenceError("expected lists of one size in every row, found a null list")
+        return pa.FixedSizeListArray.from_arrays(changed, column.type.list_size)
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    if pa.types.is_large_list(column.type):
+        return pa.LargeListArray.from_arrays(pa.array(offsets), changed, mask=mask)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), changed, mask=mask)
 
 
 def _texts_changed(column: Any, change: Callable[[str], str]) -> Any:
@@ -240,7 +259,10 @@ def struct_array_to_columns(
     with _mapped_errors():
         column = _one_chunk(array)
         if not pa.types.is_struct(column.type) or column.type.get_field_index("uri") < 0:
-            raise InvalidReferenceError(f"expected struct<uri: string, pts_ns: int64>, found {column.type}")
+            text = "; make text of JSON with cast(pa.string())" if _is_bytes(column.type) else ""
+            raise InvalidReferenceError(
+                f"expected struct<uri: string, pts_ns: int64>, found {column.type}{text}"
+            )
         _refuse(column.is_null(), "a null row")
         fields = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
         uris = _uris(fields["uri"])
@@ -254,7 +276,10 @@ def _one_chunk(array: Any) -> Any:
         array = array.unify_dictionaries().combine_chunks()
         if isinstance(array, pa.ChunkedArray):  # no chunk at all, or too much for one
             array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=array.type)
-    return array.storage if isinstance(array, pa.ExtensionArray) else array
+    array = array.storage if isinstance(array, pa.ExtensionArray) else array
+    if pa.types.is_dictionary(array.type) and not _is_text(array.type):
+        return array.dictionary_decode()
+    return array
 
 
 def _uris(column: Any) -> list[str]:
@@ -294,6 +319,11 @@ def _pts(column: Any) -> Any:
 
 def _is_string(arrow_type: Any) -> bool:
     names = ("is_string", "is_large_string", "is_string_view")
+    return any(getattr(pa.types, name)(arrow_type) for name in names if hasattr(pa.types, name))
+
+
+def _is_bytes(arrow_type: Any) -> bool:
+    names = ("is_binary", "is_large_binary", "is_binary_view", "is_fixed_size_binary")
     return any(getattr(pa.types, name)(arrow_type) for name in names if hasattr(pa.types, name))
 
 

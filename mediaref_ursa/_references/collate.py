@@ -11,7 +11,8 @@ _MODULE = "torch.utils.data._utils.collate"
 def let_torch_collate(kind: type[Any]) -> None:
     """Register a class with ``torch.utils.data.default_collate``, where torch is loaded.
 
-    Called whenever references are made, since torch may be loaded after this package.
+    Called whenever references are made or unpickled, since torch may be loaded after this package, and by
+    ``mediaref_ursa.torch``, which serves references that were made before torch was loaded.
 
     Args:
         kind: Its objects are put into a list.

@@ -12,7 +12,13 @@ import numpy.typing as npt
 
 from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import InvalidReferenceError
-from mediaref_ursa._references.json_rows import holds_json_reference, json_references, path_parts
+from mediaref_ursa._references.json_rows import (
+    holds_json_list,
+    holds_json_reference,
+    json_references,
+    json_values,
+    path_parts,
+)
 from mediaref_ursa._references.prefixes import Prefixes, rebaser
 
 
@@ -172,7 +178,7 @@ def reference_columns(refs: References | Any, select: Selection = EVERYTHING) ->
         return refs
     if is_arrow_input(refs):
         return _of_arrow(arrow_column(refs, select), select)
-    if hasattr(refs, "itertuples") and hasattr(refs, "columns"):
+    if is_data_frame(refs):
         return _of_frame(refs, select)
     if isinstance(refs, Mapping):
         refs = _columns_of_dict(refs, select)
@@ -187,7 +193,7 @@ def reference_columns(refs: References | Any, select: Selection = EVERYTHING) ->
         isinstance(refs, Mapping)
         or hasattr(refs, "pts_ns")
         or not isinstance(refs, Iterable)
-        or _is_of_pyarrow(refs)
+        or is_of_pyarrow(refs)
     ):
         raise TypeError(f"expected a sequence of references, found {type(refs).__name__}; wrap one in a list")
     return _of_rows(list(refs), select)
@@ -203,8 +209,8 @@ def arrow_column(source: Any, select: Selection = EVERYTHING) -> Any:
 
     if is_table_of_arrow(source):
         return column_of_table(source, select)
-    column = source if _is_of_pyarrow(source) else column_of(source)
-    is_bare = _is_of_pyarrow(source) or select.path is not None
+    column = source if is_of_pyarrow(source) else column_of(source)
+    is_bare = is_of_pyarrow(source) or select.path is not None
     table = None if is_bare and not select.names_columns else as_table(column)
     if table is not None:
         return column_of_table(table, select)
@@ -224,11 +230,33 @@ def _of_arrow(column: Any, select: Selection) -> ReferenceColumns:
 
     lists = list_column(column)
     if lists is not None:
-        return replace(_of_arrow(lists[0], select), lengths=lists[1])
+        return _in_lists(_of_arrow(lists[0], select), lists[1])
     if is_string_array(column):
-        uris, times = json_references(strings_of(column), select.parts)
-        return _of_pairs(list(zip(uris, times, strict=True)))
-    return ReferenceColumns(*struct_array_to_columns(field_at(column, select.parts)))
+        return _of_json(strings_of(column), select.parts)
+    if select.parts:
+        return _of_arrow(field_at(column, select.parts), EVERYTHING)
+    return ReferenceColumns(*struct_array_to_columns(column))
+
+
+def _of_json(rows: Sequence[str | None], path: Sequence[str] = ()) -> ReferenceColumns:
+    """Return the references of texts of JSON, each a reference or a list of them."""
+    if holds_json_list(next((row for row in rows if row is not None), None), path):
+        return _of_lists(json_values(rows, path), EVERYTHING)
+    uris, times = json_references(rows, path)
+    return _of_pairs(list(zip(uris, times, strict=True)))
+
+
+def _in_lists(flat: ReferenceColumns, lengths: Int64Array) -> ReferenceColumns:
+    """Return references as rows of so many each.
+
+    Raises:
+        InvalidReferenceError: They are in lists already.
+    """
+    if flat.lengths is not None:
+        raise InvalidReferenceError(
+            "expected rows that are references or lists of them, found lists of lists; flatten one level"
+        )
+    return replace(flat, lengths=lengths)
 
 
 def _of_rows(rows: list[Any], select: Selection) -> ReferenceColumns:
@@ -236,15 +264,19 @@ def _of_rows(rows: list[Any], select: Selection) -> ReferenceColumns:
     if select.column is not None:
         rows = [_named(row, select.column, position) for position, row in enumerate(rows)]
     elif select.uri is not None:
-        times = select.pts_ns or "pts_ns"
+        times, default = (select.pts_ns, _REQUIRED) if select.pts_ns else ("pts_ns", None)
         rows = [
-            {"uri": _named(row, select.uri, position), "pts_ns": _named(row, times, position, None)}
+            {"uri": _named(row, select.uri, position), "pts_ns": _named(row, times, position, default)}
             for position, row in enumerate(rows)
         ]
     first = next((row for row in rows if not _is_null(row)), None)
     if _is_list(first):
         return _of_lists(rows, select)
-    return _of_pairs([_pair(_at_path(row, select, i), i) for i, row in enumerate(rows)])
+    if select.parts:
+        return _of_rows([_at_path(row, select, i) for i, row in enumerate(rows)], EVERYTHING)
+    if isinstance(first, str) and holds_json_reference(first):
+        return _of_json([None if _is_null(row) else row for row in rows])
+    return _of_pairs([_pair(row, i) for i, row in enumerate(rows)])
 
 
 def _of_lists(rows: list[Any], select: Selection) -> ReferenceColumns:
@@ -253,7 +285,7 @@ def _of_lists(rows: list[Any], select: Selection) -> ReferenceColumns:
             raise ValueError(f"expected a list of references at position {position}, found {row!r:.200}")
     lists = [row.as_py() if hasattr(row, "as_py") else list(row) for row in rows]
     flat = _of_rows([ref for row in lists for ref in row], Selection(path=select.path))
-    return replace(flat, lengths=np.array([len(row) for row in lists], dtype=np.int64))
+    return _in_lists(flat, np.array([len(row) for row in lists], dtype=np.int64))
 
 
 def _is_list(row: Any) -> bool:
@@ -273,8 +305,7 @@ def _at_path(row: Any, select: Selection, position: int) -> Any:
         return row
     row = row.as_py() if hasattr(row, "as_py") else row
     if isinstance(row, str):
-        uris, times = json_references([row], select.parts)
-        return {"uri": uris[0], "pts_ns": times[0]}
+        return json_values([row], select.parts, position)[0]
     for name in select.parts:
         row = _named(row, name, position)
     return row
@@ -295,11 +326,13 @@ def _named(row: Any, name: str, position: int, default: Any = _REQUIRED) -> Any:
 def _columns_of_dict(columns: Mapping[Any, Any], select: Selection) -> Any:
     """Return the references of a dict of columns; a dict that is none as it is."""
     if select.column is not None:
-        if not _is_column(columns.get(select.column)):
+        if not is_column(columns.get(select.column)):
             raise InvalidReferenceError(_missing(select.column, list(columns)))
         return reference_columns(columns[select.column], Selection(path=select.path))
     uri = select.uri or "uri"
-    if _is_column(columns.get(uri)):
+    if is_column(columns.get(uri)):
+        if select.pts_ns is not None and select.pts_ns not in columns:
+            raise InvalidReferenceError(_missing(select.pts_ns, list(columns)))
         return _of_two_columns(columns[uri], columns.get(select.pts_ns or "pts_ns"))
     return columns
 
@@ -344,6 +377,32 @@ def column_of_table(table: Any, select: Selection = EVERYTHING) -> Any:
     return rows_as_structs(table) if chosen is None else table.column(chosen)
 
 
+def reference_column_name(table: Any, column: str | None = None) -> Any:
+    """Return the name of the column of references of a table, or ``"uri"`` where each row is one.
+
+    Args:
+        table: Of pyarrow or of pandas.
+        column: Its name, where the caller says it.
+
+    Raises:
+        InvalidReferenceError: No column of it holds references, or several do, or it lacks that name.
+    """
+    is_of_pandas = is_data_frame(table)
+    names = list(table.columns) if is_of_pandas else table.column_names
+    if column is not None:
+        if column not in names:
+            raise InvalidReferenceError(_missing(column, names))
+        return column
+    if is_of_pandas:
+        found = _reference_columns_of_frame(table, EVERYTHING)
+    else:
+        from mediaref_ursa._references.arrow import reference_columns_in
+
+        found = reference_columns_in(table)
+    chosen = _chosen(names, found)
+    return "uri" if chosen is None else names[chosen]
+
+
 def _of_frame(frame: Any, select: Selection) -> ReferenceColumns:
     """Return the references of a pandas DataFrame, as :func:`column_of_table` does."""
     names = list(frame.columns)
@@ -356,12 +415,16 @@ def _of_frame(frame: Any, select: Selection) -> ReferenceColumns:
         return reference_columns(_plain(frame[select.column]), Selection(path=select.path))
     if select.uri is not None:
         return _of_two_columns(frame[select.uri], frame.get(select.pts_ns or "pts_ns"))
-    columns = [frame.iloc[:, position] for position in range(frame.shape[1])]
-    found = [position for position, column in enumerate(columns) if _holds_references(column, select)]
-    chosen = _chosen(names, found)
+    chosen = _chosen(names, _reference_columns_of_frame(frame, select))
     if chosen is not None:
-        return reference_columns(_plain(columns[chosen]), Selection(path=select.path))
+        return reference_columns(_plain(frame.iloc[:, chosen]), Selection(path=select.path))
     return _of_two_columns(frame["uri"], frame.get("pts_ns"))
+
+
+def _reference_columns_of_frame(frame: Any, select: Selection) -> list[int]:
+    """Return the positions of the columns of a pandas DataFrame that hold references."""
+    columns = (frame.iloc[:, position] for position in range(frame.shape[1]))
+    return [position for position, column in enumerate(columns) if _holds_references(column, select)]
 
 
 def _plain(column: Any) -> Any:
@@ -405,8 +468,14 @@ def _holds_references(column: Any, select: Selection) -> bool:
     return (isinstance(first, Mapping) and "uri" in first) or hasattr(first, "pts_ns")
 
 
-def _is_column(value: Any) -> bool:
+def is_column(value: Any) -> bool:
+    """Whether a value is a column, and not a text or a value of a row."""
     return isinstance(value, Iterable) and not isinstance(value, str | bytes) and not hasattr(value, "as_py")
+
+
+def is_data_frame(refs: Any) -> bool:
+    """Whether an input is a table of pandas."""
+    return hasattr(refs, "itertuples") and hasattr(refs, "columns")
 
 
 def is_arrow_input(refs: Any) -> bool:
@@ -414,7 +483,7 @@ def is_arrow_input(refs: Any) -> bool:
 
     DataFrames and columns of pandas are not, as they may hold objects, unless their type is of Arrow.
     """
-    if _is_of_pyarrow(refs):
+    if is_of_pyarrow(refs):
         return not hasattr(refs, "as_py") and (hasattr(refs, "type") or is_table_of_arrow(refs))
     if hasattr(refs, "itertuples"):
         return False
@@ -425,11 +494,12 @@ def is_arrow_input(refs: Any) -> bool:
 
 def is_table_of_arrow(refs: Any) -> bool:
     """Whether an input is a table of Arrow or of Polars or DuckDB, which name their columns."""
-    is_table = hasattr(refs, "columns") or (hasattr(refs, "schema") and _is_of_pyarrow(refs))
+    is_table = hasattr(refs, "columns") or (hasattr(refs, "schema") and is_of_pyarrow(refs))
     return is_table and hasattr(refs, "__arrow_c_stream__") and not hasattr(refs, "itertuples")
 
 
-def _is_of_pyarrow(refs: Any) -> bool:
+def is_of_pyarrow(refs: Any) -> bool:
+    """Whether an input is an object of pyarrow."""
     return type(refs).__module__.partition(".")[0] == "pyarrow"
 
 

@@ -42,24 +42,54 @@ def json_references(rows: Iterable[Any], path: Sequence[str] = ()) -> tuple[list
     uris: list[str] = []
     times: list[int | None] = []
     for number, text in enumerate(rows):
-        if text is None:
-            raise InvalidReferenceError(
-                f"expected a reference in every row, found a null row at row {number}"
-            )
         uri, pts = _plain_fields(text, path) or _checked_fields(text, path, number)
         uris.append(uri)
         times.append(pts)
     return uris, times
 
 
+def json_values(rows: Iterable[Any], path: Sequence[str] = (), first_row: int = 0) -> list[Any]:
+    """Return the values of JSON rows at a path.
+
+    Raises:
+        InvalidReferenceError: A null row, one that is no JSON, or one without such a field; with its number,
+            counted from ``first_row``.
+    """
+    return [_checked_at(text, path, number) for number, text in enumerate(rows, first_row)]
+
+
 def holds_json_reference(text: Any, path: Sequence[str] = ()) -> bool:
-    """Return whether a text is a JSON object that has a reference at a path."""
-    if not isinstance(text, str) or not text.lstrip().startswith("{"):
-        return False
+    """Return whether a text is JSON that has a reference, or a list of them, at a path."""
+    value = _found_at(text, path)
+    value = value[0] if isinstance(value, list) and value else value
+    return isinstance(value, dict) and "uri" in value
+
+
+def holds_json_list(text: Any, path: Sequence[str] = ()) -> bool:
+    """Return whether a text is JSON that has a list at a path."""
+    return isinstance(_found_at(text, path), list)
+
+
+def _found_at(text: Any, path: Sequence[str]) -> Any:
+    """Return the value at a path of a JSON object or list; None of other texts."""
+    if not isinstance(text, str) or not text.lstrip().startswith(("{", "[")):
+        return None
     try:
-        return "uri" in _at(from_json(text), path)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return False
+        return _at(from_json(text), path)
+    except (ValueError, TypeError, KeyError, IndexError):
+        return None
+
+
+def _checked_at(text: Any, path: Sequence[str], row: int) -> Any:
+    """Return the value of a JSON row at a path, or raise an error with the row's number."""
+    if text is None:
+        raise InvalidReferenceError(f"expected a reference in every row, found a null row at row {row}")
+    try:
+        return _at(from_json(text), path)
+    except ValueError as error:
+        raise _bad_row(row, f"Invalid JSON: {error}") from error
+    except (TypeError, KeyError, IndexError):
+        raise _bad_row(row, f"nothing at path={'.'.join(path)!r}: {text:.100}") from None
 
 
 def _at(value: Any, path: Sequence[str]) -> Any:
@@ -81,12 +111,7 @@ def _plain_fields(text: str, path: Sequence[str]) -> tuple[str, int | None] | No
 
 def _checked_fields(text: Any, path: Sequence[str], row: int) -> tuple[str, int | None]:
     """Return the fields of a row that :func:`_plain_fields` does not take, or raise what is wrong with it."""
-    try:
-        fields = _at(from_json(text), path)
-    except ValueError as error:
-        raise _bad_row(row, f"Invalid JSON: {error}") from error
-    except (TypeError, KeyError, IndexError):
-        raise _bad_row(row, f"nothing at path={'.'.join(path)!r}: {text:.100}") from None
+    fields = _checked_at(text, path, row)
     if not isinstance(fields, dict):
         raise _bad_row(row, f"{fields!r:.100}, where an object with uri and pts_ns should be")
     if "uri" not in fields:

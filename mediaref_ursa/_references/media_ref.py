@@ -173,6 +173,11 @@ class MediaRef(BaseModel):
         # Validation of dicts and JSON then builds instances itself instead of calling back here.
         __init__.__pydantic_base_init__ = True
 
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Restore a reference from a pickle: in a worker of torch's loader, for example."""
+        super().__setstate__(state)
+        let_torch_collate(MediaRef)
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy, some fields replaced by values that are not validated.
 

@@ -25,6 +25,10 @@ def rebaser(prefixes: Prefixes) -> Callable[[str], str]:
     >>> rebaser({"C:\\them": "media"})("C:\\them\\day 1\\a.mp4")
     'media/day 1/a.mp4'
     """
+    if not isinstance(prefixes, Mapping):
+        raise TypeError(
+            f"expected a dict from prefixes of URIs to their replacements, found {prefixes!r:.100}"
+        )
     rules = sorted(
         ((_text(old).rstrip("/\\") or _text(old)[:1], _text(new)) for old, new in prefixes.items()),
         key=lambda rule: len(rule[0]),

@@ -6,6 +6,8 @@ Needs torch, which the extra ``torch`` brings.
 from __future__ import annotations
 
 from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._references.collate import let_torch_collate
+from mediaref_ursa._references.media_ref import MediaRef
 
 with needs_extra("torch"):
     from mediaref_ursa.torch._collate import collate
@@ -15,6 +17,8 @@ with needs_extra("torch"):
     from mediaref_ursa.torch._run_shuffle import RunShuffle
     from mediaref_ursa.torch._run_shuffle_dataset import RunShuffleDataset
     from mediaref_ursa.torch._window_dataset import WindowDataset
+
+let_torch_collate(MediaRef)
 
 __all__ = [
     "RefDataset",
