@@ -284,6 +284,8 @@ def test_decoders_take_the_rule_and_say_the_times(path: str, frames: list[Oracle
         one = decoder.get_frame_played_at(late, match="nearest", tolerance_ns=2_000_000)
         with pytest.raises(FrameBeyondToleranceError):
             decoder.get_frame_played_at(late, match="nearest")
+        with pytest.raises(TypeError, match="expected tolerance_ns to be whole nanoseconds, found 1.5"):
+            decoder.get_frame_played_at(0.0, tolerance_ns=1.5)
         with pytest.raises(ValueError, match="tolerance_ns from 0"):
             decoder.get_frames_played_at([late], tolerance_ns=-1)
         resampled = decoder.get_frames_played_in_range(0.0, 0.1, fps=100)
@@ -312,7 +314,7 @@ def test_a_batch_of_ones_own_need_not_have_times_in_nanoseconds() -> None:
     assert batch.pts_ns is None
     assert batch[0].pts_ns is None
     with pytest.raises(ValueError, match="expected pts_ns of the shape"):
-        FrameBatch(data, times, times, np.zeros(3, np.int64))
+        FrameBatch(data, times, times, pts_ns=np.zeros(3, np.int64))
 
 
 def test_every_error_of_the_tree_can_be_that_of_another_reference() -> None:

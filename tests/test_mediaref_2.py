@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pickle
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,17 @@ from PIL import Image
 from test_native import write_depth
 
 from mediaref_ursa import MediaRef, UnsupportedMediaError, batch_decode
+from mediaref_ursa._batch.options import DECODERS
+from mediaref_ursa.batch import DecoderBackend
 from mediaref_ursa.compat.lerobot import from_videoframe, lerobot_episode_to_refs, to_videoframe
 from mediaref_ursa.video_decoder import (
     BaseVideoDecoder,
     CodecVideoDecoder,
+    FrameBatch,
     PyAVVideoDecoder,
     TensorCodecVideoDecoder,
 )
+from mediaref_ursa.video_decoder.pyav_decoder import clear_metadata_cache
 
 GetClip = Callable[[str], Clip]
 
@@ -44,6 +49,7 @@ PARAMETERS = {
     ],
     "video_decoder.tensorcodec_decoder.TensorCodecVideoDecoder": ["source"],
     "video_decoder.codec_decoder.CodecVideoDecoder.clear_cache": [],
+    "video_decoder.pyav_decoder.clear_metadata_cache": [],
     "video_decoder.frame_batch.FrameBatch": ["data", "pts_seconds", "duration_seconds", "pixel_format"],
     "video_decoder.types.VideoStreamMetadata": [
         "num_frames", "duration_seconds", "average_rate", "width", "height", "begin_stream_seconds",
@@ -113,6 +119,14 @@ def test_tensorcodec_is_the_default_decoder(video: tuple[str, list[np.ndarray]])
         batch_decode(refs, decoder="tensorcodec", decoder_options={"seek_mode": "fast"})
     with pytest.raises(TypeError, match="found other"):
         batch_decode(refs, decoder="tensorcodec", decoder_options={"other": 1})
+    for decoder in (None, "tensorcodec", "pyav", "torchcodec"):
+        with pytest.raises(TypeError, match="write output_format='native'"):
+            batch_decode(refs, decoder=decoder, decoder_options={"output_format": "native"})
+        with pytest.raises(TypeError, match="expected_pixel_format, which PyAVVideoDecoder takes"):
+            batch_decode(refs, decoder=decoder, decoder_options={"expected_pixel_format": "gray"})
+    with pytest.raises(ValueError, match="or a decoder .*tensorcodec.* found 'decord'"):
+        batch_decode(refs, "decord")
+    assert set(typing.get_args(DecoderBackend)) == set(DECODERS)
 
 
 def test_image_decoders_are_taken_and_their_options_refused(tmp_path: Path) -> None:
@@ -146,6 +160,12 @@ def test_the_classes_of_decoders(video: tuple[str, list[np.ndarray]]) -> None:
         again = pickle.loads(pickle.dumps(decoder))
         assert type(again) is TensorCodecVideoDecoder
         assert np.array_equal(again[0], decoder[0])
+    clear_metadata_cache()
+    for base in (CodecVideoDecoder, type("Own", (CodecVideoDecoder,), {})):
+        with pytest.raises(TypeError, match="expected PyAVVideoDecoder, .* no engine"):
+            base(path)
+    batch = FrameBatch(np.zeros((1, 1, 2, 2)), np.zeros(1), np.zeros(1), "gray")
+    assert batch[:1].pixel_format == "gray"
     with pytest.raises(ValueError, match="torchcodec"):
         TensorCodecVideoDecoder(path, device="cuda:0")
     with pytest.raises(TypeError, match="nothing_such"):

@@ -495,7 +495,7 @@ TORCHCODEC_ERRORS: dict[str, Callable[[Any], Any]] = {
 
 EXPORTS = {
     "": "DataURI MediaRef __version__ batch_decode cleanup_cache",
-    "batch": "batch_decode cleanup_cache",
+    "batch": "DecoderBackend batch_decode cleanup_cache",
     "cached_av": "cleanup_cache open",
     "compat.lerobot": "from_videoframe lerobot_episode_to_refs to_videoframe",
     "core": "MediaRef",
@@ -509,7 +509,7 @@ EXPORTS = {
     "video_decoder.base": "BaseVideoDecoder",
     "video_decoder.codec_decoder": "CodecVideoDecoder",
     "video_decoder.frame_batch": "FrameBatch",
-    "video_decoder.pyav_decoder": "PyAVVideoDecoder",
+    "video_decoder.pyav_decoder": "PyAVVideoDecoder clear_metadata_cache",
     "video_decoder.tensorcodec_decoder": "TensorCodecVideoDecoder",
     "video_decoder.torchcodec_decoder": "TorchCodecVideoDecoder",
     "video_decoder.types": "BatchDecodingStrategy PTSUnit SECOND_TYPE VideoStreamMetadata",

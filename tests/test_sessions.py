@@ -183,7 +183,7 @@ def test_what_is_no_catalog(tmp_path: Path, name: str) -> None:
             Catalog(tmp_path / name).recordings()
 
 
-def test_rows_that_make_no_session(recorded: Recorded) -> None:
+def test_rows_that_make_no_session(recorded: Recorded, tmp_path: Path) -> None:
     nameless = recorded.rows[0].model_copy(update={"recording": None})
     with pytest.raises(InvalidReferenceError, match="row 1"):
         Catalog([recorded.rows[0], nameless]).recordings()
@@ -193,7 +193,9 @@ def test_rows_that_make_no_session(recorded: Recorded) -> None:
         Catalog([recorded.rows[0]] * 2).materialize("day1")
     with pytest.raises(ValueError, match="domain"):
         Catalog([recorded.rows[0].model_copy(update={"name": "domain"})]).materialize("day1")
-    for time_range in ((2.0, 1.0), (float("nan"), 1.0)):
+    with pytest.raises(TypeError, match="LanceDataset; pass its path"):
+        Catalog(lance.write_dataset(to_arrow(recorded.rows), str(tmp_path / "rows.lance")))
+    for time_range in ((2.0, 1.0), (float("nan"), 1.0), (1.0, 2.0, 3.0), 5.0):
         with pytest.raises(ValueError, match="time range"):
             Catalog(recorded.rows).materialize("day1", time_range=time_range)
     with pytest.raises(ValueError, match="'hdf5' only"):

@@ -470,4 +470,7 @@ def _strategy(strategy: BatchDecodingStrategy | str | None) -> BatchDecodingStra
         return BatchDecodingStrategy(strategy)
     except ValueError:
         known = ", ".join(repr(known.value) for known in BatchDecodingStrategy)
-        raise ValueError(f"expected strategy to be one of {known}, found {strategy!r}") from None
+        raise ValueError(
+            f"expected strategy to be one of {known}, or a decoder ({', '.join(DECODERS)}), "
+            f"found {strategy!r}"
+        ) from None

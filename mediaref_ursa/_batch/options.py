@@ -186,6 +186,24 @@ def checked_tensorcodec_options(options: dict[str, Any]) -> None:
         )
 
 
+def _check_has_no_output_format(options: Mapping[str, Any]) -> None:
+    """Refuse MediaRef's options of a decoder that are options of the call here.
+
+    Raises:
+        TypeError: It has one.
+    """
+    if "output_format" in options:
+        raise TypeError(
+            "expected output_format= as an option of the call, found it in decoder_options; write "
+            f"output_format={options['output_format']!r}"
+        )
+    if "expected_pixel_format" in options:
+        raise TypeError(
+            "expected options of decoding in decoder_options, found expected_pixel_format, which "
+            "PyAVVideoDecoder takes; for a batch look at pixel_format in LanceFrameIndex.open(uri).metadata"
+        )
+
+
 def check_image_decoder(decoder: str | None, options: Mapping[str, Any] | None) -> None:
     """Check MediaRef's choice of a decoder for images, which chooses nothing here.
 
@@ -223,6 +241,7 @@ class Backend:
     def from_options(cls, decoder: str | None, device: Any, options: Mapping[str, Any] | None) -> Backend:
         on_gpu = device is not None and str(device).startswith("cuda")
         chosen = dict(options or {})
+        _check_has_no_output_format(chosen)
         dimension_order = chosen.pop("dimension_order", None)
         decoder = decoder or ("torchcodec" if on_gpu or chosen else "pyav")
         if decoder not in DECODERS:

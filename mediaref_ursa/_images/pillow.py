@@ -64,7 +64,10 @@ def check_pixel_format(format: str) -> PixelFormat:
     'bgr'
     """
     if format not in get_args(PixelFormat):
-        raise ValueError(f"Unsupported format: expected one of {', '.join(_MODES)}, found {format!r}")
+        raise ValueError(
+            f"Unsupported format: expected one of {', '.join(_MODES)}, or of to_ndarray also native, "
+            f"found {format!r}"
+        )
     return format  # type: ignore[return-value]
 
 

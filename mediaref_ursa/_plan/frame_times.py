@@ -64,7 +64,12 @@ def checked_tolerance(tolerance_ns: int) -> int:
         TypeError: It is no whole number.
         ValueError: It is negative, or beyond 2**62.
     """
-    tolerance_ns = operator.index(tolerance_ns)
+    try:
+        tolerance_ns = operator.index(tolerance_ns)
+    except TypeError:
+        raise TypeError(
+            f"expected tolerance_ns to be whole nanoseconds, found {tolerance_ns!r}; write int(seconds * 1e9)"
+        ) from None
     if not 0 <= tolerance_ns < _MAX_TOLERANCE_NS:
         raise ValueError(f"expected tolerance_ns from 0 to 2**62, found {tolerance_ns}")
     return tolerance_ns

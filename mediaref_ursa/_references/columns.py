@@ -184,6 +184,11 @@ def reference_columns(refs: References | Any, select: Selection = EVERYTHING) ->
         refs = _columns_of_dict(refs, select)
         if isinstance(refs, ReferenceColumns):
             return refs
+    if hasattr(refs, "to_table"):
+        raise TypeError(
+            f"expected a table in memory, found {type(refs).__name__}, which is on disk; pass what "
+            "to_table(columns=[...]) gives"
+        )
     if isinstance(refs, (str, bytes)):
         raise TypeError(
             f"expected a sequence of references, found {type(refs).__name__}; "

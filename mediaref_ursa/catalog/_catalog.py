@@ -34,7 +34,8 @@ class Catalog:
     """The recordings that a table describes, with a row for each modality of each recording.
 
     The table is read when a recording is first asked for, and nothing else is: a session of a recording reads
-    the frame indexes of its videos, and no media. Safe to pickle, and to use after forks.
+    the frame indexes of its videos, and no media but videos of the format ``video``, which have no index and
+    are scanned. Safe to pickle, and to use after forks.
 
     Args:
         table: The path or URI of a Parquet file, or of a folder of them, or of a Lance table (``.lance``); an
@@ -109,7 +110,7 @@ class Catalog:
             )
         return from_arrow(self._table().take(positions))
 
-    def materialize(self, recording: str, *, lazy: bool = True, time_range: TimeRange | None = None) -> Any:
+    def materialize(self, recording: str, lazy: bool = True, time_range: TimeRange | None = None) -> Any:
         """Return the session of a recording: a ``Data`` with a field for each of its modalities.
 
         Videos are time series with lazy ``frames``, as :meth:`mediaref_ursa.LazyVideo.as_series` gives them,
@@ -141,7 +142,7 @@ class Catalog:
     ) -> Any:
         from mediaref_ursa._lazy import sessions
 
-        bounds = None if time_range is None else _checked_range(*time_range)
+        bounds = None if time_range is None else _checked_range(time_range)
         rows = self.rows(recording)
         _check_names(recording, [row.name for row in rows])
         fields = {row.name: self._field(row, package, bounds, lazy=lazy) for row in rows}
@@ -253,7 +254,13 @@ class Catalog:
         return self._rows
 
 
-def _checked_range(start: float, end: float) -> TimeRange:
+def _checked_range(time_range: TimeRange) -> TimeRange:
+    try:
+        start, end = time_range
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"expected a time range (start, end) in seconds, found {time_range!r:.100}"
+        ) from None
     start, end = window_bounds(start, end)
     if not start <= end:
         raise ValueError(
@@ -281,6 +288,11 @@ def _table_of(source: Any) -> pa.Table:
     """Return rows, or what Arrow reads as a table, as an Arrow table."""
     if isinstance(source, Sequence) and all(isinstance(row, ModalityRow) for row in source):
         return to_arrow(source)
+    if hasattr(source, "to_table"):
+        raise TypeError(
+            f"expected a table in memory or a path, found {type(source).__name__}; pass its path, or what "
+            "to_table() gives"
+        )
     with needs_extra("video"):
         from mediaref_ursa._references.arrow import table_of
     return _checked_table(table_of(source), "")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from mediaref_ursa.video_decoder.base import BaseVideoDecoder
 from mediaref_ursa.video_decoder.frame_batch import FrameBatch
 from mediaref_ursa.video_decoder.types import VideoStreamMetadata
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 with needs_extra("video"):
     from mediaref_ursa._decode.execute import Engine, checked_workers, decode_into, iter_frames
     from mediaref_ursa._index.given_index import index_of
@@ -57,6 +60,19 @@ class CodecVideoDecoder(BaseVideoDecoder):
         frame_index: As the decoders take it, and the rest too.
         access: What may be read.
     """
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Make a decoder of a class that has an engine.
+
+        Raises:
+            TypeError: This class, or one of it that has no ``__init__`` of its own.
+        """
+        if cls.__init__ is CodecVideoDecoder.__init__:
+            raise TypeError(
+                "expected PyAVVideoDecoder, TorchCodecVideoDecoder or a subclass of one of these, found "
+                f"{cls.__name__}: CodecVideoDecoder has no engine that decodes"
+            )
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -177,8 +193,8 @@ class CodecVideoDecoder(BaseVideoDecoder):
             batch = self._batch(self._frames_of_times(times), None)
             displayed = np.array([float(time - start + begin) for time in times], dtype=np.float64)
             lasting = np.full(count, float(step))
-            times_given = self._array(displayed), self._array(lasting), batch.pts_ns
-            return FrameBatch(batch.data, *times_given, batch.pixel_format)
+            times_given = self._array(displayed), self._array(lasting)
+            return FrameBatch(batch.data, *times_given, batch.pixel_format, batch.pts_ns)
         if not start_seconds < stop_seconds:  # as they are given: a range may be shorter than a nanosecond
             return self._batch(np.empty(0, dtype=np.int64), None)
         first = int(self._frames_of_times([start])[0])  # which is displayed then, however short the range is
@@ -260,8 +276,8 @@ class CodecVideoDecoder(BaseVideoDecoder):
         shape = self._decoded_shape(self.metadata.height, self.metadata.width)
         data = self._ordered(rows.filled(shape, self._dtype()))
         pts_ns = self._array(self._segments.pts_ns[frames])
-        times = self._array(pts[frames]), self._array(durations[frames]), pts_ns
-        return FrameBatch(data, *times, self._stored_format())
+        times = self._array(pts[frames]), self._array(durations[frames])
+        return FrameBatch(data, *times, self._stored_format(), pts_ns)
 
     def _empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
         """Return memory for frames."""

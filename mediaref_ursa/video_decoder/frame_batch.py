@@ -47,11 +47,11 @@ class FrameBatch:
         data: uint8 ``(N, C, H, W)``, or ``(N, H, W, C)`` with ``dimension_order="NHWC"``.
         pts_seconds: float64 ``(N,)``, when each is displayed.
         duration_seconds: float64 ``(N,)``, how long the container says that each is displayed.
+        pixel_format: FFmpeg's name of the format that the frames were stored in, of a decoder with
+            ``output_format="native"``; else None.
         pts_ns: int64 ``(N,)``, when each is displayed in nanoseconds, as a reference stores it: what
             ``DecodedBatch.pts_ns`` is. With ``fps=`` the frames' own times, which ``pts_seconds`` are not
             then. None in a batch made without.
-        pixel_format: FFmpeg's name of the format that the frames were stored in, of a decoder with
-            ``output_format="native"``; else None.
 
     Raises:
         ValueError: Fields of different lengths.
@@ -65,8 +65,8 @@ class FrameBatch:
     data: Any
     pts_seconds: Any
     duration_seconds: Any
-    pts_ns: Any = None
     pixel_format: str | None = None
+    pts_ns: Any = None
 
     def __post_init__(self) -> None:
         if self.data.ndim < _FRAME_DIMENSIONS:
@@ -89,8 +89,8 @@ class FrameBatch:
     def __getitem__(self, key: Any) -> FrameBatch:
         """Return the frames that an index, a slice or an array of indices chooses."""
         pts_ns = None if self.pts_ns is None else self.pts_ns[key]
-        times = self.pts_seconds[key], self.duration_seconds[key], pts_ns
-        return FrameBatch(self.data[key], *times, self.pixel_format)
+        times = self.pts_seconds[key], self.duration_seconds[key]
+        return FrameBatch(self.data[key], *times, self.pixel_format, pts_ns)
 
     def __iter__(self) -> Iterator[FrameBatch]:
         """Yield each frame, a batch without the first dimension, as TorchCodec's does."""

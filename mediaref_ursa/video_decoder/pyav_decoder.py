@@ -140,3 +140,7 @@ class PyAVVideoDecoder(CodecVideoDecoder):
                 "use TorchCodecVideoDecoder"
             )
         return super().__len__()
+
+
+clear_metadata_cache = CodecVideoDecoder.clear_cache
+"""MediaRef's name of :func:`mediaref_ursa.cleanup_cache` in this module."""
