@@ -230,6 +230,12 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]] = {
         },
     ),
     "Hugging Face": ("hf", {"token": "hf_x"}, {"token": "hf_x"}, {"hf_token": "hf_x"}),
+    "Hugging Face, anonymous": (
+        "hf",
+        {"token": False, "endpoint": "u"},
+        {"token": False, "endpoint": "u"},
+        {},
+    ),
     "memory": ("memory", {"use_listings_cache": False}, {"use_listings_cache": False}, {}),
     "local": ("", {"aws_region": "r"}, {"aws_region": "r"}, {}),
 }

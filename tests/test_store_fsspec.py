@@ -376,6 +376,12 @@ FOREIGN = {
 }
 
 
+def test_a_later_generation_of_a_library_is_the_same_library() -> None:
+    kind = type("ConnectError", (Exception,), {"__module__": "httpx2"})
+    with pytest.raises((StoreError, TransientError)), mapped_errors("s3://b/a"):
+        raise kind("connection refused")
+
+
 @pytest.mark.parametrize(
     "kind",
     sorted(FOREIGN, key=lambda kind: (kind.__module__, kind.__name__)),

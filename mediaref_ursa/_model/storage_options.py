@@ -85,7 +85,7 @@ _OSS_NAMES = {
     "endpoint": ("oss_endpoint", "endpoint_url"),
     "region": ("oss_region",),
 }
-_HF_NAMES: dict[str, tuple[str, ...]] = {"token": ("hf_token",)}
+_HF_NAMES: dict[str, tuple[str, ...]] = {"token": ("hf_token",), "endpoint": ("hf_endpoint",)}
 _NAMES_OF: dict[str, dict[str, tuple[str, ...]]] = {
     "s3": _S3_NAMES,
     "gs": _GS_NAMES,
@@ -370,6 +370,11 @@ def _oss_for_fsspec(known: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in known.items() if name != "region"}
 
 
+def _hf_for_lance(known: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what only huggingface_hub knows: the address, and True or False in place of a token."""
+    return {name: value for name, value in known.items() if name == "token" and isinstance(value, str)}
+
+
 _Writer = Callable[[dict[str, Any]], dict[str, Any]]
 _FSSPEC_WRITERS: dict[str, _Writer] = {
     "s3": _s3_for_fsspec,
@@ -381,4 +386,5 @@ _LANCE_WRITERS: dict[str, _Writer] = {
     "s3": _s3_for_lance,
     "gs": _gs_for_lance,
     "abfs": _azure_for_lance,
+    "hf": _hf_for_lance,
 }

@@ -105,7 +105,9 @@ def _is_of_a_store(error: Exception) -> bool:
     # fsspec raises NotImplementedError and RuntimeError for a wrong thread or event loop.
     if isinstance(error, (OSError, EOFError, ValueError, RuntimeError, *_TIMEOUTS)):
         return True
-    return any(base.__module__.partition(".")[0] in _LIBRARIES for base in type(error).__mro__)
+    libraries = {base.__module__.partition(".")[0] for base in type(error).__mro__}
+    # httpx2 and httpcore2 are later generations, of the same errors under another name.
+    return any(name in _LIBRARIES or name.rstrip("0123456789") in _LIBRARIES for name in libraries)
 
 
 def is_past_the_end(error: BaseException) -> bool:
