@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,11 +14,13 @@ from mediaref_ursa._batch.resolve import BatchRequest, resolve_batch
 from mediaref_ursa._core.array_types import Int64Array, PixelArray
 from mediaref_ursa._core.errors import MediaChangedError, MediaRefError, memory_limits
 from mediaref_ursa._core.ticks import NO_PTS_NS
+from mediaref_ursa._core.uris import split_blob
 from mediaref_ursa._decode.output import DecodedFrame, FrameRows, new_array
 from mediaref_ursa._images.load import load_image
 from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._plan.runs import BatchDecodingStrategy
 from mediaref_ursa._references.columns import ReferenceColumns
+from mediaref_ursa.store._asked_together import asked_together
 
 if TYPE_CHECKING:
     from mediaref_ursa._batch.decode_columns import ColumnRows
@@ -116,13 +119,25 @@ class BatchOutput:
 
 def load_images(request: BatchRequest, spec: PixelSpec, output: BatchOutput) -> None:
     """Load the references to images into an output."""
-    for slot in np.flatnonzero(request.columns.is_image).tolist():
-        uri = request.columns.uris[slot]
-        try:
-            with memory_limits(uri):
-                output.put_image(slot, _image(uri, spec, request.options))
-        except MediaRefError as error:
-            output.fail((slot,), error)
+    slots = np.flatnonzero(request.columns.is_image).tolist()
+    with asked_together(_blobs(request, [request.columns.uris[slot] for slot in slots])):
+        for slot in slots:
+            uri = request.columns.uris[slot]
+            try:
+                with memory_limits(uri):
+                    output.put_image(slot, _image(uri, spec, request.options))
+            except MediaRefError as error:
+                output.fail((slot,), error)
+
+
+def _blobs(request: BatchRequest, uris: Iterable[str]) -> list[str]:
+    """Return the absolute locations of those images that are blobs of Lance tables."""
+    found = []
+    for uri in uris:
+        if split_blob(uri) is not None:
+            with suppress(MediaRefError):  # where references may not lead is their error, on loading
+                found.append(request.options.location(uri).absolute().permitted().uri)
+    return found
 
 
 def decode_videos(

@@ -26,6 +26,7 @@ from mediaref_ursa._video.source import VideoSource, is_etag_pinned
 from mediaref_ursa.store import ObjectInfo, ObjectStore
 from mediaref_ursa.store._cached import CachedStore
 from mediaref_ursa.store._download.retry import stopped_by
+from mediaref_ursa.store._lance import LanceBlobStore
 from mediaref_ursa.store._protocol import is_local_store
 
 with needs_extra("video"):
@@ -40,9 +41,10 @@ _TOGETHER_BYTES = 1 << 20
 def is_read_ahead(store: ObjectStore) -> bool:
     """Whether a store is read ahead of the decoders, by other threads than the caller's.
 
-    A caller's file object is not: its position is the caller's again when the call returns.
+    Blobs of a table are, on this machine as well: reads that wait for one another are one call of Lance. A
+    caller's file object is not: its position is the caller's again when the call returns.
     """
-    return isinstance(store, CachedStore)
+    return isinstance(store, CachedStore | LanceBlobStore)
 
 
 class Fetcher:

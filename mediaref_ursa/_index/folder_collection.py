@@ -187,6 +187,7 @@ class _Collections(ProcessState):
         """Begin anew in a forked child."""
         self._lock = ShortLock()
         self._opened: LruDict[Hashable, _Opened] = LruDict(_KEPT_COLLECTIONS)
+        self._opening: LruDict[Hashable, LongLock] = LruDict(_KEPT_FOLDERS)
         self._absent: LruDict[Hashable, float] = LruDict(_KEPT_FOLDERS)
 
     def close(self) -> None:
@@ -203,12 +204,30 @@ class _Collections(ProcessState):
         """
         options = repr(sorted((video.storage_options or {}).items(), key=repr))
         key = (uri, options, video.access, confine_to)
+        if not anew and (kept := self._kept(key, uri)) is not None:
+            return kept
+        with self._lock:
+            opening = self._opening.setdefault(key, LongLock())
+        with opening.held():  # once, however many threads ask for it
+            if not anew and (kept := self._kept(key, uri)) is not None:
+                return kept
+            return self._open(key, uri, video, confine_to)
+
+    def _kept(self, key: Hashable, uri: str) -> _Opened | None:
+        """Return a collection that is open and current.
+
+        Raises:
+            FrameIndexMissingError: There was none a short while ago.
+        """
         with self._lock:
             opened, absent = self._opened.use(key), self._absent.get(key)
-        if opened is not None and opened.is_current and not anew:
+        if opened is not None and opened.is_current:
             return opened
         if absent is not None and time.monotonic() - absent < _FRESH_SECONDS:
             raise missing_collection(uri)
+        return None
+
+    def _open(self, key: Hashable, uri: str, video: Location, confine_to: str | None) -> _Opened:
         try:
             opened = _Opened(CollectionTable.open(uri, video.storage_options, video.access, confine_to))
         except FrameIndexMissingError:

@@ -196,7 +196,8 @@ class _OpenTables(ProcessState):
         """Return the latest version of a table; None where there is no table."""
         name = json.dumps([request["uri"], options, request["rules"]], sort_keys=True)
         # The blobs that one call asks for are looked up together, in one version.
-        within_seconds = _ONE_CALL_SECONDS if request["others"] and not request["ranges"] else 0.0
+        is_look_up = not any(blob["ranges"] for blob in request["blobs"])
+        within_seconds = _ONE_CALL_SECONDS if request["others"] and is_look_up else 0.0
         if (kept := self._latest(name, within_seconds)) is not None:
             return kept
         began = time.monotonic()
@@ -228,40 +229,57 @@ class _OpenTables(ProcessState):
 _tables = register(_OpenTables())
 
 
-def read_blob_here(
+def read_blobs_here(
     request: dict[str, Any], options: dict[str, str] | None, _: pa.Table | None
 ) -> tuple[dict[str, Any], None]:
-    """Answer where a blob is, and the bytes of some ranges, all read in one call of Lance; or a problem."""
+    """Answer where blobs are, and the bytes of their ranges, all read in one call of Lance; or problems."""
     try:
-        return _read_blob(request, options)
+        return _read_blobs(request, options)
     except Exception:  # the files of a table that another one took the place of
         _tables.drop()
-        return _read_blob(request, options)
+        return _read_blobs(request, options)
 
 
-def _read_blob(request: dict[str, Any], options: dict[str, str] | None) -> tuple[dict[str, Any], None]:
+def _read_blobs(request: dict[str, Any], options: dict[str, str] | None) -> tuple[dict[str, Any], None]:
+    blobs: list[dict[str, Any]] = request["blobs"]
     table = _tables.get(request, options)
     if table is None:
-        return {"problem": "no table"}, None
-    found = table.find(request["column"], request["key_column"], request["key"], request["others"])
+        return {"found": [{"problem": "no table"} for _ in blobs], BYTES: []}, None
+    found = [_checked_blob(table, blob, request["others"]) for blob in blobs]
+    wanted: dict[str, list[tuple[int, int, int]]] = {}
+    for blob, where in zip(blobs, found, strict=True):
+        if "problem" not in where:
+            ranges = [(where["row"], offset, length) for offset, length in blob["ranges"]]
+            wanted.setdefault(blob["column"], []).extend(ranges)
+    read = {
+        column: iter(table.dataset.read_blob_ranges(column, ranges, selector="ids", preserve_order=True))
+        for column, ranges in wanted.items()
+        if ranges
+    }
+    data = []
+    for blob, where in zip(blobs, found, strict=True):
+        if "problem" not in where:
+            data += [next(read[blob["column"]])[2] for _ in blob["ranges"]]
+    return {"found": found, BYTES: data}, None
+
+
+def _checked_blob(table: OpenTable, blob: dict[str, Any], others: Sequence[str]) -> dict[str, Any]:
+    """Return where a blob is, if it has the version and the ranges that are asked for; or a problem."""
+    found = table.find(blob["column"], blob["key_column"], blob["key"], others)
     if "problem" in found:
-        return found, None
-    if request["version"] not in (None, [found["version"], found["size"]]):
-        return {**found, "problem": "changed"}, None
-    for offset, length in request["ranges"]:
+        return found
+    if blob["version"] not in (None, [found["version"], found["size"]]):
+        return {**found, "problem": "changed"}
+    for offset, length in blob["ranges"]:
         if offset + length > found["size"]:
-            return {"problem": "past the end", "range": [offset, length], "size": found["size"]}, None
-    if not request["ranges"]:
-        return found, None
-    wanted = [(found["row"], offset, length) for offset, length in request["ranges"]]
-    answers = table.dataset.read_blob_ranges(request["column"], wanted, selector="ids", preserve_order=True)
-    return {**found, BYTES: [data for _, _, data in answers]}, None
+            return {"problem": "past the end", "range": [offset, length], "size": found["size"]}
+    return found
 
 
 def as_table(answer: dict[str, Any]) -> pa.Table | None:
     """Take the bytes of ranges out of an answer, as a table; None where there are none."""
     data = answer.pop(BYTES, None)
-    return None if data is None else pa.table({BYTES: pa.array(data, pa.large_binary())})
+    return pa.table({BYTES: pa.array(data, pa.large_binary())}) if data else None
 
 
 def _open(request: dict[str, Any], options: dict[str, str] | None) -> OpenTable | None:

@@ -31,7 +31,7 @@ from mediaref_ursa._core.process_limits import limit_next_memory, lower_limit
 from mediaref_ursa._core.process_state import ProcessState, register
 from mediaref_ursa._core.reentrancy import LongLock
 from mediaref_ursa._lance import lance_collections
-from mediaref_ursa._lance.lance_blobs import as_table, read_blob_here
+from mediaref_ursa._lance.lance_blobs import as_table, read_blobs_here
 from mediaref_ursa._lance.lance_files import TableRefusedError, check_manifest
 from mediaref_ursa._lance.lance_manifest import parse_manifest
 from mediaref_ursa._lance.lance_packing import STEPS
@@ -302,7 +302,7 @@ _PERFORM = {
     "merge": _merge_here,
     "delete": _delete_here,
     "tidy": _tidy_here,
-    "read_blob": read_blob_here,
+    "read_blobs": read_blobs_here,
     **STEPS,
 }
 

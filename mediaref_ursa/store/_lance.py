@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -25,6 +26,7 @@ from mediaref_ursa._lance.lance_location import lance_location, without_request_
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa.store._asked_together import videos_asked_for
 from mediaref_ursa.store._download.range_download import changed
+from mediaref_ursa.store._one_call import reads_together
 from mediaref_ursa.store._protocol import ObjectInfo, check_range, check_within, past_the_end, too_large
 
 _NO_TABLE = re.compile(r"was not found|404 Not Found|NoSuchBucket")
@@ -38,9 +40,9 @@ _MISSING_TABLE = "there is no Lance table here, and so no media in it"
 class LanceBlobStore:
     """Blobs in columns of Lance tables, under the URIs of :func:`mediaref_ursa.blob_uri`.
 
-    The ranges of a call are read in one call of Lance, out of one version of the table. A row is found by its
-    key. Its version stands for an entity tag: the version of the table in which it was last written, or, in a
-    table without stable row ids, the version of the table.
+    The ranges of a call are read in one call of Lance, out of one version of the table, and so are those of
+    calls that wait for one another. A row is found by its key. Its version stands for an entity tag: the
+    version of the table in which it was last written, or, without stable row ids, that of the table.
 
     Threads may share a store, which holds options only; a forked process asks another process for what Lance
     reads.
@@ -110,22 +112,19 @@ class LanceBlobStore:
             )
         with needs_extra("video"):
             from mediaref_ursa._lance.lance_calls import Rules
-            from mediaref_ursa._lance.lance_media import read_blob
+            from mediaref_ursa._lance.lance_media import BlobRead, read_blobs
         location, options = lance_location(blob.table, self.storage_options)
         access = self.access
         rules = Rules(access.allow_outside_index, access.untrusted, access.scan_limits)
         bounds = access.bounds_of_index(uri)
+        read = BlobRead(blob, ranges, version)
+        perform = partial(read_blobs, location, options, others=_others(blob), rules=rules, confine_to=bounds)
         with _mapped_errors(uri):
-            found, data = read_blob(
-                location,
-                options,
-                blob,
-                ranges,
-                version,
-                others=_others(blob),
-                rules=rules,
-                confine_to=bounds,
-            )
+            if ranges:
+                table = (location, tuple(sorted(options.items())), rules, bounds)
+                found, data = reads_together.read(table, read, perform)
+            else:
+                ((found, data),) = perform([read])
         if not self.is_local:
             count(requests=1, bytes_fetched=sum(len(part) for part in data))
         if "problem" in found:
@@ -133,11 +132,16 @@ class LanceBlobStore:
         return found, data
 
 
-def _others(blob: BlobUri) -> list[str]:
+def _others(blob: BlobUri) -> tuple[str, ...]:
     """Return the keys of all blobs in the same columns that the call asks for: they are found together."""
     named = str(replace(blob, table=absolute_location(blob.table), key="x")).removesuffix("x")
-    videos = islice(videos_asked_for(), _FOUND_TOGETHER)
-    return [BlobUri.parse(video).key for video in videos if video.startswith(named)]
+    return _keys_below(named, videos_asked_for())
+
+
+@lru_cache(maxsize=64)
+def _keys_below(named: str, videos: tuple[str, ...]) -> tuple[str, ...]:
+    below = (video for video in videos if video.startswith(named))
+    return tuple(BlobUri.parse(video).key for video in islice(below, _FOUND_TOGETHER))
 
 
 @contextmanager
