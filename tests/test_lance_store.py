@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import shutil
@@ -17,6 +18,7 @@ from _blob_tables import BlobTable
 from _media import Clip
 from _oracle import linear_frames
 from lance import Blob, blob_array, blob_field
+from PIL import Image
 
 from mediaref_ursa import (
     Access,
@@ -52,6 +54,13 @@ def test_the_store_of_a_blob_is_chosen_by_its_uri(tmp_path: Path) -> None:
     assert store_for("set.lance/@video/a.mp4").is_local  # type: ignore[attr-defined]
     assert not store_for("s3://bucket/set.lance/@video/a.mp4").is_local  # type: ignore[attr-defined]
     assert not isinstance(store_for("set.lance/data/a.mp4"), LanceBlobStore)
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    """Return a picture as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 class TestVersions:
@@ -211,6 +220,14 @@ class TestManyRows:
         refs = [MediaRef(blob_uri(table.uri, "video", f"k{number}"), 10**9) for number in range(12)]
 
         assert len(batch_decode(refs)) == 12
+        assert look_ups == [12]
+
+    def test_a_batch_of_images_is_one_look_up(self, table: BlobTable, look_ups: list[int]) -> None:
+        pixels = np.random.default_rng(0).integers(0, 255, (12, 8, 10, 3), dtype=np.uint8)
+        table.add({f"k{number}": encoded(picture) for number, picture in enumerate(pixels)})
+        refs = [MediaRef(blob_uri(table.uri, "video", f"k{number}")) for number in range(12)]
+
+        assert np.array_equal(batch_decode(refs, as_array=True), pixels)
         assert look_ups == [12]
 
     def test_each_gets_its_own_error(
