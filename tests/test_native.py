@@ -17,6 +17,7 @@ from _cli_runner import run
 from _media import CLIP_NAMES, Clip
 from _oracle import linear_frames
 from _raw_video import ENCODED, FULL, LIMITED, command_line, needs_ffmpeg, noise, raw_bytes, write_video
+from _tiff import tiff
 from PIL import Image
 
 from mediaref_ursa import (
@@ -356,15 +357,8 @@ def test_tiff_of_16_bits_and_floating_point(tmp_path: Path) -> None:
 
 def test_tiff_of_16_bit_colours(tmp_path: Path) -> None:
     pixels = np.random.default_rng(4).integers(0, 1 << 16, (20, 30, 3), dtype=np.uint16)
-    frame = av.VideoFrame(30, 20, "rgb48le")
-    plane = frame.planes[0]
-    rows = np.zeros((plane.height, plane.line_size), np.uint8)
-    rows[:, :180] = pixels.reshape(20, -1).view(np.uint8)
-    plane.update(rows.tobytes())
-    context: Any = av.CodecContext.create("tiff", "w")
-    context.width, context.height, context.pix_fmt, context.time_base = 30, 20, "rgb48le", Fraction(1, 25)
     path = tmp_path / "colour.tiff"
-    path.write_bytes(b"".join(bytes(packet) for packet in context.encode(frame) + context.encode(None)))
+    path.write_bytes(still("tiff", "rgb48le", pixels))
     assert np.array_equal(MediaRef(str(path)).to_ndarray(format="native"), pixels)
 
 
@@ -409,9 +403,139 @@ def test_pil_images_of_16_bits(tmp_path: Path) -> None:
         MediaRef(str(tmp_path / "a.png")).to_pil_image("rgb", dtype="native")
 
 
-def test_deep_jpeg_2000_of_colours_is_an_error_and_not_cut(tmp_path: Path) -> None:
+def still(codec: str, pixel_format: str, pixels: np.ndarray) -> bytes:
+    """Return an image that FFmpeg writes, of little-endian packed samples."""
+    height, width = pixels.shape[:2]
+    frame = av.VideoFrame(width, height, pixel_format)
+    plane = frame.planes[0]
+    rows = np.zeros((plane.height, plane.line_size), np.uint8)
+    data = pixels.reshape(height, -1).view(np.uint8)
+    rows[:, : data.shape[1]] = data
+    plane.update(rows.tobytes())
+    context: Any = av.CodecContext.create(codec, "w")
+    context.width, context.height, context.pix_fmt, context.time_base = (
+        width,
+        height,
+        pixel_format,
+        Fraction(1, 25),
+    )
+    return b"".join(bytes(packet) for packet in context.encode(frame) + context.encode(None))
+
+
+def test_deep_jpeg_2000_of_gray_is_as_it_is_stored(tmp_path: Path) -> None:
+    values = np.random.default_rng(7).integers(0, 1 << 16, (64, 64), dtype=np.uint16)
     buffer = io.BytesIO()
-    values = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
     Image.fromarray(values).save(buffer, "JPEG2000")
-    (tmp_path / "a.jp2").write_bytes(buffer.getvalue())
-    assert np.array_equal(MediaRef(str(tmp_path / "a.jp2")).to_ndarray(format="native"), values)
+    (tmp_path / "16.jp2").write_bytes(buffer.getvalue())
+    assert np.array_equal(MediaRef(str(tmp_path / "16.jp2")).to_ndarray(format="native"), values)
+
+
+def test_deep_jpeg_2000_of_colours_is_an_error_and_not_cut(tmp_path: Path) -> None:
+    values = np.random.default_rng(8).integers(0, 1 << 16, (64, 64, 3), dtype=np.uint16)
+    (tmp_path / "a.j2k").write_bytes(still("jpeg2000", "rgb48le", values))
+    ref = MediaRef(str(tmp_path / "a.j2k"))
+    assert ref.to_ndarray().dtype == np.uint8
+    for call in (lambda: ref.to_ndarray(format="native"), lambda: batch_decode([ref], dtype="native")):
+        with pytest.raises(UnsupportedMediaError, match="JPEG2000 of 16 bits"):
+            call()
+
+
+def integers(kind: type[np.generic], *shape: int) -> np.ndarray:
+    limits = np.iinfo(kind)  # type: ignore[type-var]
+    values = np.random.default_rng(9).integers(limits.min, limits.max, shape, dtype=np.int64, endpoint=True)
+    return values.astype(kind)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16, np.int32, np.uint32], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("is_small", [False, True], ids=["", "small values"])
+def test_gray_tiff_has_the_type_of_its_samples(
+    kind: type[np.generic], is_small: bool, tmp_path: Path
+) -> None:
+    values = integers(kind, 21, 17)
+    values = np.abs(values % 99).astype(kind) if is_small else values
+    (tmp_path / "a.tiff").write_bytes(tiff(values, 1))
+    found = MediaRef(str(tmp_path / "a.tiff")).to_ndarray(format="native")
+    assert found.dtype == (np.int32 if kind is np.int16 else kind)
+    assert np.array_equal(found, values)
+
+
+RGB16, RGBA16 = integers(np.uint16, 50, 45, 3), integers(np.uint16, 50, 45, 4)
+
+
+@pytest.mark.parametrize("options", [{}, {"is_planar": True}], ids=str)
+def test_colour_tiff_in_strips(options: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "a.tiff"
+    path.write_bytes(tiff(RGB16, 2, **options))
+    assert np.array_equal(MediaRef(str(path)).to_ndarray(format="native"), RGB16)
+    path.write_bytes(tiff(RGBA16, 2, extra=2, **options))
+    assert np.array_equal(MediaRef(str(path)).to_ndarray(format="native"), RGBA16)
+
+
+REFUSED = {
+    "tiles": tiff(RGB16, 2, tile=16),
+    "tiles of the picture's size": tiff(RGB16[:32, :32], 2, tile=32),
+    "BigTIFF": tiff(RGB16, 2, is_big=True),
+    "CMYK": tiff(RGBA16, 5),
+    "associated alpha": tiff(RGBA16, 2, extra=1),
+    "signed bytes": tiff(integers(np.int8, 20, 20), 1),
+    "gray with alpha": tiff(RGBA16[..., :2].copy(), 1, extra=2),
+    "doubles": tiff(np.ones((20, 20)), 1),
+    "half floats": tiff(np.ones((20, 20), np.float16), 1),
+    "colours of floating point": tiff(np.ones((20, 20, 3), np.float32), 2),
+}
+
+
+@pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
+def test_tiff_that_would_lose_bits_is_an_error(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.tiff").write_bytes(data)
+    ref = MediaRef(str(tmp_path / "a.tiff"))
+    for call in (lambda: ref.to_ndarray(format="native"), lambda: batch_decode([ref], dtype="native")):
+        with pytest.raises(UnsupportedMediaError, match="(?i)tiff .*(convert|ask for)"):
+            call()
+
+
+def test_planar_tiff_of_16_bits_is_no_picture_of_8(tmp_path: Path) -> None:
+    """Pillow takes its bytes for samples."""
+    path = tmp_path / "a.tiff"
+    path.write_bytes(tiff(RGB16, 2, is_planar=True))
+    for call in (
+        lambda: MediaRef(str(path)).to_ndarray(),
+        lambda: batch_decode([MediaRef(str(path))]),
+        lambda: DataURI.from_file(path).to_ndarray(),
+    ):
+        with pytest.raises(UnsupportedMediaError, match="3 unsigned .* RGB, planar; ask for dtype='native'"):
+            call()
+    eight = (RGB16 >> 8).astype(np.uint8)
+    path.write_bytes(tiff(eight, 2, is_planar=True))
+    assert np.array_equal(MediaRef(str(path)).to_ndarray(), eight)
+
+
+@pytest.mark.parametrize("largest", [300, 1000, 4095, 65535])
+def test_gray_pgm_is_as_it_is_stored(largest: int, tmp_path: Path) -> None:
+    values = np.random.default_rng(largest).integers(0, largest + 1, (40, 30)).astype(np.uint16)
+    values.flat[:2] = 0, largest
+    (tmp_path / "a.pgm").write_bytes(b"P5 30 40 %d\n" % largest + values.astype(">u2").tobytes())
+    found = MediaRef(str(tmp_path / "a.pgm")).to_ndarray(format="native")
+    assert found.dtype == np.uint16
+    assert np.array_equal(found, values)
+
+
+@pytest.mark.parametrize("pixel_format", ["ya8", "ya16be"])
+def test_gray_video_with_alpha_keeps_it(pixel_format: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.mov"
+    dtype = np.dtype(np.uint8 if pixel_format == "ya8" else ">u2")
+    values = np.random.default_rng(3).integers(0, 1 << (8 * dtype.itemsize), (50, 66, 2)).astype(dtype)
+    with av.open(str(path), "w") as output:
+        stream: Any = output.add_stream("png", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 66, 50, pixel_format
+        frame = av.VideoFrame(66, 50, pixel_format)
+        rows = np.zeros((50, frame.planes[0].line_size), np.uint8)
+        data = values.reshape(50, -1).view(np.uint8)
+        rows[:, : data.shape[1]] = data
+        frame.planes[0].update(rows.tobytes())
+        frame.pts = 0
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    (found,) = batch_decode([MediaRef(str(path), 0)], output_format="native")
+    assert found.dtype == dtype.newbyteorder("=")
+    assert np.array_equal(found, np.stack([values[..., 0]] * 3 + [values[..., 1]], axis=-1))

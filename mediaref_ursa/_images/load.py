@@ -85,7 +85,7 @@ def decode_image(
     spec = PixelSpec(resize=resize, max_pixels=max_pixels, dtype=dtype, crop=crop)
     if not (format == "native" and spec.is_native):
         format = check_pixel_format(format)
-    image = open_image(data, max_pixels=max_pixels, uri=uri)
+    image = open_image(data, max_pixels=max_pixels, uri=uri, is_native=spec.is_native)
     if format == "native":
         format = own_format(image)
     if spec.is_native:

@@ -30,6 +30,7 @@ from mediaref_ursa._core.errors import (
     UnsupportedMediaError,
 )
 from mediaref_ursa._core.media_warnings import warn_of_cut_bits
+from mediaref_ursa._images.tiff_samples import TiffSamples, tiff_samples_of
 from mediaref_ursa._model.pixels import MAX_PIXELS
 
 PixelFormat: TypeAlias = Literal["rgb", "bgr", "rgba", "bgra", "gray"]
@@ -65,19 +66,22 @@ def check_pixel_format(format: str) -> PixelFormat:
     """
     if format not in get_args(PixelFormat):
         raise ValueError(
-            f"Unsupported format: expected one of {', '.join(_MODES)}, or of to_ndarray also native, "
-            f"found {format!r}"
+            f"Unsupported format: expected one of {', '.join(_MODES)}, found {format!r}; to_ndarray() also "
+            "takes native"
         )
     return format  # type: ignore[return-value]
 
 
-def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS, uri: str | None = None) -> Image.Image:
+def open_image(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, uri: str | None = None, is_native: bool = False
+) -> Image.Image:
     """Decode an image: its first frame, upright, in whatever mode it is stored.
 
     Args:
         data: The encoded file.
         max_pixels: The most pixels, width times height, by the header; checked before decoding.
         uri: What errors name.
+        is_native: The pixels of samples that Pillow misreads are not used.
 
     Raises:
         LimitExceededError: More pixels than ``max_pixels``, or than Pillow's own limit.
@@ -94,6 +98,14 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS, uri: str | None = N
                 " allow more with max_pixels=",
                 uri=uri,
             )
+        if not is_native and image.format == "TIFF":
+            samples = TiffSamples.of(image, data)
+            if samples.are_misread_as_8_bits:
+                raise UnsupportedMediaError(
+                    f"expected a TIFF file whose samples Pillow reads, found {samples}; ask for "
+                    "dtype='native', or convert the file",
+                    uri=uri,
+                )
         image.load()
         turn = UPRIGHT.get(orientation(image))
         return image if turn is None else image.transpose(turn)
@@ -154,6 +166,11 @@ def _unidentified(data: bytes) -> str:
     head = data[:SNIFF_BYTES]
     found = f"{len(data)} bytes that begin {data[:8]!r}"
     name = image_format(head)
+    if name == "TIFF" and (samples := tiff_samples_of(data)) is not None:
+        return (
+            f"a TIFF file of {samples}, which Pillow {pillow_version} cannot read; convert it to whole "
+            "numbers, or to one sample of 32-bit floating point"
+        )
     if name is not None:
         return f"{found}: a {name} image, which Pillow {pillow_version} cannot read here, or a damaged one"
     if (container := known_container(head)) is not None:

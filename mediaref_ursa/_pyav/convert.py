@@ -82,7 +82,7 @@ class FrameConverter:
         if self._spec.is_native:
             form = sample_format(frame.format.name)
             if colorspace == "native":
-                colorspace = "G" if form.is_gray else "RGBA" if form.has_alpha else "RGB"
+                colorspace = "RGBA" if form.has_alpha else "G" if form.is_gray else "RGB"
             if form.is_deep:
                 return native_pixels(frame, form, height, width, colorspace, uri=uri)
         packed = PIXEL_FORMATS[colorspace]
