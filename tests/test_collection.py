@@ -29,6 +29,7 @@ from mediaref_ursa import (
     MediaNotFoundError,
     MediaRef,
     MediaRefError,
+    MediaRefWarning,
     UnsupportedMediaError,
     batch_decode,
     write_frame_index,
@@ -400,3 +401,61 @@ def test_the_index_of_one_video_is_no_collection_and_the_other_way_round(folder:
         CollectionIndex.open(folder / "a.mp4.lance")
     with pytest.raises(FrameIndexInvalidError):
         LanceFrameIndex.open(collection.uri)
+
+
+@pytest.fixture
+def damaged(folder: Path) -> CollectionIndex:
+    """A collection of three videos, the row of the first of which is damaged."""
+    collection = collection_of(folder)
+    lance.dataset(collection.uri).update({"segment": "X'00'"}, where="uri = 'a.mp4'")
+    return CollectionIndex.open(collection.uri)
+
+
+def test_a_damaged_row_is_an_error_of_its_video_alone(folder: Path, damaged: CollectionIndex) -> None:
+    videos = videos_of(folder)
+    refs = [MediaRef(video, 0) for video in videos]
+
+    with pytest.raises(FrameIndexInvalidError, match="a.mp4: the collection is damaged.* put it in anew"):
+        damaged.get(folder / "a.mp4")
+    with pytest.raises(FrameIndexInvalidError):
+        damaged.get_many(videos)
+    assert len(damaged.get_many(videos[1:])) == 2
+    frames = batch_decode(refs, frame_index=damaged, on_error="none")
+    assert [frame is None for frame in frames] == [True, False, False]
+    assert isinstance(frames.errors[0], FrameIndexInvalidError)
+    with pytest.raises(FrameIndexInvalidError, match="a.mp4"):
+        batch_decode(refs, frame_index=damaged)
+
+
+def test_a_damaged_row_is_put_in_anew_where_that_is_asked_for(folder: Path, damaged: CollectionIndex) -> None:
+    videos = videos_of(folder)
+    report = damaged.add(videos, on_error="skip")
+    assert (report.kept, list(report.failed)) == (2, videos[:1])
+    assert damaged.add(videos, overwrite=True).replaced == 3
+    assert len(damaged.get_many(videos)) == len(damaged) == 3
+
+
+def test_a_damaged_row_of_a_found_collection_is_scanned_and_no_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = CollectionIndex.open(folder / ".mediaref" / "index.lance", create=True)
+    collection.add(videos_of(folder))
+    lance.dataset(collection.uri).update({"segment": "X'00'"}, where="uri = 'a.mp4'")
+    refs = [MediaRef(video, 0) for video in videos_of(folder)]
+    with pytest.warns(MediaRefWarning) as caught:
+        assert len(batch_decode(refs)) == 3
+    assert ["a.mp4" in str(warning.message) for warning in caught] == [True]
+
+
+def test_another_writer_is_seen(folder: Path, clip: GetClip) -> None:
+    one, other = collection_of(folder), CollectionIndex.open(folder / "set.lance")
+    video = folder / "a.mp4"
+    assert len(one.get(video)) == len(other.get(video))
+    shutil.copy(clip("mpeg4_mp4").path, video)
+    other.add([video])
+
+    frames = batch_decode([MediaRef(str(video), 0)], frame_index=one)
+    assert np.array_equal(frames[0], batch_decode([MediaRef(str(video), 0)], frame_index=other)[0])
+    other.remove([video])
+    with pytest.raises(FrameIndexMissingError):
+        one.get(video)

@@ -224,7 +224,7 @@ def _locations(request: BatchRequest, uris: Iterable[str]) -> dict[str, str]:
 
 def _with_indexes_found(request: BatchRequest, locations: Mapping[str, str]) -> BatchRequest:
     """Return a request with the indexes that its collection has of videos, read together, in its place."""
-    indexes = request.frame_index.get_many(locations.values())
+    indexes = request.frame_index._get_each(locations.values())
     found = {uri: indexes[location] for uri, location in locations.items() if location in indexes}
     return replace(request, frame_index=found)
 
@@ -247,6 +247,8 @@ def _index_of(request: BatchRequest, uri: str, location: str) -> LanceFrameIndex
     given: Any = request.frame_index
     if isinstance(given, Mapping):
         given = given.get(uri, given.get(location))
+        if isinstance(given, MediaRefError):  # of a collection whose rows of this video are damaged
+            raise given
     if isinstance(given, (str, os.PathLike)):
         from mediaref_ursa._index.frame_index import LanceFrameIndex
 

@@ -14,3 +14,8 @@ def counted(number: int, noun: str) -> str:
 
 WRITE_ANEW = "write it anew with: mediaref-ursa index --overwrite"
 """The advice in errors about a frame index that cannot be used."""
+
+ADD_ANEW = (
+    "put it in anew with CollectionIndex.add(..., overwrite=True), or mediaref-ursa index --into --overwrite"
+)
+"""The advice in errors about rows of a collection that cannot be used."""

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mediaref_ursa._core.counters import in_this_context
-from mediaref_ursa._core.errors import FrameIndexMissingError, MediaNotFoundError
+from mediaref_ursa._core.errors import FrameIndexMissingError, MediaNotFoundError, MediaRefError
 from mediaref_ursa._core.extras import check_packages_of, needs_extra
 from mediaref_ursa._core.lru import LruBytes
 from mediaref_ursa._core.process_state import register_while_alive
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.reentrancy import ShortLock
-from mediaref_ursa._core.uris import absolute_location, is_cloud, scheme_of
+from mediaref_ursa._core.uris import absolute_location, is_cloud, is_local, scheme_of
 from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa.layout import COLLECTION
 from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
-    from mediaref_ursa._index.collection_table import CollectedVideo, CollectionTable
+    from mediaref_ursa._index.collection_table import ROW_ERRORS, CollectedVideo, CollectionTable, VideoRows
 
 if TYPE_CHECKING:
     from mediaref_ursa._index.collection_build import AddedVideo, AddReport
 
 _KEPT_BYTES = 256 << 20
 _BYTES_A_VIDEO, _BYTES_A_PACKET = 8 << 10, 192  # rows, and the columns that become of them
+_FRESH_SECONDS = 1.0  # of a table in a cloud store
 _AT_ONCE = 256  # videos: a bound on the rows in memory
 _COMPARED = ["uri", "segment_uri", "length", "etag"]
 
@@ -49,9 +52,11 @@ class CollectionIndex:
 
     A video's rows are found by its URI, relative to the collection's root, so that a folder or a bucket may
     be moved together with its collection. They are the same index as a table next to the video: the same
-    checks, and the same frames. Every call reads the latest version of the table; indexes that were found are
-    kept, up to 256 MiB. Safe for many threads and processes, also for several writers; it pickles, and works
-    in forked processes.
+    checks, and the same frames. A row that is damaged is an error of its own video alone.
+
+    Every call reads the latest version of the table, in a cloud store that of a second ago. Indexes that
+    were found are kept while it stays the same, up to 256 MiB. Safe for many threads and processes, also for
+    several writers; it pickles, and works in forked processes.
 
     Attributes:
         uri: Where the table is.
@@ -74,6 +79,8 @@ class CollectionIndex:
         self._begin()
 
     def _begin(self) -> None:
+        self._version: tuple[object, float] = None, -math.inf
+        self._kept_version: object = None
         self._kept: LruBytes[str, LanceFrameIndex] = LruBytes(_KEPT_BYTES)
         self.forget()
         register_while_alive(self)
@@ -207,21 +214,52 @@ class CollectionIndex:
             >>> collection.get_many(["clip.mp4", "other.mp4"])
             {'clip.mp4': LanceFrameIndex('...clip.mp4', frames=60, segments=1)}
         """
+        indexes: dict[str, LanceFrameIndex] = {}
+        for uri, found in self._get_each(uris).items():
+            if isinstance(found, MediaRefError):
+                raise found
+            indexes[uri] = found
+        return indexes
+
+    def _get_each(self, uris: Iterable[str | os.PathLike[str]]) -> dict[str, LanceFrameIndex | MediaRefError]:
+        """Return the frame indexes of videos, and the errors of those whose rows are damaged."""
         given = {os.fspath(uri): absolute_location(uri) for uri in uris}
+        version = self._latest_version()
         with self._lock:
-            found = {video: index for video in given.values() if (index := self._kept.use(video)) is not None}
-        keys = {video: self._table.key_of(video) for video in given.values() if video not in found}
+            if version != self._kept_version:
+                self._kept.clear()
+                self._kept_version = version
+            kept = {video: index for video in given.values() if (index := self._kept.use(video)) is not None}
+        keys = {video: self._table.key_of(video) for video in given.values() if video not in kept}
         rows = self._table.find(keys.values()) if keys else {}
+        found: dict[str, LanceFrameIndex | MediaRefError] = dict(kept)
         for video, key in keys.items():
             if key in rows:
-                file = CollectedVideo.of(self.uri, video, rows[key], self._table.access)
-                found[video] = LanceFrameIndex._of(video, file=file, location=COLLECTION)
+                found[video] = self._index_or_error(video, rows[key])
         with self._lock:
             for video in keys:
-                if video in found:
-                    packets = sum(found[video].packet_counts())
-                    self._kept.put(video, found[video], _BYTES_A_VIDEO + _BYTES_A_PACKET * packets)
+                new = found.get(video)
+                if isinstance(new, LanceFrameIndex) and version == self._kept_version:
+                    packets = sum(new.packet_counts())
+                    self._kept.put(video, new, _BYTES_A_VIDEO + _BYTES_A_PACKET * packets)
         return {uri: found[video] for uri, video in given.items() if video in found}
+
+    def _latest_version(self) -> object:
+        """Return what changes with the table; of one in a cloud store it is asked for once a second."""
+        with self._lock:
+            version, asked_at = self._version
+        if is_local(self.uri) or time.monotonic() - asked_at > _FRESH_SECONDS:
+            version = self._table.latest_version()
+            with self._lock:
+                self._version = version, time.monotonic()
+        return version
+
+    def _index_or_error(self, video: str, rows: VideoRows) -> LanceFrameIndex | MediaRefError:
+        try:
+            file = CollectedVideo.of(self.uri, video, rows.checked(), self._table.access)
+        except ROW_ERRORS as error:
+            return error
+        return LanceFrameIndex._of(video, file=file, location=COLLECTION)
 
     def missing(self, uris: Iterable[str | os.PathLike[str]]) -> list[str]:
         """Return the URIs, as they are given, of which the collection has no rows.
@@ -388,3 +426,4 @@ class CollectionIndex:
     def _drop(self) -> None:
         with self._lock:
             self._kept.clear()
+            self._version = None, -math.inf

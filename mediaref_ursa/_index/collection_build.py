@@ -18,10 +18,9 @@ from mediaref_ursa._core.errors import (
 )
 from mediaref_ursa._core.uris import absolute_location
 from mediaref_ursa._index.build import scan_frame_index
-from mediaref_ursa._index.collection_table import CollectedVideo, CollectionTable
+from mediaref_ursa._index.collection_table import CollectedVideo, CollectionTable, VideoRows
 from mediaref_ursa._index.found import FRESH, FoundIndex, find_index, state_of
 from mediaref_ursa._index.frame_index import LanceFrameIndex
-from mediaref_ursa._index.packed_segment import PackedSegment
 from mediaref_ursa._model.damage import warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa.layout import COLLECTION
@@ -160,7 +159,7 @@ class _Task:
 
     uri: str
     segments: Sequence[str | os.PathLike[str]] | None
-    rows: Sequence[PackedSegment] | None
+    rows: VideoRows | None
     table: CollectionTable
     wanted: Wanted
     stopped: threading.Event
@@ -214,7 +213,7 @@ class _Task:
         def open_index() -> LanceFrameIndex:
             if self.rows is None:
                 raise FrameIndexMissingError("no rows", uri=video.uri)
-            file = CollectedVideo.of(self.table.uri, video.uri, self.rows, self.table.access)
+            file = CollectedVideo.of(self.table.uri, video.uri, self.rows.checked(), self.table.access)
             return LanceFrameIndex._of(video.uri, file=file, location=COLLECTION)
 
         return state_of(open_index, lambda part: video.at(part).open_store().head(part))

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from mediaref_ursa._core.errors import (
+    FrameIndexError,
     FrameIndexInvalidError,
     FrameIndexMissingError,
     InvalidReferenceError,
+    LimitExceededError,
+    MediaRefError,
 )
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.uris import absolute_location, is_data, is_local, local_path, scheme_of
-from mediaref_ursa._core.wording import WRITE_ANEW
+from mediaref_ursa._core.wording import ADD_ANEW
 from mediaref_ursa._index.collection_schema import (
     BLOBS,
     SCHEMA,
@@ -107,6 +110,29 @@ class CollectedVideo:
         return {number: checked(self.packed[number].table(entry), entry, number, self.uri)}
 
 
+ROW_ERRORS = (FrameIndexError, LimitExceededError)
+"""Errors of the rows of one video."""
+
+
+@dataclass(frozen=True)
+class VideoRows:
+    """The rows of a video as a table has them.
+
+    Attributes:
+        packed: Those that can be read.
+        error: The error of one that cannot.
+    """
+
+    packed: tuple[PackedSegment, ...] = ()
+    error: MediaRefError | None = None
+
+    def checked(self) -> tuple[PackedSegment, ...]:
+        """Return the rows, or raise the error of the one that cannot be read."""
+        if self.error is not None:
+            raise self.error
+        return self.packed
+
+
 def _newest(packed: Sequence[PackedSegment], uri: str, video: str) -> tuple[PackedSegment, ...]:
     """Return the segments that were written last, in order: a video that has fewer now leaves old ones."""
     last = max(segment.written_ns for segment in packed)
@@ -115,10 +141,21 @@ def _newest(packed: Sequence[PackedSegment], uri: str, video: str) -> tuple[Pack
     if sorted(by_number) != list(range(count)):
         raise FrameIndexInvalidError(
             f"the collection is damaged: expected {count} segments of this video in {uri}, found the "
-            f"numbers {sorted(by_number)}; {WRITE_ANEW}",
+            f"numbers {sorted(by_number)}; {ADD_ANEW}",
             uri=video,
         )
     return tuple(by_number[number] for number in range(count))
+
+
+def local_version(uri: str) -> tuple[int, ...] | None:
+    """Return what changes with each commit to a local table; None for one in a cloud store."""
+    if not is_local(uri):
+        return None
+    try:
+        found = os.stat(f"{local_path(uri)}/_versions")  # noqa: PTH116 - paths cost more than the call
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -202,25 +239,41 @@ class CollectionTable:
             return key
         return f"{self.root.rstrip('/')}/{key.removeprefix('./')}"
 
-    def find(self, keys: Iterable[str]) -> dict[str, list[PackedSegment]]:
+    def find(self, keys: Iterable[str]) -> dict[str, VideoRows]:
         """Return the rows of videos, those of one question to Lance for some hundred videos.
+
+        A row that is damaged is an error of its own video alone.
 
         Raises:
             FrameIndexError: The table cannot be read.
             StoreError: The store cannot be read.
         """
         wanted = list(dict.fromkeys(keys))
-        found: dict[str, list[PackedSegment]] = {}
+        found: dict[str, VideoRows] = {}
         for first in range(0, len(wanted), _FOUND_AT_ONCE):
-            some = wanted[first : first + _FOUND_AT_ONCE]
-            for value in self._find(some, ["segment"]).column("segment"):
-                packed = unpack_segment(value.as_py() or b"", self.access, self.uri)
-                if packed.key not in some:
-                    raise FrameIndexInvalidError(
-                        f"the collection is damaged: a row has the URI of another; {WRITE_ANEW}", uri=self.uri
-                    )
-                found.setdefault(packed.key, []).append(packed)
+            rows = self._find(wanted[first : first + _FOUND_AT_ONCE], ["uri", "segment"])
+            for key, value in zip(rows.column("uri").to_pylist(), rows.column("segment"), strict=True):
+                before = found.get(key, VideoRows())
+                try:
+                    packed = (*before.packed, self._unpacked(key, value.as_py() or b""))
+                    found[key] = replace(before, packed=packed)
+                except ROW_ERRORS as error:
+                    found[key] = replace(before, error=error)
         return found
+
+    def _unpacked(self, key: str, value: bytes) -> PackedSegment:
+        """Return the segment in a row.
+
+        Raises:
+            FrameIndexError: It is damaged, of a newer version, or of another video.
+        """
+        video = self.uri_of(key)
+        packed = unpack_segment(value, self.access, video)
+        if packed.key != key:
+            raise FrameIndexInvalidError(
+                f"the collection is damaged: the row of this video holds another one's; {ADD_ANEW}", uri=video
+            )
+        return packed
 
     def known(self, keys: Iterable[str]) -> set[str]:
         """Return those of some keys that rows have; no row is read but its URI."""
@@ -257,6 +310,14 @@ class CollectionTable:
                     rules=self._rules,
                     max_answer_bytes=_SPARE_BYTES,
                 )
+
+    def latest_version(self) -> object:
+        """Return a value that is another one once the table has changed; of a local one without opening it.
+
+        Raises:
+            FrameIndexError: The table cannot be read.
+        """
+        return self._describe()[0] if (version := local_version(self.uri)) is None else version
 
     def count_videos(self) -> int:
         """Return how many videos there are."""

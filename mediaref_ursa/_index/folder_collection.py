@@ -30,7 +30,13 @@ from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
     from mediaref_ursa._index.collection_schema import OtherTableError
-    from mediaref_ursa._index.collection_table import CollectedVideo, CollectionTable, missing_collection
+    from mediaref_ursa._index.collection_table import (
+        CollectedVideo,
+        CollectionTable,
+        VideoRows,
+        local_version,
+        missing_collection,
+    )
     from mediaref_ursa._index.packed_segment import PackedSegment
 
 VARIABLE = "MEDIAREF_URSA_INDEX"
@@ -141,29 +147,34 @@ class _Opened:
     def __init__(self, table: CollectionTable) -> None:
         self.table = table
         self._began = time.monotonic()
-        self._identity = _identity(table.uri)
-        self._rows: LruBytes[str, list[PackedSegment]] = LruBytes(_KEPT_BYTES)
+        self._version = local_version(table.uri)
+        self._rows: LruBytes[str, VideoRows] = LruBytes(_KEPT_BYTES)
         self._reading = LongLock()
 
     @property
     def is_current(self) -> bool:
         """Whether the table has not changed since; of one in a cloud store, whether it was read just now."""
-        if self._identity is not None:
-            return self._identity == _identity(self.table.uri)
+        if self._version is not None:
+            return self._version == local_version(self.table.uri)
         fresh_seconds = _FRESH_MEDIA_SECONDS if self.table.holds_media else _FRESH_SECONDS
         return time.monotonic() - self._began < fresh_seconds
 
-    def rows_of(self, video: str) -> list[PackedSegment] | None:
-        """Return the rows of a video, read together with those of the videos that are asked for with it."""
+    def rows_of(self, video: str) -> tuple[PackedSegment, ...] | None:
+        """Return the rows of a video, read together with those of the videos that are asked for with it.
+
+        Raises:
+            FrameIndexError: They are damaged.
+        """
         try:
             key = self.table.key_of(video)
         except InvalidReferenceError:  # a name that no row can hold
             return None
         with self._reading.held():
             rows = self._rows.use(key)
-            return (self._read(key) if rows is None else rows) or None
+            rows = self._read(key) if rows is None else rows
+        return rows.checked() or None
 
-    def _read(self, key: str) -> list[PackedSegment]:
+    def _read(self, key: str) -> VideoRows:
         """Read the rows of a video and of those that are asked for with it, and keep them for these."""
         wanted = [key]
         for video in islice(videos_asked_for(), _READ_TOGETHER):
@@ -172,9 +183,9 @@ class _Opened:
         new = [name for name in dict.fromkeys(wanted) if self._rows.use(name) is None]
         found = self.table.find(new)
         for name in new:
-            rows = found.get(name, [])
-            self._rows.put(name, rows, _BYTES_A_VIDEO + sum(len(row.value) for row in rows))
-        return found.get(key, [])
+            rows = found.get(name, VideoRows())
+            self._rows.put(name, rows, _BYTES_A_VIDEO + sum(len(row.value) for row in rows.packed))
+        return found.get(key, VideoRows())
 
 
 class _Collections(ProcessState):
@@ -238,16 +249,6 @@ class _Collections(ProcessState):
         with self._lock:
             self._opened[key] = opened
         return opened
-
-
-def _identity(uri: str) -> tuple[int, ...] | None:
-    if not is_local(uri):
-        return None
-    try:
-        found = os.stat(f"{local_path(uri)}/_versions")  # noqa: PTH116 - paths cost more than the call
-    except OSError:
-        return ()
-    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 _collections = register(_Collections())

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import FrameIndexInvalidError, LimitExceededError
 from mediaref_ursa._core.extras import needs_extra
-from mediaref_ursa._core.wording import WRITE_ANEW
+from mediaref_ursa._core.wording import ADD_ANEW
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.index_metadata import SegmentEntry, decode_metadata, encode_metadata
 from mediaref_ursa._model.segment import PacketTable, SegmentInfo, SegmentTable
@@ -72,7 +72,7 @@ class PackedSegment:
         if len(entries) != 1 or self.columns_bytes != _columns_bytes(entries[0].frames, entries[0].packets):
             raise FrameIndexInvalidError(
                 f"the collection is damaged: expected the columns of one segment, found {len(entries)} "
-                f"segments and {self.columns_bytes} bytes; {WRITE_ANEW}",
+                f"segments and {self.columns_bytes} bytes; {ADD_ANEW}",
                 uri=video,
             )
         return entries[0]
@@ -146,7 +146,8 @@ def unpack_segment(value: bytes, access: Access, uri: str) -> PackedSegment:
         raise
     except (struct.error, ValueError, KeyError, TypeError, OSError, RecursionError, MemoryError) as error:
         raise FrameIndexInvalidError(
-            f"the collection is damaged: a row cannot be read ({error!r:.200}); {WRITE_ANEW}", uri=uri
+            f"the collection is damaged: the row of this video cannot be read ({error!r:.200}); {ADD_ANEW}",
+            uri=uri,
         ) from error
 
 
