@@ -13,7 +13,9 @@ from pathlib import Path
 
 import lance
 import numpy as np
+import pyarrow as pa
 import pytest
+from _http_server import ObjectServer
 from _media import CLIP_NAMES, Clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,8 +32,10 @@ from mediaref_ursa import (
     MediaRef,
     MediaRefError,
     MediaRefWarning,
+    StoreError,
     UnsupportedMediaError,
     batch_decode,
+    pack_videos,
     write_frame_index,
 )
 from mediaref_ursa._index.collection_build import AddedVideo
@@ -459,3 +463,175 @@ def test_another_writer_is_seen(folder: Path, clip: GetClip) -> None:
     other.remove([video])
     with pytest.raises(FrameIndexMissingError):
         one.get(video)
+
+
+CLOCK = 7.0
+
+
+def clock_of(video: Path, start: float = CLOCK) -> np.ndarray:
+    """Return timestamps of a camera's clock, one for each frame."""
+    return start + 0.25 * np.arange(len(write_frame_index(video, if_exists="replace")))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_clock_of_a_sidecar_goes_in(folder: Path, overwrite: bool) -> None:
+    video = folder / "a.mp4"
+    clock = clock_of(video)
+    write_frame_index(video, timestamps=clock, if_exists="replace")
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+    collection.add([video], overwrite=overwrite)
+    assert np.array_equal(collection.get(video).timestamps(), clock)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_clock_of_a_sidecar_without_packets_goes_in(folder: Path, overwrite: bool) -> None:
+    video = folder / "a.mp4"
+    clock = clock_of(video)
+    table = write_frame_index(video, timestamps=clock, if_exists="replace").segment_table(0)
+    shutil.rmtree(f"{video}.lance")
+    count = len(table)
+    columns = {
+        "segment_idx": np.zeros(count, np.int64),
+        "local_frame_idx": np.arange(count),
+        "pts": table.pts,
+        "timestamp": clock,
+    }
+    lance.write_dataset(pa.table(columns), f"{video}.lance")
+    assert not LanceFrameIndex.open(video).has_packets
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+    collection.add([video], overwrite=overwrite)
+    assert np.array_equal(collection.get(video).timestamps(), clock)
+    assert collection.get(video).has_packets
+
+    lance.write_dataset(
+        pa.table({name: column[:-1] for name, column in columns.items()}), f"{video}.lance", mode="overwrite"
+    )
+    with pytest.raises(FrameIndexInvalidError, match="timestamps that are not those of its frames"):
+        CollectionIndex.open(folder / "other.lance", create=True).add([video])
+
+
+def test_a_stale_sidecar_with_a_clock_is_not_passed_over(folder: Path, clip: GetClip) -> None:
+    video = folder / "a.mp4"
+    write_frame_index(video, timestamps=clock_of(video), if_exists="replace")
+    shutil.copy(clip("mpeg4_mp4").path, video)
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+    with pytest.raises(FrameIndexStaleError, match="would lose them"):
+        collection.add([video])
+    assert collection.add([video], overwrite=True).added == 1
+
+
+def test_sidecars_with_a_clock_are_not_written_over(folder: Path) -> None:
+    video = folder / "a.mp4"
+    collection = collection_of(folder)
+    clock = clock_of(video)
+    write_frame_index(video, timestamps=clock, if_exists="replace")
+
+    with pytest.raises(FrameIndexInvalidError, match="add\\(..., overwrite=True\\), or replace them"):
+        collection.write_sidecars()
+    assert np.array_equal(LanceFrameIndex.open(video).timestamps(), clock)
+
+    collection.add([video], overwrite=True)
+    assert collection.write_sidecars() == 3
+    assert np.array_equal(LanceFrameIndex.open(video).timestamps(), clock)
+    write_frame_index(video, timestamps=clock + 1, if_exists="replace")
+    assert collection.write_sidecars([video], overwrite=True) == 1
+    assert np.array_equal(LanceFrameIndex.open(video).timestamps(), clock)
+
+
+def test_a_name_that_no_row_can_have_stops_no_other(folder: Path) -> None:
+    bad = os.fsdecode(os.fsencode(folder) + b"/caf\xe9.mp4")
+    shutil.copy(folder / "a.mp4", bad)
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+    report = collection.add([bad, *videos_of(folder)], on_error="skip")
+    assert report.added == 3
+    assert list(report.failed) == [bad]
+    assert isinstance(report.failed[bad], InvalidReferenceError)
+
+
+def test_urls_that_differ_in_their_query_are_not_one_video(folder: Path) -> None:
+    with ObjectServer() as server:
+        data = (folder / "a.mp4").read_bytes()
+        server.put("/video", data)
+        urls = [server.url(f"/video?id={number}") for number in (1, 2)]
+        collection = CollectionIndex.open(folder / "set.lance", create=True)
+        report = collection.add([urls[0], urls[0], urls[1]], on_error="skip")
+        assert report.added == 1
+        assert list(report.failed) == urls[1:]
+        with pytest.raises(InvalidReferenceError, match="differ without their queries"):
+            collection.add(urls)
+
+
+def test_segments_that_a_killed_writer_left_are_removed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the commit of fewer segments and that which deletes the others."""
+    from mediaref_ursa._index.collection_table import CollectionTable
+
+    parts = [str(folder / name) for name in ("a.mp4", "takes/c.mp4")]
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+    collection.add({parts[0]: parts})
+    with monkeypatch.context() as patch:
+        patch.setattr(CollectionTable, "delete", lambda *_: None)
+        collection.add({parts[0]: parts[:1]}, overwrite=True)
+    assert lance.dataset(collection.uri).count_rows() == 2
+
+    assert collection.add({parts[0]: parts[:1]}).kept == 1
+    assert lance.dataset(collection.uri).count_rows() == 1
+    assert len(collection.get(parts[0]).segments) == 1
+
+
+def test_what_is_reported_is_in_the_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mediaref_ursa._index.collection_table import CollectionTable
+
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+    known: list[bool] = []
+    collection.add(videos_of(folder), progress=lambda video: known.append(video.uri in collection))
+    assert known == [True] * 3
+
+    def refuse(*_: object) -> None:
+        raise StoreError("no space left")
+
+    monkeypatch.setattr(CollectionTable, "put_rows", refuse)
+    done: list[AddedVideo] = []
+    with pytest.raises(StoreError, match="no space left"):
+        collection.add(videos_of(folder), overwrite=True, progress=done.append)
+    assert done == []
+
+
+def test_rows_are_committed_by_their_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mediaref_ursa._index.collection_build._COMMIT_BYTES", 1)
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+    before = lance.dataset(collection.uri).version
+    collection.add(videos_of(folder))
+    assert lance.dataset(collection.uri).version - before > 3
+
+
+def test_one_path_is_no_list_of_paths(folder: Path) -> None:
+    collection = collection_of(folder)
+    video = str(folder / "a.mp4")
+    for one in (video, Path(video)):
+        for call in (
+            collection.add,
+            collection.remove,
+            collection.missing,
+            collection.get_many,
+            collection.stale,
+        ):
+            with pytest.raises(TypeError, match="wrap it in a list"):
+                call(one)  # type: ignore[operator]
+    assert len(collection) == 3
+
+
+def test_a_recording_may_be_named_by_a_path(folder: Path) -> None:
+    parts = [folder / name for name in ("a.mp4", "takes/c.mp4")]
+    collection = CollectionIndex.open(folder / "set.lance", create=True)
+    collection.add({parts[0]: parts})
+    assert len(collection.get(parts[0]).segments) == 2
+
+
+def test_a_table_of_media_takes_no_other_indexes(folder: Path) -> None:
+    pack_videos([folder / "a.mp4"], folder / "packed.lance", keys=["a"])
+    collection = CollectionIndex.open(folder / "packed.lance")
+    for call in (lambda: collection.add([folder / "a.mp4"]), collection.write_sidecars):
+        with pytest.raises(StoreError, match="pack_videos"):
+            call()

@@ -70,14 +70,11 @@ class _Display:
 
     def show(self, video: AddedVideo) -> None:
         """Print a line about a video that was added or replaced, and move the bar."""
-        from mediaref_ursa._model.damage import problems_of
-
         self._done += 1
-        if video.tables:
-            frames = sum(len(table) for table in video.tables)
-            facts = [video.state, counted(frames, "frame"), counted(len(video.tables), "segment")]
+        if video.segments:
+            facts = [video.state, counted(video.frames, "frame"), counted(video.segments, "segment")]
             self._bar.print_line(f"{redact(video.uri)}: {', '.join(facts)}")
-            if problems := problems_of(list(video.tables)).texts():
+            if video.problems:
                 self._has_gap.append(redact(video.uri))
-                self._bar.print_warning(f"{redact(video.uri)}: {'; '.join(problems)}")
+                self._bar.print_warning(f"{redact(video.uri)}: {'; '.join(video.problems)}")
         self._bar.move_to(self._done, self._total, f"indexing {self._done}/{self._total} videos")

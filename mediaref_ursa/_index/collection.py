@@ -8,10 +8,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
 
 from mediaref_ursa._core.counters import in_this_context
-from mediaref_ursa._core.errors import FrameIndexMissingError, MediaNotFoundError, MediaRefError
+from mediaref_ursa._core.errors import (
+    FrameIndexInvalidError,
+    FrameIndexMissingError,
+    MediaNotFoundError,
+    MediaRefError,
+)
 from mediaref_ursa._core.extras import check_packages_of, needs_extra
 from mediaref_ursa._core.lru import LruBytes
 from mediaref_ursa._core.process_state import register_while_alive
@@ -30,6 +37,7 @@ with needs_extra("video"):
 if TYPE_CHECKING:
     from mediaref_ursa._index.collection_build import AddedVideo, AddReport
 
+U = TypeVar("U")
 _KEPT_BYTES = 256 << 20
 _BYTES_A_VIDEO, _BYTES_A_PACKET = 8 << 10, 192  # rows, and the columns that become of them
 _FRESH_SECONDS = 1.0  # of a table in a cloud store
@@ -44,6 +52,17 @@ class _File(NamedTuple):
     uri: str
     length: int
     etag: str | None
+
+
+def several(uris: U) -> U:
+    """Return the URIs of a call that takes several.
+
+    Raises:
+        TypeError: It is one, whose letters would be taken for URIs.
+    """
+    if isinstance(uris, str | bytes | os.PathLike):
+        raise TypeError(f"expected several paths or URIs, found one: {str(uris)!r:.100}; wrap it in a list")
+    return uris
 
 
 @set_module("mediaref_ursa")
@@ -223,7 +242,7 @@ class CollectionIndex:
 
     def _get_each(self, uris: Iterable[str | os.PathLike[str]]) -> dict[str, LanceFrameIndex | MediaRefError]:
         """Return the frame indexes of videos, and the errors of those whose rows are damaged."""
-        given = {os.fspath(uri): absolute_location(uri) for uri in uris}
+        given = {os.fspath(uri): absolute_location(uri) for uri in several(uris)}
         version = self._latest_version()
         with self._lock:
             if version != self._kept_version:
@@ -267,7 +286,7 @@ class CollectionIndex:
         Raises:
             FrameIndexError: The table cannot be read.
         """
-        keys = {os.fspath(uri): self._table.key_of(os.fspath(uri)) for uri in uris}
+        keys = {os.fspath(uri): self._table.key_of(os.fspath(uri)) for uri in several(uris)}
         known = self._table.known(keys.values())
         return [uri for uri, key in keys.items() if key not in known]
 
@@ -288,7 +307,7 @@ class CollectionIndex:
         """
         stale: dict[str, None] = {}
         with ThreadPoolExecutor(jobs, thread_name_prefix="mediaref-index") as pool:
-            for files in self._files() if uris is None else self._files_of(uris):
+            for files in self._files() if uris is None else self._files_of(several(uris)):
                 asked = [pool.submit(in_this_context(self._is_changed), file) for file in files]
                 stale |= {
                     file.video: None for file, found in zip(files, asked, strict=True) if found.result()
@@ -337,8 +356,9 @@ class CollectionIndex:
         """Put the frame indexes of videos in: those of their sidecars where these are fresh, else scanned.
 
         Videos whose rows are fresh are left alone, so that a call that was stopped goes on where it was; rows
-        that are stale are replaced. Rows are committed some hundred videos or some seconds at a time, each
-        video whole. Several writers may add at once.
+        that are stale are replaced. Timestamps that a sidecar's writer gave are taken over, also where the
+        video is scanned. Rows are committed some hundred videos, some seconds or 64 MiB at a time, each video
+        whole. Several writers may add at once.
 
         Args:
             uris: The videos; of recordings of several files, a mapping from a URI to all of its segments.
@@ -348,7 +368,7 @@ class CollectionIndex:
             decode: As :func:`write_frame_index` takes it.
             on_error: ``"raise"`` raises the first error, after a commit of what was done; ``"skip"`` goes on,
                 and leaves such videos to ``failed`` of what is returned.
-            progress: Called with each video that is done.
+            progress: Called with each video once it is in the table, or needs nothing, or failed.
 
         Returns:
             How many videos were ``added``, ``replaced`` and ``kept``, and the errors by URI in ``failed``.
@@ -368,7 +388,7 @@ class CollectionIndex:
 
         wanted = Wanted(jobs, overwrite, full, decode, on_error)
         try:
-            return add_videos(self._table, uris, wanted, progress)
+            return add_videos(self._table, several(uris), wanted, progress)
         finally:
             self._drop()
 
@@ -378,7 +398,7 @@ class CollectionIndex:
         Raises:
             StoreError: Nothing may be written there.
         """
-        known = self._table.known(self._table.key_of(os.fspath(uri)) for uri in uris)
+        known = self._table.known(self._table.key_of(os.fspath(uri)) for uri in several(uris))
         self._table.delete(sorted(known))
         self._drop()
         return len(known)
@@ -392,36 +412,65 @@ class CollectionIndex:
         self._table.tidy(compact=True)
 
     def write_sidecars(
-        self, uris: Iterable[str | os.PathLike[str]] | None = None, *, hidden: bool | None = None
+        self,
+        uris: Iterable[str | os.PathLike[str]] | None = None,
+        *,
+        hidden: bool | None = None,
+        overwrite: bool = False,
     ) -> int:
         """Write an index next to each video, as :func:`write_frame_index` does, without reading the video.
 
-        One that stands there is replaced.
+        One that stands there is replaced, unless it has timestamps of its own, or cannot be read.
 
         Args:
             uris: The videos; all of the collection without it.
             hidden: As :func:`write_frame_index` takes it.
+            overwrite: Replace also an index whose timestamps its writer gave and the collection does not
+                have, one of a newer version, and one that is damaged.
 
         Returns:
             How many were written.
 
         Raises:
             FrameIndexMissingError: The collection has no such video.
-            StoreError: Nothing may be written there.
+            FrameIndexError: The index that is there would be lost; those of the videos before were written.
+            StoreError: Nothing may be written there, or the videos are in the table itself.
         """
         from mediaref_ursa._index.writer import IndexTarget
 
+        self._table.check_takes_indexes()
         left, count = iter(self if uris is None else uris), 0
         while some := [os.fspath(uri) for uri in islice(left, _AT_ONCE)]:
             found = self.get_many(some)
             for uri in some:
                 index = found.get(uri) or self.get(uri)
                 tables = [index.segment_table(number) for number in range(len(index.segments))]
+                if not overwrite:
+                    self._check_replaceable(uri, index)
                 target = IndexTarget(self._location(absolute_location(uri)), None, hidden)
                 target.check_movable()
                 target.write(tables, overwrite=True)
                 count += 1
         return count
+
+    def _check_replaceable(self, uri: str, index: LanceFrameIndex) -> None:
+        """Refuse to replace an index next to a video that has what the collection does not have."""
+        from mediaref_ursa._index.found import BASE_COLUMNS, FRESH, find_index
+
+        try:
+            found = find_index(self._location(uri), is_name=True)
+        except MediaNotFoundError:
+            return
+        found.check_replaceable(uri)
+        if found.state not in (FRESH, BASE_COLUMNS) or found.index is None or not found.has_own_timestamps:
+            return
+        if not np.array_equal(found.index.timestamps(), index.timestamps()):
+            raise FrameIndexInvalidError(
+                "expected the timestamps of the collection in the index next to the video, or those of its "
+                "frames, found others that its writer gave; put them into the collection with add(..., "
+                "overwrite=True), or replace them with write_sidecars(..., overwrite=True)",
+                uri=uri,
+            )
 
     def _drop(self) -> None:
         with self._lock:

@@ -11,23 +11,32 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
+from mediaref_ursa._core.array_types import Float64Array
 from mediaref_ursa._core.errors import (
+    FrameIndexInvalidError,
     FrameIndexMissingError,
+    InvalidReferenceError,
     MediaRefError,
     MissingExtraError,
 )
+from mediaref_ursa._core.extras import needs_extra
+from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.uris import absolute_location
 from mediaref_ursa._index.build import scan_frame_index
-from mediaref_ursa._index.collection_table import CollectedVideo, CollectionTable, VideoRows
-from mediaref_ursa._index.found import FRESH, FoundIndex, find_index, state_of
+from mediaref_ursa._index.collection_table import CollectedVideo, CollectionTable, VideoRows, rows_of
+from mediaref_ursa._index.found import FRESH, STALE, FoundIndex, find_index, state_of
 from mediaref_ursa._index.frame_index import LanceFrameIndex
-from mediaref_ursa._model.damage import warn_of_problems
+from mediaref_ursa._model.damage import problems_of, warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa.layout import COLLECTION
 from mediaref_ursa.store._location import Location
 
+with needs_extra("video"):
+    import pyarrow as pa
+
 _COMMIT_VIDEOS = 512
 _COMMIT_SECONDS = 5.0
+_COMMIT_BYTES = 64 << 20
 _ASKED_AT_ONCE = 128
 _WAIT_SECONDS = 0.2
 
@@ -45,14 +54,33 @@ class AddedVideo:
     Attributes:
         uri: The video, as it was given.
         state: ``"added"``, ``"replaced"``, ``"kept"`` or ``"failed"``.
-        tables: The segments of one that was added or replaced.
+        frames: Of one that was added or replaced.
+        segments: Of one that was added or replaced.
+        problems: Texts about parts of its media that are damaged or missing.
         error: That of one that failed.
     """
 
     uri: str
     state: Literal["added", "replaced", "kept", "failed"]
-    tables: tuple[SegmentTable, ...] = field(default=(), repr=False)
+    frames: int = 0
+    segments: int = 0
+    problems: tuple[str, ...] = ()
     error: MediaRefError | None = None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """The outcome for one video before it is committed.
+
+    Attributes:
+        video: What is reported of it.
+        rows: Its new rows.
+        left_from: Rows of it from this segment on are deleted: it had more segments before.
+    """
+
+    video: AddedVideo
+    rows: pa.Table | None = field(default=None, repr=False)
+    left_from: int | None = None
 
 
 @dataclass
@@ -100,20 +128,23 @@ def add_videos(
     table: CollectionTable, uris: Uris, wanted: Wanted, progress: Callable[[AddedVideo], None] | None
 ) -> AddReport:
     """Put videos into a collection: see :meth:`CollectionIndex.add`."""
+    table.check_takes_indexes()
     report = AddReport()
-    batch = _Batch(table)
+
+    def settle(video: AddedVideo) -> None:
+        report.count(video)
+        if progress is not None:
+            progress(video)
+
+    batch = _Batch(table, settle)
     stopped = threading.Event()
     pool = ThreadPoolExecutor(wanted.jobs, thread_name_prefix="mediaref-index")
     try:
         for ended in _outcomes(pool, _tasks(table, uris, wanted, stopped), wanted.jobs):
-            errors = [done.error for done in ended if done.error is not None]
+            errors = [done.video.error for done in ended if done.video.error is not None]
             for done in ended:
-                if done.error is not None and wanted.on_error == "raise":
-                    continue
-                batch.put(done)
-                report.count(done)
-                if progress is not None:
-                    progress(done)
+                if done.video.error is None or wanted.on_error == "skip":
+                    batch.put(done)
             if errors and wanted.on_error == "raise":
                 raise errors[0]
     finally:
@@ -126,31 +157,43 @@ def add_videos(
 
 
 class _Batch:
-    """The videos of the next commit."""
+    """The outcomes of the next commit, each of which is reported once it is in the table.
 
-    def __init__(self, table: CollectionTable) -> None:
-        self._table = table
-        self._videos: dict[str, tuple[SegmentTable, ...]] = {}
-        self._replaced: list[str] = []
+    Args:
+        table: The table.
+        settle: Called with each video once it is there, and with those of which there is nothing to put in.
+    """
+
+    def __init__(self, table: CollectionTable, settle: Callable[[AddedVideo], None]) -> None:
+        self._table, self._settle = table, settle
+        self._begin()
+
+    def _begin(self) -> None:
+        self._outcomes: list[_Outcome] = []
+        self._bytes = 0
         self._began = time.monotonic()
 
-    def put(self, video: AddedVideo) -> None:
-        """Take a video, and commit where there are enough or where enough time has passed."""
-        if video.tables:
-            self._videos[absolute_location(video.uri)] = video.tables
-            if video.state == "replaced":
-                self._replaced.append(absolute_location(video.uri))
-        if len(self._videos) >= _COMMIT_VIDEOS or time.monotonic() - self._began > _COMMIT_SECONDS:
+    def put(self, outcome: _Outcome) -> None:
+        """Take a video, and commit where there is enough or where enough time has passed."""
+        if outcome.rows is None and outcome.left_from is None:
+            self._settle(outcome.video)
+        else:
+            self._outcomes.append(outcome)
+            self._bytes += 0 if outcome.rows is None else outcome.rows.nbytes
+        is_full = len(self._outcomes) >= _COMMIT_VIDEOS or self._bytes >= _COMMIT_BYTES
+        if is_full or time.monotonic() - self._began > _COMMIT_SECONDS:
             self.commit()
 
     def commit(self) -> None:
         """Put the videos in; of those that had more segments before, the last ones go after it."""
-        if self._videos:
-            self._table.put(self._videos)
-            for uri in self._replaced:
-                self._table.delete([self._table.key_of(uri)], len(self._videos[uri]))
-        self._videos, self._replaced = {}, []
-        self._began = time.monotonic()
+        outcomes = self._outcomes
+        self._begin()
+        if rows := [outcome.rows for outcome in outcomes if outcome.rows is not None]:
+            self._table.put_rows(pa.concat_tables(rows))
+        for outcome in outcomes:
+            if outcome.left_from is not None:
+                self._table.delete([self._table.key_of(outcome.video.uri)], outcome.left_from)
+            self._settle(outcome.video)
 
 
 @dataclass(frozen=True)
@@ -164,38 +207,77 @@ class _Task:
     wanted: Wanted
     stopped: threading.Event
 
-    def run(self) -> AddedVideo:
-        """Return the video's segments, or that its rows are fresh, or its error."""
+    def run(self) -> _Outcome:
+        """Return the video's rows, or that those in the table are fresh, or its error."""
         try:
-            return self._added()
+            return self._outcome()
         except MissingExtraError:  # every other video would fail in the same way
             raise
         except MediaRefError as error:
-            return AddedVideo(self.uri, "failed", error=error)
+            return _Outcome(AddedVideo(self.uri, "failed", error=error))
 
-    def _added(self) -> AddedVideo:
+    def _outcome(self) -> _Outcome:
         wanted, video = self.wanted, self._video
         found = self._found()
         if not wanted.overwrite and self._is_enough(found):
-            return AddedVideo(self.uri, "kept")
+            assert self.rows is not None
+            return _Outcome(AddedVideo(self.uri, "kept"), left_from=self.rows.left_from)
         if not wanted.overwrite:
             found.check_replaceable(video.uri)
-        state: Literal["added", "replaced"] = "added" if self.rows is None else "replaced"
-        sidecar = None if wanted.overwrite else find_index(video, is_name=self.segments is not None)
-        if sidecar is not None and self._is_enough(sidecar):
-            return AddedVideo(self.uri, state, sidecar.tables)
-        segments = self.segments or found.segment_uris or (sidecar.segment_uris if sidecar else None)
-        index = scan_frame_index(
-            self.uri,
-            segments=segments,
-            storage_options=self.table.storage_options,
-            progress=self._check_stopped,
-            full=wanted.full,
-            decode=wanted.decode,
-        )
+        sidecar = find_index(video, is_name=self.segments is not None)
+        if not wanted.overwrite and self._is_enough(sidecar):
+            return self._new(sidecar.tables)
+        timestamps = self._own_timestamps(sidecar)
+        index = self._scanned(self.segments or found.segment_uris or sidecar.segment_uris, timestamps)
         tables = tuple(index.segment_table(number) for number in range(len(index.segments)))
         warn_of_problems(video.uri, list(tables))
-        return AddedVideo(self.uri, state, tables)
+        return self._new(tables)
+
+    def _own_timestamps(self, sidecar: FoundIndex) -> Float64Array | None:
+        """Return the timestamps that were given to the index next to the video, from a clock for example.
+
+        Raises:
+            FrameIndexStaleError: They are of another file.
+        """
+        if not self.wanted.overwrite and sidecar.state == STALE:
+            sidecar.check_replaceable(self._video.uri)
+        if sidecar.index is None or sidecar.state == STALE or not sidecar.has_own_timestamps:
+            return None
+        return sidecar.index.timestamps()
+
+    def _scanned(
+        self, segments: Sequence[str | os.PathLike[str]] | None, timestamps: Float64Array | None
+    ) -> LanceFrameIndex:
+        try:
+            return scan_frame_index(
+                self.uri,
+                segments=segments,
+                timestamps=timestamps,
+                storage_options=self.table.storage_options,
+                progress=self._check_stopped,
+                full=self.wanted.full,
+                decode=self.wanted.decode,
+            )
+        except ValueError as error:
+            if isinstance(error, MediaRefError) or timestamps is None:
+                raise
+            raise FrameIndexInvalidError(
+                f"the index next to the video has timestamps that are not those of its frames: {error}",
+                uri=self._video.uri,
+            ) from error
+
+    def _new(self, tables: Sequence[SegmentTable]) -> _Outcome:
+        """Return the outcome of a video that goes in: its rows are packed in this thread."""
+        video = AddedVideo(
+            self.uri,
+            "added" if self.rows is None else "replaced",
+            sum(len(table) for table in tables),
+            len(tables),
+            tuple(problems_of(list(tables)).texts()),
+        )
+        rows = rows_of(self.table, {self.uri: tables})
+        had_more = self.rows is not None and self.rows.has_segments_from(len(tables))
+        return _Outcome(video, rows, len(tables) if had_more else None)
 
     def _check_stopped(self, done: int, total: int) -> None:
         del done, total
@@ -224,26 +306,57 @@ class _Task:
         return found.state == FRESH and found.describes(segments, None, full, None, decode)
 
 
-def _tasks(table: CollectionTable, uris: Uris, wanted: Wanted, stopped: threading.Event) -> Iterator[_Task]:
+def _tasks(
+    table: CollectionTable, uris: Uris, wanted: Wanted, stopped: threading.Event
+) -> Iterator[_Task | _Refused]:
     """Yield a task for each video, each once; the rows of some hundred are read together."""
-    segments = uris if isinstance(uris, Mapping) else {}
-    seen: set[str] = set()
+    segments = {os.fspath(uri): parts for uri, parts in uris.items()} if isinstance(uris, Mapping) else {}
+    seen: dict[str, str] = {}
     left = (os.fspath(uri) for uri in uris)
     while some := list(islice(left, _ASKED_AT_ONCE)):
-        keys = {uri: table.key_of(uri) for uri in some}
+        keys: dict[str, str] = {}
+        for uri in some:
+            try:
+                keys[uri] = table.key_of(uri)
+            except InvalidReferenceError as error:
+                yield _Refused(uri, error)
         rows = table.find(keys.values())
         for uri, key in keys.items():
-            if key not in seen:
-                seen.add(key)
+            first = seen.setdefault(key, uri)
+            if first == uri:
                 yield _Task(uri, segments.get(uri), rows.get(key), table, wanted, stopped)
+            elif absolute_location(first) != absolute_location(uri):
+                yield _Refused(
+                    uri,
+                    InvalidReferenceError(
+                        "expected videos whose URIs differ without their queries, which rows do not have, "
+                        f"found {redact(first)} as well; write an index of its own for one of them "
+                        "(write_frame_index)",
+                        uri=uri,
+                    ),
+                )
 
 
-def _outcomes(pool: ThreadPoolExecutor, tasks: Iterator[_Task], jobs: int) -> Iterator[list[AddedVideo]]:
+@dataclass(frozen=True)
+class _Refused:
+    """A video that no row can have."""
+
+    uri: str
+    error: MediaRefError
+
+    def run(self) -> _Outcome:
+        """Return its error as its outcome."""
+        return _Outcome(AddedVideo(self.uri, "failed", error=self.error))
+
+
+def _outcomes(
+    pool: ThreadPoolExecutor, tasks: Iterator[_Task | _Refused], jobs: int
+) -> Iterator[list[_Outcome]]:
     """Yield the outcomes of videos as they end, those that ended since the last yield in the order of tasks.
 
     Twice as many tasks as there are jobs are taken ahead.
     """
-    running: list[Future[AddedVideo]] = [pool.submit(task.run) for task in islice(tasks, 2 * jobs)]
+    running: list[Future[_Outcome]] = [pool.submit(task.run) for task in islice(tasks, 2 * jobs)]
     while running:
         ended = wait(running, _WAIT_SECONDS, FIRST_COMPLETED).done
         done = [future for future in running if future in ended]

@@ -20,6 +20,7 @@ from mediaref_ursa._core.errors import (
     InvalidReferenceError,
     LimitExceededError,
     MediaRefError,
+    StoreError,
 )
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.uris import absolute_location, is_data, is_local, local_path, scheme_of
@@ -125,6 +126,20 @@ class VideoRows:
 
     packed: tuple[PackedSegment, ...] = ()
     error: MediaRefError | None = None
+
+    @property
+    def left_from(self) -> int | None:
+        """The number of segments of the video, if the table has rows from there on that were left behind."""
+        count = max((row.count for row in self.packed if row.written_ns == self._written_ns), default=0)
+        return count if self.has_segments_from(count) else None
+
+    def has_segments_from(self, count: int) -> bool:
+        """Whether there is a row of a segment with this number or a larger one; True if that is unknown."""
+        return self.error is not None or any(row.number >= count for row in self.packed)
+
+    @property
+    def _written_ns(self) -> int:
+        return max((row.written_ns for row in self.packed), default=0)
 
     def checked(self) -> tuple[PackedSegment, ...]:
         """Return the rows, or raise the error of the one that cannot be read."""
@@ -325,13 +340,29 @@ class CollectionTable:
         with lance_errors("read its rows", self.uri):
             return collection_calls.count_videos(*self._location, version, self._rules)
 
+    def check_takes_indexes(self) -> None:
+        """Raise a StoreError where the table holds the media as well, whose rows only packing writes."""
+        if self.holds_media:
+            raise StoreError(
+                "expected a collection of indexes, found a table that holds its videos as well; add videos "
+                "to it with pack_videos or mediaref-ursa pack",
+                uri=self.uri,
+            )
+
     def put(self, videos: Mapping[str, Sequence[SegmentTable]]) -> None:
         """Put the segments of videos in, by absolute URI, in one commit; older rows of them are replaced.
 
         Raises:
             StoreError: Nothing may be written there.
         """
-        rows = rows_of(self, videos)
+        self.put_rows(rows_of(self, videos))
+
+    def put_rows(self, rows: pa.Table) -> None:
+        """Put rows in, as :func:`rows_of` makes them, in one commit.
+
+        Raises:
+            StoreError: Nothing may be written there.
+        """
         check_writable(self.uri)
         with lance_errors("write it", self.uri), refusals(self.uri):
             collection_calls.merge(*self._location, rows)
