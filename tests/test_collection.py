@@ -9,7 +9,9 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ALL_COMPLETED
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lance
 import numpy as np
@@ -635,3 +637,53 @@ def test_a_table_of_media_takes_no_other_indexes(folder: Path) -> None:
     for call in (lambda: collection.add([folder / "a.mp4"]), collection.write_sidecars):
         with pytest.raises(StoreError, match="pack_videos"):
             call()
+
+
+def test_iterating_goes_on_while_others_compact(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mediaref_ursa._index.collection_table._LISTED_AT_ONCE", 1)
+    monkeypatch.setattr("mediaref_ursa._lance.lance_calls._OLD_VERSIONS_KEPT", timedelta(0))
+    collection = collection_of(folder)
+    left = iter(collection)
+    found = [next(left)]
+    collection.compact()
+    collection.compact()
+    assert sorted([*found, *left]) == videos_of(folder)
+
+    left = iter(collection)
+    next(left)
+    for path in videos_of(folder):
+        collection.add([path], overwrite=True)
+    lance.dataset(collection.uri).cleanup_old_versions(timedelta(0), retain_versions=1)
+    with pytest.raises(StoreError, match="compacted many times meanwhile; begin again"):
+        list(left)
+
+
+def test_a_question_that_is_too_large_for_the_limits_is_asked_in_parts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mediaref_ursa._lance import collection_calls
+    from mediaref_ursa._lance.lance_process import TableTooLargeError
+
+    videos, find, asked = videos_of(folder), collection_calls.find, []
+    collection = collection_of(folder)
+
+    def find_one(uri: str, options: dict[str, str], keys: list[str], *rest: Any, **more: Any) -> pa.Table:
+        asked.append(len(keys))
+        if len(keys) > 1:
+            raise TableTooLargeError("it needs more memory")
+        return find(uri, options, keys, *rest, **more)
+
+    monkeypatch.setattr(collection_calls, "find", find_one)
+    assert len(collection.get_many(videos)) == 3
+    assert sorted(asked) == [1, 1, 1, 2, 3]
+
+
+def test_rows_after_removed_ones_are_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mediaref_ursa._index.collection_table._LISTED_AT_ONCE", 2)
+    collection = collection_of(folder)
+    for removed in videos_of(folder)[:2]:
+        collection.remove([removed])
+        collection.add([removed])
+    assert sorted(collection) == videos_of(folder)
+    collection.remove(videos_of(folder)[:1])
+    assert sorted(collection) == videos_of(folder)[1:]

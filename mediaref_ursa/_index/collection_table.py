@@ -49,6 +49,7 @@ from mediaref_ursa._lance import collection_calls, lance_calls
 from mediaref_ursa._lance.lance_calls import Rules
 from mediaref_ursa._lance.lance_files import check_local_table
 from mediaref_ursa._lance.lance_location import lance_location
+from mediaref_ursa._lance.lance_process import TableTooLargeError
 from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.index_metadata import SegmentEntry, recorded_uri
 from mediaref_ursa._model.segment import SegmentTable
@@ -300,12 +301,19 @@ class CollectionTable:
         return found
 
     def _find(self, keys: list[str], columns: list[str]) -> pa.Table:
+        """Return columns of the rows of some videos; where these are too large for the limits, bit by bit."""
         self._check_files()
         size = min(_MAX_ANSWER_BYTES, _SPARE_BYTES + _BYTES_A_VIDEO * len(keys))
-        with lance_errors("read its rows", self.uri):
-            return collection_calls.find(
-                *self._location, keys, columns, rules=self._rules, max_answer_bytes=size
-            )
+        try:
+            with lance_errors("read its rows", self.uri):
+                return collection_calls.find(
+                    *self._location, keys, columns, rules=self._rules, max_answer_bytes=size
+                )
+        except FrameIndexInvalidError as error:
+            if len(keys) == 1 or not isinstance(error.__cause__, TableTooLargeError):
+                raise
+        half = len(keys) // 2
+        return pa.concat_tables([self._find(keys[:half], columns), self._find(keys[half:], columns)])
 
     def blocks(self, columns: list[str]) -> Iterator[pa.Table]:
         """Yield columns of all rows of one version, a few thousand rows at a time.
@@ -316,15 +324,23 @@ class CollectionTable:
         version, rows, _ = self._describe()
         for first in range(0, rows, _LISTED_AT_ONCE):
             where = {"offset": first, "limit": min(_LISTED_AT_ONCE, rows - first)}
-            with lance_errors("read its rows", self.uri):
-                yield lance_calls.read(
-                    *self._location,
-                    version,
-                    columns,
-                    where,
-                    rules=self._rules,
-                    max_answer_bytes=_SPARE_BYTES,
-                )
+            try:
+                with lance_errors("read its rows", self.uri):
+                    block = lance_calls.read(
+                        *self._location,
+                        version,
+                        columns,
+                        where,
+                        rules=self._rules,
+                        max_answer_bytes=_SPARE_BYTES,
+                    )
+            except FrameIndexMissingError as error:
+                raise StoreError(
+                    f"expected version {version} of the collection, which is being read, found that it was "
+                    "removed: the table was compacted many times meanwhile; begin again",
+                    uri=self.uri,
+                ) from error
+            yield block
 
     def latest_version(self) -> object:
         """Return a value that is another one once the table has changed; of a local one without opening it.

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._lance.lance_blobs import quoted_text
-from mediaref_ursa._lance.lance_commits import latest, repeated
+from mediaref_ursa._lance.lance_commits import VERSIONS_KEPT, latest, repeated
 
 with needs_extra("video"):
     import lance
@@ -103,7 +103,7 @@ def tidy(dataset: lance.LanceDataset, kept: timedelta, *, compact: bool) -> None
         repeated(lambda: _make_index(latest(dataset)))
     repeated(lambda: latest(dataset).optimize.optimize_indices())  # noqa: PLW0108
     if compact:
-        latest(dataset).cleanup_old_versions(older_than=kept)
+        latest(dataset).cleanup_old_versions(older_than=kept, retain_versions=VERSIONS_KEPT)
 
 
 def _is_one_of(uris: Sequence[str]) -> str:

@@ -15,6 +15,9 @@ from mediaref_ursa._core.extras import needs_extra
 with needs_extra("video"):
     import lance
 
+VERSIONS_KEPT = 16
+"""Old versions that stay whatever their age: readers may have opened the latest of them a moment ago."""
+
 _ATTEMPTS = 20
 _FIRST_WAIT_SECONDS = 0.02
 _CONFLICTS = ("conflict", "too many concurrent writers", "already exists")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._lance.lance_blobs import quoted_text
-from mediaref_ursa._lance.lance_commits import latest, repeated
+from mediaref_ursa._lance.lance_commits import VERSIONS_KEPT, latest, repeated
 
 with needs_extra("video"):
     import lance
@@ -97,7 +97,7 @@ def finish_here(request: Request, options: Options, _: pa.Table | None) -> tuple
     repeated(lambda: latest(dataset).optimize.optimize_indices())  # noqa: PLW0108 - the latest each time
     for name in request["indexed"]:
         repeated(partial(_make_index, dataset, name))
-    latest(dataset).cleanup_old_versions(older_than=_OLD_VERSIONS_KEPT)
+    latest(dataset).cleanup_old_versions(older_than=_OLD_VERSIONS_KEPT, retain_versions=VERSIONS_KEPT)
     return {}, None
 
 

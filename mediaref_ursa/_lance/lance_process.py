@@ -51,6 +51,10 @@ class LanceProcessError(LanceCallError):
     """The worker process ended or could not be started, so that nothing is known of the table."""
 
 
+class TableTooLargeError(LanceCallError):
+    """A worker process under limits that ended: a table needs more memory, or its bytes crash the reader."""
+
+
 class TableProcess:
     """A worker process that answers requests one after another, started on the first one.
 
@@ -199,7 +203,7 @@ class SandboxedProcesses(ProcessState):
         except LanceProcessError as error:
             if isinstance(error.__cause__, OSError) and "no process can be started" in str(error):
                 raise
-            raise LanceCallError(
+            raise TableTooLargeError(
                 f"the process that read it ended: it needs more than {memory} bytes of memory "
                 "(index_limits=IndexLimits(max_memory_bytes=)), or its bytes crash the reader"
             ) from error
