@@ -104,12 +104,42 @@ def test_the_table_alone_is_enough(
 
 def test_named_by_the_caller(files: list[Path], tmp_path: Path, no_scan: Callable[[], None]) -> None:
     uris = pack_videos(files, tmp_path / "set.lance")
+    expected = batch_decode([MediaRef(str(path), 10**9) for path in files])
     no_scan()
     refs = [MediaRef(uri, 10**9) for uri in uris]
     collection = CollectionIndex.open(tmp_path / "set.lance")
 
-    assert len(batch_decode(refs, frame_index=collection)) == len(refs)
+    found = batch_decode(refs, frame_index=collection)
+    assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
     assert plan_decode(refs, frame_index=collection).frames == len(refs)
+
+
+def test_an_index_of_the_collection_is_of_the_version_of_its_row(files: list[Path], tmp_path: Path) -> None:
+    uris = pack_videos(files, tmp_path / "set.lance")
+    collection = CollectionIndex.open(tmp_path / "set.lance")
+    found = collection.get_many(uris)
+    assert [found[uri].segments[0].etag for uri in uris] == [
+        LanceFrameIndex.open(uri).segments[0].etag for uri in uris
+    ]
+    assert None not in {found[uri].segments[0].etag for uri in uris}
+
+
+def test_a_collection_that_is_kept_open_sees_a_row_that_was_replaced(
+    files: list[Path], tmp_path: Path
+) -> None:
+    table = tmp_path / "set.lance"
+    uri = pack_videos(files, table, keys=[f"k{number}" for number in range(len(files))])[0]
+    collection = CollectionIndex.open(table)
+    batch_decode([MediaRef(uri, 10**9)], frame_index=collection)
+    lance.dataset(str(table)).delete("key = 'k0'")
+    with pytest.raises(MediaRefError):
+        batch_decode([MediaRef(uri, 10**9)], frame_index=collection)
+    pack_videos([files[1]], table, keys=["k0"])
+
+    found = batch_decode([MediaRef(uri, 10**9)], frame_index=collection)[0]
+    expected = batch_decode([MediaRef(str(files[1]), 10**9)])[0]
+    assert np.array_equal(found, expected)
+    assert not np.array_equal(found, batch_decode([MediaRef(str(files[0]), 10**9)])[0])
 
 
 def test_an_index_next_to_a_file_is_taken(

@@ -29,6 +29,7 @@ from mediaref_ursa._core.uris import absolute_location, is_cloud, is_local, sche
 from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa.layout import COLLECTION
+from mediaref_ursa.store._asked_together import asked_together
 from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
@@ -252,9 +253,10 @@ class CollectionIndex:
         keys = {video: self._table.key_of(video) for video in given.values() if video not in kept}
         rows = self._table.find(keys.values()) if keys else {}
         found: dict[str, LanceFrameIndex | MediaRefError] = dict(kept)
-        for video, key in keys.items():
-            if key in rows:
-                found[video] = self._index_or_error(video, rows[key])
+        with asked_together([video for video, key in keys.items() if key in rows]):
+            for video, key in keys.items():
+                if key in rows:
+                    found[video] = self._index_or_error(video, rows[key])
         with self._lock:
             for video in keys:
                 new = found.get(video)
@@ -276,7 +278,9 @@ class CollectionIndex:
     def _index_or_error(self, video: str, rows: VideoRows) -> LanceFrameIndex | MediaRefError:
         try:
             file = CollectedVideo.of(self.uri, video, rows.checked(), self._table.access)
-        except ROW_ERRORS as error:
+            if self._table.holds_media:  # the version of a row stands for an entity tag
+                file = file.with_etag(self._location(video).open_store().head(video).etag)
+        except (*ROW_ERRORS, MediaNotFoundError) as error:
             return error
         return LanceFrameIndex._of(video, file=file, location=COLLECTION)
 

@@ -192,12 +192,20 @@ class _OpenTables(ProcessState):
     def after_fork(self) -> None:
         self._lock.release()
 
-    def get(self, request: dict[str, Any], options: dict[str, str] | None) -> OpenTable | None:
-        """Return the latest version of a table; None where there is no table."""
+    def get(
+        self, request: dict[str, Any], options: dict[str, str] | None, *, is_latest: bool = False
+    ) -> OpenTable | None:
+        """Return the latest version of a table; None where there is no table.
+
+        Args:
+            request: Of blobs. Look-ups of one call may be answered by a version of half a second ago.
+            options: Those of Lance.
+            is_latest: They may not.
+        """
         name = json.dumps([request["uri"], options, request["rules"]], sort_keys=True)
         # The blobs that one call asks for are looked up together, in one version.
         is_look_up = not any(blob["ranges"] for blob in request["blobs"])
-        within_seconds = _ONE_CALL_SECONDS if request["others"] and is_look_up else 0.0
+        within_seconds = _ONE_CALL_SECONDS if request["others"] and is_look_up and not is_latest else 0.0
         if (kept := self._latest(name, within_seconds)) is not None:
             return kept
         began = time.monotonic()
@@ -243,9 +251,12 @@ def read_blobs_here(
 def _read_blobs(request: dict[str, Any], options: dict[str, str] | None) -> tuple[dict[str, Any], None]:
     blobs: list[dict[str, Any]] = request["blobs"]
     table = _tables.get(request, options)
+    found = _located(table, request)
+    if any(where.get("problem") == "no row" for where in found):  # it may have been put in a moment ago
+        table = _tables.get(request, options, is_latest=True)
+        found = _located(table, request)
     if table is None:
-        return {"found": [{"problem": "no table"} for _ in blobs], BYTES: []}, None
-    found = [_checked_blob(table, blob, request["others"]) for blob in blobs]
+        return {"found": found, BYTES: []}, None
     wanted: dict[str, list[tuple[int, int, int]]] = {}
     for blob, where in zip(blobs, found, strict=True):
         if "problem" not in where:
@@ -261,6 +272,13 @@ def _read_blobs(request: dict[str, Any], options: dict[str, str] | None) -> tupl
         if "problem" not in where:
             data += [next(read[blob["column"]])[2] for _ in blob["ranges"]]
     return {"found": found, BYTES: data}, None
+
+
+def _located(table: OpenTable | None, request: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return where each blob of a request is, or its problem."""
+    if table is None:
+        return [{"problem": "no table"} for _ in request["blobs"]]
+    return [_checked_blob(table, blob, request["others"]) for blob in request["blobs"]]
 
 
 def _checked_blob(table: OpenTable, blob: dict[str, Any], others: Sequence[str]) -> dict[str, Any]:
