@@ -1,4 +1,4 @@
-"""Writers of a collection that are killed at random: what was committed is whole, and no row is twice.
+"""Writers of collections and packed tables, killed at random: what was committed is whole, no row is twice.
 
 Run it by hand::
 
@@ -18,9 +18,10 @@ import time
 from pathlib import Path
 
 import lance
+import numpy as np
 from collection import encode
 
-from mediaref_ursa import CollectionIndex
+from mediaref_ursa import CollectionIndex, batch_decode, pack_videos
 
 _VIDEOS = 40
 _MAX_WAIT_SECONDS = 0.5
@@ -42,17 +43,24 @@ while True:
     collection.add(sys.argv[2:4], overwrite=True)
     collection.compact()
 """
+_PACK = """
+import sys
+import mediaref_ursa._index.pack as pack
+pack._COMMIT_FILES = 2
+print("begun", flush=True)
+pack.pack_videos(sys.argv[2:], sys.argv[1])
+"""
 
 
-def kill(program: str, place: Path, videos: list[str], seed: int) -> None:
-    """Start a writer, and kill it after a random while."""
+def kill(program: str, place: Path, videos: list[str], seed: int) -> bool:
+    """Start a writer, and kill it after a random while; return whether it was at work."""
     writer = subprocess.Popen([sys.executable, "-c", program, str(place), *videos], stdout=subprocess.PIPE)  # noqa: S603
     assert writer.stdout is not None
     with writer.stdout as output:
         output.readline()
     time.sleep(random.Random(seed).random() * _MAX_WAIT_SECONDS)  # noqa: S311
     writer.send_signal(signal.SIGKILL)
-    writer.wait()
+    return writer.wait() == -signal.SIGKILL
 
 
 def check(place: Path, videos: list[str], frames: int, *, whole: bool) -> int:
@@ -64,6 +72,22 @@ def check(place: Path, videos: list[str], frames: int, *, whole: bool) -> int:
     assert len(found) == len(rows), "a row is not found"
     for index in found.values():
         assert len(index.segment_table(0)) == frames
+    return len(rows)
+
+
+def check_packed(place: Path, videos: list[str]) -> int:
+    """Check each row of a packed table, media and index, and return how many there are."""
+    if not place.exists() or not list((place / "_versions").glob("*")):
+        return 0
+    rows = lance.dataset(str(place)).to_table(columns=["key"]).column("key").to_pylist()
+    assert len(rows) == len(set(rows)), "a file is there twice"
+    uris = list(CollectionIndex.open(place))
+    assert len(uris) == len(rows), "an index is missing"
+    refs = [{"uri": uri, "pts_ns": 10**9} for uri in uris]
+    plain = [{"uri": videos[0], "pts_ns": 10**9}]
+    if refs:
+        (expected,) = batch_decode(plain)
+        assert all(np.array_equal(frame, expected) for frame in batch_decode(refs)), "a file is damaged"
     return len(rows)
 
 
@@ -79,17 +103,27 @@ def main() -> None:
         for number in range(1, _VIDEOS):
             shutil.copy(root / "00.mp4", root / f"{number:02d}.mp4")
         videos = sorted(str(path) for path in root.glob("*.mp4"))
+        at_work = 0
         for seed in range(kills):
-            kill(_ADD, place, videos, seed)
+            at_work += kill(_ADD, place, videos, seed)
             if check(place, videos, frames, whole=False) == len(videos):
                 shutil.rmtree(place)
         CollectionIndex.open(place, create=True).add(videos)
         check(place, videos, frames, whole=True)
-        print(f"{kills} killed while adding: every row whole, none twice, and the rest was added after")
+        print(f"{at_work} killed while adding: every row whole, none twice, and the rest was added after")
+        at_work = 0
         for seed in range(kills):
-            kill(_COMPACT, place, videos, seed)
+            at_work += kill(_COMPACT, place, videos, seed)
             check(place, videos, frames, whole=True)
-        print(f"{kills} killed while replacing and compacting: every row there once, and whole")
+        print(f"{at_work} killed while replacing and compacting: every row there once, and whole")
+        packed, at_work = root / "packed.lance", 0
+        for seed in range(kills):
+            at_work += kill(_PACK, packed, videos, seed)
+            if check_packed(packed, videos) == len(videos):
+                shutil.rmtree(packed)
+        pack_videos(videos, packed)
+        assert check_packed(packed, videos) == len(videos), "a file was lost"
+        print(f"{at_work} killed while packing: every file whole, none twice, and the rest was packed after")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lance
 import numpy as np
@@ -22,6 +23,8 @@ from _media import Clip
 from _oracle import linear_frames
 
 from mediaref_ursa import (
+    CollectionIndex,
+    InvalidReferenceError,
     MediaChangedError,
     MediaNotFoundError,
     MediaRef,
@@ -215,7 +218,7 @@ class TestBadInput:
 
         assert [error.uri for error in errors] == [str(tmp_path / "gone.bin")]
         assert seen == [str(files[0]), str(files[1])]
-        assert content(uris[2]) == files[1].read_bytes()
+        assert content(uris[1]) == files[1].read_bytes()
         assert len(keys_of(tmp_path / "set.lance")) == 2
 
     def test_another_file_under_a_key_of_the_table(self, files: list[Path], tmp_path: Path) -> None:
@@ -277,6 +280,7 @@ def test_in_a_forked_process(files: list[Path], tmp_path: Path) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
+from typing import Any
 from mediaref_ursa import pack_videos
 from mediaref_ursa._index import pack
 pack._COMMIT_FILES = 3
@@ -359,3 +363,114 @@ def test_a_large_file_takes_no_memory(tmp_path: Path) -> None:
         )
         == b"\0" * 3
     )
+
+
+@pytest.fixture
+def videos(clip: Callable[[str], Clip], tmp_path: Path) -> list[Path]:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    paths = [folder / f"{number}.mp4" for number in range(3)]
+    for path in paths:
+        shutil.copy(clip("h264_idr_mp4").path, path)
+    return paths
+
+
+def test_another_file_of_the_same_length_is_not_taken_for_it(videos: list[Path], tmp_path: Path) -> None:
+    table = tmp_path / "set.lance"
+    pack_videos(videos, table)
+    assert len(pack_videos(videos, table)) == 3
+    data = bytearray(videos[1].read_bytes())
+    data[-1] ^= 1
+    videos[1].write_bytes(data)
+    with pytest.raises(MediaChangedError, match=r"found other bytes; remove the row"):
+        pack_videos(videos, table)
+
+
+def test_files_that_are_left_out_are_not_among_the_uris(videos: list[Path], tmp_path: Path) -> None:
+    videos[1].write_bytes(b"no video")
+    errors: list[MediaRefError] = []
+    uris = pack_videos(
+        [*videos, tmp_path / "gone.mp4"], tmp_path / "set.lance", root=tmp_path, on_error=errors.append
+    )
+    assert [uri.rpartition("/")[2] for uri in uris] == ["0.mp4", "2.mp4"]
+    assert len(errors) == 2
+    assert sorted(CollectionIndex.open(tmp_path / "set.lance")) == sorted(uris)
+
+
+def test_a_name_that_is_no_text_is_left_out_alone(videos: list[Path], tmp_path: Path) -> None:
+    bad = os.fsdecode(os.fsencode(videos[0].parent) + b"/caf\xe9.mp4")
+    shutil.copy(videos[0], bad)
+    errors: list[MediaRefError] = []
+    uris = pack_videos([bad, *videos], tmp_path / "set.lance", on_error=errors.append)
+    assert [uri.rpartition("/")[2] for uri in uris] == ["0.mp4", "1.mp4", "2.mp4"]
+    assert [type(error) for error in errors] == [InvalidReferenceError]
+    with pytest.raises(InvalidReferenceError, match="no UTF-8"):
+        pack_videos([bad], tmp_path / "other.lance")
+
+
+def test_a_file_that_changes_while_it_is_copied_is_left_out_alone(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = PackedFile.check_unchanged
+
+    def check_after_a_change(file: PackedFile) -> None:
+        if file.key == "1.mp4":
+            os.utime(videos[1], (1, 1))
+        check(file)
+
+    monkeypatch.setattr(PackedFile, "check_unchanged", check_after_a_change)
+    errors: list[MediaRefError] = []
+    uris = pack_videos(videos, tmp_path / "set.lance", on_error=errors.append)
+    assert [uri.rpartition("/")[2] for uri in uris] == ["0.mp4", "2.mp4"]
+    assert [type(error) for error in errors] == [MediaChangedError]
+    assert lance.dataset(str(tmp_path / "set.lance")).count_rows() == 2
+
+
+def test_what_a_killed_call_left_in_the_temporary_folder_goes(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for name in (
+        f"mediaref-pack-{ended.pid}-abc",
+        f"mediaref-pack-{os.getppid()}-abc",
+        "mediaref-pack-other",
+    ):
+        (temporary / name).mkdir()
+        (temporary / name / "0").write_bytes(b"x")
+    pack_videos(videos, tmp_path / "set.lance")
+    assert sorted(path.name for path in temporary.iterdir()) == [
+        f"mediaref-pack-{os.getppid()}-abc",
+        "mediaref-pack-other",
+    ]
+
+
+def test_paths_with_dots_have_plain_keys(videos: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    paths = [tmp_path / "other" / ".." / "videos" / path.name for path in videos]
+    uris = pack_videos(paths, tmp_path / "set.lance")
+    assert [uri.partition("/@video/")[2] for uri in uris] == ["0.mp4", "1.mp4", "2.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"column": "key"}, ValueError, "column of another name"),
+        ({"column": "uri"}, ValueError, "column of another name"),
+        ({"column": "a`b"}, ValueError, "without backticks"),
+        ({"keys": [5, 6, 7]}, TypeError, "keys that are texts, found int"),
+        ({"jobs": 0}, ValueError, "jobs to be 1 or more"),
+    ],
+    ids=str,
+)
+def test_arguments_that_no_table_can_have(
+    videos: list[Path], tmp_path: Path, options: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        pack_videos(videos, tmp_path / "set.lance", **options)
+    assert not (tmp_path / "set.lance").exists()
+    with pytest.raises(TypeError, match="wrap it in a list"):
+        pack_videos(str(videos[0]), tmp_path / "set.lance")

@@ -15,9 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 from mediaref_ursa._core.errors import InvalidReferenceError, LimitExceededError, MediaNotFoundError
+
+Many = TypeVar("Many")
 
 REMOTE_SCHEMES = frozenset({"http", "https"})
 CLOUD_SCHEMES = frozenset({"abfs", "abfss", "adl", "az", "gcs", "gs", "hf", "oss", "r2", "s3", "s3a"})
@@ -369,3 +372,17 @@ def _stray_letter(letter: str, position: int) -> str:
         f"Malformed data URI: expected a percent-encoded payload, found {letter!r} at {position}: it has "
         "unquoted characters; encode it (urllib.parse.quote) or use base64"
     )
+
+
+def several(uris: Many) -> Many:
+    """Return the URIs of a call that takes several.
+
+    Raises:
+        TypeError: It is one, whose letters would be taken for URIs.
+
+    >>> several(["a.mp4"])
+    ['a.mp4']
+    """
+    if isinstance(uris, str | bytes | os.PathLike):
+        raise TypeError(f"expected several paths or URIs, found one: {str(uris)!r:.100}; wrap it in a list")
+    return uris

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from mediaref_ursa._core.process_state import register_while_alive
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.reentrancy import ShortLock
-from mediaref_ursa._core.uris import absolute_location, is_cloud, is_local, scheme_of
+from mediaref_ursa._core.uris import absolute_location, is_cloud, is_local, scheme_of, several
 from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa.layout import COLLECTION
@@ -38,7 +38,6 @@ with needs_extra("video"):
 if TYPE_CHECKING:
     from mediaref_ursa._index.collection_build import AddedVideo, AddReport
 
-U = TypeVar("U")
 _KEPT_BYTES = 256 << 20
 _BYTES_A_VIDEO, _BYTES_A_PACKET = 8 << 10, 192  # rows, and the columns that become of them
 _FRESH_SECONDS = 1.0  # of a table in a cloud store
@@ -53,17 +52,6 @@ class _File(NamedTuple):
     uri: str
     length: int
     etag: str | None
-
-
-def several(uris: U) -> U:
-    """Return the URIs of a call that takes several.
-
-    Raises:
-        TypeError: It is one, whose letters would be taken for URIs.
-    """
-    if isinstance(uris, str | bytes | os.PathLike):
-        raise TypeError(f"expected several paths or URIs, found one: {str(uris)!r:.100}; wrap it in a list")
-    return uris
 
 
 @set_module("mediaref_ursa")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mediaref_ursa._core.blob_uris import KEY_COLUMN, blob_uri
-from mediaref_ursa._core.errors import MediaRefError, MissingExtraError, StoreError
+from mediaref_ursa._core.errors import InvalidReferenceError, MediaRefError, MissingExtraError, StoreError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.uris import (
@@ -22,19 +21,27 @@ from mediaref_ursa._core.uris import (
     is_local,
     local_path,
     scheme_of,
+    several,
 )
 from mediaref_ursa._index.folder_lock import FolderLock
-from mediaref_ursa._index.packed_file import PackedFile, ReadyFile, checked_keys, keys_below
+from mediaref_ursa._index.packed_file import (
+    PackedFile,
+    ReadyFile,
+    checked_keys,
+    keys_below,
+    temporary_folder,
+)
 from mediaref_ursa._lance.lance_location import lance_location, without_request_details
 from mediaref_ursa._model.access import TRUSTED
 from mediaref_ursa.layout import COLLECTION_KEY
 from mediaref_ursa.store import ObjectStore
+from mediaref_ursa.store._asked_together import asked_together
 from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
     import pyarrow as pa
 
-    from mediaref_ursa._index.collection_schema import SCHEMA, VERSION
+    from mediaref_ursa._index.collection_schema import SCHEMA, VERSION, checked_text
     from mediaref_ursa._index.collection_table import CollectionTable, rows_of
     from mediaref_ursa._index.lance_table import check_writable
     from mediaref_ursa._lance.lance_calls import describe
@@ -42,6 +49,9 @@ with needs_extra("video"):
     from mediaref_ursa._lance.lance_media import pack
     from mediaref_ursa._lance.lance_packing import SOURCE
     from mediaref_ursa._lance.lance_process import LanceCallError
+
+Failed = Callable[[int, MediaRefError], None]
+"""Called with the position of a file that is left out, and its error."""
 
 METADATA_KEY = "mediaref_ursa_packed"
 _VERSION = "1.0"
@@ -96,13 +106,17 @@ def pack_videos(
             without it the first such error is raised.
 
     Returns:
-        The URI of each file's media in the table, in the order of ``uris``, as :func:`blob_uri` writes it.
+        The URI of each file's media in the table, in the order of ``uris``, as :func:`blob_uri` writes it;
+        those that were left out, with ``on_error``, are not among them.
 
     Raises:
+        TypeError: One path in place of several, or keys that are no texts.
         ValueError: Two files of one key, another number of keys or rows than files, a file outside ``root``,
-            columns that differ from those of the table, or a table whose name does not end in ``.lance``.
-        MediaChangedError: The table has a file of another length under the same key, or a file changed while
-            it was copied.
+            columns that differ from those of the table, no such ``column``, fewer jobs than one, or a table
+            whose name does not end in ``.lance``.
+        InvalidReferenceError: A file whose name is no UTF-8.
+        MediaChangedError: The table has another file under the same key, by its length or, of files and a
+            table on this machine, by its first and last 64 KiB; or a file changed while it was copied.
         StoreError: A file cannot be read, the table cannot be written, or it was not made by this function.
         UnsupportedMediaError: A file is no video, with ``index``. Those that were committed before stay.
 
@@ -114,7 +128,8 @@ def pack_videos(
         >>> batch_decode([{"uri": uris[0], "pts_ns": 0}])[0].shape
         (96, 128, 3)
     """
-    given = [os.fspath(uri) for uri in uris]
+    given = [os.fspath(uri) for uri in several(uris)]
+    _check_arguments(column, jobs)
     files = [Location(uri, store, storage_options).absolute() for uri in given]
     if keys is not None and root is not None:
         raise ValueError("expected keys= or root=, found both: each names the rows")
@@ -122,7 +137,20 @@ def pack_videos(
     named = checked_keys(
         keys_below([file.uri for file in files], below) if keys is None else keys, len(given)
     )
-    packed = [blob_uri(table, column, key) for key in named]
+    packed: dict[int, str] = {}
+
+    def failed(row: int, error: MediaRefError) -> None:
+        packed.pop(row, None)
+        if on_error is None:
+            raise error
+        on_error(error)
+
+    for row, key in enumerate(named):
+        try:
+            packed[row] = blob_uri(table, column, checked_text(key, given[row]))
+        except InvalidReferenceError as error:
+            named[row] = ""  # no row of the table
+            failed(row, error)
     reserved = {KEY_COLUMN, SOURCE, column, *(SCHEMA.names if index else ())}
     rows = _rows_of(columns, named, reserved)
     target = _PackedTable(
@@ -130,16 +158,21 @@ def pack_videos(
     )
     rows = target.opened(rows)
     report = progress or (lambda _: None)
-    failed = on_error or _raised
     for batch in _batches(target, given, files, named, report, failed):
         for file in target.append(batch, rows, failed):
             report(given[file.row])
     target.finish()
-    return packed
+    return [packed[row] for row in sorted(packed)]
 
 
-def _raised(error: MediaRefError) -> None:
-    raise error
+def _check_arguments(column: str, jobs: int) -> None:
+    if not isinstance(jobs, int) or jobs < 1:
+        raise ValueError(f"expected jobs to be 1 or more, found {jobs!r}")
+    if column in {KEY_COLUMN, SOURCE, *SCHEMA.names} or "`" in column:
+        raise ValueError(
+            "expected a column of another name than those of keys and indexes, and without backticks, "
+            f"found {column!r}"
+        )
 
 
 @dataclass
@@ -233,23 +266,29 @@ class _PackedTable:
             found |= self._do("sizes", column=self.column, keys=some)["sizes"]
         return found
 
-    def append(
-        self, files: Sequence[PackedFile], rows: pa.Table, failed: Callable[[MediaRefError], None]
-    ) -> list[PackedFile]:
+    def append(self, files: Sequence[PackedFile], rows: pa.Table, failed: Failed) -> list[PackedFile]:
         """Copy files into the table, and commit those that no other writer has put in meanwhile.
 
         Returns:
             The files that are in the table now; ``failed`` was called with the errors of the others.
         """
-        with tempfile.TemporaryDirectory(prefix="mediaref-pack-") as folder:
-            ready = self._ready(files, Path(folder), failed)
+        with temporary_folder() as folder:
+            ready = self._ready(files, folder, failed)
             files = [one.file for one in ready]
             if not files:
                 return files
             taken = self._with_sources(rows.take([file.row for file in files]), ready)
             written = self._do("write", taken, column=self.column)["fragments"]
+        changed = False
         for file in files:
-            file.check_unchanged()
+            try:
+                file.check_unchanged()
+            except MediaRefError as error:
+                failed(file.row, error)
+                files = [other for other in files if other is not file]
+                changed = True
+        if changed:  # what was written has the others as well
+            return self.append(files, rows, failed)
         with self._alone():
             known = self.sizes([file.key for file in files])
             if not known:
@@ -261,20 +300,18 @@ class _PackedTable:
             else [file for file in files if file.key in known] + self.append(left, rows, failed)
         )
 
-    def _ready(
-        self, files: Sequence[PackedFile], folder: Path, failed: Callable[[MediaRefError], None]
-    ) -> list[ReadyFile]:
+    def _ready(self, files: Sequence[PackedFile], folder: Path, failed: Failed) -> list[ReadyFile]:
         """Return the files that can be read, their bytes on this machine, and scanned if they are videos."""
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="mediaref-pack") as pool:
             tasks = [pool.submit(file.ready_in, folder, self._blob_of(file)) for file in files]
         found = []
-        for task in tasks:
+        for file, task in zip(files, tasks, strict=True):
             try:
                 found.append(task.result())
             except MissingExtraError:  # every other file would fail in the same way
                 raise
             except MediaRefError as error:
-                failed(error)
+                failed(file.row, error)
         return found
 
     def _blob_of(self, file: PackedFile) -> str | None:
@@ -316,21 +353,25 @@ def _batches(
     files: Sequence[Location],
     keys: Sequence[str],
     report: Callable[[str], None],
-    failed: Callable[[MediaRefError], None],
+    failed: Failed,
 ) -> Iterator[list[PackedFile]]:
     """Yield the files that the table does not have, those of one commit together."""
     batch: list[PackedFile] = []
-    for first in range(0, len(files), _ASKED_AT_ONCE):
-        known = target.sizes(keys[first : first + _ASKED_AT_ONCE])
-        for row in range(first, min(first + _ASKED_AT_ONCE, len(files))):
+    rows = [row for row, key in enumerate(keys) if key]
+    for first in range(0, len(rows), _ASKED_AT_ONCE):
+        some = rows[first : first + _ASKED_AT_ONCE]
+        known = target.sizes([keys[row] for row in some])
+        there = {key: blob_uri(target.uri, target.column, key) for key in known}
+        for row in some:
             try:
                 file = PackedFile.at(files[row], row, keys[row])
                 if file.key in known:
-                    file.check_same(known[file.key])
+                    with asked_together(there.values()):
+                        file.check_same(known[file.key], there[file.key])
             except MissingExtraError:
                 raise
             except MediaRefError as error:
-                failed(error)
+                failed(row, error)
                 continue
             if file.key in known:
                 report(given[row])

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
-from collections.abc import Sequence
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -16,7 +21,7 @@ from mediaref_ursa._core.errors import (
 )
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.redaction import redact
-from mediaref_ursa._core.uris import local_path, scheme_of, without_query
+from mediaref_ursa._core.uris import is_local, local_path, scheme_of, without_query
 from mediaref_ursa._model.damage import warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa.store import LocalStore, ObjectInfo
@@ -28,6 +33,8 @@ with needs_extra("video"):
     from mediaref_ursa._scan.scan_uri import scan_uri
 
 _PIECE_BYTES = 8 << 20
+_COMPARED_BYTES = 64 << 10
+_FOLDER = re.compile(r"mediaref-pack-(\d+)-\w+")
 
 
 @dataclass(frozen=True)
@@ -68,14 +75,31 @@ class PackedFile:
                 uri=self.location.uri,
             )
 
-    def check_same(self, size: int | None) -> None:
-        """Raise a MediaChangedError unless the table has as many bytes under the file's key."""
+    def check_same(self, size: int | None, blob: str) -> None:
+        """Raise a MediaChangedError unless the table has the file under its key.
+
+        Args:
+            size: The bytes that it has there.
+            blob: The URI of what it has there. First and last bytes are compared where both are on this
+                machine, and reading them costs little.
+        """
         if size != self.info.size:
-            raise MediaChangedError(
-                f"expected the file of {size} bytes that the table has under the key {self.key!a}, found "
-                f"{self.info.size} bytes; remove the row (lance.dataset(...).delete), or give other keys=",
-                uri=self.location.uri,
-            )
+            found = f"{self.info.size} bytes"
+        elif is_local(blob) and self.is_local_file and not self._has_ends_of(blob):
+            found = "other bytes"
+        else:
+            return
+        raise MediaChangedError(
+            f"expected the file of {size} bytes that the table has under the key {self.key!a}, found "
+            f"{found}; remove the row (lance.dataset(...).delete), or give other keys=",
+            uri=self.location.uri,
+        )
+
+    def _has_ends_of(self, blob: str) -> bool:
+        length = min(_COMPARED_BYTES, self.info.size)
+        ranges = [(0, length), (self.info.size - length, length)]
+        own = self.location.open_store().get_ranges(self.location.uri, ranges)
+        return own == Location(blob).open_store().get_ranges(blob, ranges)
 
     def ready_in(self, folder: Path, blob: str | None) -> ReadyFile:
         """Return the file with its bytes on this machine, and scanned if it becomes the video at ``blob``.
@@ -143,6 +167,28 @@ class ReadyFile:
     table: SegmentTable | None
 
 
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a folder for copies of remote files, and remove those that killed processes left."""
+    place = Path(tempfile.gettempdir())
+    for path in place.glob("mediaref-pack-*"):
+        found = _FOLDER.fullmatch(path.name)
+        if found is not None and not _is_running(int(found[1])):
+            shutil.rmtree(path, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"mediaref-pack-{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
+
+
 def checked_keys(keys: Sequence[str], count: int) -> list[str]:
     """Return the keys of files, if there is one for each and no two are the same.
 
@@ -150,6 +196,8 @@ def checked_keys(keys: Sequence[str], count: int) -> list[str]:
         ValueError: There is not, or they are.
     """
     named = list(keys)
+    if strangers := sorted({type(key).__name__ for key in named if not isinstance(key, str)}):
+        raise TypeError(f"expected keys that are texts, found {', '.join(strangers)}")
     if len(named) != count:
         raise ValueError(f"expected a key for each of {count} files, found {len(named)}")
     seen: set[str] = set()
@@ -175,7 +223,7 @@ def keys_below(uris: Sequence[str], root: str | None = None) -> list[str]:
     >>> keys_below(["s3://bucket/takes/a.mp4"], "s3://bucket")
     ['takes/a.mp4']
     """
-    plain = [without_query(uri) for uri in uris]
+    plain = [without_query(uri) if scheme_of(uri) else posixpath.normpath(without_query(uri)) for uri in uris]
     if root is not None:
         start = root.rstrip("/") + "/"
         for uri in plain:
