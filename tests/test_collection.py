@@ -17,7 +17,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pytest
-from _http_server import ObjectServer
+from _http_server import Fault, ObjectServer
 from _media import CLIP_NAMES, Clip
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -563,6 +563,23 @@ def test_urls_that_differ_in_their_query_are_not_one_video(folder: Path) -> None
             collection.add(urls)
 
 
+def test_a_store_that_cannot_be_asked_hides_nothing_else(folder: Path) -> None:
+    from mediaref_ursa._index.collection_report import report_on_collection
+
+    with ObjectServer() as server:
+        url = server.put("/video.mp4", (folder / "a.mp4").read_bytes())
+        collection = collection_of(folder)
+        collection.add([url])
+        server.always = Fault(status=403)
+        (folder / "a.mp4").write_bytes(b"x")
+        report = report_on_collection(collection)
+        assert (report.videos, report.stale, report.not_asked) == (4, [str(folder / "a.mp4")], 1)
+        assert "1 could not be asked: " in report.to_text()
+        assert "403" in str(report.to_dict()["reason"])
+        with pytest.raises(StoreError):
+            collection.stale()
+
+
 def test_segments_that_a_killed_writer_left_are_removed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -687,3 +704,15 @@ def test_rows_after_removed_ones_are_listed(folder: Path, monkeypatch: pytest.Mo
     assert sorted(collection) == videos_of(folder)
     collection.remove(videos_of(folder)[:1])
     assert sorted(collection) == videos_of(folder)[1:]
+
+
+def test_places_that_are_no_collection_say_so(folder: Path) -> None:
+    collection = collection_of(folder)
+    refs = [MediaRef(str(folder / "a.mp4"), 0)]
+    with pytest.raises(FrameIndexInvalidError, match="open it with CollectionIndex.open"):
+        batch_decode(refs, frame_index=collection.uri)  # type: ignore[call-overload]
+    with pytest.raises(StoreError, match="from which Lance does not read; copy"):
+        CollectionIndex.open("https://host/set.lance")
+    with pytest.raises(ValueError, match="expected the collection's root"):
+        CollectionIndex.open(collection.uri, create=True, root=folder / "takes")
+    assert len(CollectionIndex.open(collection.uri, create=True, root=folder)) == 3

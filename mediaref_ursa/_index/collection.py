@@ -18,6 +18,7 @@ from mediaref_ursa._core.errors import (
     FrameIndexMissingError,
     MediaNotFoundError,
     MediaRefError,
+    StoreError,
 )
 from mediaref_ursa._core.extras import check_packages_of, needs_extra
 from mediaref_ursa._core.lru import LruBytes
@@ -25,7 +26,7 @@ from mediaref_ursa._core.process_state import register_while_alive
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.reentrancy import ShortLock
-from mediaref_ursa._core.uris import absolute_location, is_cloud, is_local, scheme_of, several
+from mediaref_ursa._core.uris import REMOTE_SCHEMES, absolute_location, is_cloud, is_local, scheme_of, several
 from mediaref_ursa._index.frame_index import LanceFrameIndex
 from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa.layout import COLLECTION
@@ -119,8 +120,8 @@ class CollectionIndex:
         Args:
             uri: The table, such as ``set.lance`` or ``s3://bucket/.mediaref/index.lance``.
             create: Make an empty one where there is none.
-            root: Where relative URIs begin, for one that is made; without it the folder that holds
-                ``uri``, or the folder above ``.mediaref``.
+            root: Where relative URIs begin in one that is made, which must be so in one that is there; if not
+                given, the folder that holds ``uri``, or the folder above ``.mediaref``.
             storage_options: For cloud stores, of table and videos, as fsspec or as Lance spell them.
             access: What may be read of it, and how much; as the options of other calls have it.
 
@@ -130,6 +131,7 @@ class CollectionIndex:
             FrameIndexVersionError: A newer version of this library wrote it.
             MissingExtraError: The package of a cloud store is not installed.
             StoreError: Nothing can be read there; with ``create``, nothing can be written.
+            ValueError: It has another root.
 
         Example:
             >>> import os
@@ -139,13 +141,22 @@ class CollectionIndex:
         place = absolute_location(uri)
         if is_cloud(place):
             check_packages_of(scheme_of(place), place)
-        if create:
-            try:
-                return cls(CollectionTable.open(place, storage_options, access))
-            except FrameIndexMissingError:
-                start = None if root is None else os.fspath(root)
-                return cls(CollectionTable.create(place, storage_options, access, start))
-        return cls(CollectionTable.open(place, storage_options, access))
+        if scheme_of(place) in REMOTE_SCHEMES:
+            raise StoreError(
+                f"expected a table on this machine or in a cloud store, found {scheme_of(place)}, from which "
+                "Lance does not read; copy the table",
+                uri=place,
+            )
+        start = None if root is None else os.fspath(root)
+        try:
+            table = CollectionTable.open(place, storage_options, access)
+        except FrameIndexMissingError:
+            if not create:
+                raise
+            table = CollectionTable.create(place, storage_options, access, start)
+        if start is not None and table.root != (absolute_location(start).rstrip("/") or "/"):
+            raise ValueError(f"expected the collection's root {redact(table.root)}, found root={start!r}")
+        return cls(table)
 
     @property
     def uri(self) -> str:
@@ -297,14 +308,27 @@ class CollectionIndex:
         Raises:
             StoreError: A store cannot be asked.
         """
+        stale, errors = self._compared(None if uris is None else several(uris), jobs)
+        for error in errors.values():
+            raise error
+        return stale
+
+    def _compared(
+        self, uris: Iterable[str | os.PathLike[str]] | None = None, jobs: int = 16
+    ) -> tuple[list[str], dict[str, MediaRefError]]:
+        """Return the videos that are stale, and the errors of those whose stores cannot be asked."""
         stale: dict[str, None] = {}
+        errors: dict[str, MediaRefError] = {}
         with ThreadPoolExecutor(jobs, thread_name_prefix="mediaref-index") as pool:
-            for files in self._files() if uris is None else self._files_of(several(uris)):
+            for files in self._files() if uris is None else self._files_of(uris):
                 asked = [pool.submit(in_this_context(self._is_changed), file) for file in files]
-                stale |= {
-                    file.video: None for file, found in zip(files, asked, strict=True) if found.result()
-                }
-        return list(stale)
+                for file, found in zip(files, asked, strict=True):
+                    try:
+                        if found.result():
+                            stale[file.video] = None
+                    except MediaRefError as error:
+                        errors.setdefault(file.video, error)
+        return list(stale), errors
 
     def _files(self) -> Iterator[list[_File]]:
         """Yield the files of all videos, some thousand at a time."""

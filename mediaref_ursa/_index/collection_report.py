@@ -33,6 +33,8 @@ class CollectionReport:
         table_bytes: The size of the table on this machine, older versions included; None in a cloud store.
         bytes_per_frame: The same for each frame; None without frames or size.
         stale: The videos whose files have changed or are not there, with absolute URIs.
+        not_asked: How many videos are in stores that could not be asked.
+        reason: The error of the first of these.
     """
 
     uri: str
@@ -46,6 +48,8 @@ class CollectionReport:
     table_bytes: int | None
     bytes_per_frame: float | None
     stale: list[str] = field(default_factory=list)
+    not_asked: int = 0
+    reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields by name, as values of JSON."""
@@ -58,6 +62,8 @@ class CollectionReport:
         share = "" if self.bytes_per_frame is None else f", {self.bytes_per_frame:.1f} bytes a frame"
         more = f" and {len(self.stale) - _LISTED} more" if len(self.stale) > _LISTED else ""
         stale = f"{len(self.stale)}: {', '.join(self.stale[:_LISTED])}{more}" if self.stale else "none"
+        if self.not_asked:
+            stale += f"; {self.not_asked} could not be asked: {self.reason}"
         return two_columns(
             [
                 ("collection", self.uri),
@@ -79,7 +85,6 @@ def report_on_collection(collection: CollectionIndex) -> CollectionReport:
 
     Raises:
         FrameIndexError: The table cannot be read.
-        StoreError: A store cannot be asked for a video.
     """
     numbers: Counter[str] = Counter()
     codecs: Counter[str] = Counter()
@@ -94,6 +99,7 @@ def report_on_collection(collection: CollectionIndex) -> CollectionReport:
         codecs.update(columns["codec"])
     size = _table_bytes(collection.uri)
     frames = numbers["frames"]
+    stale, errors = collection._compared()
     return CollectionReport(
         uri=redact(collection.uri),
         root=redact(collection.root),
@@ -105,7 +111,9 @@ def report_on_collection(collection: CollectionIndex) -> CollectionReport:
         codecs=dict(codecs.most_common()),
         table_bytes=size,
         bytes_per_frame=size / frames if size is not None and frames else None,
-        stale=[redact(uri) for uri in collection.stale()],
+        stale=[redact(uri) for uri in stale],
+        not_asked=len(errors),
+        reason=next((str(error) for error in errors.values()), None),
     )
 
 

@@ -36,6 +36,7 @@ from mediaref_ursa._model.access import TRUSTED, Access, IndexLimits
 from mediaref_ursa._model.index_metadata import METADATA_KEY, SegmentEntry, decode_metadata, encode_metadata
 from mediaref_ursa._model.segment import UNKNOWN, PacketTable, SegmentTable
 from mediaref_ursa._model.storage_options import StorageOptions
+from mediaref_ursa.layout import COLLECTION_KEY
 
 with needs_extra("video"):
     import pyarrow as pa
@@ -124,7 +125,11 @@ class LanceIndexFile:
         self._never_output = "hidden_packets" in schema.names
         missing = [name for name in BASE_COLUMNS if name not in schema.names]
         if missing:
-            raise FrameIndexInvalidError(f"expected the columns {BASE_COLUMNS}, missing {missing}", uri=uri)
+            is_collection = COLLECTION_KEY.encode() in (schema.metadata or {})
+            hint = "; it is a collection: open it with CollectionIndex.open" if is_collection else ""
+            raise FrameIndexInvalidError(
+                f"expected the columns {BASE_COLUMNS}, missing {missing}{hint}", uri=uri
+            )
         text = (schema.metadata or {}).get(METADATA_KEY.encode())
         _check_types(schema, BASE_COLUMNS if text is None else SCHEMA.names, uri)
         self.segments: tuple[SegmentEntry, ...] | None = None
