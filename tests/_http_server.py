@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
+from typing_extensions import Self
+
 LAST_MODIFIED = "Wed, 21 Oct 2015 07:28:00 GMT"
 LAST_MODIFIED_SECONDS = 1445412480.0
 
@@ -50,21 +52,14 @@ class SeenRequest:
     headers: dict[str, str]
 
 
-class ObjectServer:
-    """Serves ``objects`` by path (without query); a context manager."""
+class LoopbackServer:
+    """A server on loopback, within a ``with`` block."""
 
-    def __init__(self, objects: dict[str, bytes] | None = None) -> None:
-        self.objects = dict(objects or {})
-        self.seen: list[SeenRequest] = []
-        self.always: Fault | None = None
-        self._next: list[Fault] = []
-        self._lock = threading.Lock()
-        self._at_once = 0
-        self.most_at_once = 0
-        self._server = _QuietServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._server = _QuietServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
-    def __enter__(self) -> ObjectServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -78,6 +73,20 @@ class ObjectServer:
     @property
     def port(self) -> int:
         return int(self._server.server_address[1])
+
+
+class ObjectServer(LoopbackServer):
+    """Serves ``objects`` by path (without query)."""
+
+    def __init__(self, objects: dict[str, bytes] | None = None) -> None:
+        super().__init__(type("Handler", (_Handler,), {"owner": self}))
+        self.objects = dict(objects or {})
+        self.seen: list[SeenRequest] = []
+        self.always: Fault | None = None
+        self._next: list[Fault] = []
+        self._lock = threading.Lock()
+        self._at_once = 0
+        self.most_at_once = 0
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"

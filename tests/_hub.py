@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from _http_server import LoopbackServer
 
 _REPO = re.compile(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|paths-info|tree)/([^/]+)(?:/(.*))?)?")
 _FILE = re.compile(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.*)")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
-class Hub:
-    """Serves the files of one data set by revision, as the Hub does; a context manager.
+class Hub(LoopbackServer):
+    """Serves the files of one data set by revision, as the Hub does.
 
     Attributes:
         revisions: The files of each revision, by path.
@@ -25,28 +25,15 @@ class Hub:
     """
 
     def __init__(self, name: str, revisions: dict[str, dict[str, bytes]]) -> None:
+        super().__init__(type("Handler", (_Handler,), {"hub": self}))
         self.name = name
         self.revisions = revisions
         self.requests: list[tuple[str, str]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-
-    def __enter__(self) -> Hub:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     @property
     def endpoint(self) -> str:
         """The address, for ``storage_options={"endpoint": ...}``."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://127.0.0.1:{self.port}"
 
     def files(self, revision: str) -> tuple[str, dict[str, bytes]] | None:
         """Return the commit and the files of a revision, by its name or its commit."""

@@ -45,6 +45,11 @@ class OracleFrame:
     frame: Any
     rgb: RGBArray
 
+    def pixels(self, dtype: str) -> npt.NDArray[Any]:
+        """``(H, W, 3)`` of a ``dtype=``: with ``"native"`` uint16 at full scale, of more than 8 bits."""
+        is_deep = self.frame.format.components[0].bits > 8
+        return to_rgb(self.frame, "rgb48le") if dtype == "native" and is_deep else self.rgb
+
     @property
     def end(self) -> Fraction:
         """The exact time in seconds at which the frame is over."""
@@ -84,8 +89,8 @@ def best_video_stream(container: Any) -> Any:
     raise LookupError("expected a video stream, found none")
 
 
-def to_rgb(frame: Any) -> RGBArray:
-    """Convert a decoded frame to ``(H, W, 3)`` uint8 RGB by its own tags, turned for display.
+def to_rgb(frame: Any, pixel_format: str = "rgb24") -> npt.NDArray[Any]:
+    """Convert a decoded frame to ``(H, W, 3)`` RGB by its own tags, turned for display.
 
     Older PyAV ignores the tags of a frame unless it is told them. ``frame.rotation`` is
     counter-clockwise degrees, and so is ``np.rot90``.
@@ -98,14 +103,13 @@ def to_rgb(frame: Any) -> RGBArray:
     picture = VideoReformatter().reformat(
         source,
         interpolation=Interpolation.BICUBIC if is_deep else Interpolation.BILINEAR,
-        format="rgb24",
+        format=pixel_format,
         src_colorspace=_SWSCALE_MATRICES.get(int(frame.colorspace), _SWSCALE_BT601),
         dst_colorspace=_SWSCALE_BT601,
         src_color_range=ColorRange.JPEG if is_full_range else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
     )
-    turned = np.rot90(picture.to_ndarray(), round(frame.rotation / 90))
-    return np.ascontiguousarray(turned, dtype=np.uint8)
+    return np.ascontiguousarray(np.rot90(picture.to_ndarray(), round(frame.rotation / 90)))
 
 
 def shown_at(frames: Sequence[OracleFrame], t_ns: int, tolerance_ns: int = 1000) -> int:

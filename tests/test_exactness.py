@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,42 +29,58 @@ def references(path: Path, frames: Sequence[OracleFrame]) -> list[MediaRef]:
     return [MediaRef(str(path), round(frame.time * 10**9)) for frame in frames]
 
 
-def assert_same(found: Sequence[np.ndarray], expected: Sequence[OracleFrame], what: str) -> None:
+def assert_same(
+    found: Sequence[np.ndarray], expected: Sequence[OracleFrame], what: str, dtype: str = "uint8"
+) -> None:
     assert len(found) == len(expected)
-    wrong = [i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if not np.array_equal(a, b.rgb)]
+    pairs = enumerate(zip(found, expected, strict=True))
+    wrong = [i for i, (a, b) in pairs if not is_equal(a, b.pixels(dtype))]
     assert not wrong, f"{what}: {len(wrong)} of {len(found)} frames are wrong, the first at place {wrong[0]}"
 
 
+def is_equal(found: np.ndarray, expected: np.ndarray) -> bool:
+    return found.dtype == expected.dtype and np.array_equal(found, expected)
+
+
+DTYPES = ["uint8", "native"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CLIP_NAMES)
-def test_every_frame_alone_is_the_frame_of_a_linear_decode(name: str, clip: GetClip) -> None:
+def test_every_frame_alone_is_the_frame_of_a_linear_decode(name: str, dtype: Any, clip: GetClip) -> None:
     path = clip(name).path
     frames = oracle(path)
-    found = [batch_decode([ref])[0] for ref in references(path, frames)]
-    assert_same(found, frames, "one by one")
+    found = [batch_decode([ref], dtype=dtype)[0] for ref in references(path, frames)]
+    assert_same(found, frames, "one by one", dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("strategy", list(BatchDecodingStrategy))
 @pytest.mark.parametrize("name", CLIP_NAMES)
 def test_every_strategy_gives_the_frames_of_a_linear_decode(
-    name: str, strategy: BatchDecodingStrategy, clip: GetClip
+    name: str, strategy: BatchDecodingStrategy, dtype: Any, clip: GetClip
 ) -> None:
     path = clip(name).path
     frames = oracle(path)
-    assert_same(batch_decode(references(path, frames), strategy), frames, strategy.value)
+    assert_same(batch_decode(references(path, frames), strategy, dtype=dtype), frames, strategy.value, dtype)
     some = random.Random(name).choices(range(len(frames)), k=7)
     refs = references(path, frames)
-    assert_same(batch_decode([refs[i] for i in some], strategy), [frames[i] for i in some], f"{some}")
+    found = batch_decode([refs[i] for i in some], strategy, dtype=dtype)
+    assert_same(found, [frames[i] for i in some], f"{some}", dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CLIP_NAMES)
-def test_an_index_beside_the_video_gives_the_same_frames(name: str, clip: GetClip, tmp_path: Path) -> None:
+def test_an_index_beside_the_video_gives_the_same_frames(
+    name: str, dtype: Any, clip: GetClip, tmp_path: Path
+) -> None:
     path = Path(shutil.copy(clip(name).path, tmp_path))
     frames = oracle(clip(name).path)
     written = write_frame_index(str(path))
     index = LanceFrameIndex.open(str(path))
     assert index.pts_table(0).tolist() == [frame.pts for frame in frames]
     assert index.segment_frame_counts().tolist() == [len(frames)] == [len(written)]
-    assert_same(batch_decode(references(path, frames)), frames, "with an index on disk")
+    assert_same(batch_decode(references(path, frames), dtype=dtype), frames, "with an index on disk", dtype)
 
 
 @pytest.mark.parametrize("name", CLIP_NAMES)
