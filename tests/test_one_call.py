@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -97,6 +98,52 @@ def test_an_interrupted_read_lets_the_others_go_on() -> None:
     assert sorted(answer for answer in found if answer is not None) == sorted(
         2 * number for number in range(4) if found[number] is not None
     )
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["the next that performs", "another that waits"])
+def test_a_thread_that_is_interrupted_while_it_waits_holds_up_no_other(is_first: bool) -> None:
+    reads, go_on = ReadsTogether(), threading.Event()
+
+    def perform(numbers: Sequence[int]) -> list[int]:
+        if 0 in numbers:
+            go_on.wait()
+        return [2 * number for number in numbers]
+
+    def wait_for(count: int) -> None:
+        while len(reads._waiting.get("table", [])) < count:
+            threading.Event().wait(0.001)
+
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            leads = pool.submit(reads.read, "table", 0, perform)
+            while "table" not in reads._waiting:
+                threading.Event().wait(0.001)
+            others = [] if is_first else [pool.submit(reads.read, "table", 1, perform)]
+            wait_for(len(others))
+            follows = pool.submit(lambda: (wait_for(len(others) + 1), reads.read("table", 2, perform))[1])
+            killer = pool.submit(
+                lambda: (wait_for(len(others) + 2), signal.pthread_kill(main, signal.SIGUSR1))
+            )
+            main = threading.main_thread().ident
+            with pytest.raises(Interrupted):
+                reads.read("table", 5, perform)
+            killer.result()
+            go_on.set()
+            assert leads.result(10) == 0
+            assert [other.result(10) for other in others] == [2] * len(others)
+            assert follows.result(10) == 4
+        assert reads.read("table", 7, perform) == 14
+        assert not reads._waiting
+    finally:
+        go_on.set()
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_read_inside_a_read_does_not_wait_for_itself() -> None:

@@ -25,12 +25,16 @@ class _Waiting:
         perform: Performs it, perhaps with others.
         thread: The thread that waits.
         then: Called in that thread, when its turn has come, for the answer.
+        together: The reads that this thread is to perform, its own first; None as long as it waits.
+        is_begun: Whether it performs them.
     """
 
     def __init__(self, read: Any, perform: Perform) -> None:
         self.read, self.perform = read, perform
         self.thread = threading.get_ident()
         self.then: Future[Callable[[], Any]] = Future()
+        self.together: Sequence[_Waiting] | None = None
+        self.is_begun = False
 
     def alone(self) -> Any:
         """Perform the read without others."""
@@ -75,17 +79,23 @@ class ReadsTogether(ProcessState):
             waiting = self._waiting.get(table)
             if waiting is None:
                 self._waiting[table] = []
+                own.together = [own]
             elif thread != own.thread:
                 waiting.append(own)
-        if waiting is None:
-            return self._perform(table, [own])
-        return own.alone() if thread == own.thread else own.then.result()()
+        try:
+            if own.together is not None:
+                return self._perform(table, own.together)
+            return own.alone() if thread == own.thread else own.then.result()()
+        except BaseException:
+            self._leave(table, own)
+            raise
 
     def _perform(self, table: Hashable, together: Sequence[_Waiting]) -> Any:
         """Perform reads in the thread of the first, and return its answer; the others get theirs."""
         first, *others = together
         answers: Sequence[Any] | None = None
         try:
+            first.is_begun = True
             answers = first.perform([one.read for one in together])
         except Exception:
             if not others:
@@ -98,6 +108,17 @@ class ReadsTogether(ProcessState):
             self._pass_on(table)
         return first.alone() if answers is None else answers[0]
 
+    def _leave(self, table: Hashable, own: _Waiting) -> None:
+        """Let the others go on without a read whose thread was interrupted while it waited."""
+        with self._lock:
+            waiting = self._waiting.get(table, [])
+            if own in waiting:
+                waiting.remove(own)
+            if own.together is None or own.is_begun:
+                return
+            waiting[:0] = own.together[1:]
+        self._pass_on(table)
+
     def _pass_on(self, table: Hashable) -> None:
         """Let the thread of the first read that waits perform those that wait."""
         with self._lock:
@@ -107,6 +128,7 @@ class ReadsTogether(ProcessState):
             if together:
                 self._waiting[table] = left
                 self._threads[table] = together[0].thread
+                together[0].together = together
         if together:
             together[0].then.set_result(partial(self._perform, table, together))
 
