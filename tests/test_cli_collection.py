@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import lance
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
@@ -131,7 +132,7 @@ def test_a_bucket_goes_into_one_table(folder: Path, monkeypatch: pytest.MonkeyPa
     assert LanceFrameIndex.open(video).location == "collection"
 
 
-@pytest.mark.parametrize("kind", ["parquet", "feather", "jsonl", "two columns"])
+@pytest.mark.parametrize("kind", ["parquet", "feather", "jsonl", "lance", "two columns"])
 @pytest.mark.parametrize("with_base", [True, False])
 def test_the_videos_of_a_table_of_references_go_into_one_table(
     kind: str, with_base: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -145,6 +146,8 @@ def test_the_videos_of_a_table_of_references_go_into_one_table(
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     elif kind == "feather":
         feather.write_feather(table, path)
+    elif kind == "lance":
+        lance.write_dataset(table, str(path))
     else:
         table = table if kind == "parquet" else pa.table({"uri": uris, "pts_ns": times})
         pq.write_table(table, path)
@@ -159,6 +162,15 @@ def test_the_videos_of_a_table_of_references_go_into_one_table(
         str(folder / "a.mp4"),
         str(folder / "takes" / "b.webm"),
     ]
+
+
+def test_an_index_or_a_collection_is_no_table_of_references(folder: Path) -> None:
+    write_frame_index(folder / "a.mp4")
+    result = run("index", folder / "a.mp4.lance", "--into", folder / "set.lance")
+    assert result.exit_code == 0, result.stderr
+    assert list(CollectionIndex.open(folder / "set.lance")) == [str(folder / "a.mp4")]
+    result = run("index", folder / "set.lance", "--into", folder / "other.lance")
+    assert result.exit_code == 1
 
 
 @pytest.mark.parametrize("what", ["no table", "no references", "missing"])

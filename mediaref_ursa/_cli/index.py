@@ -20,7 +20,7 @@ from mediaref_ursa._core.errors import DamagedMediaWarning, MediaRefError, Missi
 from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.uris import absolute_location, is_local, local_path
 from mediaref_ursa._core.wording import counted
-from mediaref_ursa.layout import lance_frame_index_uri
+from mediaref_ursa.layout import INDEX_SUFFIX, lance_frame_index_uri
 
 if TYPE_CHECKING:
     from mediaref_ursa._index.frame_index import LanceFrameIndex
@@ -91,9 +91,9 @@ def index(
     """Write the frame index of each VIDEO to VIDEO.lance, or hidden to .mediaref/VIDEO.lance.
 
     A VIDEO is a path, a URL, a folder (for all videos below it), a pattern in quotes such as
-    's3://bucket/takes/*.mp4', a table of references (.parquet, .arrow, .feather, .jsonl) for all videos that
-    it names, or the name of a recording of several files that has an index. Where nothing can be written next
-    to a video, its index goes to the cache directory, or to --index-dir.
+    's3://bucket/takes/*.mp4', a table of references (.parquet, .arrow, .feather, .jsonl, .lance) for all
+    videos that it names, or the name of a recording of several files that has an index. Where nothing can be
+    written next to a video, its index goes to the cache directory, or to --index-dir.
 
     An index that is fresh is kept, so that a command that was stopped goes on where it was; one that is stale
     is written anew, where it stands.
@@ -134,19 +134,36 @@ def _listed(names: Sequence[str], base_dir: str | None) -> tuple[list[Listed], l
     """Return the videos of names and of tables of references, each once, and the errors of the others."""
     from mediaref_ursa.store._glob import TABLE_SUFFIXES, Listed, all_videos_named
 
-    tables = [name for name in names if name.lower().endswith(TABLE_SUFFIXES) and is_local(name)]
+    here = [name for name in names if is_local(name)]
+    lances = [name for name in here if _is_lance_table(name)]
+    tables = [*(name for name in here if name.lower().endswith(TABLE_SUFFIXES)), *lances]
     listed, failures = all_videos_named([name for name in names if name not in tables])
     found = {video.uri: video for video in listed}
     for table in tables:
-        from mediaref_ursa._references.table_files import videos_of_table
+        from mediaref_ursa._references.table_files import names_of_references, videos_of_table
 
+        path = local_path(table)
         try:
-            found |= {uri: Listed(uri) for uri in videos_of_table(local_path(table), base_dir)}
+            blocks = None
+            if table in lances:
+                from mediaref_ursa._index.row_tables import lance_blocks
+
+                blocks = lance_blocks(path, names_of_references)
+            found |= {uri: Listed(uri) for uri in videos_of_table(path, base_dir, blocks)}
         except MissingExtraError:
             raise
         except MediaRefError as error:
             failures.append(error)
     return list(found.values()), failures
+
+
+def _is_lance_table(name: str) -> bool:
+    """Whether a name is a Lance table of references, and not the index of a video."""
+    if not name.rstrip("/").endswith(INDEX_SUFFIX):
+        return False
+    from mediaref_ursa._index.row_tables import is_lance_table_of_rows
+
+    return is_lance_table_of_rows(local_path(name))
 
 
 class _Progress:

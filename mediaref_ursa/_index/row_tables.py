@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mediaref_ursa._core.errors import CorruptMediaError, MediaNotFoundError, MediaRefError, StoreError
@@ -12,15 +12,17 @@ from mediaref_ursa._core.uris import is_local, local_path, without_query
 from mediaref_ursa._lance.lance_calls import LanceCallError, LanceProcessError, Rules, describe, read
 from mediaref_ursa._lance.lance_files import TableRefusedError
 from mediaref_ursa._lance.lance_location import lance_location
-from mediaref_ursa.layout import INDEX_SUFFIX
+from mediaref_ursa.layout import COLLECTION_KEY, INDEX_SUFFIX
 from mediaref_ursa.store._location import Location
 
 with needs_extra("video"):
     import pyarrow as pa
 
+    from mediaref_ursa._index.lance_table import BASE_COLUMNS
     from mediaref_ursa._references.table_files import open_dataset
 
 _MAX_BYTES = 1 << 30
+_ROWS_AT_ONCE = 1 << 16
 _IS_MISSING = re.compile(r"was not found|404 Not Found|NoSuchBucket")
 
 
@@ -56,6 +58,40 @@ def read_rows(table: Location, columns: Sequence[str] | None = None) -> pa.Table
         raise CorruptMediaError(
             f"expected a table of Parquet, Arrow or JSON lines, found {error}", uri=table.uri
         ) from error
+
+
+def is_lance_table_of_rows(path: str) -> bool:
+    """Return whether a local Lance table is one of rows: neither a frame index nor a collection of them.
+
+    What cannot be opened is none.
+    """
+    if not (Path(path) / "_versions").is_dir():
+        return False
+    try:
+        schema = describe(path, {}, rules=Rules())[2]
+    except LanceCallError:
+        return False
+    is_index = set(BASE_COLUMNS) <= set(schema.names)
+    return not is_index and COLLECTION_KEY.encode() not in (schema.metadata or {})
+
+
+def lance_blocks(path: str, choose: Callable[[pa.Schema], list[str]]) -> Iterator[pa.Table]:
+    """Yield columns of all rows of a local Lance table, some thousand rows at a time.
+
+    Args:
+        path: The table.
+        choose: Returns the names of the columns, given the schema.
+
+    Raises:
+        CorruptMediaError: It cannot be read.
+    """
+    try:
+        version, rows, schema = describe(path, {}, rules=Rules())
+        for first in range(0, rows, _ROWS_AT_ONCE):
+            where = {"offset": first, "limit": min(_ROWS_AT_ONCE, rows - first)}
+            yield read(path, {}, version, choose(schema), where, rules=Rules())
+    except LanceCallError as error:
+        raise CorruptMediaError(f"the Lance table cannot be read: {error}", uri=path) from error
 
 
 def _read_lance(table: Location, columns: Sequence[str] | None) -> pa.Table:

@@ -1,9 +1,9 @@
-"""The videos that a table of references names: Parquet, Arrow (Feather) and JSON lines on this machine."""
+"""The videos that a table of references names: Parquet, Arrow (Feather), JSON lines, and blocks of others."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mediaref_ursa._core.errors import InvalidReferenceError, MediaNotFoundError, StoreError
@@ -23,12 +23,15 @@ with needs_extra("video"):
 _ROWS_AT_ONCE = 1 << 16
 
 
-def videos_of_table(path: str, base_dir: str | None = None) -> list[str]:
+def videos_of_table(
+    path: str, base_dir: str | None = None, blocks: Iterable[pa.Table] | None = None
+) -> list[str]:
     """Return the videos that the references of a table name, each once, in the order of their first rows.
 
     Args:
         path: The table; every column that holds references counts, or its columns ``uri`` and ``pts_ns``.
         base_dir: Where relative references begin; the working directory without it.
+        blocks: Its columns that may hold references, some rows at a time; read from ``path`` without it.
 
     Raises:
         InvalidReferenceError: It is no such table, or holds no references.
@@ -37,7 +40,7 @@ def videos_of_table(path: str, base_dir: str | None = None) -> list[str]:
     """
     found: dict[str, None] = {}
     try:
-        for table in _blocks(path):
+        for table in _blocks(path) if blocks is None else blocks:
             found |= dict.fromkeys(_videos_of_block(table))
     except (pa.ArrowException, ValueError, TypeError) as error:
         raise InvalidReferenceError(
@@ -84,11 +87,12 @@ def open_dataset(source: str | pa.Buffer, name: str) -> ds.Dataset:
 def _blocks(path: str) -> Iterator[pa.Table]:
     """Yield the columns of a table that may hold references, some thousand rows at a time."""
     dataset = open_dataset(path, path)
-    for batch in dataset.to_batches(columns=_names(dataset.schema), batch_size=_ROWS_AT_ONCE):
+    for batch in dataset.to_batches(columns=names_of_references(dataset.schema), batch_size=_ROWS_AT_ONCE):
         yield pa.Table.from_batches([batch])
 
 
-def _names(schema: pa.Schema) -> list[str]:
+def names_of_references(schema: pa.Schema) -> list[str]:
+    """Return the names of the columns that may hold references, or parts of them."""
     return [field.name for field in schema if field.name == "pts_ns" or "string" in str(field.type)]
 
 

@@ -26,7 +26,7 @@ class _Waiting:
         thread: The thread that waits.
         then: Called in that thread, when its turn has come, for the answer.
         together: The reads that this thread is to perform, its own first; None as long as it waits.
-        is_begun: Whether it performs them.
+        is_started: Whether it performs them.
     """
 
     def __init__(self, read: Any, perform: Perform) -> None:
@@ -34,7 +34,7 @@ class _Waiting:
         self.thread = threading.get_ident()
         self.then: Future[Callable[[], Any]] = Future()
         self.together: Sequence[_Waiting] | None = None
-        self.is_begun = False
+        self.is_started = False
 
     def alone(self) -> Any:
         """Perform the read without others."""
@@ -95,7 +95,7 @@ class ReadsTogether(ProcessState):
         first, *others = together
         answers: Sequence[Any] | None = None
         try:
-            first.is_begun = True
+            first.is_started = True
             answers = first.perform([one.read for one in together])
         except Exception:
             if not others:
@@ -114,7 +114,7 @@ class ReadsTogether(ProcessState):
             waiting = self._waiting.get(table, [])
             if own in waiting:
                 waiting.remove(own)
-            if own.together is None or own.is_begun:
+            if own.together is None or own.is_started:
                 return
             waiting[:0] = own.together[1:]
         self._pass_on(table)
