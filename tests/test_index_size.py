@@ -99,6 +99,15 @@ def test_a_short_video_takes_less_than_it_did(video: Path) -> None:
     assert size_of(place) < 20_000
 
 
+def test_columns_that_are_too_short_to_be_compressed_are_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = long_table(450, missing=0)
+    packed = size_of(written(tmp_path / "packed", table))
+    monkeypatch.setattr(lance_table, "_COMPRESSED_ROWS", 0)
+    assert packed < 0.9 * size_of(written(tmp_path / "as_they_are", table))
+
+
 def test_the_columns_keep_their_types(video: Path) -> None:
     place = write_frame_index(video).place
     schema = lance.dataset(place).schema
@@ -128,7 +137,7 @@ def test_an_index_of_an_older_format_is_read_and_replaced(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(lance_calls, "_STORAGE_VERSION", version)
-        patch.setattr(lance_table, "_WRITTEN_SCHEMA", SCHEMA)
+        patch.setattr(lance_table, "_COMPRESSED_SCHEMA", SCHEMA)
         place = write_frame_index(video).place
     assert lance.dataset(place).data_storage_version == version
     frame = batch_decode([MediaRef(str(video), 0)], frame_index=LanceFrameIndex.open(video))[0]

@@ -79,7 +79,10 @@ SCHEMA = pa.schema(
 # equal rank side by side; Lance leaves it off for timestamps of 29.97 frames a second, 3 bytes each.
 _COMPRESSED = ("local_frame_idx", "pts", "timestamp", "decode_idx", "offset")
 _ZSTD = {"lance-encoding:compression": "zstd", "lance-encoding:bss": "on"}
-_WRITTEN_SCHEMA = pa.schema(
+# Of fewer rows, a buffer of 8 bytes a row has less than the 4 KiB from which on Lance compresses, and is
+# stored as it is; without the metadata its bits are packed.
+_COMPRESSED_ROWS = 512
+_COMPRESSED_SCHEMA = pa.schema(
     [field.with_metadata(_ZSTD) if field.name in _COMPRESSED else field for field in SCHEMA]
 )
 
@@ -364,7 +367,10 @@ def write_index(
     """
     options = dict(storage_options or {})
     check_writable(uri)
-    schema = _WRITTEN_SCHEMA.with_metadata({METADATA_KEY: encode_metadata(tables, described_at or uri)})
+    is_short = sum(len(table) for table in tables) < _COMPRESSED_ROWS
+    schema = (SCHEMA if is_short else _COMPRESSED_SCHEMA).with_metadata(
+        {METADATA_KEY: encode_metadata(tables, described_at or uri)}
+    )
     rows = pa.concat_tables(_arrow_table(number, segment) for number, segment in enumerate(tables))
     table = pa.Table.from_arrays(rows.columns, schema=schema)
     location, own_options = lance_location(uri, options)
