@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,10 @@ def test_a_data_set_is_checked(written: DataSet, copied: Path) -> None:
     kinds = {finding.kind: finding for finding in report.findings}
     assert kinds["duplicates"].count > 0
     assert not kinds["duplicates"].is_error
+    overlap = kinds["episodes overlap"]
+    assert overlap.is_error
+    assert overlap.count == kinds["duplicates"].count
+    assert re.search(r"top: episodes 3 and 4 share frames of .*file-001.mp4", overlap.text)
     change_episodes(copied, **{f"videos/{TOP}/from_timestamp": 100.0})
     for done in (run("check", copied, "--column", "top"), run("check", copied, "--json")):
         assert done.exit_code == 1

@@ -20,6 +20,7 @@ OUTSIDE = "outside the video"
 BEYOND = "far from any frame"
 NUMBER = "another frame number"
 NO_FRAME = "no frame at the row's time"
+OVERLAP = "episodes overlap"
 PIXELS = "wrong pixels"
 NO_INDEX = "no index"
 DUPLICATE = "duplicates"
@@ -29,7 +30,7 @@ RATES = "mixed frame rates"
 CODECS = "mixed codecs"
 APART = "segments apart"
 
-ERRORS = (MISSING, UNREADABLE, STALE, DAMAGED, OUTSIDE, BEYOND, NUMBER, NO_FRAME, PIXELS)
+ERRORS = (MISSING, UNREADABLE, STALE, DAMAGED, OUTSIDE, BEYOND, NUMBER, NO_FRAME, OVERLAP, PIXELS)
 NOTES = (NO_INDEX, DUPLICATE, FROZEN, SIZES, RATES, CODECS, APART)
 
 
