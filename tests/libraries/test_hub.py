@@ -40,6 +40,7 @@ def files_of(root: Path) -> dict[str, bytes]:
 @pytest.fixture
 def hub(written: DataSet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # as other tests have it
     files = files_of(written.root)
     older = {
         **files,
@@ -79,7 +80,7 @@ def test_an_index_on_the_hub_is_that_of_its_revision(written: DataSet, hub: Hub,
                 **{f"{name.rpartition('/')[0]}/{path}": data for path, data in files.items()},
             }
     with_index, without = (f"hf://datasets/me/set{at}/{name}" for at in ("@main", "@v1.0"))
-    options: dict[str, Any] = {"token": False}
+    options: dict[str, Any] = {"token": False, "endpoint": hub.endpoint}
 
     assert LanceFrameIndex.open(with_index, storage_options=options).location == "beside"
     with pytest.raises(FrameIndexMissingError):
@@ -90,7 +91,7 @@ def test_an_index_on_the_hub_is_that_of_its_revision(written: DataSet, hub: Hub,
 
 
 def test_what_is_not_there_is_one_error(hub: Hub) -> None:
-    options: dict[str, Any] = {"token": False}
+    options: dict[str, Any] = {"token": False, "endpoint": hub.endpoint}
     for root, revision in (("me/set", "v9"), ("me/other", None)):
         with pytest.raises(MediaNotFoundError, match="meta/info.json"):
             LeRobotRefs(f"hf://datasets/{root}", revision=revision, storage_options=options)
@@ -104,7 +105,7 @@ def test_a_hub_that_lance_cannot_ask_is_an_error(hub: Hub, monkeypatch: pytest.M
 
 
 def test_being_offline_is_said(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = LeRobotRefs("hf://datasets/me/set", storage_options={"token": False})
+    data = LeRobotRefs("hf://datasets/me/set", storage_options={"token": False, "endpoint": hub.endpoint})
     table = data.refs(episodes=[0], camera="top")
     cleanup_cache()
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
