@@ -11,16 +11,13 @@ import pyarrow as pa
 import torch
 from torch.utils.data import Dataset
 
-from mediaref_ursa._batch.decode_columns import DecodedColumn, decode_columns, decode_list, joined_columns
+from mediaref_ursa._batch.column_decoder import ColumnDecoder
+from mediaref_ursa._batch.decode_columns import DecodedColumn
 from mediaref_ursa._batch.decoded_batch import window_length
 from mediaref_ursa._batch.options import BatchOptions
 from mediaref_ursa._batch.resolve import BatchRequest
-from mediaref_ursa._core.errors import UnsupportedMediaError
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._core.ticks import TOLERANCE_NS
-from mediaref_ursa._decode.execute import checked_workers
 from mediaref_ursa._model.pixels import Crop, Dtype, PixelSpec
-from mediaref_ursa._plan.frame_times import PLAYBACK
 from mediaref_ursa._references.arrow import list_column
 from mediaref_ursa._references.columns import ReferenceColumns, reference_columns
 from mediaref_ursa.torch._collate import MISSING, Samples
@@ -108,15 +105,19 @@ class RefDataset(Dataset[Sample]):
             raise ValueError(
                 "expected no options of pixels with frames='yuv420', found some; give them to yuv420_to_rgb"
             )
-        if on_error not in ("raise", "none"):
-            raise ValueError(f"expected on_error to be 'raise' or 'none', found {on_error!r}")
-        given: dict[str, Any] = {**options}
-        self._rule = (
-            given.pop("match", PLAYBACK),
-            given.pop("tolerance_ns", TOLERANCE_NS),
-            given.pop("frame_index", None),
+        self._decoder = ColumnDecoder.from_options(
+            {
+                "resize": resize,
+                "crop": crop,
+                "colorspace": colorspace,
+                "channel_format": channel_format,
+                "dtype": dtype,
+                "keeps_planes": frames == "yuv420",
+            },
+            options,
+            on_error=on_error,
+            max_workers=max_workers,
         )
-        self.options = BatchOptions.from_options(given, given.pop("base_dir", None))
         self._source = os.fspath(table) if isinstance(table, str | os.PathLike) else None
         self._read_columns = read_columns
         self._table = open_table(table, read_columns, self.options)
@@ -125,20 +126,22 @@ class RefDataset(Dataset[Sample]):
         if taken := sorted(set(self._others) & set(self.columns)):
             raise ValueError(f"expected keys that are no names of other columns, found {taken}")
         self.transform = transform
-        self.on_error = on_error
-        self._max_workers = max_workers
         self._pin_memory = pin_memory
-        self.spec = PixelSpec(
-            resize,
-            colorspace,
-            channel_format,
-            self.options.apply_rotation,
-            self.options.access.max_pixels,
-            dtype,
-            crop,
-            keeps_planes=frames == "yuv420",
-        )
-        self.request([])  # an error now if an option is none of its values
+
+    @property
+    def on_error(self) -> str:
+        """What is done with references that fail."""
+        return self._decoder.on_error
+
+    @property
+    def options(self) -> BatchOptions:
+        """The options by which references are resolved."""
+        return self._decoder.options
+
+    @property
+    def spec(self) -> PixelSpec:
+        """The pixels of all frames."""
+        return self._decoder.spec
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -206,12 +209,7 @@ class RefDataset(Dataset[Sample]):
 
     def request(self, parts: Sequence[ReferenceColumns]) -> BatchRequest:
         """Return the request to resolve and decode some references."""
-        if self.spec.keeps_planes and any(part.is_image.any() for part in parts):
-            raise UnsupportedMediaError(
-                "expected videos for frames='yuv420', found images, which have no planes"
-            )
-        match, tolerance_ns, frame_index = self._rule
-        return BatchRequest.from_refs(joined_columns(parts), match, tolerance_ns, frame_index, self.options)
+        return self._decoder.request(parts)
 
     def decode(self, parts: Sequence[ReferenceColumns]) -> list[DecodedColumn]:
         """Decode columns of references by one plan, each into a tensor of its own.
@@ -225,14 +223,7 @@ class RefDataset(Dataset[Sample]):
             tensors.append(empty_tensor(shape, torch_dtype(dtype), pin_memory=self._pin_memory))
             return tensors[-1].numpy()
 
-        workers = checked_workers(self._max_workers)
-        found = decode_columns(
-            self.request(parts), [len(part) for part in parts], self.spec, empty, max_workers=workers
-        )
-        if self.on_error == "raise":
-            for column in found:
-                if column.errors:
-                    raise column.errors[min(column.errors)]
+        found = self._decoder.decode(parts, empty)
         whose = {tensor.data_ptr(): tensor for tensor in tensors if tensor.numel()}
         return [
             DecodedColumn(None if column.frames is None else whose[column.frames.ctypes.data], column.errors)
@@ -248,11 +239,8 @@ class RefDataset(Dataset[Sample]):
         Raises:
             MediaRefError: The first reference that fails, with ``on_error="raise"``.
         """
-        request = self.request(parts)
-        frames = decode_list(request, self.spec, max_workers=checked_workers(self._max_workers))
-        if self.on_error == "raise" and frames.errors:
-            raise frames.errors[min(frames.errors)]
-        each = [frames.frames.get(slot) for slot in range(len(request.columns))]
+        frames = self._decoder.decode_each(parts).frames
+        each = [frames.get(slot) for slot in range(sum(len(part) for part in parts))]
         ends = np.cumsum([len(part) for part in parts]).tolist()
         return [each[end - len(part) : end] for end, part in zip(ends, parts, strict=True)]
 
