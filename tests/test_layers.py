@@ -38,6 +38,7 @@ FOLDERS = (
     "catalog",
     "lerobot",
     "torch",
+    "ray",
     "check",
     "video_decoder",
     "cached_av",
@@ -71,6 +72,7 @@ HOMES = {
         "table",
         "lerobot",
         "torch",
+        "ray",
         "hf",
         "_cli",
     },
@@ -81,6 +83,7 @@ HOMES = {
     "temporaldata": {"_lazy"},
     "torch": {"_decode", "lerobot", "torch"},
     "torchcodec": {"_decode"},
+    "ray": {"ray"},
     "pandas": set(),
 }
 """Which folders may import a heavy library."""

@@ -49,6 +49,7 @@ class ColumnDecoder:
     def __post_init__(self) -> None:
         if self.on_error not in ("raise", "none"):
             raise ValueError(f"expected on_error to be 'raise' or 'none', found {self.on_error!r}")
+        checked_workers(self.max_workers)
         self.request([])  # an error now if an option is none of its values
 
     @classmethod
@@ -69,10 +70,14 @@ class ColumnDecoder:
             max_workers: Threads.
 
         Raises:
-            TypeError: An option that is none.
+            TypeError: An option that is none, or one that names columns.
             ValueError: An option that is none of its values.
         """
         given = dict(options)
+        if chosen := sorted({"column", "uri", "pts_ns", "path"} & set(given)):
+            raise TypeError(
+                f"expected columns of references by name, as columns=, found {', '.join(chosen)}="
+            )
         rule = {name: given.pop(name) for name in ("match", "tolerance_ns", "frame_index") if name in given}
         decoding = BatchOptions.from_options(given, given.pop("base_dir", None))
         spec = PixelSpec(

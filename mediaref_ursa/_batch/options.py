@@ -56,8 +56,8 @@ _NAMED = (
 )
 
 
-class ResolveOptions(AccessOptions, total=False):
-    """The options by which references are resolved, for type checkers: those of ``plan_decode``."""
+class RuleOptions(AccessOptions, total=False):
+    """The options by which references of known columns are resolved, for type checkers."""
 
     match: Match
     tolerance_ns: int
@@ -70,11 +70,16 @@ class ResolveOptions(AccessOptions, total=False):
     allow_multi_video: bool
     allow_gap: bool
     gap_threshold: float
+    rebase: Prefixes | None
+
+
+class ResolveOptions(RuleOptions, total=False):
+    """The options of ``plan_decode``, for type checkers: those, and which column holds the references."""
+
     column: str | None
     uri: str | None
     pts_ns: str | None
     path: str | None
-    rebase: Prefixes | None
 
 
 class _ConversionOptions(ResolveOptions, total=False):

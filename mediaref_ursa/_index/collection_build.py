@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
@@ -69,7 +70,7 @@ class AddedVideo:
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class Outcome:
     """The outcome for one video before it is committed.
 
     Attributes:
@@ -136,27 +137,35 @@ def add_videos(
         if progress is not None:
             progress(video)
 
-    batch = _Batch(table, settle)
-    stopped = threading.Event()
-    pool = ThreadPoolExecutor(wanted.jobs, thread_name_prefix="mediaref-index")
+    batch = CommitBatch(table, settle)
     try:
-        for ended in _outcomes(pool, _tasks(table, uris, wanted, stopped), wanted.jobs):
-            errors = [done.video.error for done in ended if done.video.error is not None]
-            for done in ended:
-                if done.video.error is None or wanted.on_error == "skip":
-                    batch.put(done)
-            if errors and wanted.on_error == "raise":
-                raise errors[0]
+        with closing(look_at(table, uris, wanted)) as outcomes:
+            for ended in outcomes:
+                errors = [done.video.error for done in ended if done.video.error is not None]
+                for done in ended:
+                    if done.video.error is None or wanted.on_error == "skip":
+                        batch.put(done)
+                if errors and wanted.on_error == "raise":
+                    raise errors[0]
     finally:
-        stopped.set()
-        pool.shutdown(wait=True, cancel_futures=True)
         batch.commit()
     if report.added or report.replaced:
         table.tidy(compact=False)
     return report
 
 
-class _Batch:
+def look_at(table: CollectionTable, uris: Uris, wanted: Wanted) -> Generator[list[Outcome], None, None]:
+    """Yield the outcomes of videos as they end, each video once; nothing is put into the table."""
+    stopped = threading.Event()
+    pool = ThreadPoolExecutor(wanted.jobs, thread_name_prefix="mediaref-index")
+    try:
+        yield from _outcomes(pool, _tasks(table, uris, wanted, stopped), wanted.jobs)
+    finally:
+        stopped.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class CommitBatch:
     """The outcomes of the next commit, each of which is reported once it is in the table.
 
     Args:
@@ -169,11 +178,11 @@ class _Batch:
         self._begin()
 
     def _begin(self) -> None:
-        self._outcomes: list[_Outcome] = []
+        self._outcomes: list[Outcome] = []
         self._bytes = 0
         self._began = time.monotonic()
 
-    def put(self, outcome: _Outcome) -> None:
+    def put(self, outcome: Outcome) -> None:
         """Take a video, and commit where there is enough or where enough time has passed."""
         if outcome.rows is None and outcome.left_from is None:
             self._settle(outcome.video)
@@ -207,21 +216,21 @@ class _Task:
     wanted: Wanted
     stopped: threading.Event
 
-    def run(self) -> _Outcome:
+    def run(self) -> Outcome:
         """Return the video's rows, or that those in the table are fresh, or its error."""
         try:
             return self._outcome()
         except MissingExtraError:  # every other video would fail in the same way
             raise
         except MediaRefError as error:
-            return _Outcome(AddedVideo(self.uri, "failed", error=error))
+            return Outcome(AddedVideo(self.uri, "failed", error=error))
 
-    def _outcome(self) -> _Outcome:
+    def _outcome(self) -> Outcome:
         wanted, video = self.wanted, self._video
         found = self._found()
         if not wanted.overwrite and self._is_enough(found):
             assert self.rows is not None
-            return _Outcome(AddedVideo(self.uri, "kept"), left_from=self.rows.left_from)
+            return Outcome(AddedVideo(self.uri, "kept"), left_from=self.rows.left_from)
         if not wanted.overwrite:
             found.check_replaceable(video.uri)
         sidecar = find_index(video, is_name=self.segments is not None)
@@ -266,7 +275,7 @@ class _Task:
                 uri=self._video.uri,
             ) from error
 
-    def _new(self, tables: Sequence[SegmentTable]) -> _Outcome:
+    def _new(self, tables: Sequence[SegmentTable]) -> Outcome:
         """Return the outcome of a video that goes in: its rows are packed in this thread."""
         video = AddedVideo(
             self.uri,
@@ -277,7 +286,7 @@ class _Task:
         )
         rows = rows_of(self.table, {self.uri: tables})
         had_more = self.rows is not None and self.rows.has_segments_from(len(tables))
-        return _Outcome(video, rows, len(tables) if had_more else None)
+        return Outcome(video, rows, len(tables) if had_more else None)
 
     def _check_stopped(self, done: int, total: int) -> None:
         del done, total
@@ -344,19 +353,19 @@ class _Refused:
     uri: str
     error: MediaRefError
 
-    def run(self) -> _Outcome:
+    def run(self) -> Outcome:
         """Return its error as its outcome."""
-        return _Outcome(AddedVideo(self.uri, "failed", error=self.error))
+        return Outcome(AddedVideo(self.uri, "failed", error=self.error))
 
 
 def _outcomes(
     pool: ThreadPoolExecutor, tasks: Iterator[_Task | _Refused], jobs: int
-) -> Iterator[list[_Outcome]]:
+) -> Iterator[list[Outcome]]:
     """Yield the outcomes of videos as they end, those that ended since the last yield in the order of tasks.
 
     Twice as many tasks as there are jobs are taken ahead.
     """
-    running: list[Future[_Outcome]] = [pool.submit(task.run) for task in islice(tasks, 2 * jobs)]
+    running: list[Future[Outcome]] = [pool.submit(task.run) for task in islice(tasks, 2 * jobs)]
     while running:
         ended = wait(running, _WAIT_SECONDS, FIRST_COMPLETED).done
         done = [future for future in running if future in ended]

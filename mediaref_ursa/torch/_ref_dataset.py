@@ -20,14 +20,15 @@ from mediaref_ursa._core.public import set_module
 from mediaref_ursa._model.pixels import Crop, Dtype, PixelSpec
 from mediaref_ursa._references.arrow import list_column
 from mediaref_ursa._references.columns import ReferenceColumns, reference_columns
+from mediaref_ursa._references.table_columns import reference_names
 from mediaref_ursa.torch._collate import MISSING, Samples
 from mediaref_ursa.torch._memory import empty_tensor, torch_dtype
-from mediaref_ursa.torch._tables import open_table, reference_names, values_of
+from mediaref_ursa.torch._tables import open_table, values_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from mediaref_ursa._batch.options import ResolveOptions
+    from mediaref_ursa._batch.options import RuleOptions
 
 Sample = dict[str, Any]
 
@@ -96,7 +97,7 @@ class RefDataset(Dataset[Sample]):
         read_columns: Sequence[str] | None = None,
         max_workers: int | None = None,
         pin_memory: bool = False,
-        **options: Unpack[ResolveOptions],
+        **options: Unpack[RuleOptions],
     ) -> None:
         if frames not in ("rgb", "yuv420"):
             raise ValueError(f"expected frames to be 'rgb' or 'yuv420', found {frames!r}")

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mediaref_ursa._batch.decoded_batch import window_length
+from mediaref_ursa._batch.frame_shapes import frame_shapes, max_frame_bytes
 from mediaref_ursa._batch.resolve import BatchRequest, ResolvedBatch, resolve_batch
 from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import UnsupportedMediaError
-from mediaref_ursa._model.pixels import planes_bytes
-from mediaref_ursa._pyav.sample_formats import output_dtype
 from mediaref_ursa.torch._ref_dataset import RefDataset
 
 
@@ -76,16 +75,10 @@ def _numbers(resolved: ResolvedBatch, count: int) -> tuple[Int64Array, Int64Arra
 
 def _frame_bytes(dataset: RefDataset, request: BatchRequest, resolved: ResolvedBatch) -> int:
     """Return how many bytes a decoded frame takes at most."""
-    spec = dataset.spec
-    infos = [table.info for table in resolved.segments]
-    if not (spec.resize or spec.crop) and request.columns.is_image.any():
+    shapes = frame_shapes(request, resolved, dataset.spec)
+    if shapes is None:
         raise UnsupportedMediaError(
             "expected videos, found images, whose size is not known before they are decoded; pass "
             "resize=(height, width)"
         )
-    if spec.keeps_planes:
-        return max((planes_bytes(info.height, info.width) for info in infos), default=0)
-    sizes = [(0, 0)] if spec.resize or spec.crop else [info.display_size for info in infos]
-    shapes = [spec.shape(*size) for size in sizes or [(0, 0)]]
-    itemsize = output_dtype(spec, (info.pixel_format for info in infos), "this column").itemsize
-    return max(int(np.prod(shape)) for shape in shapes) * itemsize
+    return max_frame_bytes(resolved, dataset.spec, shapes)

@@ -15,7 +15,7 @@ from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.uris import absolute_location, is_local
 from mediaref_ursa._index.row_tables import read_rows
-from mediaref_ursa._references.arrow import reference_columns_in, table_of
+from mediaref_ursa._references.arrow import table_of
 from mediaref_ursa.lerobot import LeRobotRefs, is_data_set
 from mediaref_ursa.store._location import Location
 
@@ -63,35 +63,6 @@ def _location(uri: str, options: BatchOptions) -> Location:
     """
     store = None if is_local(uri) else options.store
     return Location(absolute_location(uri), store, options.storage_options, options.access)
-
-
-def reference_names(table: pa.Table, columns: Any) -> dict[str, str]:
-    """Return the column of references for each key of a sample.
-
-    Args:
-        table: The table.
-        columns: A dict of both, one name or several, which are keys as well, or None for all columns that
-            hold references.
-
-    Raises:
-        InvalidReferenceError: There is no such column, or it holds no references.
-    """
-    names = table.column_names
-    found = [names[position] for position in reference_columns_in(table)]
-    if columns is None:
-        chosen = {name: name for name in found}
-    elif isinstance(columns, str):
-        chosen = {columns: columns}
-    elif isinstance(columns, dict):
-        chosen = dict(columns)
-    else:
-        chosen = {name: name for name in columns}
-    if not chosen or (wrong := [name for name in chosen.values() if name not in found]):
-        raise InvalidReferenceError(
-            f"expected columns of references, structs of uri and pts_ns or lists of them, found "
-            f"{wrong if chosen else 'none'} among the columns {names}"
-        )
-    return chosen
 
 
 def values_of(column: pa.ChunkedArray, rows: Int64Array) -> Any:

@@ -1,0 +1,59 @@
+"""Frames encoded as JPEG or PNG."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from mediaref_ursa._core.array_types import PixelArray
+from mediaref_ursa._model.pixels import PixelSpec
+
+ImageFormat = Literal["jpeg", "png"]
+_COLORSPACES = {"jpeg": ("RGB", "G"), "png": ("RGB", "RGBA", "G")}
+
+
+@dataclass(frozen=True)
+class ImageEncoder:
+    """Encodes frames of one kind of pixels.
+
+    Attributes:
+        format: ``jpeg`` or ``png``.
+        quality: That of JPEG, 1 to 100; PNG loses nothing.
+
+    Raises:
+        ValueError: A value that is none of these.
+    """
+
+    format: ImageFormat
+    quality: int = 90
+
+    def __post_init__(self) -> None:
+        if self.format not in _COLORSPACES:
+            raise ValueError(f"expected encode to be 'jpeg' or 'png', found {self.format!r}")
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"expected a quality from 1 to 100, found {self.quality!r}")
+
+    def check_takes(self, spec: PixelSpec) -> None:
+        """Refuse pixels that the format cannot hold.
+
+        Raises:
+            ValueError: These.
+        """
+        known = _COLORSPACES[self.format]
+        if spec.colorspace not in known or spec.channel_format != "NHWC" or spec.dtype != "uint8":
+            raise ValueError(
+                f"expected colorspace of {' or '.join(known)}, channel_format='NHWC' and dtype='uint8' with "
+                f"encode={self.format!r}, found {spec.colorspace}, {spec.channel_format} and {spec.dtype}"
+            )
+
+    def encode(self, frame: PixelArray) -> bytes:
+        """Return a frame ``(H, W, C)`` as the bytes of an image file."""
+        pixels = frame[:, :, 0] if frame.shape[-1] == 1 else frame
+        buffer = io.BytesIO()
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        image.save(buffer, format=self.format, quality=self.quality)
+        return buffer.getvalue()

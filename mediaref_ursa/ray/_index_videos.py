@@ -1,0 +1,223 @@
+"""``index_videos``: a collection index of many videos, which Ray's workers scan and the caller commits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, Dataset
+
+from mediaref_ursa._core.errors import InvalidReferenceError
+from mediaref_ursa._core.public import set_module
+from mediaref_ursa._core.uris import absolute_location
+from mediaref_ursa._index.collection import CollectionIndex
+from mediaref_ursa._index.collection_build import AddedVideo, CommitBatch, Wanted, look_at
+from mediaref_ursa._index.outcome_rows import OutcomeRow, from_table, to_table
+from mediaref_ursa._model.access import TRUSTED, Access
+
+if TYPE_CHECKING:
+    from mediaref_ursa._core.errors import MediaRefError
+
+_VIDEOS_A_CALL = 16
+REPORT = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("state", pa.string()),
+        ("frames", pa.int64()),
+        ("segments", pa.int64()),
+        ("problems", pa.list_(pa.string())),
+        ("error", pa.string()),
+    ]
+)
+
+Uri: TypeAlias = str | os.PathLike[str]
+Videos: TypeAlias = "Iterable[Uri] | Mapping[str, Sequence[Uri]] | Dataset"
+
+
+@set_module("mediaref_ursa.ray")
+def index_videos(
+    videos: Videos,
+    into: str | os.PathLike[str] | CollectionIndex,
+    *,
+    column: str = "uri",
+    segments_column: str | None = None,
+    overwrite: bool = False,
+    full: bool | None = None,
+    decode: bool = False,
+    concurrency: int | None = None,
+    num_cpus: float = 1,
+    root: str | os.PathLike[str] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    access: Access = TRUSTED,
+) -> pa.Table:
+    """Put the frame indexes of many videos into a collection, scanned by the workers of a Ray cluster.
+
+    The workers scan; this process alone commits, some hundred videos or some seconds at a time, each video
+    whole. A job that was stopped is called again: videos whose rows are fresh are left alone. A video that
+    cannot be indexed is a row of the report, and is tried again by the next call. Frame indexes next to
+    videos are taken where they are fresh.
+
+    Args:
+        videos: URIs; of recordings of several files, a mapping from a URI to all of its segments; or a data
+            set of Ray with a row for each video, whose relative paths begin where the workers run. A URI that
+            comes again is left out.
+        into: The collection, which is made where there is none: a path or URI that all workers reach.
+        column: The data set's column of URIs.
+        segments_column: Its column of lists of segments, if there are recordings of several files.
+        overwrite: Scan and replace also what is fresh.
+        full: As ``write_frame_index`` takes it.
+        decode: As ``write_frame_index`` takes it.
+        concurrency: Workers at most; as many as the cluster has CPUs for without it.
+        num_cpus: CPUs of each.
+        root: Where relative URIs begin in a collection that is made, as ``CollectionIndex.open`` takes it.
+        storage_options: For cloud stores, of table and videos.
+        access: What may be read, and how much.
+
+    Returns:
+        A table with a row for each video, in the order in which they ended: ``uri``, an absolute one;
+        ``state``: ``added``, ``replaced``, ``kept`` or ``failed``; ``frames`` and ``segments`` of those that
+        went in; ``problems``, texts about parts of the media that are damaged; ``error``, a text, of those
+        that failed.
+
+    Raises:
+        FrameIndexError: The collection cannot be opened.
+        InvalidReferenceError: The data set has no such column.
+        StoreError: The collection cannot be written.
+
+    Example:
+        >>> report = index_videos(["clip.mp4"], "set.lance")  # doctest: +SKIP
+        >>> report.select(["state", "frames"]).to_pylist()  # doctest: +SKIP
+        [{'state': 'added', 'frames': 60}]
+    """
+    collection = (
+        into
+        if isinstance(into, CollectionIndex)
+        else CollectionIndex.open(
+            into, create=True, root=root, storage_options=storage_options, access=access
+        )
+    )
+    table = collection._table
+    table.check_takes_indexes()
+    wanted = Wanted(1, overwrite, full, decode, "skip")
+    found = _ScannedVideos(_dataset_of(videos, column, segments_column), collection, wanted)
+    report: list[AddedVideo] = []
+    batch = CommitBatch(table, report.append)
+    try:
+        for row in found.rows(_workers(concurrency, num_cpus), num_cpus):
+            batch.put(row.to_outcome())
+    finally:
+        batch.commit()
+    changed = any(video.state in ("added", "replaced") for video in report)
+    if changed:
+        table.tidy(compact=True)
+    return _report_of(report)
+
+
+class _ScannedVideos:
+    """The outcomes of a data set of videos, each video once."""
+
+    def __init__(self, videos: Dataset, collection: CollectionIndex, wanted: Wanted) -> None:
+        self._videos, self._collection, self._wanted = videos, collection, wanted
+
+    def rows(self, workers: int, num_cpus: float) -> Iterator[OutcomeRow]:
+        """Yield them as the workers give them."""
+        scanned = self._videos.map_batches(
+            ScanVideos,
+            fn_constructor_kwargs={"collection": self._collection, "wanted": self._wanted},
+            batch_format="pyarrow",
+            batch_size=_VIDEOS_A_CALL,
+            compute=ActorPoolStrategy(min_size=1, max_size=workers),
+            num_cpus=num_cpus,
+        )
+        seen: set[str] = set()
+        for block in scanned.iter_batches(batch_format="pyarrow", batch_size=None):
+            for row in from_table(block):
+                if row.key not in seen:
+                    seen.add(row.key)
+                    yield row
+
+
+class ScanVideos:
+    """A callable class for ``map_batches``: rows that name videos in, their outcomes out.
+
+    Args:
+        collection: What is fresh in it is not scanned.
+        wanted: The options of the call.
+    """
+
+    def __init__(self, collection: CollectionIndex, wanted: Wanted) -> None:
+        self._table, self._wanted = collection._table, wanted
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Yield a table for each video that ended, so that none waits for the others."""
+        columns = batch.to_pydict()
+        segments = columns.get("segments") or [None] * batch.num_rows
+        videos = dict(zip(columns["uri"], segments, strict=True))
+        of_several = {uri: parts for uri, parts in videos.items() if parts}
+        for uris in ([uri for uri in videos if uri not in of_several], of_several):
+            with closing(look_at(self._table, uris, self._wanted)) as outcomes:
+                for ended in outcomes:
+                    if ended:
+                        yield to_table(self._table, ended)
+
+
+def _dataset_of(videos: Videos, column: str, segments_column: str | None) -> Dataset:
+    """Return a data set with the columns ``uri`` and, where there are recordings, ``segments``."""
+    if isinstance(videos, Dataset):
+        names = {column: "uri", **({segments_column: "segments"} if segments_column else {})}
+        missing = sorted(set(names) - set(videos.columns() or []))
+        if missing:
+            raise InvalidReferenceError(
+                f"expected a data set with the columns {list(names)}, found {videos.columns()}; name them "
+                "with column= and segments_column="
+            )
+        return videos.select_columns(list(names)).rename_columns(names)
+    if isinstance(videos, (str, os.PathLike)):
+        raise TypeError(f"expected several videos, found {videos!r}; wrap one in a list")
+    parts_of: Mapping[Any, Sequence[Uri]] = videos if isinstance(videos, Mapping) else {}
+    rows = {absolute_location(uri): parts_of.get(uri, ()) for uri in videos}
+    segments = [[absolute_location(part) for part in parts] for parts in rows.values()]
+    table = pa.table(
+        {"uri": pa.array(rows, pa.string()), "segments": pa.array(segments, pa.list_(pa.string()))}
+    )
+    blocks = -(-len(table) // _VIDEOS_A_CALL)
+    return ray.data.from_arrow(
+        [table.slice(number * _VIDEOS_A_CALL, _VIDEOS_A_CALL) for number in range(max(1, blocks))]
+    )
+
+
+def _workers(concurrency: int | None, num_cpus: float) -> int:
+    """Return how many workers there are at most.
+
+    Raises:
+        ValueError: Fewer than one.
+    """
+    if concurrency is None:
+        if not ray.is_initialized():
+            ray.init()
+        return max(1, int(ray.cluster_resources().get("CPU", 1) / max(num_cpus, 0.001)))
+    if concurrency < 1:
+        raise ValueError(f"expected concurrency of 1 or more, found {concurrency}")
+    return concurrency
+
+
+def _report_of(videos: Sequence[AddedVideo]) -> pa.Table:
+    return pa.table(
+        {
+            "uri": [video.uri for video in videos],
+            "state": [video.state for video in videos],
+            "frames": [video.frames for video in videos],
+            "segments": [video.segments for video in videos],
+            "problems": [list(video.problems) for video in videos],
+            "error": [_text(video.error) for video in videos],
+        },
+        schema=REPORT,
+    )
+
+
+def _text(error: MediaRefError | None) -> str | None:
+    return None if error is None else f"{type(error).__name__}: {error}"
