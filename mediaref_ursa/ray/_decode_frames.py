@@ -211,4 +211,8 @@ class DecodeFrames:
         """Return the number of threads: that of the CPUs which Ray gives to this actor or task."""
         if self._decoder.max_workers is not None or not ray.is_initialized():
             return self._decoder.max_workers
-        return max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
+        try:
+            resources = ray.get_runtime_context().get_assigned_resources()
+        except AssertionError:  # neither an actor nor a task
+            return None
+        return max(1, int(resources.get("CPU", 1)))

@@ -47,6 +47,8 @@ class FrameColumn:
         whole = self._whole()
         if whole is not None:
             return ArrowTensorArray.from_numpy(whole)
+        if not self.row_slots:
+            return ArrowTensorArray.from_numpy(np.zeros((0, *self.empty), np.uint8))
         rows = [self._row(number, slots) for number, slots in enumerate(self.row_slots)]
         if len({row.dtype for row in rows}) > 1:
             found = " and ".join(sorted({str(row.dtype) for row in rows}))
