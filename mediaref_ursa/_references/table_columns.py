@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,18 +31,26 @@ class NullableColumn:
 
     @classmethod
     def from_arrow(cls, column: pa.Array | pa.ChunkedArray) -> NullableColumn:
-        """Return the references of a column.
+        """Return the references of a column of Arrow.
 
         Raises:
             InvalidReferenceError: It holds something else.
         """
-        is_null = np.asarray(
-            pc.is_null(column).to_numpy(zero_copy_only=False)
-            if isinstance(column, pa.Array)
-            else pc.is_null(column).to_numpy()
-        )
-        kept = column.filter(pa.array(~is_null)) if is_null.any() else column
-        return cls(reference_columns(kept), is_null.astype(np.bool_))
+        nulls = pc.is_null(column)
+        is_null = np.asarray(nulls.to_pylist(), dtype=np.bool_)
+        kept = column.filter(pc.invert(nulls)) if is_null.any() else column
+        return cls(reference_columns(kept), is_null)
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Any]) -> NullableColumn:
+        """Return the references of rows of Python.
+
+        Raises:
+            TypeError: They hold something else.
+            ValueError: A row holds something else.
+        """
+        is_null = np.array([row is None for row in rows], dtype=np.bool_)
+        return cls(reference_columns([row for row in rows if row is not None]), is_null)
 
     def row_slots(self) -> list[Int64Array | None]:
         """Return the slots of each row's references; None of a null row."""
@@ -50,6 +59,18 @@ class NullableColumn:
         ends = np.cumsum(lengths)
         slots = iter([np.arange(end - length, end) for end, length in zip(ends, lengths, strict=True)])
         return [None if null else next(slots) for null in self.is_null.tolist()]
+
+    def check_complete(self, name: str) -> None:
+        """Refuse null rows.
+
+        Raises:
+            InvalidReferenceError: There is one.
+        """
+        if self.is_null.any():
+            raise InvalidReferenceError(
+                f"expected a reference in every row of the column {name}, found null in row "
+                f"{int(np.argmax(self.is_null))} of the batch; pass on_error='none'"
+            )
 
 
 def reference_names(table: pa.Table, columns: Any) -> dict[str, str]:

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import pyarrow as pa
 import ray
 
 from mediaref_ursa._batch.column_decoder import ColumnDecoder
-from mediaref_ursa._batch.frame_shapes import Shape, frame_shapes, max_frame_bytes
-from mediaref_ursa._batch.resolve import resolve_batch
+from mediaref_ursa._batch.frame_shapes import max_frame_bytes
+from mediaref_ursa._batch.row_frames import ERROR, decode_rows, shapes_of
 from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._decode.buffer_pool import buffers
 from mediaref_ursa._images.encode import ImageEncoder, ImageFormat
 from mediaref_ursa._model.pixels import Crop, Dtype
 from mediaref_ursa._references.table_columns import NullableColumn, reference_names
-from mediaref_ursa.ray._frame_columns import FrameColumn
+from mediaref_ursa.ray._frame_columns import to_images, to_tensors
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from mediaref_ursa._batch.options import RuleOptions
 
-ERROR = "_error"
 _BLOCK_BYTES = 128 << 20  # Ray's own limit of a block
 _UNKNOWN_BYTES = 1920 * 1080 * 3
 
@@ -125,7 +122,7 @@ class DecodeFrames:
             )
         names = reference_names(batch, self._columns)
         self._check_new(batch, names)
-        step = self._rows_at_once(batch, names)
+        step = self._rows_at_once(_read(batch, names))
         for first in range(0, max(1, batch.num_rows), step):
             yield self._decoded(batch.slice(first, step), names)
 
@@ -136,76 +133,29 @@ class DecodeFrames:
         if taken := sorted(set(added) & set(batch.column_names)):
             raise InvalidReferenceError(f"expected names of new columns, found {taken}, which are there")
 
-    def _read(self, batch: pa.Table, names: Mapping[str, str]) -> list[NullableColumn]:
-        found = [NullableColumn.from_arrow(batch.column(column)) for column in names.values()]
-        for column, part in zip(names.values(), found, strict=True):
-            if self._decoder.on_error == "raise" and part.is_null.any():
-                raise InvalidReferenceError(
-                    f"expected a reference in every row of the column {column}, found null in row "
-                    f"{int(np.argmax(part.is_null))} of the batch; pass on_error='none'"
-                )
-        return found
-
-    def _rows_at_once(self, batch: pa.Table, names: Mapping[str, str]) -> int:
+    def _rows_at_once(self, parts: Mapping[str, NullableColumn]) -> int:
         """Return the number of rows whose frames take ``block_bytes``, all columns together."""
         row_bytes = 0
-        for part in self._read(batch, names):
+        for part in parts.values():
             window = 1 if part.refs.lengths is None else int(part.refs.lengths.max(initial=1))
-            row_bytes += window * self._frame_bytes(part)
+            shapes, resolved = shapes_of(self._decoder, part.refs)
+            row_bytes += window * (
+                _UNKNOWN_BYTES if shapes is None else max_frame_bytes(resolved, self._decoder.spec, shapes)
+            )
         return max(1, self._block_bytes // max(1, row_bytes))
-
-    def _frame_bytes(self, part: NullableColumn) -> int:
-        shapes, resolved = self._shapes(part)
-        return _UNKNOWN_BYTES if shapes is None else max_frame_bytes(resolved, self._decoder.spec, shapes)
-
-    def _shapes(self, part: NullableColumn) -> tuple[set[Shape] | None, Any]:
-        request = self._decoder.request([part.refs])
-        resolved = resolve_batch(request)
-        return frame_shapes(request, resolved, self._decoder.spec), resolved
 
     def _decoded(self, batch: pa.Table, names: Mapping[str, str]) -> pa.Table:
         """Return the rows with their frames, decoded by one plan."""
-        for name, column in self._frames(batch, names).items():
-            frames = column.to_tensors() if self._encoder is None else column.to_images(self._encoder)
-            position = batch.column_names.index(name) if name in batch.column_names else None
-            batch = (
-                batch.append_column(name, frames)
-                if position is None
-                else batch.set_column(position, name, frames)
-            )
-            if self._decoder.on_error == "none":
-                batch = batch.append_column(f"{name}{ERROR}", column.error_texts())
-        return batch
-
-    def _frames(self, batch: pa.Table, names: Mapping[str, str]) -> dict[str, FrameColumn]:
-        parts = self._read(batch, names)
         decoder = replace(self._decoder, max_workers=self._workers())
-        refs = [part.refs for part in parts]
-        shapes = [self._shapes(part)[0] for part in parts]
-        frames: list[Any]
-        if all(found is not None and len(found) == 1 for found in shapes):
-            decoded = decoder.decode(refs, buffers.empty)
-            frames, errors = [one.frames for one in decoded], [one.errors for one in decoded]
-        else:
-            output = decoder.decode_each(refs)
-            ends = np.cumsum([len(part) for part in refs]).tolist()
-            ranges = [range(end - len(part), end) for end, part in zip(ends, refs, strict=True)]
-            frames = [[output.frames.get(slot) for slot in slots] for slots in ranges]
-            errors = [
-                {slot - slots.start: output.errors[slot] for slot in slots if slot in output.errors}
-                for slots in ranges
-            ]
-        return {
-            name: FrameColumn(
-                name,
-                [None] * len(part.refs) if pixels is None else pixels,
-                failed,
-                part.row_slots(),
-                part.refs.lengths is not None,
-                decoder.spec.shape(0, 0),
-            )
-            for name, part, pixels, failed in zip(names, parts, frames, errors, strict=True)
-        }
+        for name, column in decode_rows(decoder, _read(batch, names)).items():
+            frames = to_tensors(column) if self._encoder is None else to_images(column, self._encoder)
+            if name in batch.column_names:
+                batch = batch.set_column(batch.column_names.index(name), name, frames)
+            else:
+                batch = batch.append_column(name, frames)
+            if self._decoder.on_error == "none":
+                batch = batch.append_column(f"{name}{ERROR}", pa.array(column.error_texts(), pa.string()))
+        return batch
 
     def _workers(self) -> int | None:
         """Return the number of threads: that of the CPUs which Ray gives to this actor or task."""
@@ -216,3 +166,7 @@ class DecodeFrames:
         except AssertionError:  # neither an actor nor a task
             return None
         return max(1, int(resources.get("CPU", 1)))
+
+
+def _read(batch: pa.Table, names: Mapping[str, str]) -> dict[str, NullableColumn]:
+    return {name: NullableColumn.from_arrow(batch.column(column)) for name, column in names.items()}
