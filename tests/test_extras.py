@@ -89,7 +89,8 @@ def test_modules_of_the_documented_install_need_neither_cloud_nor_torch() -> Non
         "mediaref_ursa.store._fsspec.filesystems",
         "mediaref_ursa.store._fsspec.fsspec_store",
         "mediaref_ursa.torch",
-        *(["mediaref_ursa.hf"] if find_spec("datasets") is None else []),
+        *(["mediaref_ursa.hf._feature"] if find_spec("datasets") is None else []),
+        *(["mediaref_ursa.ray"] if find_spec("ray") is None else []),
     }
 
 

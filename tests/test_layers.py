@@ -81,9 +81,10 @@ HOMES = {
     "urllib3": {"store"},
     "fsspec": {"store"},
     "temporaldata": {"_lazy"},
-    "torch": {"_decode", "lerobot", "torch"},
+    "torch": {"_decode", "hf", "lerobot", "torch"},
     "torchcodec": {"_decode"},
     "ray": {"ray"},
+    "datasets": {"hf"},
     "pandas": set(),
 }
 """Which folders may import a heavy library."""

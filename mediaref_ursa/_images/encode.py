@@ -37,8 +37,12 @@ class ImageEncoder:
         if not 1 <= self.quality <= 100:
             raise ValueError(f"expected a quality from 1 to 100, found {self.quality!r}")
 
-    def check_takes(self, spec: PixelSpec) -> None:
+    def check_takes(self, spec: PixelSpec, option: str) -> None:
         """Refuse pixels that the format cannot hold.
+
+        Args:
+            spec: The pixels.
+            option: How the caller asked for the format, for the message.
 
         Raises:
             ValueError: These.
@@ -47,13 +51,16 @@ class ImageEncoder:
         if spec.colorspace not in known or spec.channel_format != "NHWC" or spec.dtype != "uint8":
             raise ValueError(
                 f"expected colorspace of {' or '.join(known)}, channel_format='NHWC' and dtype='uint8' with "
-                f"encode={self.format!r}, found {spec.colorspace}, {spec.channel_format} and {spec.dtype}"
+                f"{option}, found {spec.colorspace}, {spec.channel_format} and {spec.dtype}"
             )
 
     def encode(self, frame: PixelArray) -> bytes:
         """Return a frame ``(H, W, C)`` as the bytes of an image file."""
-        pixels = frame[:, :, 0] if frame.shape[-1] == 1 else frame
         buffer = io.BytesIO()
-        image = Image.fromarray(np.ascontiguousarray(pixels))
-        image.save(buffer, format=self.format, quality=self.quality)
+        to_pil(frame).save(buffer, format=self.format, quality=self.quality)
         return buffer.getvalue()
+
+
+def to_pil(frame: PixelArray) -> Image.Image:
+    """Return a frame ``(H, W, C)`` of uint8 as an image of Pillow."""
+    return Image.fromarray(np.ascontiguousarray(frame[:, :, 0] if frame.shape[-1] == 1 else frame))

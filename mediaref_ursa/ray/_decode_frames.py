@@ -104,7 +104,7 @@ class DecodeFrames:
             max_workers=max_workers,
         )
         if self._encoder is not None:
-            self._encoder.check_takes(self._decoder.spec)
+            self._encoder.check_takes(self._decoder.spec, f"encode={encode!r}")
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Yield the rows of a batch with their frames, in order, in blocks of bounded size.

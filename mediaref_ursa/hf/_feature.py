@@ -1,7 +1,7 @@
-"""``MediaRefFeature``: references as a feature of Hugging Face's ``datasets``, which importing it registers.
+"""``MediaRefFeature``: references as a feature of ``datasets``, which importing this module registers.
 
 A data set that was written with the feature can only be loaded where this module, or MediaRef's, was imported
-before. Plain structs of ``uri`` and ``pts_ns`` load everywhere: see ``docs/storing.md``.
+before. Plain structs of ``uri`` and ``pts_ns`` load everywhere: see ``docs/datasets.md``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from mediaref_ursa._core.errors import MissingExtraError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._references.media_ref import MediaRef
@@ -20,10 +19,8 @@ with needs_extra("video"):
 
     from mediaref_ursa._references.arrow import STRUCT_TYPE
 
-try:
+with needs_extra("hf"):
     from datasets.features.features import register_feature
-except ModuleNotFoundError as error:
-    raise MissingExtraError(f"{error.name} is not installed; it comes with: pip install datasets") from error
 
 __all__ = ["MediaRefFeature"]
 
