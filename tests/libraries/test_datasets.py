@@ -272,9 +272,7 @@ def folder(refs: list[MediaRef], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_the_card_ends_the_guessing(folder: Path, frames: list[Any], streaming: bool) -> None:
-    guessed = next(iter(datasets.load_dataset(str(folder), split="train", streaming=True)))
-    assert "label" not in guessed, "the frame indexes, taken for the data set"
+def test_the_card_names_tables_and_splits(folder: Path, frames: list[Any], streaming: bool) -> None:
     assert write_card(folder) == folder / "README.md"
     loaded = datasets.load_dataset(str(folder), streaming=streaming)
     assert set(loaded) == {"train", "test"}
@@ -286,6 +284,17 @@ def test_the_card_ends_the_guessing(folder: Path, frames: list[Any], streaming: 
         assert len(found) == count
         for row in found:
             np.testing.assert_array_equal(np.asarray(row["frame"]), frames[row["label"]])
+
+
+def test_the_card_ends_the_guessing(folder: Path) -> None:
+    """Names of splits are found by ``datasets`` itself; a table without one is lost among the indexes."""
+    shutil.move(folder / "data" / "train-0.parquet", folder / "rows.parquet")
+    shutil.rmtree(folder / "data")
+    guessed = next(iter(datasets.load_dataset(str(folder), split="train", streaming=True)))
+    assert "frame" not in guessed, "the frame indexes, taken for the data set"
+    write_card(folder)
+    found = next(iter(datasets.load_dataset(str(folder), split="train", streaming=True)))
+    assert found.keys() == {"frame", "label"}
 
 
 def test_cards(folder: Path) -> None:
