@@ -19,7 +19,8 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 datasets: Any = pytest.importorskip("datasets", reason="datasets (Hugging Face) is not installed")
 
-from _media import make_clip  # noqa: E402 - after what may be missing
+from _library_pages import run_library_page  # noqa: E402 - after what may be missing
+from _media import make_clip  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from mediaref_ursa import LazyVideo, MediaRef, batch_decode, write_frame_index  # noqa: E402
@@ -325,3 +326,10 @@ def test_images_of_a_card_are_bytes_of_a_file(refs: list[MediaRef], frames: list
     row = DecodeRefs("frame", output="png")({"frame": refs[0].model_dump(), "label": 1})
     assert row["label"] == 1
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(row["frame"]["bytes"]))), frames[0])
+
+
+def test_the_page(
+    example_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    run_library_page("datasets.md", example_files, tmp_path, monkeypatch, capsys)

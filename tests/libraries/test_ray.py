@@ -17,7 +17,8 @@ import pytest
 
 ray: Any = pytest.importorskip("ray", reason="Ray is not installed")
 
-from _media import make_clip  # noqa: E402 - after what may be missing
+from _library_pages import run_library_page  # noqa: E402 - after what may be missing
+from _media import make_clip  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from mediaref_ursa import (  # noqa: E402
@@ -358,3 +359,13 @@ def test_errors_survive_the_way_from_an_actor(cluster: None, folder: Path) -> No
         causes.append(error)
         error = getattr(error, "cause", None) or error.__cause__
     assert any(isinstance(cause, MediaNotFoundError) for cause in causes), causes
+
+
+def test_the_page(
+    cluster: None,
+    example_files: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_library_page("ray.md", example_files, tmp_path, monkeypatch, capsys)
