@@ -28,6 +28,6 @@ def run_library_page(
         if block.is_example or block.needs_libraries:
             run_block(block, namespace)
             printed, ran = capsys.readouterr().out, ran + 1
-        elif block.is_output and block.code.rstrip() != printed.rstrip():
+        elif (block.is_output or block.is_library_output) and block.code.rstrip() != printed.rstrip():
             raise ExampleError(f"{block}: expected the output\n{block.code}\nfound\n{printed}")
     assert ran, "a page without examples"

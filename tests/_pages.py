@@ -40,6 +40,11 @@ class Block:
     def is_output(self) -> bool:
         return self.words == ("text", "output")
 
+    @property
+    def is_library_output(self) -> bool:
+        """Whether it is the output of an example for the environment of other libraries."""
+        return self.words == ("text", "output", "libraries")
+
     def __str__(self) -> str:
         return f"{self.path.name}:{self.line}"
 

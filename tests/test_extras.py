@@ -70,7 +70,7 @@ def test_each_module_loads_or_names_the_command(library: str) -> None:
     commands = {
         f"pip install 'mediaref-ursa[{EXTRA_OF[name]}]'" for name in [*missing, *not_here] if name in EXTRA_OF
     }
-    commands.add("pip install datasets")  # of none of the extras
+    commands |= {f"pip install 'mediaref-ursa[{extra}]'" for extra in ("hf", "ray")}  # not in the tests' own
     if not {*missing, *not_here}.isdisjoint((*VIDEO, "torch")):  # which needs both
         commands.add("pip install 'mediaref-ursa[torch]'")
 
