@@ -44,6 +44,7 @@ FOLDERS = (
     "resource_cache",
     "compat",
     "hf",
+    "nwb",
     "batch",
     "core",
     "data_uri",
@@ -72,6 +73,7 @@ HOMES = {
         "lerobot",
         "torch",
         "hf",
+        "nwb",
         "_cli",
     },
     "PIL": {"_images", "_cli"},
@@ -81,6 +83,8 @@ HOMES = {
     "temporaldata": {"_lazy"},
     "torch": {"_decode", "lerobot", "torch"},
     "torchcodec": {"_decode"},
+    "pynwb": {"nwb"},
+    "hdmf": {"nwb"},
     "pandas": set(),
 }
 """Which folders may import a heavy library."""
