@@ -72,7 +72,7 @@ def add_refs(table: Any, refs: References, name: str = "media_ref", description:
 
     Example:
         >>> from hdmf.common import DynamicTable
-        >>> events = DynamicTable("events", "...", id=[0, 1, 2])
+        >>> events = DynamicTable(name="events", description="...", id=[0, 1, 2])
         >>> add_refs(events, [MediaRef("clip.mp4", 0), None, MediaRef("photo.png")])
         >>> events["media_ref"][0]
         '{"uri":"clip.mp4","pts_ns":0}'
@@ -120,7 +120,7 @@ def read_refs(table: Any, name: str = "media_ref", **access: Unpack[AccessOption
 
     Example:
         >>> from hdmf.common import DynamicTable
-        >>> events = DynamicTable("events", "...", id=[0, 1])
+        >>> events = DynamicTable(name="events", description="...", id=[0, 1])
         >>> add_refs(events, [[MediaRef("clip.mp4", 0), MediaRef("clip.mp4", 5)], []])
         >>> read_refs(events, base_dir="/data").to_pylist()
         [[{'uri': '/data/clip.mp4', 'pts_ns': 0}, {'uri': '/data/clip.mp4', 'pts_ns': 5}], []]

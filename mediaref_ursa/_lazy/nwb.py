@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from mediaref_ursa._core.array_types import Float64Array, Int64Array
+from mediaref_ursa._core.array_types import Float64Array
 from mediaref_ursa._core.errors import (
     FrameIndexMissingError,
     MediaNotFoundError,
@@ -78,7 +78,7 @@ class ExternalVideo:
         files = _external_files(series, name)
         times, rate, start = _timing(series, name)
         # Before pynwb knew the attribute, it was the length of the data: 0 for external files.
-        count = getattr(series, "num_samples", None) or None
+        count = int(getattr(series, "num_samples", None) or 0) or None
         starting = None
         if series.starting_frame is not None:
             starting = values_of(series, series.starting_frame, "starting_frame").reshape(-1)
@@ -107,12 +107,14 @@ class ExternalVideo:
                 )
         if starting_frames == "ignore" or self.starting_frame is None:
             return
-        expected = np.cumsum([0, *counts[:-1]])
-        if not np.array_equal(self.starting_frame, expected):
+        expected, found = np.cumsum([0, *counts[:-1]]).tolist(), self.starting_frame.tolist()
+        if found != expected:
+            wrong = next((i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), None)
+            where = min(len(found), files) if wrong is None else wrong
             raise ValueError(
                 f"expected starting_frame {_listed(expected)} in {self.name}, the frames of all files before "
-                f"each, found {_listed(self.starting_frame)}; correct the NWB file, or pass "
-                'starting_frames="ignore" to go by the frames that the files have'
+                f"each, found {_listed(found)}, which differs first at position {where}; correct the NWB "
+                'file, or pass starting_frames="ignore" to go by the frames that the files have'
             )
 
     def session_times(self, frame_count: int) -> Float64Array:
@@ -304,7 +306,13 @@ def _check_fresh(video: Location, table: SegmentTable) -> None:
         LanceFrameIndex._of(video.uri, file=None, tables=[table]).check_fresh(0, store.head(video.uri))
 
 
-def _listed(numbers: npt.NDArray[Any] | Int64Array) -> str:
-    return np.array2string(
-        np.asarray(numbers), separator=", ", threshold=_SHOWN_NUMBERS, max_line_width=10**6
-    )
+def _listed(numbers: Sequence[Any]) -> str:
+    """Return numbers as a text, of many the first and the last.
+
+    >>> _listed([0, 30]), _listed(range(100))
+    ('[0, 30]', '[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ..., 90, 91, 92, 93, 94, 95, 96, 97, 98, 99]')
+    """
+    texts = [str(number) for number in numbers]
+    if len(texts) > _SHOWN_NUMBERS:
+        texts = [*texts[: _SHOWN_NUMBERS // 2], "...", *texts[-_SHOWN_NUMBERS // 2 :]]
+    return f"[{', '.join(texts)}]"
