@@ -71,6 +71,7 @@ def test_each_module_loads_or_names_the_command(library: str) -> None:
         f"pip install 'mediaref-ursa[{EXTRA_OF[name]}]'" for name in [*missing, *not_here] if name in EXTRA_OF
     }
     commands.add("pip install datasets")  # of none of the extras
+    commands.add("pip install 'mediaref-ursa[nwb]'")
     if not {*missing, *not_here}.isdisjoint((*VIDEO, "torch")):  # which needs both
         commands.add("pip install 'mediaref-ursa[torch]'")
 
@@ -90,6 +91,7 @@ def test_modules_of_the_documented_install_need_neither_cloud_nor_torch() -> Non
         "mediaref_ursa.store._fsspec.fsspec_store",
         "mediaref_ursa.torch",
         *(["mediaref_ursa.hf"] if find_spec("datasets") is None else []),
+        *(["mediaref_ursa.nwb"] if find_spec("pynwb") is None else []),
     }
 
 

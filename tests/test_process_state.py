@@ -29,9 +29,10 @@ NOT_LOADED = {
     "mediaref_ursa._scan.sandbox.child",
     "mediaref_ursa.cached_av",
     "mediaref_ursa.hf",
+    "mediaref_ursa.nwb",
     "mediaref_ursa.resource_cache",
 }
-"""Programs, which importing runs; modules that only raise; and one that needs datasets."""
+"""Programs, which importing runs; modules that only raise; and two that need datasets and pynwb."""
 
 
 def all_modules() -> list[Any]:
