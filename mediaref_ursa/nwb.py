@@ -138,6 +138,7 @@ def read_refs(table: Any, name: str = "media_ref", **access: Unpack[AccessOption
         ends = values_of(table, column.data, f"the index of column {name!r}").astype(np.int64)
         column = column.target
     texts = _texts_in(table, column, name)
+    _check_ends(table, ends, len(texts), name)
     structs = _structs(texts, _rows_of(ends, len(texts)), source_of(table), allowed)
     if ends is None:
         return structs
@@ -204,6 +205,23 @@ def _texts_in(table: Any, column: Any, name: str) -> list[str]:
         f"them, found {found}",
         uri=source_of(table),
     )
+
+
+def _check_ends(table: Any, ends: Int64Array | None, count: int, name: str) -> None:
+    """Refuse a ragged column whose lists are not its texts: Arrow would read beyond them.
+
+    Raises:
+        InvalidReferenceError: An end before the one of the row before, or another last one.
+    """
+    if ends is None:
+        return
+    bounds = np.concatenate([[0], ends])
+    if (np.diff(bounds) < 0).any() or bounds[-1] != count:
+        raise InvalidReferenceError(
+            f"expected the index of column {name!r} of {table.name!r} to ascend to its {count} texts, found "
+            "another: the NWB file is damaged",
+            uri=source_of(table),
+        )
 
 
 def _rows_of(ends: Int64Array | None, count: int) -> Int64Array:

@@ -35,7 +35,7 @@ with needs_extra("video"):
     from mediaref_ursa._video.source import is_etag_pinned
 
 StartingFrames: TypeAlias = Literal["check", "ignore"]
-_SHOWN_NUMBERS = 20
+_MAX_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def opened_series(
 def source_of(container: Any) -> str | None:
     """Return the NWB file that an object of pynwb was read from; None of one in memory."""
     source = getattr(container, "container_source", None)
-    return None if source is None else os.fspath(source)
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
 
 
 def next_to(source: str | None, uri: str) -> str:
@@ -313,6 +313,6 @@ def _listed(numbers: Sequence[Any]) -> str:
     ('[0, 30]', '[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ..., 90, 91, 92, 93, 94, 95, 96, 97, 98, 99]')
     """
     texts = [str(number) for number in numbers]
-    if len(texts) > _SHOWN_NUMBERS:
-        texts = [*texts[: _SHOWN_NUMBERS // 2], "...", *texts[-_SHOWN_NUMBERS // 2 :]]
+    if len(texts) > _MAX_LISTED:
+        texts = [*texts[: _MAX_LISTED // 2], "...", *texts[-_MAX_LISTED // 2 :]]
     return f"[{', '.join(texts)}]"

@@ -17,6 +17,7 @@ from mediaref_ursa import InvalidReferenceError, LazyVideo, MediaRef, StoreError
 from mediaref_ursa.table import to_arrow
 
 pytest.importorskip("pynwb", reason="pynwb is not installed")
+h5py: Any = pytest.importorskip("h5py")
 pytestmark = pytest.mark.filterwarnings("default")
 
 from mediaref_ursa.nwb import add_refs, read_refs  # noqa: E402 - after what may be missing
@@ -266,6 +267,27 @@ def test_texts_that_are_no_references(texts: list[str], ends: Any, message: str,
         pytest.raises(InvalidReferenceError, match=message),
     ):
         read_refs(read.trials)
+
+
+@pytest.mark.parametrize("ends", [[2, 1, 3], [1, 2, 9], [1, 1, 2]])
+def test_a_damaged_index_of_a_ragged_column(ends: list[int], tmp_path: Path) -> None:
+    nwbfile = with_trials()
+    add_refs(nwbfile.trials, LISTS)
+    with h5py.File(write(tmp_path / "a.nwb", nwbfile), "r+") as file:
+        file["intervals/trials/media_ref_index"][:] = ends
+    with (
+        opened(tmp_path / "a.nwb") as read,
+        pytest.raises(
+            InvalidReferenceError, match="index of column 'media_ref' of 'trials' to ascend to its 3"
+        ),
+    ):
+        read_refs(read.trials)
+
+
+def test_what_pynwb_refuses() -> None:
+    trials = with_trials().trials
+    with pytest.raises(InvalidReferenceError, match="column 'media_ref' of 'trials' cannot be .*description"):
+        add_refs(trials, REFS, description=5)  # type: ignore[arg-type]
 
 
 def test_a_table_of_a_closed_file(tmp_path: Path) -> None:
