@@ -19,6 +19,7 @@ import pytest
 _NEEDED = {
     "mediaref_ursa/torch": "torch",
     "mediaref_ursa/ray": "ray",
+    "mediaref_ursa/nwb.py": "pynwb",
     "mediaref_ursa/hf/_feature.py": "datasets",
 }
 collect_ignore = [path for path, library in _NEEDED.items() if find_spec(library) is None]

@@ -70,7 +70,7 @@ def test_each_module_loads_or_names_the_command(library: str) -> None:
     commands = {
         f"pip install 'mediaref-ursa[{EXTRA_OF[name]}]'" for name in [*missing, *not_here] if name in EXTRA_OF
     }
-    commands |= {f"pip install 'mediaref-ursa[{extra}]'" for extra in ("hf", "ray")}  # not in the tests' own
+    commands |= {f"pip install 'mediaref-ursa[{extra}]'" for extra in ("hf", "nwb", "ray")}
     if not {*missing, *not_here}.isdisjoint((*VIDEO, "torch")):  # which needs both
         commands.add("pip install 'mediaref-ursa[torch]'")
 
@@ -91,6 +91,7 @@ def test_modules_of_the_documented_install_need_neither_cloud_nor_torch() -> Non
         "mediaref_ursa.torch",
         *(["mediaref_ursa.hf._feature"] if find_spec("datasets") is None else []),
         *(["mediaref_ursa.ray"] if find_spec("ray") is None else []),
+        *(["mediaref_ursa.nwb"] if find_spec("pynwb") is None else []),
     }
 
 

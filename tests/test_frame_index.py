@@ -112,6 +112,7 @@ def test_timestamps_of_a_camera_clock(video: Path) -> None:
         (lambda t: t[:-1], r"expected \d+ timestamps"),
         (lambda t: t[::-1], "ascending"),
         (lambda t: np.where(t == t[3], np.nan, t), "found nan at position 3"),
+        (lambda t: np.where(t == t[-1], np.inf, t), r"found inf at position \d+"),
         (lambda t: t.reshape(2, -1), "shape"),
     ],
 )

@@ -45,6 +45,7 @@ FOLDERS = (
     "resource_cache",
     "compat",
     "hf",
+    "nwb",
     "batch",
     "core",
     "data_uri",
@@ -74,6 +75,7 @@ HOMES = {
         "torch",
         "ray",
         "hf",
+        "nwb",
         "_cli",
     },
     "PIL": {"_images", "_cli"},
@@ -85,6 +87,8 @@ HOMES = {
     "torchcodec": {"_decode"},
     "ray": {"ray"},
     "datasets": {"hf"},
+    "pynwb": {"nwb"},
+    "hdmf": {"nwb"},
     "pandas": set(),
 }
 """Which folders may import a heavy library."""

@@ -29,10 +29,11 @@ NOT_LOADED = {
     "mediaref_ursa._scan.sandbox.child",
     "mediaref_ursa.cached_av",
     "mediaref_ursa.hf._feature",
+    "mediaref_ursa.nwb",
     "mediaref_ursa.ray",
     "mediaref_ursa.resource_cache",
 }
-"""Programs, which importing runs; modules that only raise; and those that need datasets or Ray."""
+"""Programs, which importing runs; modules that only raise; and those that need datasets, pynwb or Ray."""
 
 
 def all_modules() -> list[Any]:

@@ -81,7 +81,7 @@ def _index_of(
     for file in files:
         with names_first_segment(is_list and file == uri):
             tables.append(scan(file))
-    return LanceFrameIndex._of(uri, file=None, tables=_with_timestamps(tables, timestamps, uri))
+    return LanceFrameIndex._of(uri, file=None, tables=with_timestamps(tables, timestamps, uri))
 
 
 @set_module("mediaref_ursa")
@@ -222,9 +222,19 @@ def settled(found: FoundIndex, target: IndexTarget) -> LanceFrameIndex:
     return LanceFrameIndex.open_at(target.video, where)
 
 
-def _with_timestamps(
-    tables: list[SegmentTable], timestamps: npt.ArrayLike | None, uri: str
+def with_timestamps(
+    tables: Sequence[SegmentTable], timestamps: npt.ArrayLike | None, uri: str
 ) -> list[SegmentTable]:
+    """Return the tables of a video's segments with given timestamps, or such as run on through them.
+
+    Args:
+        tables: Of all segments, in order.
+        timestamps: float64 ``(n,)``, seconds of every frame over all segments, ascending.
+        uri: The video, for messages.
+
+    Raises:
+        ValueError: Timestamps of another number than there are frames, not finite, or descending.
+    """
     if timestamps is None:
         offsets = SegmentSequence(tuple(tables)).offsets
         return [table.beginning_at(by) if by else table for table, by in zip(tables, offsets, strict=True)]
@@ -235,8 +245,27 @@ def _with_timestamps(
             f"expected {sum(counts)} timestamps, one for each frame of {redact(uri)}, "
             f"found an array of shape {given.shape}"
         )
-    if not np.isfinite(given).all() or (np.diff(given) < 0).any():
-        wrong = int(np.flatnonzero(~(np.diff(given) >= 0))[0]) + 1 if len(given) > 1 else 0
-        raise ValueError(f"expected finite, ascending timestamps, found {given[wrong]} at position {wrong}")
+    check_ascending(given)
     parts = np.split(given, np.cumsum(counts)[:-1])
     return [replace(table, timestamp=part) for table, part in zip(tables, parts, strict=True)]
+
+
+def check_ascending(timestamps: npt.NDArray[np.float64], of: str = "") -> None:
+    """Refuse timestamps that are not finite or that descend.
+
+    Args:
+        timestamps: float64 ``(n,)``, seconds.
+        of: What they are of, for the message.
+
+    Raises:
+        ValueError: With the first value that is wrong, and its position.
+
+    >>> check_ascending(np.array([0.0, 0.5, 0.5]))
+    """
+    is_wrong = ~np.isfinite(timestamps)
+    if not is_wrong.any():
+        is_wrong[1:] = timestamps[1:] < timestamps[:-1]
+    for position in np.flatnonzero(is_wrong)[:1].tolist():
+        raise ValueError(
+            f"expected finite, ascending timestamps{of}, found {timestamps[position]} at position {position}"
+        )

@@ -39,6 +39,7 @@ with needs_extra("video"):
     from mediaref_ursa._decode.execute import iter_frames, make_engine
     from mediaref_ursa._index.build import scan_video_index
     from mediaref_ursa._index.given_index import AnyIndex, index_of
+    from mediaref_ursa._lazy.nwb import StartingFrames, opened_series
     from mediaref_ursa._lazy.series import frame_series
     from mediaref_ursa._lazy.video_series import VideoSeries
 
@@ -208,6 +209,34 @@ class LazyVideo(VideoSeries):
         if frame_index is None:
             return cls.from_uri(name, segment_uris=parts, **options)
         return cls(name, segment_uris=parts, frame_index=frame_index, **options)
+
+    @classmethod
+    def from_nwb(
+        cls,
+        image_series: Any,
+        *,
+        starting_frames: StartingFrames = "check",
+        **options: Unpack[SegmentsOptions],
+    ) -> LazyVideo:
+        """Open the external files of an NWB ``ImageSeries``, at its times on the session's clock.
+
+        A frame index next to a file is used; other files are scanned. The NWB file may be closed afterwards.
+
+        Args:
+            image_series: Of pynwb, with ``external_file``, and ``timestamps`` or ``rate``.
+            starting_frames: ``"check"`` compares ``starting_frame`` with the files; ``"ignore"`` does not.
+            **options: As :meth:`from_uri` takes them. Relative paths begin at the folder of the NWB file, or
+                at ``base_dir``, which local files may then not be outside of; with ``store`` they are its
+                names.
+
+        Raises:
+            ValueError: No such series, or one that describes other frames than its files have.
+            MediaRefError: As :meth:`from_uri` raises. A ``StoreError`` if the NWB file was closed before.
+        """
+        access = Access.from_options(dict(options))
+        location = Location("", options.get("store"), options.get("storage_options"), access)
+        files, index = opened_series(image_series, starting_frames, location)
+        return cls.from_segments(files, frame_index=index, **options)
 
     @classmethod
     def from_refs(

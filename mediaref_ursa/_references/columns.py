@@ -274,13 +274,13 @@ def _of_rows(rows: list[Any], select: Selection) -> ReferenceColumns:
             {"uri": _named(row, select.uri, position), "pts_ns": _named(row, times, position, default)}
             for position, row in enumerate(rows)
         ]
-    first = next((row for row in rows if not _is_null(row)), None)
+    first = next((row for row in rows if not is_null(row)), None)
     if _is_list(first):
         return _of_lists(rows, select)
     if select.parts:
         return _of_rows([_at_path(row, select, i) for i, row in enumerate(rows)], EVERYTHING)
     if isinstance(first, str) and holds_json_reference(first):
-        return _of_json([None if _is_null(row) else row for row in rows])
+        return _of_json([None if is_null(row) else row for row in rows])
     return _of_pairs([_pair(row, i) for i, row in enumerate(rows)])
 
 
@@ -306,7 +306,7 @@ def _is_list(row: Any) -> bool:
 
 def _at_path(row: Any, select: Selection, position: int) -> Any:
     """Return the nested field of a row, which JSON may hold."""
-    if not select.parts or _is_null(row):
+    if not select.parts or is_null(row):
         return row
     row = row.as_py() if hasattr(row, "as_py") else row
     if isinstance(row, str):
@@ -438,7 +438,7 @@ def _plain(column: Any) -> Any:
 
     if type(column.dtype).__name__ == "ArrowDtype":
         return pa.chunked_array([pa.array(column.array)]) if len(column) else pa.array(column.array)
-    first = next((value for value in column if not _is_null(value)), None)
+    first = next((value for value in column if not is_null(value)), None)
     return pa.array(column) if isinstance(first, str) else column
 
 
@@ -461,7 +461,7 @@ def _chosen(names: list[Any], found: list[int]) -> int | None:
 
 
 def _holds_references(column: Any, select: Selection) -> bool:
-    first = next((value for value in column if not _is_null(value)), None)
+    first = next((value for value in column if not is_null(value)), None)
     if first is not None and _is_list(first):
         first = next(iter(first), None)
     if isinstance(first, str):
@@ -515,12 +515,12 @@ def _pair(ref: Any, position: int) -> tuple[str, int | None]:
     else:
         uri, pts_ns = getattr(ref, "uri", None), getattr(ref, "pts_ns", None)
     uri = uri.as_py() if uri is not None and hasattr(uri, "as_py") else uri
-    if _is_null(uri) or not isinstance(uri, str) or not uri:
+    if is_null(uri) or not isinstance(uri, str) or not uri:
         raise ValueError(f"expected a reference with a uri at position {position}, found {ref!r:.200}")
-    return uri, None if _is_null(pts_ns) else _whole(pts_ns, position)
+    return uri, None if is_null(pts_ns) else _whole(pts_ns, position)
 
 
-def _is_null(value: Any) -> bool:
+def is_null(value: Any) -> bool:
     """Whether a value is None, NA or NaT of pandas, or a null of Arrow. NaN is a wrong number and no null."""
     value = value.as_py() if hasattr(value, "as_py") else value
     return value is None or type(value).__name__ in ("NAType", "NaTType")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import Any
 
 from pydantic_core import from_json
@@ -29,19 +30,22 @@ def path_parts(path: str | None) -> tuple[str, ...]:
     return parts
 
 
-def json_references(rows: Iterable[Any], path: Sequence[str] = ()) -> tuple[list[str], list[int | None]]:
+def json_references(
+    rows: Iterable[Any], path: Sequence[str] = (), *, numbers: Iterable[int] | None = None
+) -> tuple[list[str], list[int | None]]:
     """Return the URIs and times of JSON rows.
 
     Args:
         rows: Texts, each an object with ``uri`` and perhaps ``pts_ns``.
         path: The nested field of each that holds it.
+        numbers: The number of each row in messages; counted from 0 without it.
 
     Raises:
         InvalidReferenceError: A null row, or one that holds no reference there.
     """
     uris: list[str] = []
     times: list[int | None] = []
-    for number, text in enumerate(rows):
+    for number, text in zip(count() if numbers is None else numbers, rows, strict=False):
         uri, pts = _plain_fields(text, path) or _checked_fields(text, path, number)
         uris.append(uri)
         times.append(pts)

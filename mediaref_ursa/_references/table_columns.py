@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import InvalidReferenceError
+from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._references.arrow import reference_columns_in
 from mediaref_ursa._references.columns import ReferenceColumns, reference_columns
+
+with needs_extra("video"):
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
 
 @dataclass(frozen=True)
