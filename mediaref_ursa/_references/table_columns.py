@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from mediaref_ursa._core.array_types import Int64Array
 from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.extras import needs_extra

@@ -18,6 +18,7 @@ from mediaref_ursa._index.collection import CollectionIndex
 from mediaref_ursa._index.collection_build import AddedVideo, CommitBatch, Wanted, look_at
 from mediaref_ursa._index.outcome_rows import OutcomeRow, from_table, to_table
 from mediaref_ursa._model.access import TRUSTED, Access
+from mediaref_ursa.ray._workers import worker_pool
 
 if TYPE_CHECKING:
     from mediaref_ursa._core.errors import MediaRefError
@@ -75,7 +76,8 @@ def index_videos(
         num_cpus: CPUs of each.
         root: Where relative URIs begin in a collection that is made, as ``CollectionIndex.open`` takes it.
         storage_options: For cloud stores, of table and videos.
-        access: What may be read, and how much.
+        access: What may be read, and how much. ``Access(untrusted=True)`` scans each video in a process of
+            its own: one that kills a worker otherwise is tried again by Ray, for ever.
 
     Returns:
         A table with a row for each video, in the order in which they ended: ``uri``, an absolute one;
@@ -87,6 +89,7 @@ def index_videos(
         FrameIndexError: The collection cannot be opened.
         InvalidReferenceError: The data set has no such column.
         StoreError: The collection cannot be written.
+        ValueError: ``concurrency`` or ``num_cpus`` of nothing.
 
     Example:
         >>> report = index_videos(["clip.mp4"], "set.lance")  # doctest: +SKIP
@@ -104,10 +107,11 @@ def index_videos(
     table.check_takes_indexes()
     wanted = Wanted(1, overwrite, full, decode, "skip")
     found = _ScannedVideos(_dataset_of(videos, column, segments_column), collection, wanted)
+    pool = worker_pool(concurrency, num_cpus)
     report: list[AddedVideo] = []
     batch = CommitBatch(table, report.append)
     try:
-        for row in found.rows(_workers(concurrency, num_cpus), num_cpus):
+        for row in found.rows(pool, num_cpus):
             batch.put(row.to_outcome())
     finally:
         batch.commit()
@@ -123,14 +127,14 @@ class _ScannedVideos:
     def __init__(self, videos: Dataset, collection: CollectionIndex, wanted: Wanted) -> None:
         self._videos, self._collection, self._wanted = videos, collection, wanted
 
-    def rows(self, workers: int, num_cpus: float) -> Iterator[OutcomeRow]:
+    def rows(self, pool: ActorPoolStrategy, num_cpus: float) -> Iterator[OutcomeRow]:
         """Yield them as the workers give them."""
         scanned = self._videos.map_batches(
             ScanVideos,
             fn_constructor_kwargs={"collection": self._collection, "wanted": self._wanted},
             batch_format="pyarrow",
             batch_size=_VIDEOS_A_CALL,
-            compute=ActorPoolStrategy(min_size=1, max_size=workers),
+            compute=pool,
             num_cpus=num_cpus,
         )
         seen: set[str] = set()
@@ -188,21 +192,6 @@ def _dataset_of(videos: Videos, column: str, segments_column: str | None) -> Dat
     return ray.data.from_arrow(
         [table.slice(number * _VIDEOS_A_CALL, _VIDEOS_A_CALL) for number in range(max(1, blocks))]
     )
-
-
-def _workers(concurrency: int | None, num_cpus: float) -> int:
-    """Return how many workers there are at most.
-
-    Raises:
-        ValueError: Fewer than one.
-    """
-    if concurrency is None:
-        if not ray.is_initialized():
-            ray.init()
-        return max(1, int(ray.cluster_resources().get("CPU", 1) / max(num_cpus, 0.001)))
-    if concurrency < 1:
-        raise ValueError(f"expected concurrency of 1 or more, found {concurrency}")
-    return concurrency
 
 
 def _report_of(videos: Sequence[AddedVideo]) -> pa.Table:

@@ -182,19 +182,24 @@ def test_errors_are_a_column(cluster: None, folder: Path) -> None:
         decoded(blocks(table.slice(3, 2), 1), "obs")
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "png"])
-def test_frames_are_encoded(cluster: None, folder: Path, kind: Any) -> None:
+def test_frames_are_encoded(cluster: None, folder: Path) -> None:
     refs = [*refs_of(folder)[:5], MediaRef("/gone/clip.mp4", 0)]
     table = pa.table({"obs": to_arrow(refs), "n": range(6)})
-    rows = sorted(decoded(blocks(table), encode=kind, on_error="none"), key=lambda row: int(row["n"]))
+    rows = sorted(decoded(blocks(table), encode="png", on_error="none"), key=lambda row: int(row["n"]))
     assert rows[5]["obs"] is None
     for row, frame in zip(rows[:5], batch_decode(refs[:5]), strict=True):
-        image = np.asarray(Image.open(io.BytesIO(row["obs"])))
-        assert image.shape == frame.shape
-        if kind == "png":
-            np.testing.assert_array_equal(image, frame)
-    windows = pa.table({"obs": [[ref.model_dump() for ref in refs[:2]]]})
-    assert [len(row["obs"]) for row in decoded(blocks(windows), encode=kind)] == [2]
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(row["obs"]))), frame)
+
+
+def test_windows_are_lists_of_images(folder: Path) -> None:
+    refs = [*refs_of(folder)[:2], MediaRef("/gone/clip.mp4", 0)]
+    table = pa.table({"obs": [[ref.model_dump() for ref in refs], []]})
+    (block,) = DecodeFrames(encode="jpeg", on_error="none")(table)
+    images, none = block["obs"].to_pylist()
+    assert none == []
+    assert images[2] is None
+    sizes = [frame.shape[1::-1] for frame in batch_decode(refs[:2])]
+    assert [Image.open(io.BytesIO(image)).size for image in images[:2]] == sizes
 
 
 @pytest.mark.parametrize(
@@ -248,8 +253,7 @@ class _Dying:
         yield from self._decode(batch)
 
 
-@pytest.mark.parametrize("pool", ["actors", "tasks"])
-@pytest.mark.parametrize("how", ["kill", "exit"])
+@pytest.mark.parametrize(("pool", "how"), [("actors", "kill"), ("tasks", "exit")])
 def test_blocks_of_killed_workers_are_decoded_again(
     cluster: None, folder: Path, tmp_path: Path, pool: str, how: str
 ) -> None:
@@ -318,6 +322,10 @@ def test_videos_are_indexed(cluster: None, folder: Path, tmp_path: Path) -> None
     with pytest.raises(TypeError, match="wrap one in a list"):
         index_videos(str(made[0]), into)
     assert index_videos([], into).num_rows == 0
+    with pytest.raises(ValueError, match="expected concurrency of 1 or more, found 0"):
+        index_videos(videos, into, concurrency=0)
+    with pytest.raises(ValueError, match="expected num_cpus above 0"):
+        index_videos(videos, into, num_cpus=0)
 
 
 def test_recordings_of_several_files_are_indexed(cluster: None, folder: Path, tmp_path: Path) -> None:
