@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, Dataset
+from ray.data import Dataset, TaskPoolStrategy
 
 from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.public import set_module
@@ -18,7 +18,6 @@ from mediaref_ursa._index.collection import CollectionIndex
 from mediaref_ursa._index.collection_build import AddedVideo, CommitBatch, Wanted, look_at
 from mediaref_ursa._index.outcome_rows import OutcomeRow, from_table, to_table
 from mediaref_ursa._model.access import TRUSTED, Access
-from mediaref_ursa.ray._workers import worker_pool
 
 if TYPE_CHECKING:
     from mediaref_ursa._core.errors import MediaRefError
@@ -72,7 +71,7 @@ def index_videos(
         overwrite: Scan and replace also what is fresh.
         full: As ``write_frame_index`` takes it.
         decode: As ``write_frame_index`` takes it.
-        concurrency: Workers at most; as many as the cluster has CPUs for without it.
+        concurrency: Scans at once, at most; as many as the cluster has CPUs for without it.
         num_cpus: CPUs of each.
         root: Where relative URIs begin in a collection that is made, as ``CollectionIndex.open`` takes it.
         storage_options: For cloud stores, of table and videos.
@@ -107,11 +106,11 @@ def index_videos(
     table.check_takes_indexes()
     wanted = Wanted(1, overwrite, full, decode, "skip")
     found = _ScannedVideos(_dataset_of(videos, column, segments_column), collection, wanted)
-    pool = worker_pool(concurrency, num_cpus)
+    tasks = _task_pool(concurrency, num_cpus)
     report: list[AddedVideo] = []
     batch = CommitBatch(table, report.append)
     try:
-        for row in found.rows(pool, num_cpus):
+        for row in found.rows(tasks, num_cpus):
             batch.put(row.to_outcome())
     finally:
         batch.commit()
@@ -127,14 +126,13 @@ class _ScannedVideos:
     def __init__(self, videos: Dataset, collection: CollectionIndex, wanted: Wanted) -> None:
         self._videos, self._collection, self._wanted = videos, collection, wanted
 
-    def rows(self, pool: ActorPoolStrategy, num_cpus: float) -> Iterator[OutcomeRow]:
+    def rows(self, tasks: TaskPoolStrategy, num_cpus: float) -> Iterator[OutcomeRow]:
         """Yield them as the workers give them."""
         scanned = self._videos.map_batches(
-            ScanVideos,
-            fn_constructor_kwargs={"collection": self._collection, "wanted": self._wanted},
+            ScanVideos(self._collection, self._wanted),
             batch_format="pyarrow",
             batch_size=_VIDEOS_A_CALL,
-            compute=pool,
+            compute=tasks,
             num_cpus=num_cpus,
         )
         seen: set[str] = set()
@@ -192,6 +190,19 @@ def _dataset_of(videos: Videos, column: str, segments_column: str | None) -> Dat
     return ray.data.from_arrow(
         [table.slice(number * _VIDEOS_A_CALL, _VIDEOS_A_CALL) for number in range(max(1, blocks))]
     )
+
+
+def _task_pool(concurrency: int | None, num_cpus: float) -> TaskPoolStrategy:
+    """Return the tasks that run at once.
+
+    Raises:
+        ValueError: Fewer than one task, or no CPUs for it.
+    """
+    if num_cpus <= 0:
+        raise ValueError(f"expected num_cpus above 0, found {num_cpus}")
+    if concurrency is not None and concurrency < 1:
+        raise ValueError(f"expected concurrency of 1 or more, found {concurrency}")
+    return TaskPoolStrategy(concurrency)
 
 
 def _report_of(videos: Sequence[AddedVideo]) -> pa.Table:

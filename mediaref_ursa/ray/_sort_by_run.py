@@ -13,7 +13,6 @@ from mediaref_ursa._batch.column_decoder import ColumnDecoder
 from mediaref_ursa._batch.resolve import resolve_batch
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._references.table_columns import NullableColumn, reference_names
-from mediaref_ursa.ray._workers import worker_pool
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -50,10 +49,8 @@ def sort_by_run(dataset: Dataset, column: str | None = None, **options: Unpack[R
     """
     decoder = ColumnDecoder.from_options({}, options, on_error="none")
     keyed = dataset.map_batches(
-        _AddRun,
-        fn_constructor_kwargs={"column": column, "decoder": decoder},
+        _AddRun(column, decoder),
         batch_format="pyarrow",
-        compute=worker_pool(None, 1),
     )
     # One key: Ray puts equal keys into one block, and neighbours of several keys wherever these differ.
     return keyed.sort(RUN).map_batches(_in_order, batch_format="pyarrow", batch_size=None)

@@ -102,14 +102,8 @@ def blocks(table: pa.Table, count: int = 4) -> Any:
 
 
 def decoded(dataset: Any, *args: Any, **options: Any) -> list[dict[str, Any]]:
-    found = dataset.map_batches(
-        DecodeFrames,
-        fn_constructor_args=args,
-        fn_constructor_kwargs=options,
-        batch_format="pyarrow",
-        zero_copy_batch=True,
-        compute=ray.data.ActorPoolStrategy(size=2),
-    )
+    """Decode by tasks, whose processes Ray keeps; the first test has actors, which it starts for each job."""
+    found = dataset.map_batches(DecodeFrames(*args, **options), batch_format="pyarrow", zero_copy_batch=True)
     rows: list[dict[str, Any]] = found.take_all()
     return rows
 
@@ -118,7 +112,14 @@ def test_frames_are_those_of_batch_decode(cluster: None, folder: Path) -> None:
     """Videos of several sizes and a picture: rows are tensors of several shapes."""
     refs = [*refs_of(folder), MediaRef(str(folder / "p.png"))]
     table = pa.table({"obs": to_arrow(refs), "n": range(len(refs))})
-    rows = sorted(decoded(blocks(table), ["obs"]), key=lambda row: int(row["n"]))
+    found = blocks(table).map_batches(
+        DecodeFrames,
+        fn_constructor_args=(["obs"],),
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        compute=ray.data.ActorPoolStrategy(size=2),
+    )
+    rows = sorted(found.take_all(), key=lambda row: int(row["n"]))
     assert [int(row["n"]) for row in rows] == list(range(len(refs)))
     for row, frame in zip(rows, batch_decode(refs), strict=True):
         np.testing.assert_array_equal(row["obs"], frame)
@@ -283,10 +284,7 @@ def test_the_object_store_stays_within_its_bounds(cluster: None, folder: Path) -
     size = (500, 1000)
     assert len(refs) * size[0] * size[1] * 3 > 0.5 * OBJECT_STORE_BYTES
     dataset = ray.data.from_arrow([table] * 4).map_batches(
-        DecodeFrames,
-        fn_constructor_kwargs={"resize": size, "block_bytes": 16 << 20},
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=2),
+        DecodeFrames(resize=size, block_bytes=16 << 20), batch_format="pyarrow"
     )
     rows = 0
     for batch in dataset.iter_batches(batch_size=10, batch_format="pyarrow"):
