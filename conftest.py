@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-_NEEDED = {"mediaref_ursa/torch": "torch", "mediaref_ursa/hf.py": "datasets"}
+_NEEDED = {"mediaref_ursa/torch": "torch", "mediaref_ursa/hf.py": "datasets", "mediaref_ursa/mcap": "mcap"}
 collect_ignore = [path for path, library in _NEEDED.items() if find_spec(library) is None]
 collect_ignore += ["mediaref_ursa/cached_av.py", "mediaref_ursa/resource_cache.py"]  # which only raise
 

@@ -15,6 +15,7 @@ from mediaref_ursa._core.extras import has_extra
 
 VIDEO = ("av", "lance", "pyarrow")
 LIBRARIES = (*VIDEO, "temporaldata", "pandas", "h5py", "fsspec", "s3fs", "torch", "torchcodec", "matplotlib")
+MCAP = ("mcap", "rosbags", "mcap_protobuf", "google")
 NEEDED_BY_OTHERS = {"pandas": "video", "h5py": "video"}  # what Lance and temporaldata may load
 EXTRA_OF = {
     **dict.fromkeys((*VIDEO, "temporaldata"), "video"),

@@ -5,17 +5,17 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import av
 import av.container
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from mediaref_ursa._core.errors import CorruptMediaError, StoreError, UnsupportedMediaError
+from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError, StoreError, UnsupportedMediaError
 from mediaref_ursa._model.pixels import MAX_PIXELS
 from mediaref_ursa._pyav.errors import foreign_errors
 
@@ -40,20 +40,23 @@ class OutputFormat:
     Attributes:
         muxer: FFmpeg's name of its muxer.
         ticks_per_second: The resolution of its times.
+        min_duration: The shortest time from one frame to the next, in ticks: more than the microsecond by
+            which a reference may lie before its frame.
         codecs: The codecs that it can hold.
         max_duration: The longest time from one frame to the next, in ticks; None without a limit.
     """
 
     muxer: str
     ticks_per_second: int
+    min_duration: int
     codecs: frozenset[str]
     max_duration: int | None = None
 
 
 OUTPUT_FORMATS = {
-    ".mp4": OutputFormat("mp4", 1_000_000, frozenset(_DEMUXERS), _MAX_MP4_DURATION),
-    ".mov": OutputFormat("mov", 1_000_000, frozenset(_DEMUXERS) - {"vp9", "av1"}, _MAX_MP4_DURATION),
-    ".mkv": OutputFormat("matroska", 1_000, frozenset(_DEMUXERS) - {"png"}),
+    ".mp4": OutputFormat("mp4", 1_000_000, 2, frozenset(_DEMUXERS), _MAX_MP4_DURATION),
+    ".mov": OutputFormat("mov", 1_000_000, 2, frozenset(_DEMUXERS) - {"vp9", "av1"}, _MAX_MP4_DURATION),
+    ".mkv": OutputFormat("matroska", 1_000, 1, frozenset(_DEMUXERS) - {"png"}),
 }
 """By the end of a file's name."""
 
@@ -153,12 +156,13 @@ class FrameMuxer:
         self._codec = codec
         self._output = output
         self._time_base = Fraction(1, output.ticks_per_second)
-        self._held: Packet[VideoStream] | None = None
+        self._held: Packet[Any] | None = None
         self._last_duration = output.ticks_per_second // 30 or 1
         if codec not in output.codecs:
             names = ", ".join(suffix for suffix, kind in OUTPUT_FORMATS.items() if codec in kind.codecs)
             raise UnsupportedMediaError(
-                f"expected a file that can hold {codec}, found one that cannot; write one of: {names}", uri=uri
+                f"expected a file that can hold {codec}, found one that cannot; write one of: {names}",
+                uri=uri,
             )
         with _opened(first, codec, uri) as template, foreign_errors(f"begin a file of {codec}", uri=uri):
             self._container = av.open(_OutputFile(file, uri), "w", format=output.muxer)
@@ -187,12 +191,12 @@ class FrameMuxer:
                     uri=self._uri,
                 )
             self._mux(self._held, self._last_duration)
-        packet: Packet[VideoStream] = Packet(data)
+        packet: Packet[Any] = Packet(data)
         packet.pts = packet.dts = ticks
         packet.is_keyframe = is_keyframe
         self._held = packet
 
-    def _mux(self, packet: Packet[VideoStream], duration: int) -> None:
+    def _mux(self, packet: Packet[Any], duration: int) -> None:
         packet.duration = duration
         packet.time_base = self._time_base
         packet.stream = self._stream
@@ -204,11 +208,14 @@ class FrameMuxer:
         if self._held is not None:
             self._mux(self._held, self._last_duration)
             self._held = None
-        self.close()
 
-    def close(self) -> None:
-        """End the file, whatever has been written."""
         with foreign_errors("end the file", uri=self._uri):
+            self._container.close()
+
+    def abandon(self) -> None:
+        """Free the muxer; what was written is of no use."""
+        self._held = None
+        with suppress(MediaRefError), foreign_errors("end the file", uri=self._uri):
             self._container.close()
 
 
@@ -237,7 +244,9 @@ class _OutputFile:
         try:
             yield
         except OSError as error:
-            raise StoreError(f"the video cannot be written: {error.strerror or error}", uri=self._uri) from error
+            raise StoreError(
+                f"the video cannot be written: {error.strerror or error}", uri=self._uri
+            ) from error
 
 
 def first_out_of_order(file: IO[bytes], output: OutputFormat, *, uri: str | None = None) -> int | None:
@@ -251,14 +260,18 @@ def first_out_of_order(file: IO[bytes], output: OutputFormat, *, uri: str | None
     Raises:
         CorruptMediaError: It cannot be decoded.
     """
-    last = -1
-    with foreign_errors("decode the frames", uri=uri), av.open(file, "r", format=_READERS[output.muxer]) as container:
+    last: int = -1
+    with (
+        foreign_errors("decode the frames", uri=uri),
+        av.open(file, "r", format=_READERS[output.muxer]) as container,
+    ):
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         for frame in container.decode(stream):
-            if frame.pts is not None and frame.pts < last:
-                return frame.pts
-            last = frame.pts if frame.pts is not None else last
+            pts: int | None = frame.pts
+            if pts is not None and pts < last:
+                return pts
+            last = last if pts is None else pts
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ class TopicMessage(NamedTuple):
     channel: TopicChannel
 
 
-def messages_of(path: str | os.PathLike[str], topic: str) -> Iterator[TopicMessage]:
+def messages_of(path: str | os.PathLike[str], topic: str) -> Generator[TopicMessage]:
     """Yield the messages of a topic, in the order of their log times where the files have an index.
 
     Args:
@@ -98,7 +98,8 @@ def messages_of(path: str | os.PathLike[str], topic: str) -> Iterator[TopicMessa
     if topic not in topics:
         names = ", ".join(sorted(topics)[:_MAX_NAMED_TOPICS]) or "none"
         raise InvalidReferenceError(
-            f"expected a topic of the recording, found {topic!r}; its topics are: {names}", uri=os.fspath(path)
+            f"expected a topic of the recording, found {topic!r}; its topics are: {names}",
+            uri=os.fspath(path),
         )
 
 
@@ -185,7 +186,9 @@ def _checked_size(stream: IO[bytes], uri: str) -> int:
     head = stream.read(len(_MAGIC))
     size = stream.seek(0, os.SEEK_END)
     if not head:
-        raise CorruptMediaError("expected an MCAP file, found an empty one; the recorder did not finish", uri=uri)
+        raise CorruptMediaError(
+            "expected an MCAP file, found an empty one; the recorder did not finish", uri=uri
+        )
     if head != _MAGIC:
         raise UnsupportedMediaError(f"expected an MCAP file, found bytes that begin with {head!r}", uri=uri)
     stream.seek(max(size - len(_MAGIC), 0))

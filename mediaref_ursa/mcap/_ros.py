@@ -12,8 +12,6 @@ from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_
 from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError, UnsupportedMediaError
 from mediaref_ursa.mcap._messages import TopicChannel
 
-_TIME = "builtin_interfaces/msg/Time"
-
 
 def ros_decoder(channel: TopicChannel) -> Callable[[bytes], Any]:
     """Return a function from the bytes of a message to an object with its fields.
@@ -34,8 +32,6 @@ def ros_decoder(channel: TopicChannel) -> Callable[[bytes], Any]:
                 f"{channel.schema_encoding or 'none'!r}, of the topic {channel.topic}"
             )
         store = get_typestore(Stores.EMPTY)
-        if _TIME not in types:  # ROS 1 has it built in
-            types[_TIME] = get_typestore(Stores.ROS2_HUMBLE).fielddefs[_TIME]
         store.register(types)
         name = _full_name(channel.schema_name)
         decode = store.deserialize_ros1 if channel.encoding == "ros1" else store.deserialize_cdr
