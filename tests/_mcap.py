@@ -62,7 +62,9 @@ def encoded(
     return [bytes(packet) for packet in packets]
 
 
-def images(format: str, count: int = 8, *, size: tuple[int, int] = (WIDTH, HEIGHT), **options: Any) -> list[bytes]:
+def images(
+    format: str, count: int = 8, *, size: tuple[int, int] = (WIDTH, HEIGHT), **options: Any
+) -> list[bytes]:
     """Return image files as Pillow writes them."""
     files = []
     for picture in pictures(count, size):
@@ -178,7 +180,9 @@ def protobuf_class(kind: str) -> Any:
     return GetMessageClass(pool.FindMessageTypeByName(f"foxglove.{kind}"))
 
 
-def write_protobuf(path: Path, kind: str, format: str, data: Sequence[bytes], *, with_stamp: bool = True) -> Path:
+def write_protobuf(
+    path: Path, kind: str, format: str, data: Sequence[bytes], *, with_stamp: bool = True
+) -> Path:
     from mcap_protobuf.writer import Writer
 
     message_class = protobuf_class(kind)

@@ -1,4 +1,4 @@
-"""Muxing of encoded frames into a video file, without encoding them again: one packet a frame, in display order."""
+"""Muxing of encoded frames into a video file, without encoding them again: a packet for each frame."""
 
 from __future__ import annotations
 
@@ -186,8 +186,8 @@ class FrameMuxer:
             limit = self._output.max_duration
             if limit is not None and self._last_duration > limit:
                 raise UnsupportedMediaError(
-                    f"expected at most {limit / self._output.ticks_per_second:.0f} s from a frame to the next, "
-                    f"found {self._last_duration / self._output.ticks_per_second:.0f} s; write a .mkv file",
+                    f"expected at most {float(limit * self._time_base):.0f} s from a frame to the next, "
+                    f"found {float(self._last_duration * self._time_base):.0f} s; write a .mkv file",
                     uri=self._uri,
                 )
             self._mux(self._held, self._last_duration)

@@ -1,4 +1,4 @@
-"""The fields of messages that hold compressed images, frames of videos, or text, whatever they are encoded in."""
+"""The fields of messages that hold images, frames of videos or text, whatever they are encoded in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 from pydantic_core import from_json
 
 from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError, UnsupportedMediaError
-from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.ticks import NS_PER_SECOND
 from mediaref_ursa.mcap._messages import TopicChannel, TopicMessage
 
@@ -90,7 +89,8 @@ class MessageDecoder:
                 raise CorruptMediaError(f"message {message.number} is no JSON: {error}") from error
         if _plain_name(channel.schema_name) != _TEXT_KIND:
             raise UnsupportedMediaError(
-                f"expected a topic of JSON messages, or of std_msgs/msg/String with JSON, found {_described(channel)}"
+                "expected a topic of JSON messages, or of std_msgs/msg/String with JSON, found "
+                f"{_described(channel)}"
             )
         return str(self._fields(message, _TEXT_KIND).data)
 
@@ -109,12 +109,12 @@ def _decoder_of(channel: TopicChannel) -> Decoded:
     if channel.encoding == "json":
         return _json_frame
     if channel.encoding in ("cdr", "ros1"):
-        with needs_extra("mcap"):
-            from mediaref_ursa.mcap._ros import ros_decoder
+        from mediaref_ursa.mcap._ros import ros_decoder
+
         return ros_decoder(channel)
     if channel.encoding == "protobuf":
-        with needs_extra("mcap"):
-            from mediaref_ursa.mcap._protobuf import protobuf_decoder
+        from mediaref_ursa.mcap._protobuf import protobuf_decoder
+
         return protobuf_decoder(channel)
     raise UnsupportedMediaError(
         f"expected messages encoded as json, cdr, ros1 or protobuf, found {_described(channel)}"

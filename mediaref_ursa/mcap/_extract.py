@@ -1,4 +1,4 @@
-"""``extract_video``: a topic of compressed images or video as a video file, and a reference for each message."""
+"""``extract_video``: a topic of images or video as a video file, and a reference for each message."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def extract_video(
     Args:
         path: An MCAP file, or a folder of rosbag2 with MCAP files.
         topic: The name of the topic.
-        out: The video to write: ``.mp4``, ``.mov`` or ``.mkv``. It is written under another name and renamed: a
-            failure leaves nothing.
+        out: The video to write: ``.mp4``, ``.mov`` or ``.mkv``. It is written under another name and renamed:
+            a failure leaves nothing.
         overwrite: Replace a file that is there.
 
     Returns:
@@ -242,9 +242,9 @@ class _TopicVideo:
         is_as_written = index.segments[0].time_base == Fraction(1, self._output.ticks_per_second)
         if not is_as_written or found != expected:
             raise CorruptMediaError(
-                f"expected one frame for each of {counted(len(expected), 'message')} of {self._topic}, at its "
-                f"time, found {counted(len(found), 'frame')} in the video, or other times; a message holds no "
-                "frame, or several",
+                f"expected one frame for each of {counted(len(expected), 'message')} of {self._topic}, at "
+                f"its time, found {counted(len(found), 'frame')} in the video, or other times; a message "
+                "holds no frame",
                 uri=self._recording,
             )
         if not self._may_reorder:
@@ -254,8 +254,8 @@ class _TopicVideo:
         if ticks is not None:
             raise UnsupportedMediaError(
                 f"message {self._ticks.index(ticks)} of {self._topic}: expected frames in the order in which "
-                "they are displayed, found one that is displayed before another that comes first; a stream with "
-                "B-frames has no times of display in its messages; encode it without",
+                "they are displayed, found one that is displayed before another that comes first; messages "
+                "of a stream with B-frames have no times of display; encode it without",
                 uri=self._recording,
             )
 
@@ -272,8 +272,8 @@ class _TopicVideo:
         if self._encoded_anew:
             warn_once(
                 MediaRefWarning,
-                f"{counted(self._encoded_anew, 'image')} of {self._topic} are of a kind that video files do not "
-                "hold, and were encoded as PNG, which keeps their pixels",
+                f"{counted(self._encoded_anew, 'image')} of {self._topic} are of a kind that video files do "
+                "not hold, and were encoded as PNG, which keeps their pixels",
                 uri=self._uri,
             )
 

@@ -57,7 +57,8 @@ def _video_codec(frame: EncodedFrame) -> str:
     if codec is None:
         expected = ", ".join(_VIDEO_CODECS) if frame.is_video else "an image, JPEG or PNG mostly"
         raise UnsupportedMediaError(
-            f"expected {expected}, found the format {frame.format!r} and bytes that begin with {frame.data[:8]!r}"
+            f"expected {expected}, found the format {frame.format!r} and bytes that begin with "
+            f"{frame.data[:8]!r}"
         )
     return codec
 
@@ -68,8 +69,8 @@ def _without_depth_header(frame: EncodedFrame) -> bytes:
         return frame.data
     if frame.format.strip().startswith("32FC1"):
         raise UnsupportedMediaError(
-            "expected depth in whole millimetres (16UC1), found inverse depth of floating point (32FC1), whose "
-            "scale differs from message to message; decode it with ROS"
+            "expected depth in whole millimetres (16UC1), found inverse depth of floating point (32FC1), "
+            "whose scale differs from message to message; decode it with ROS"
         )
     return frame.data[_DEPTH_HEADER_BYTES:]
 

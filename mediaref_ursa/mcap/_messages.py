@@ -18,15 +18,16 @@ from mcap.stream_reader import StreamReader
 from mediaref_ursa._core.errors import (
     CorruptMediaError,
     InvalidReferenceError,
+    LimitExceededError,
     MediaNotFoundError,
     MediaRefError,
     StoreError,
     UnsupportedMediaError,
-    out_of_memory,
 )
 from mediaref_ursa._core.uris import local_path
 
 _MAGIC = b"\x89MCAP0\r\n"
+_RECOVER = "mcap recover FILE -o NEW_FILE"
 _MAX_INT64 = 2**63 - 1
 _MAX_NAMED_TOPICS = 50
 
@@ -200,8 +201,7 @@ def _checked_size(stream: IO[bytes], uri: str) -> int:
 
 def _damage(what: str, uri: str | None) -> CorruptMediaError:
     return CorruptMediaError(
-        f"expected a whole MCAP file, found a damaged one: {what}; save what is in it with: mcap recover FILE -o "
-        "NEW_FILE",
+        f"expected a whole MCAP file, found a damaged one: {what}; save what is in it with: {_RECOVER}",
         uri=uri,
     )
 
@@ -214,6 +214,7 @@ def mcap_errors(uri: str) -> Iterator[None]:
         MediaNotFoundError: There is no such file.
         StoreError: It cannot be read or written.
         UnsupportedMediaError: A compression that is not known here.
+        LimitExceededError: There is not enough memory.
         CorruptMediaError: Anything else that the reader objects to.
     """
     try:
@@ -228,7 +229,11 @@ def mcap_errors(uri: str) -> Iterator[None]:
         raise UnsupportedMediaError(
             f"expected chunks in zstd or lz4, found another compression: {error}", uri=uri
         ) from error
-    except MemoryError:
-        raise out_of_memory(uri) from None
+    except MemoryError as error:
+        raise LimitExceededError(
+            "expected a chunk that fits into memory, found a larger one, or one whose size is damaged; save "
+            f"what is in the file with: {_RECOVER}",
+            uri=uri,
+        ) from error
     except Exception as error:  # damaged records raise struct.error, KeyError, zstd's errors...
         raise _damage(f"{type(error).__name__}: {error}".rstrip(": "), uri) from error

@@ -1,4 +1,4 @@
-"""Messages of protobuf, read by the schema that was recorded with them. The only module that imports protobuf."""
+"""Messages of protobuf, read by the schema that was recorded with them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from google.protobuf.message import DecodeError
-from mcap.exceptions import McapError
-from mcap.records import Schema
-from mcap_protobuf.decoder import DecoderFactory
-
 from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError, UnsupportedMediaError
+from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa.mcap._messages import TopicChannel
+
+with needs_extra("mcap"):
+    from google.protobuf.message import DecodeError
+    from mcap.exceptions import McapError
+    from mcap.records import Schema
+    from mcap_protobuf.decoder import DecoderFactory
 
 
 def protobuf_decoder(channel: TopicChannel) -> Callable[[bytes], Any]:

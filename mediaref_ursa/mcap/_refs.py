@@ -76,6 +76,7 @@ def write_refs(
         StoreError: There is a file already, or it cannot be written.
 
     Example:
+        >>> from mediaref_ursa import MediaRef
         >>> write_refs("refs.mcap", [MediaRef("clip.mp4", 0), MediaRef("clip.mp4", 500_000_000)])
         >>> read_refs("refs.mcap", "screen").column("log_time_ns").to_pylist()
         [0, 500000000]
@@ -116,8 +117,8 @@ def _checked_times(columns: ReferenceColumns, given: Iterable[int] | None) -> li
     for position, time_ns in enumerate(times):
         if not 0 <= time_ns <= _MAX_INT64:
             raise ValueError(
-                f"expected times of messages from 0 to 2**63 - 1, found {time_ns} at position {position}; pass "
-                "others as log_times_ns="
+                f"expected times of messages from 0 to 2**63 - 1, found {time_ns} at position {position}; "
+                "pass others as log_times_ns="
             )
     return times
 
@@ -213,6 +214,7 @@ def read_refs(
         ValueError: An unusable ``field``.
 
     Example:
+        >>> from mediaref_ursa import MediaRef, batch_decode
         >>> write_refs("refs.mcap", [MediaRef("clip.mp4", 0), MediaRef("clip.mp4", 500_000_000)])
         >>> table = read_refs("refs.mcap", "screen")
         >>> table.column_names

@@ -1,4 +1,4 @@
-"""Messages of ROS, read by the schema that was recorded with them. The only module that imports rosbags."""
+"""Messages of ROS, read by the schema that was recorded with them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
-
 from mediaref_ursa._core.errors import CorruptMediaError, MediaRefError, UnsupportedMediaError
+from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa.mcap._messages import TopicChannel
+
+with needs_extra("mcap"):
+    from rosbags.serde import SerdeError
+    from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
 
 
 def ros_decoder(channel: TopicChannel) -> Callable[[bytes], Any]:
