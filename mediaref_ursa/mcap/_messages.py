@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from mcap.exceptions import UnsupportedCompressionError
 from mcap.reader import SeekingReader
 from mcap.records import Channel, Message, Schema
 from mcap.stream_reader import StreamReader
@@ -213,7 +212,6 @@ def mcap_errors(uri: str) -> Iterator[None]:
     Raises:
         MediaNotFoundError: There is no such file.
         StoreError: It cannot be read or written.
-        UnsupportedMediaError: A compression that is not known here.
         LimitExceededError: There is not enough memory.
         CorruptMediaError: Anything else that the reader objects to.
     """
@@ -225,10 +223,6 @@ def mcap_errors(uri: str) -> Iterator[None]:
         raise MediaNotFoundError("expected an MCAP file, found nothing", uri=uri) from error
     except OSError as error:
         raise StoreError(f"the MCAP file cannot be read: {error.strerror or error}", uri=uri) from error
-    except UnsupportedCompressionError as error:
-        raise UnsupportedMediaError(
-            f"expected chunks in zstd or lz4, found another compression: {error}", uri=uri
-        ) from error
     except MemoryError as error:
         raise LimitExceededError(
             "expected a chunk that fits into memory, found a larger one, or one whose size is damaged; save "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -62,5 +63,13 @@ def ros_errors(doing: str) -> Iterator[None]:
         yield
     except MediaRefError:
         raise
-    except (SerdeError, TypesysError, ValueError, LookupError, TypeError, AssertionError) as error:
+    except (
+        SerdeError,
+        TypesysError,
+        struct.error,
+        ValueError,
+        LookupError,
+        TypeError,
+        AssertionError,
+    ) as error:
         raise CorruptMediaError(f"could not {doing}: {error}") from error
