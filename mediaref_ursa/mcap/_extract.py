@@ -28,6 +28,7 @@ from mediaref_ursa._core.uris import local_path
 from mediaref_ursa._core.wording import counted
 from mediaref_ursa.mcap._decode_message import MessageDecoder
 from mediaref_ursa.mcap._frame_codec import IMAGE_CODECS, CodecFrame, codec_frame
+from mediaref_ursa.mcap._frame_header import frame_header
 from mediaref_ursa.mcap._messages import messages_of
 from mediaref_ursa.mcap._new_file import new_file
 
@@ -134,6 +135,7 @@ class _TopicVideo:
         self._encoded_anew = 0
         self._codec = ""
         self._first: FirstFrame | None = None
+        self._header: bytes | None = None
         self._first_time = 0
         self._next_ticks = 0
         self._inspector: Inspector | None = None
@@ -202,7 +204,7 @@ class _TopicVideo:
         if frame.codec == "h264":
             self._may_reorder |= has_b_slices(memoryview(frame.data))
         if is_keyframe:
-            self._check_shape(read_first_frame(frame.data, frame.codec))
+            self._check_shape(frame)
         if self._muxer is None and not is_keyframe:
             self._ticks.append(_LEFT_OUT)
             return
@@ -219,7 +221,13 @@ class _TopicVideo:
         elapsed = (log_time_ns - self._first_time) * self._output.ticks_per_second // NS_PER_SECOND
         return max(elapsed, self._next_ticks)
 
-    def _check_shape(self, found: FirstFrame) -> None:
+    def _check_shape(self, frame: CodecFrame) -> None:
+        """Refuse a frame of another size or pixel format than the first."""
+        header = frame_header(frame.codec, frame.data)
+        if header is not None and header == self._header:
+            return
+        found = read_first_frame(frame.data, frame.codec)
+        self._header = header
         self._may_reorder |= found.may_reorder and self._codec == "hevc"
         if self._first is None:
             self._first = found
