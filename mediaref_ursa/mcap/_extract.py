@@ -95,23 +95,12 @@ def extract_video(
     if output is None:
         raise ValueError(f"expected out= to end with one of {', '.join(OUTPUT_FORMATS)}, found {uri!r}")
     video = _TopicVideo(os.fspath(path), topic, uri, output)
-    with new_file(location, overwrite=overwrite) as temporary, _named(uri, temporary):
+    with new_file(location, overwrite=overwrite) as temporary:
         with temporary.open("xb") as file:
             video.write(file)
         video.check(temporary)
     video.warn()
     return video.table()
-
-
-@contextmanager
-def _named(uri: str, temporary: Path) -> Iterator[None]:
-    """Let errors name the video that is asked for, and not the temporary file."""
-    try:
-        yield
-    except MediaRefError as error:
-        if error.uri == str(temporary):
-            raise error.of_reference(uri, None) from error
-        raise
 
 
 class _TopicVideo:
@@ -245,7 +234,13 @@ class _TopicVideo:
             UnsupportedMediaError: Frames are displayed in another order.
         """
         expected = [ticks for ticks in self._ticks if ticks != _LEFT_OUT]
-        index = scan_frame_index(file)
+        try:
+            index = scan_frame_index(file)
+        except MediaRefError as error:
+            raise CorruptMediaError(
+                f"expected frames that make a video, found damage in {self._topic}: {error.message}",
+                uri=self._recording,
+            ) from error
         found = index.pts_table(0).tolist()
         is_as_written = index.segments[0].time_base == Fraction(1, self._output.ticks_per_second)
         if not is_as_written or found != expected:
@@ -258,7 +253,7 @@ class _TopicVideo:
         if not self._may_reorder:
             return
         with file.open("rb") as stream:
-            ticks = first_out_of_order(stream, self._output, uri=str(file))
+            ticks = first_out_of_order(stream, self._output, uri=self._recording)
         if ticks is not None:
             raise UnsupportedMediaError(
                 f"message {self._ticks.index(ticks)} of {self._topic}: expected frames in the order in which "

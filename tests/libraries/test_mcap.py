@@ -35,6 +35,7 @@ from _mcap import (
     write_protobuf,
 )
 
+import mediaref_ursa.mcap
 from mediaref_ursa import (
     CorruptMediaError,
     DamagedMediaWarning,
@@ -696,6 +697,20 @@ def test_a_recording_that_is_cut_short_leaves_no_video(tmp_path: Path) -> None:
     recording = images_file(tmp_path, images("jpeg", 8), format="jpeg")
     recording.write_bytes(recording.read_bytes()[:-500])
     refused(tmp_path, recording, CorruptMediaError, "mcap recover")
+
+
+def test_damaged_frames_that_make_no_video(tmp_path: Path) -> None:
+    packets = [bytes(packet[:20]) for packet in encoded("vp9", 3)]
+    recording = images_file(tmp_path, packets, "CompressedVideo", "vp9")
+    refused(
+        tmp_path, recording, CorruptMediaError, "expected frames that make a video, found damage in /camera"
+    )
+
+
+def test_the_public_names_say_where_they_are_imported_from() -> None:
+    names = {"extract_video", "read_refs", "write_refs"}
+    assert set(mediaref_ursa.mcap.__all__) == names
+    assert {getattr(mediaref_ursa.mcap, name).__module__ for name in names} == {"mediaref_ursa.mcap"}
 
 
 # --- the page -----------------------------------------------------------------------------------
