@@ -19,6 +19,7 @@ import pytest
 _NEEDED = {
     "mediaref_ursa/torch": "torch",
     "mediaref_ursa/ray": "ray",
+    "mediaref_ursa/mcap": "mcap",
     "mediaref_ursa/nwb.py": "pynwb",
     "mediaref_ursa/hf/_feature.py": "datasets",
 }

@@ -14,12 +14,18 @@ import mediaref_ursa
 from mediaref_ursa._core.extras import has_extra
 
 VIDEO = ("av", "lance", "pyarrow")
-LIBRARIES = (*VIDEO, "temporaldata", "pandas", "h5py", "fsspec", "s3fs", "torch", "torchcodec", "matplotlib")
+MCAP = ("mcap", "rosbags", "mcap_protobuf", "google")
+LIBRARIES = (
+    *VIDEO,
+    *MCAP,
+    *("temporaldata", "pandas", "h5py", "fsspec", "s3fs", "torch", "torchcodec", "matplotlib"),
+)
 NEEDED_BY_OTHERS = {"pandas": "video", "h5py": "video"}  # what Lance and temporaldata may load
 EXTRA_OF = {
     **dict.fromkeys((*VIDEO, "temporaldata"), "video"),
     **dict.fromkeys(("fsspec", "s3fs"), "cloud"),
     **dict.fromkeys(("torch", "torchcodec"), "torchcodec"),
+    **dict.fromkeys(MCAP, "mcap"),
     **NEEDED_BY_OTHERS,
 }
 
@@ -83,11 +89,13 @@ def test_each_module_loads_or_names_the_command(library: str) -> None:
 
 def test_modules_of_the_documented_install_need_neither_cloud_nor_torch() -> None:
     """What ``pip install "mediaref-ursa[video]"`` brings is enough for all but these."""
-    failed = json.loads(without(("fsspec", "s3fs", "torch", "torchcodec", "matplotlib"), IMPORT_ALL))
+    others = ("fsspec", "s3fs", "torch", "torchcodec", "matplotlib", *MCAP)
+    failed = json.loads(without(others, IMPORT_ALL))
 
     assert set(failed) == {
         "mediaref_ursa.store._fsspec.filesystems",
         "mediaref_ursa.store._fsspec.fsspec_store",
+        "mediaref_ursa.mcap",
         "mediaref_ursa.torch",
         *(["mediaref_ursa.hf._feature"] if find_spec("datasets") is None else []),
         *(["mediaref_ursa.ray"] if find_spec("ray") is None else []),

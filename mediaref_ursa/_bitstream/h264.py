@@ -21,6 +21,7 @@ _IDR, _SEI, _SPS, _PPS = 5, 6, 7, 8
 _SLICES = (1, 2, _IDR)  # those of data partitions B and C have no header of their own
 _SEI_HEADER = bytes([_SEI])
 _INTRA_SLICES = (2, 4, 7, 9)
+_B_SLICES = (1, 6)
 _HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _HEADER_BYTES = 64
 _SPS_BYTES = 4096  # more than scaling lists and picture order offsets can take
@@ -267,3 +268,8 @@ def _skip_scaling_list(reader: BitReader, size: int) -> None:
         if following:
             following = (last + reader.se()) % 256
         last = following or last
+
+
+def has_b_slices(data: memoryview) -> bool:
+    """Return whether a packet in Annex B form has slices that are predicted from two lists of pictures."""
+    return any(_slice_type(nal) in _B_SLICES for nal in annex_b_nals(data) if nal[0] & 31 in _SLICES)
