@@ -29,19 +29,19 @@ NOT_LOADED = {
     "mediaref_ursa._scan.sandbox.child",
     "mediaref_ursa.cached_av",
     "mediaref_ursa.hf._feature",
-    "mediaref_ursa.nwb",
-    "mediaref_ursa.ray",
     "mediaref_ursa.resource_cache",
 }
-"""Programs, which importing runs; modules that only raise; and those that need datasets, pynwb or Ray."""
+"""Programs, which importing runs; modules that only raise; and one that needs datasets."""
+NEEDED = {"mcap": "mcap", "nwb": "pynwb", "ray": "ray", "torch": "torch"}
+"""The libraries of public folders that may be missing."""
 
 
 def all_modules() -> list[Any]:
-    has_torch = find_spec("torch") is not None
+    missing = {folder for folder, library in NEEDED.items() if find_spec(library) is None}
     names = [
         name
         for name in (info.name for info in pkgutil.walk_packages([str(PACKAGE)], "mediaref_ursa."))
-        if name not in NOT_LOADED and (has_torch or name.split(".")[1] != "torch")
+        if name not in NOT_LOADED and name.split(".")[1] not in missing
     ]
     return [importlib.import_module(name) for name in names]
 
