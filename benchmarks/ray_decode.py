@@ -15,8 +15,10 @@ import json
 import logging
 import multiprocessing
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -28,13 +30,13 @@ import ray
 from _bench_media import RECIPES, make
 
 from mediaref_ursa import LazyVideo, batch_decode, write_frame_index
+from mediaref_ursa._images.encode import ImageEncoder
 from mediaref_ursa.ray import DecodeFrames, sort_by_run
 from mediaref_ursa.table import to_arrow
 
 _SIZE = (224, 224)
 _BATCH = 256
 _SECONDS_OF_VIDEO = 60
-_VIDEOS = 4
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Result:
         with_start: The same of Ray, from the beginning of the job on.
         ray: The same of Ray, from its first block on.
         ratio: ``ray / plain``.
-        spilled_bytes: What the object store wrote to disk.
+        spilled_bytes: The most that the object store had on disk so far.
         store_bytes: Its bound.
     """
 
@@ -62,11 +64,11 @@ class Result:
     store_bytes: int
 
 
-def table_of(folder: Path, name: str) -> pa.Table:
+def table_of(folder: Path, name: str, count: int) -> pa.Table:
     """Return the references to all frames of some copies of a video, in order."""
     source = make(RECIPES[name], folder, _SECONDS_OF_VIDEO)
     refs = []
-    for number in range(_VIDEOS):
+    for number in range(count):
         video = folder / f"{name}-{number}{source.suffix}"
         if not video.exists():
             video.symlink_to(source)
@@ -81,22 +83,26 @@ def batches(table: pa.Table) -> Iterator[pa.Table]:
         yield table.slice(first, _BATCH)
 
 
-def decode_alone(parts: list[pa.Table], ready: Any, begin: Any) -> None:
-    """Decode some batches in a process of its own."""
+def decode_alone(parts: list[pa.Table], encode: Any, ready: Any, begin: Any) -> None:
+    """Decode some batches in a process of its own, and encode the frames as Ray's actors do."""
+    encoder = None if encode is None else ImageEncoder(encode)
     batch_decode(parts[0], resize=_SIZE, as_array=True, max_workers=1)
     ready.release()
     begin.wait()
     for part in parts:
-        batch_decode(part, resize=_SIZE, as_array=True, max_workers=1)
+        frames = batch_decode(part, resize=_SIZE, as_array=True, max_workers=1)
+        if encoder is not None:
+            [encoder.encode(frame) for frame in frames]
 
 
-def plain(table: pa.Table) -> float:
+def plain(table: pa.Table, encode: Any) -> float:
     """Return frames a second of two processes that share nothing."""
     context = multiprocessing.get_context("spawn")
     parts = list(batches(table))
     ready, begin = context.Semaphore(0), context.Event()
     processes = [
-        context.Process(target=decode_alone, args=(parts[number::2], ready, begin)) for number in range(2)
+        context.Process(target=decode_alone, args=(parts[number::2], encode, ready, begin))
+        for number in range(2)
     ]
     for process in processes:
         process.start()
@@ -128,13 +134,20 @@ def with_ray(table: pa.Table, encode: Any) -> tuple[float, float]:
     return len(table) / (times[-1] - began), sum(counts[1:]) / (times[-1] - times[0])
 
 
-def spilled() -> int:
-    """Return how many bytes the object store wrote to disk."""
-    from ray._private.internal_api import memory_summary
+class SpilledBytes:
+    """The most bytes that the object store had on disk at once, looked at five times a second."""
 
-    text = memory_summary(stats_only=True)
-    found = [line for line in text.splitlines() if "Spilled" in line]
-    return round(float(found[0].split()[1]) * 2**20) if found else 0
+    def __init__(self) -> None:
+        self.max = 0
+        self._folder = Path(ray._private.worker._global_node.get_session_dir_path())
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            files = self._folder.glob("ray_spilled_objects*/*")
+            with suppress(FileNotFoundError):
+                self.max = max(self.max, sum(file.stat().st_size for file in files))
+            time.sleep(0.2)
 
 
 def main() -> None:
@@ -142,6 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "mediaref-bench")
     parser.add_argument("--media", nargs="+", default=["gop30", "hd"], choices=sorted(RECIPES))
+    parser.add_argument("--videos", type=int, default=12, help="of a minute each")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--store-mib", type=int, default=512)
     options = parser.parse_args()
@@ -154,13 +168,14 @@ def main() -> None:
         log_to_driver=False,
     )
     ray.data.DataContext.get_current().enable_progress_bars = False
+    spilled = SpilledBytes()
     for name in options.media:
-        table = table_of(options.folder, name)
+        table = table_of(options.folder, name, options.videos)
         for encode in (None, "jpeg"):
-            plains, rays = [plain(table)], []
+            plains, rays = [plain(table, encode)], []
             for _ in range(options.repeats):
                 rays.append(with_ray(table, encode))
-                plains.append(plain(table))
+                plains.append(plain(table, encode))
             alone, steady = median(plains), median(found[1] for found in rays)
             with_start = median(found[0] for found in rays)
             result = Result(
@@ -170,7 +185,7 @@ def main() -> None:
                 round(with_start, 1),
                 round(steady, 1),
                 round(steady / alone, 3),
-                spilled(),
+                spilled.max,
                 options.store_mib << 20,
             )
             print(json.dumps(asdict(result)), flush=True)
