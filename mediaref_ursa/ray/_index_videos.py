@@ -22,7 +22,8 @@ from mediaref_ursa._model.access import TRUSTED, Access
 if TYPE_CHECKING:
     from mediaref_ursa._core.errors import MediaRefError
 
-_VIDEOS_A_CALL = 16
+_MAX_VIDEOS_A_TASK = 64
+_TASKS_A_CPU = 4
 REPORT = pa.schema(
     [
         ("uri", pa.string()),
@@ -131,7 +132,7 @@ class _ScannedVideos:
         scanned = self._videos.map_batches(
             ScanVideos(self._collection, self._wanted),
             batch_format="pyarrow",
-            batch_size=_VIDEOS_A_CALL,
+            batch_size=None,
             compute=tasks,
             num_cpus=num_cpus,
         )
@@ -177,7 +178,8 @@ def _dataset_of(videos: Videos, column: str, segments_column: str | None) -> Dat
                 f"expected a data set with the columns {list(names)}, found {videos.columns()}; name them "
                 "with column= and segments_column="
             )
-        return videos.select_columns(list(names)).rename_columns(names)
+        rows = videos.select_columns(list(names)).rename_columns(names)
+        return rows.repartition(target_num_rows_per_block=_MAX_VIDEOS_A_TASK)
     if isinstance(videos, (str, os.PathLike)):
         raise TypeError(f"expected several videos, found {videos!r}; wrap one in a list")
     parts_of: Mapping[Any, Sequence[Uri]] = videos if isinstance(videos, Mapping) else {}
@@ -186,10 +188,16 @@ def _dataset_of(videos: Videos, column: str, segments_column: str | None) -> Dat
     table = pa.table(
         {"uri": pa.array(rows, pa.string()), "segments": pa.array(segments, pa.list_(pa.string()))}
     )
-    blocks = -(-len(table) // _VIDEOS_A_CALL)
-    return ray.data.from_arrow(
-        [table.slice(number * _VIDEOS_A_CALL, _VIDEOS_A_CALL) for number in range(max(1, blocks))]
-    )
+    step = _videos_a_task(len(table))
+    return ray.data.from_arrow([table.slice(first, step) for first in range(0, max(1, len(table)), step)])
+
+
+def _videos_a_task(count: int) -> int:
+    """Return how many videos are one task: few tasks cost less, and some a CPU keep all of these at work."""
+    if not ray.is_initialized():
+        ray.init()
+    cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    return min(_MAX_VIDEOS_A_TASK, max(1, count // (_TASKS_A_CPU * cpus)))
 
 
 def _task_pool(concurrency: int | None, num_cpus: float) -> TaskPoolStrategy:
