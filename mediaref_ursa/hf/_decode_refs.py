@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import pyarrow as pa
 
 from mediaref_ursa._batch.column_decoder import ColumnDecoder
 from mediaref_ursa._batch.row_frames import ERROR, RowFrames, decode_rows
@@ -15,7 +14,8 @@ from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._images.encode import ImageEncoder, to_pil
 from mediaref_ursa._model.pixels import Crop, Dtype
-from mediaref_ursa._references.columns import is_column
+from mediaref_ursa._references.arrow import table_of
+from mediaref_ursa._references.columns import is_arrow_input, is_column
 from mediaref_ursa._references.table_columns import NullableColumn
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class DecodeRefs:
             InvalidReferenceError: A column that is missing; with ``on_error="raise"`` a null row.
             MediaRefError: The first reference that fails, with ``on_error="raise"``.
         """
-        rows: dict[str, Any] = batch.to_pydict() if isinstance(batch, pa.Table) else dict(batch)
+        rows: dict[str, Any] = table_of(batch).to_pydict() if is_arrow_input(batch) else dict(batch)
         missing = [name for name in self._columns.values() if name not in rows]
         if missing:
             raise InvalidReferenceError(

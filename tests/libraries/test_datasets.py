@@ -99,6 +99,14 @@ def test_map(data: Any, frames: list[Any], num_proc: Any, batched: bool) -> None
     check(mapped.with_format("numpy"), frames)
 
 
+@pytest.mark.parametrize("kind", ["arrow", "pandas", "polars", "torch"])
+def test_map_of_formatted_rows(data: Any, frames: list[Any], kind: str) -> None:
+    pytest.importorskip(kind if kind != "arrow" else "pyarrow", reason=f"{kind} is not installed")
+    mapped = data.with_format(kind).map(DecodeRefs({"image": "frame"}, output="png"), batched=True)
+    images = mapped.with_format(None).cast_column("image", datasets.Image())
+    check(images, frames, "image")
+
+
 @pytest.mark.parametrize("output", ["pil", "png", "jpeg"])
 def test_map_to_images(data: Any, frames: list[Any], output: Any) -> None:
     features = datasets.Features({**data.features, "image": datasets.Image()})
