@@ -22,9 +22,13 @@ import time
 from pathlib import Path
 
 import lance
+import pyarrow as pa
 from collection import encode
 
 from mediaref_ursa import CollectionIndex
+from mediaref_ursa._index.collection_build import CommitBatch, Wanted
+from mediaref_ursa._index.outcome_rows import from_table
+from mediaref_ursa.ray._index_videos import ScanVideos
 
 _JOB = """
 import json, sys, time
@@ -82,6 +86,20 @@ def check(into: Path) -> int:
     return len(rows)
 
 
+def commit_ms(videos: list[str], into: Path) -> float:
+    """Return how many milliseconds a video takes in the process that commits: unpacking and committing."""
+    collection = CollectionIndex.open(into, create=True)
+    scan = ScanVideos(collection, Wanted(on_error="skip"))
+    tables = list(scan(pa.table({"uri": videos})))
+    began = time.perf_counter()
+    batch = CommitBatch(collection._table, lambda video: None)
+    for table in tables:
+        for row in from_table(table):
+            batch.put(row.to_outcome())
+    batch.commit()
+    return (time.perf_counter() - began) / len(videos) * 1e3
+
+
 def main() -> None:
     """Kill, go on, check; print JSON, a line each."""
     parser = argparse.ArgumentParser()
@@ -104,6 +122,8 @@ def main() -> None:
         assert check(into) == options.videos, "a video was lost"
         assert len(list(CollectionIndex.open(into))) == options.videos
         print(json.dumps({"last call": output.splitlines()[1:], "rows": options.videos}))
+        some = sorted(str(path) for path in videos.glob("*.mp4"))[:1000]
+        print(json.dumps({"commit_ms": round(commit_ms(some, Path(folder) / "some.lance"), 2)}))
 
 
 if __name__ == "__main__":
