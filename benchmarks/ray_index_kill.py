@@ -30,6 +30,7 @@ from mediaref_ursa._index.collection_build import CommitBatch, Wanted
 from mediaref_ursa._index.outcome_rows import from_table
 from mediaref_ursa.ray._index_videos import ScanVideos
 
+_MAX_WAIT_SECONDS = 8
 _JOB = """
 import json, sys, time
 from pathlib import Path
@@ -65,16 +66,24 @@ def stop_ray() -> None:
 
 
 def kill(videos: Path, into: Path, seed: int) -> int:
-    """Start the job, kill it within some seconds of work, and return how many rows there are."""
+    """Start the job, kill it within some seconds of its first commit, and return how many rows there are."""
+    before = commits(into)
     running = job(videos, into)
     assert running.stdout is not None
     with running.stdout as output:
         output.readline()
-        time.sleep(8 + 6 * random.Random(seed).random())  # noqa: S311
+        while commits(into) < before + 2 and running.poll() is None:
+            time.sleep(0.05)
+        time.sleep(_MAX_WAIT_SECONDS * random.Random(seed).random())  # noqa: S311
         os.killpg(running.pid, signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL, "the job had ended"
     stop_ray()
     return check(into)
+
+
+def commits(into: Path) -> int:
+    """Return how many versions of the table there are."""
+    return len(list((into / "_versions").glob("*.manifest")))
 
 
 def check(into: Path) -> int:
