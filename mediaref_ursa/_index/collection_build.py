@@ -77,11 +77,14 @@ class Outcome:
         video: What is reported of it.
         rows: Its new rows.
         left_from: Rows of it from this segment on are deleted: it had more segments before.
+        key: The URI that these rows have; that of ``video`` without it. Of a relative path it depends on the
+            working directory of the process that made the rows.
     """
 
     video: AddedVideo
     rows: pa.Table | None = field(default=None, repr=False)
     left_from: int | None = None
+    key: str | None = None
 
 
 @dataclass
@@ -201,7 +204,8 @@ class CommitBatch:
             self._table.put_rows(pa.concat_tables(rows))
         for outcome in outcomes:
             if outcome.left_from is not None:
-                self._table.delete([self._table.key_of(outcome.video.uri)], outcome.left_from)
+                key = outcome.key or self._table.key_of(outcome.video.uri)
+                self._table.delete([key], outcome.left_from)
             self._settle(outcome.video)
 
 

@@ -59,7 +59,7 @@ class OutcomeRow:
             error,
         )
         rows = None if values["rows"] is None else pa.ipc.open_stream(values["rows"]).read_all()
-        return Outcome(video, rows, values["left_from"])
+        return Outcome(video, rows, values["left_from"], self.key)
 
 
 def to_table(table: CollectionTable, outcomes: Sequence[Outcome]) -> pa.Table:

@@ -159,7 +159,7 @@ class ScanVideos:
         """Yield a table for each video that ended, so that none waits for the others."""
         columns = batch.to_pydict()
         segments = columns.get("segments") or [None] * batch.num_rows
-        videos = dict(zip(columns["uri"], segments, strict=True))
+        videos = dict(zip(map(absolute_location, columns["uri"]), segments, strict=True))
         of_several = {uri: parts for uri, parts in videos.items() if parts}
         for uris in ([uri for uri in videos if uri not in of_several], of_several):
             with closing(look_at(self._table, uris, self._wanted)) as outcomes:

@@ -30,6 +30,8 @@ from mediaref_ursa import (  # noqa: E402
     batch_decode,
     write_frame_index,
 )
+from mediaref_ursa._index.collection_build import CommitBatch, Wanted, look_at  # noqa: E402
+from mediaref_ursa._index.outcome_rows import OutcomeRow, from_table, to_table  # noqa: E402
 from mediaref_ursa.ray import DecodeFrames, index_videos, sort_by_run  # noqa: E402
 from mediaref_ursa.table import to_arrow  # noqa: E402
 
@@ -324,6 +326,37 @@ def test_videos_are_indexed(cluster: None, folder: Path, tmp_path: Path) -> None
         index_videos(videos, into, concurrency=0)
     with pytest.raises(ValueError, match="expected num_cpus above 0"):
         index_videos(videos, into, num_cpus=0)
+
+
+def test_relative_uris_are_those_of_the_workers(
+    cluster: None, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the caller's working directory has another video of that name, with more segments."""
+    here = tmp_path / "here"
+    here.mkdir()
+    mine = [str(path) for path in copies(folder, here, 2)]
+    into = tmp_path / "set.lance"
+    index_videos({mine[0]: mine}, into)
+    monkeypatch.chdir(here)
+    collection = CollectionIndex.open(into)
+    theirs = str(tmp_path / "theirs" / "0.mp4")
+    (tmp_path / "theirs").mkdir()
+    shutil.copy(mine[0], theirs)
+
+    table = collection._table
+    outcomes = [done for ended in look_at(table, {theirs: [theirs, mine[1]]}, Wanted()) for done in ended]
+    (row,) = from_table(to_table(table, outcomes))
+    sent = OutcomeRow(row.key, {**row.values, "uri": "0.mp4", "left_from": 1})
+    batch = CommitBatch(table, lambda video: None)
+    batch.put(sent.to_outcome())
+    batch.commit()
+
+    found = CollectionIndex.open(into)
+    assert len(found.get(mine[0]).segments) == 2
+
+    rows = ray.data.from_items([{"uri": "gone.mp4"}])
+    (report,) = index_videos(rows, into).to_pylist()
+    assert os.path.isabs(report["uri"])
 
 
 def test_recordings_of_several_files_are_indexed(cluster: None, folder: Path, tmp_path: Path) -> None:
