@@ -716,3 +716,27 @@ def test_places_that_are_no_collection_say_so(folder: Path) -> None:
     with pytest.raises(ValueError, match="expected the collection's root"):
         CollectionIndex.open(collection.uri, create=True, root=folder / "takes")
     assert len(CollectionIndex.open(collection.uri, create=True, root=folder)) == 3
+
+
+def test_videos_of_untrusted_writers_are_scanned_in_a_process_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from _media import make_clip
+
+    import mediaref_ursa._index.build as build
+    from mediaref_ursa import Access
+
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    video, other = (make_clip("h264_idr_mp4", folder) for folder in (inside, tmp_path))
+    monkeypatch.setattr(build, "scan_uri", None)  # which scans in this process
+    access = Access(untrusted=True, base_dir=str(inside))
+    collection = CollectionIndex.open(tmp_path / "set.lance", create=True, access=access)
+
+    report = collection.add([video, other], on_error="skip")
+
+    assert report.added == 1
+    assert [type(error).__name__ for error in report.failed.values()] == ["InvalidReferenceError"]
+    for options in ({"full": True}, {"decode": True}):
+        with pytest.raises(ValueError, match="expected neither full= nor decode= with limits of scans"):
+            collection.add([video], **options)

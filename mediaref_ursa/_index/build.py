@@ -17,6 +17,7 @@ from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._core.uris import absolute_location, is_cloud, scheme_of
 from mediaref_ursa._index.found import FoundIndex, checked_if_exists, find_index
 from mediaref_ursa._index.frame_index import LanceFrameIndex
+from mediaref_ursa._model.access import TRUSTED, Access
 from mediaref_ursa._model.damage import warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa._model.segment_uris import all_segments, given_segments, names_first_segment
@@ -43,14 +44,23 @@ def scan_frame_index(
     full: bool | None = None,
     stream_index: int | None = None,
     decode: bool = False,
+    access: Access = TRUSTED,
 ) -> LanceFrameIndex:
-    """Build the index of a video in memory: as :func:`write_frame_index`, without writing."""
-    video = Location(os.fspath(uri), store, storage_options).absolute()
+    """Build the index of a video in memory: as :func:`write_frame_index`, without writing.
+
+    Each file must be one that ``access`` permits; where it sets limits, files are scanned sandboxed, without
+    ``progress``, ``full`` and ``decode``.
+    """
+    video = Location(os.fspath(uri), store, storage_options, access).absolute()
     named = given_segments(video.uri, segment_uris, segments)
     files = all_segments(video.uri, named, has_own_store=store is not None)
     options = ScanOptions(full=full, stream_index=stream_index, decode=decode)
 
     def scan(file: str) -> SegmentTable:
+        if access != TRUSTED:
+            video.at(file).permitted_video()
+        if access.scan_limits is not None:
+            return scan_video(file, video.at(file).open_store(), access, stream_index=stream_index)
         return scan_uri(file, video.at(file).open_store(), options, progress)
 
     files = [video.at(file).absolute().uri for file in files]

@@ -27,6 +27,7 @@ from mediaref_ursa._index.build import scan_frame_index
 from mediaref_ursa._index.collection_table import CollectedVideo, CollectionTable, VideoRows, rows_of
 from mediaref_ursa._index.found import FRESH, STALE, FoundIndex, find_index, state_of
 from mediaref_ursa._index.frame_index import LanceFrameIndex
+from mediaref_ursa._model.access import Access
 from mediaref_ursa._model.damage import problems_of, warn_of_problems
 from mediaref_ursa._model.segment import SegmentTable
 from mediaref_ursa.layout import COLLECTION
@@ -127,12 +128,25 @@ class Wanted:
         if self.jobs < 1:
             raise ValueError(f"expected jobs to be 1 or more, found {self.jobs}")
 
+    def check_suits(self, access: Access) -> None:
+        """Refuse options that a sandboxed scan does not have.
+
+        Raises:
+            ValueError: ``full`` or ``decode`` with limits of scans.
+        """
+        if access.scan_limits is not None and (self.full or self.decode):
+            raise ValueError(
+                "expected neither full= nor decode= with limits of scans (untrusted=True, index_limits=), "
+                "which are of a process of its own that does not know them, found one"
+            )
+
 
 def add_videos(
     table: CollectionTable, uris: Uris, wanted: Wanted, progress: Callable[[AddedVideo], None] | None
 ) -> AddReport:
     """Put videos into a collection: see :meth:`CollectionIndex.add`."""
     table.check_takes_indexes()
+    wanted.check_suits(table.access)
     report = AddReport()
 
     def settle(video: AddedVideo) -> None:
@@ -270,6 +284,7 @@ class _Task:
                 progress=self._check_stopped,
                 full=self.wanted.full,
                 decode=self.wanted.decode,
+                access=self.table.access,
             )
         except ValueError as error:
             if isinstance(error, MediaRefError) or timestamps is None:

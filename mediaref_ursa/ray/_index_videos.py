@@ -96,6 +96,11 @@ def index_videos(
         >>> report.select(["state", "frames"]).to_pylist()  # doctest: +SKIP
         [{'state': 'added', 'frames': 60}]
     """
+    if isinstance(into, CollectionIndex) and (root, storage_options, access) != (None, None, TRUSTED):
+        raise TypeError(
+            "expected root=, storage_options= and access= with the address of a collection, found one of "
+            "them with an open one; pass them to CollectionIndex.open"
+        )
     collection = (
         into
         if isinstance(into, CollectionIndex)
@@ -106,6 +111,7 @@ def index_videos(
     table = collection._table
     table.check_takes_indexes()
     wanted = Wanted(1, overwrite, full, decode, "skip")
+    wanted.check_suits(table.access)
     found = _ScannedVideos(_dataset_of(videos, column, segments_column), collection, wanted)
     tasks = _task_pool(concurrency, num_cpus)
     report: list[AddedVideo] = []

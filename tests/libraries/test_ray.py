@@ -326,6 +326,8 @@ def test_videos_are_indexed(cluster: None, folder: Path, tmp_path: Path) -> None
         index_videos(videos, into, concurrency=0)
     with pytest.raises(ValueError, match="expected num_cpus above 0"):
         index_videos(videos, into, num_cpus=0)
+    with pytest.raises(TypeError, match=r"pass them to CollectionIndex\.open"):
+        index_videos(videos, collection, root=str(tmp_path))
 
 
 def test_relative_uris_are_those_of_the_workers(
