@@ -114,21 +114,29 @@ def _found(root: Path) -> dict[str, list[str]]:
     by_folder: dict[Path, dict[str, list[Path]]] = {}
     for table in tables:
         if table.suffix == kinds[0]:
-            by_folder.setdefault(table.parent, {}).setdefault(_split(table), []).append(table)
+            by_folder.setdefault(table.parent, {}).setdefault(split_of(table), []).append(table)
     splits: dict[str, list[str]] = {}
     for parent, of_folder in by_folder.items():
         for split, files in of_folder.items():
-            one_pattern = len(of_folder) == 1 and len(files) > 1
-            paths = [parent / f"*{kinds[0]}"] if one_pattern else files
-            splits.setdefault(split, []).extend(path.as_posix() for path in paths)
+            pattern = parent / f"*{kinds[0]}"
+            is_exact = (
+                len(of_folder) == 1 and len(files) > 1 and len(list(root.glob(str(pattern)))) == len(files)
+            )
+            names = [pattern.as_posix()] if is_exact else [_escaped(path) for path in files]
+            splits.setdefault(split, []).extend(names)
     return {name: splits[name] for name in (*_SPLITS, *splits) if name in splits}
+
+
+def _escaped(path: Path) -> str:
+    """Return a path as a pattern that names it alone."""
+    return _GLOB.sub(lambda letter: f"[{letter[0]}]", path.as_posix())
 
 
 def _is_left_out(path: Path) -> bool:
     return any(part.startswith((".", "_")) or part.endswith(".lance") for part in path.parts)
 
 
-def _split(table: Path) -> str:
+def split_of(table: Path) -> str:
     """Return the split that a path names, by the last word of it that is one."""
     words = re.split(r"[^a-z]+", table.as_posix().lower())
     return next((_SPLIT_OF[word] for word in reversed(words) if word in _SPLIT_OF), "train")

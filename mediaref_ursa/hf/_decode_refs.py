@@ -117,6 +117,11 @@ class DecodeRefs:
             raise InvalidReferenceError(
                 f"expected the columns {', '.join(missing)}, found {', '.join(map(str, rows))}"
             )
+        added = [name for name, column in self._columns.items() if name != column]
+        if self._decoder.on_error == "none":
+            added += [f"{name}{ERROR}" for name in self._columns]
+        if taken := sorted(set(added) & set(rows)):
+            raise InvalidReferenceError(f"expected names of new columns, found {taken}, which are there")
         columns = {name: rows[column] for name, column in self._columns.items()}
         is_batch = all(is_column(values) and not isinstance(values, Mapping) for values in columns.values())
         if not is_batch:

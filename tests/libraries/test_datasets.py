@@ -171,6 +171,8 @@ def test_rows_that_cannot_be_decoded(refs: list[MediaRef], frames: list[Any]) ->
         view[2]
     with pytest.raises(ValueError, match="expected the columns image, found frame, label"):
         data.with_transform(DecodeRefs("image"))[0]
+    with pytest.raises(ValueError, match="expected names of new columns, found \\['label'\\]"):
+        data.with_transform(DecodeRefs({"label": "frame"}))[0]
     with pytest.raises(ValueError, match="the column label holds no references"):
         data.with_transform(DecodeRefs("label"))[0]
 
@@ -261,8 +263,24 @@ def test_tables_that_cannot_be_read(refs: list[MediaRef], tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="expected a table of Parquet or Arrow"):
         read_refs(tmp_path / "saved")
     (tmp_path / "saved" / "state.json").write_text('{"_data_files": [{"filename": "../table.parquet"}]}')
-    with pytest.raises(ValueError, match="expected data files within the folder"):
+    with pytest.raises(ValueError, match="expected names of files within the folder"):
         read_refs(tmp_path / "saved")
+    for text in (
+        "[]",
+        "null",
+        '{"_data_files": [1]}',
+        '{"_data_files": [{"filename": 1}]}',
+        "[" * 100_000,
+        "{",
+    ):
+        (tmp_path / "saved" / "state.json").write_text(text)
+        with pytest.raises(ValueError, match="expected (the file of a data set|names of files)"):
+            read_refs(tmp_path / "saved")
+    (tmp_path / "splits" / "dataset_dict.json").write_text('{"splits": ["../saved"]}')
+    with pytest.raises(ValueError, match="expected names of files within the folder"):
+        read_refs(tmp_path / "splits", split="../saved")
+    with pytest.raises(ValueError, match="expected no split= of a table without splits, found 'test'"):
+        read_refs(tmp_path / "table.parquet", split="test")
 
 
 @pytest.fixture
@@ -278,6 +296,19 @@ def folder(refs: list[MediaRef], tmp_path: Path) -> Path:
     for name, rows in (("train-0", range(15)), ("train-1", range(15, 30)), ("test-0", range(30, 40))):
         pq.write_table(table.take(list(rows)), folder / "data" / f"{name}.parquet")
     return folder
+
+
+def test_splits_of_folders_are_not_mixed(folder: Path) -> None:
+    """Nor are files left out that are links, as in the cache of the Hub."""
+    file = folder / "data" / "train-0.parquet"
+    file.rename(folder.parent / "blob")
+    file.symlink_to(folder.parent / "blob")
+    assert [len(read_refs(folder, split=split)) for split in ("train", "test")] == [30, 10]
+    for split in (None, "tset"):
+        with pytest.raises(ValueError, match="expected split= to be one of"):
+            read_refs(folder, split=split)
+    (folder / "data" / "test-0.parquet").unlink()
+    assert len(read_refs(folder)) == 30
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -304,6 +335,16 @@ def test_the_card_ends_the_guessing(folder: Path) -> None:
     write_card(folder)
     found = next(iter(datasets.load_dataset(str(folder), split="train", streaming=True)))
     assert found.keys() == {"frame", "label"}
+
+
+def test_patterns_of_a_card_match_what_was_found_alone(tmp_path: Path) -> None:
+    for name in ("a", "b", "_tmp"):
+        pq.write_table(pa.table({"name": [name]}), tmp_path / f"{name}.parquet")
+    write_card(tmp_path)
+    assert list(datasets.load_dataset(str(tmp_path), split="train")["name"]) == ["a", "b"]
+    (tmp_path / "a.parquet").rename(tmp_path / "a[1].parquet")
+    write_card(tmp_path, overwrite=True)
+    assert list(datasets.load_dataset(str(tmp_path), split="train")["name"]) == ["a", "b"]
 
 
 def test_cards(folder: Path) -> None:
