@@ -83,7 +83,7 @@ def _row(table: CollectionTable, outcome: Outcome) -> dict[str, Any]:
     video = outcome.video
     return {
         "uri": video.uri,
-        "key": _key(table, video.uri),
+        "key": outcome.key or _key(table, video.uri),
         "state": video.state,
         "frames": video.frames,
         "segments": video.segments,

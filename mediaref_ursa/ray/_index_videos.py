@@ -13,11 +13,12 @@ from ray.data import Dataset, TaskPoolStrategy
 
 from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._core.uris import absolute_location
+from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._index.collection import CollectionIndex
-from mediaref_ursa._index.collection_build import AddedVideo, CommitBatch, Wanted, look_at
+from mediaref_ursa._index.collection_build import AddedVideo, CommitBatch, Outcome, Wanted, look_at
 from mediaref_ursa._index.outcome_rows import OutcomeRow, from_table, to_table
 from mediaref_ursa._model.access import TRUSTED, Access
+from mediaref_ursa.ray._named_videos import NamedVideos
 
 if TYPE_CHECKING:
     from mediaref_ursa._core.errors import MediaRefError
@@ -112,12 +113,17 @@ def index_videos(
     table.check_takes_indexes()
     wanted = Wanted(1, overwrite, full, decode, "skip")
     wanted.check_suits(table.access)
-    found = _ScannedVideos(_dataset_of(videos, column, segments_column), collection, wanted)
     tasks = _task_pool(concurrency, num_cpus)
     report: list[AddedVideo] = []
     batch = CommitBatch(table, report.append)
     try:
-        for row in found.rows(tasks, num_cpus):
+        if not isinstance(videos, Dataset):
+            named = _named(videos)
+            report += named.failed
+            videos = _dataset_of(named)
+        else:
+            videos = _renamed(videos, column, segments_column)
+        for row in _ScannedVideos(videos, collection, wanted).rows(tasks, num_cpus):
             batch.put(row.to_outcome())
     finally:
         batch.commit()
@@ -142,12 +148,27 @@ class _ScannedVideos:
             compute=tasks,
             num_cpus=num_cpus,
         )
-        seen: set[str] = set()
+        seen: dict[str, tuple[str, list[str]]] = {}
         for block in scanned.iter_batches(batch_format="pyarrow", batch_size=None):
             for row in from_table(block):
-                if row.key not in seen:
-                    seen.add(row.key)
+                named = (row.values["uri"], row.values["parts"])
+                first = seen.setdefault(row.key, named)
+                if first is named:
                     yield row
+                elif first != named:
+                    yield _clash(row, first[0])
+
+
+def _clash(row: OutcomeRow, first: str) -> OutcomeRow:
+    """Return a video that has the row of another one as one that failed: its scan is not used."""
+    text = (
+        "expected videos whose URIs differ without their queries, each with one list of segments, found "
+        f"{redact(first)} as well, which is in the collection; write an index of its own for one of them "
+        "(write_frame_index)"
+    )
+    failed = {"state": "failed", "error_class": "InvalidReferenceError", "error_text": text}
+    nothing: dict[str, Any] = {"rows": None, "left_from": None, "frames": 0, "segments": 0, "problems": []}
+    return OutcomeRow(row.key, {**row.values, **failed, **nothing})
 
 
 class ScanVideos:
@@ -165,37 +186,59 @@ class ScanVideos:
         """Yield a table for each video that ended, so that none waits for the others."""
         columns = batch.to_pydict()
         segments = columns.get("segments") or [None] * batch.num_rows
-        videos = dict(zip(map(absolute_location, columns["uri"]), segments, strict=True))
-        of_several = {uri: parts for uri, parts in videos.items() if parts}
-        for uris in ([uri for uri in videos if uri not in of_several], of_several):
+        named = NamedVideos.from_rows(zip(columns["uri"], segments, strict=True))
+        if named.failed:
+            yield self._table_of([Outcome(video, key=f"\0{video.uri}") for video in named.failed], named)
+        of_several = {uri: parts for uri, parts in named.segments.items() if parts}
+        for uris in ([uri for uri in named.segments if uri not in of_several], of_several):
             with closing(look_at(self._table, uris, self._wanted)) as outcomes:
                 for ended in outcomes:
                     if ended:
-                        yield to_table(self._table, ended)
+                        yield self._table_of(ended, named)
+
+    def _table_of(self, outcomes: Sequence[Outcome], named: NamedVideos) -> pa.Table:
+        """Return outcomes as rows, with the segments that were asked for."""
+        parts = [list(named.segments.get(outcome.video.uri, ())) for outcome in outcomes]
+        return to_table(self._table, outcomes).append_column("parts", pa.array(parts, pa.list_(pa.string())))
 
 
-def _dataset_of(videos: Videos, column: str, segments_column: str | None) -> Dataset:
-    """Return a data set with the columns ``uri`` and, where there are recordings, ``segments``."""
-    if isinstance(videos, Dataset):
-        names = {column: "uri", **({segments_column: "segments"} if segments_column else {})}
-        missing = sorted(set(names) - set(videos.columns() or []))
-        if missing:
-            raise InvalidReferenceError(
-                f"expected a data set with the columns {list(names)}, found {videos.columns()}; name them "
-                "with column= and segments_column="
-            )
-        rows = videos.select_columns(list(names)).rename_columns(names)
-        return rows.repartition(target_num_rows_per_block=_MAX_VIDEOS_A_TASK)
+def _named(videos: Any) -> NamedVideos:
+    """Return the videos that a caller names.
+
+    Raises:
+        TypeError: One that is in no list.
+    """
     if isinstance(videos, (str, os.PathLike)):
         raise TypeError(f"expected several videos, found {videos!r}; wrap one in a list")
-    parts_of: Mapping[Any, Sequence[Uri]] = videos if isinstance(videos, Mapping) else {}
-    rows = {absolute_location(uri): parts_of.get(uri, ()) for uri in videos}
-    segments = [[absolute_location(part) for part in parts] for parts in rows.values()]
+    if isinstance(videos, Mapping):
+        return NamedVideos.from_rows(videos.items())
+    return NamedVideos.from_rows((uri, None) for uri in videos)
+
+
+def _dataset_of(named: NamedVideos) -> Dataset:
+    """Return a data set with the columns ``uri`` and ``segments``."""
+    segments = [list(parts) for parts in named.segments.values()]
     table = pa.table(
-        {"uri": pa.array(rows, pa.string()), "segments": pa.array(segments, pa.list_(pa.string()))}
+        {"uri": pa.array(named.segments, pa.string()), "segments": pa.array(segments, pa.list_(pa.string()))}
     )
     step = _videos_a_task(len(table))
     return ray.data.from_arrow([table.slice(first, step) for first in range(0, max(1, len(table)), step)])
+
+
+def _renamed(videos: Dataset, column: str, segments_column: str | None) -> Dataset:
+    """Return the columns ``uri`` and, where there are recordings, ``segments`` of a caller's data set.
+
+    Raises:
+        InvalidReferenceError: A column is missing.
+    """
+    names = {column: "uri", **({segments_column: "segments"} if segments_column else {})}
+    if set(names) - set(videos.columns() or []):
+        raise InvalidReferenceError(
+            f"expected a data set with the columns {list(names)}, found {videos.columns()}; name them with "
+            "column= and segments_column="
+        )
+    rows = videos.select_columns(list(names)).rename_columns(names)
+    return rows.repartition(target_num_rows_per_block=_MAX_VIDEOS_A_TASK)
 
 
 def _videos_a_task(count: int) -> int:

@@ -17,6 +17,7 @@ import pytest
 
 ray: Any = pytest.importorskip("ray", reason="Ray is not installed")
 
+from _http_server import ObjectServer  # noqa: E402 - after what may be missing
 from _library_pages import run_library_page  # noqa: E402 - after what may be missing
 from _media import make_clip  # noqa: E402
 from PIL import Image  # noqa: E402
@@ -359,6 +360,34 @@ def test_relative_uris_are_those_of_the_workers(
     rows = ray.data.from_items([{"uri": "gone.mp4"}])
     (report,) = index_videos(rows, into).to_pylist()
     assert os.path.isabs(report["uri"])
+
+
+def test_names_that_are_no_videos_are_rows(cluster: None, folder: Path, tmp_path: Path) -> None:
+    (video, other) = map(str, copies(folder, tmp_path, 2))
+    into = tmp_path / "set.lance"
+    wrong: list[Any] = ["", "a\0b.mp4", "x\udcff.mp4", None, 5]
+    report = index_videos([video, *wrong], into).to_pylist()
+    assert sorted(row["state"] for row in report) == ["added", *["failed"] * len(wrong)]
+    assert all(row["error"].startswith("InvalidReferenceError") for row in report if row["error"])
+    rows = ray.data.from_arrow(pa.table({"uri": [None, "", video]}))
+    assert sorted(index_videos(rows, into)["state"].to_pylist()) == ["failed", "failed", "kept"]
+    numbers = ray.data.from_arrow(pa.table({"uri": [1, 2]}))
+    assert index_videos(numbers, into)["state"].to_pylist() == ["failed", "failed"]
+
+    spellings = {video: [video, other], f"file://{video}": [video]}
+    report = sorted(index_videos(spellings, into).to_pylist(), key=lambda row: row["state"])
+    assert [(row["state"], row["segments"]) for row in report] == [("failed", 0), ("replaced", 2)]
+    clash = ray.data.from_items([{"uri": other, "parts": parts} for parts in ([other], [other, video])])
+    clash = clash.repartition(2)
+    assert "failed" in index_videos(clash, into, segments_column="parts")["state"].to_pylist()
+
+
+def test_urls_that_differ_in_their_query_are_rows(cluster: None, folder: Path, tmp_path: Path) -> None:
+    (video,) = copies(folder, tmp_path, 1)
+    with ObjectServer({"/clip.mp4": video.read_bytes()}) as server:
+        urls = [server.url(f"/clip.mp4?id={number}") for number in (1, 2)]
+        report = index_videos(urls, tmp_path / "set.lance").to_pylist()
+    assert sorted(row["state"] for row in report) == ["added", "failed"]
 
 
 def test_recordings_of_several_files_are_indexed(cluster: None, folder: Path, tmp_path: Path) -> None:
