@@ -137,7 +137,7 @@ def _names(path: Path, field: str, name: str | None = None) -> list[str]:
     """Return the names of files or folders that a file of ``datasets`` lists, each within its folder.
 
     Raises:
-        CorruptMediaError: It is none, or a name leads elsewhere.
+        CorruptMediaError: It is none, or a name leads out of it.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))[field]
