@@ -729,6 +729,7 @@ def test_videos_of_untrusted_writers_are_scanned_in_a_process_of_their_own(
     inside = tmp_path / "inside"
     inside.mkdir()
     video, other = (make_clip("h264_idr_mp4", folder) for folder in (inside, tmp_path))
+    write_frame_index(other)
     monkeypatch.setattr(build, "scan_uri", None)  # which scans in this process
     access = Access(untrusted=True, base_dir=str(inside))
     collection = CollectionIndex.open(tmp_path / "set.lance", create=True, access=access)

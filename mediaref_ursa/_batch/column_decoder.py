@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mediaref_ursa._batch.decode import BatchOutput
@@ -55,7 +55,7 @@ class ColumnDecoder:
     @classmethod
     def from_options(
         cls,
-        pixels: Mapping[str, Any],
+        pixels: PixelSpec,
         options: Mapping[str, Any],
         *,
         on_error: Literal["raise", "none"] = "raise",
@@ -64,7 +64,7 @@ class ColumnDecoder:
         """Return the decoder for the options of a public function.
 
         Args:
-            pixels: Those of ``PixelSpec`` that are given.
+            pixels: The pixels; rotation and the largest picture are those of ``options``.
             options: Those of ``plan_decode``, ``frame_index`` and ``match`` for instance.
             on_error: What to do with references that fail.
             max_workers: Threads.
@@ -80,9 +80,7 @@ class ColumnDecoder:
             )
         rule = {name: given.pop(name) for name in ("match", "tolerance_ns", "frame_index") if name in given}
         decoding = BatchOptions.from_options(given, given.pop("base_dir", None))
-        spec = PixelSpec(
-            **pixels, apply_rotation=decoding.apply_rotation, max_pixels=decoding.access.max_pixels
-        )
+        spec = replace(pixels, apply_rotation=decoding.apply_rotation, max_pixels=decoding.access.max_pixels)
         return cls(spec, decoding, **rule, on_error=on_error, max_workers=max_workers)
 
     def request(self, parts: Sequence[ReferenceColumns]) -> BatchRequest:

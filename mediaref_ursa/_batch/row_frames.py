@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from mediaref_ursa._batch.column_decoder import ColumnDecoder
 from mediaref_ursa._batch.frame_shapes import Shape, frame_shapes
 from mediaref_ursa._batch.resolve import ResolvedBatch, resolve_batch
 from mediaref_ursa._core.array_types import Int64Array
-from mediaref_ursa._core.errors import MediaRefError, UnsupportedMediaError
+from mediaref_ursa._core.errors import InvalidReferenceError, MediaRefError, UnsupportedMediaError
 from mediaref_ursa._decode.buffer_pool import buffers
 from mediaref_ursa._images.encode import ImageEncoder
 from mediaref_ursa._references.columns import ReferenceColumns
@@ -30,7 +30,7 @@ class RowFrames:
     Attributes:
         name: The column.
         frames: ``(n, ...)``, or one array for each reference, None where there is none.
-        errors: Why, by slot.
+        errors: The error of each frame that is missing, by slot.
         row_slots: The slots of each row; None of a null row.
         is_list: Whether rows are lists of references.
         empty: The shape of a frame where none is known.
@@ -106,6 +106,24 @@ class RowFrames:
                 error = f"{type(first).__name__}: {first}"
             texts.append(error)
         return texts
+
+
+def check_new_columns(names: Mapping[str, str], taken: Iterable[str], on_error: str) -> None:
+    """Refuse names of new columns, of frames or of errors, that other columns have.
+
+    Args:
+        names: The column of references for each column of frames.
+        taken: The columns that there are.
+        on_error: With ``"none"`` each column of frames has one of errors.
+
+    Raises:
+        InvalidReferenceError: A name is taken.
+    """
+    added = [name for name, column in names.items() if name != column]
+    if on_error == "none":
+        added += [f"{name}{ERROR}" for name in names]
+    if both := sorted(set(added) & set(taken)):
+        raise InvalidReferenceError(f"expected names of new columns, found {both}, which are there")
 
 
 def shapes_of(decoder: ColumnDecoder, refs: ReferenceColumns) -> tuple[set[Shape] | None, ResolvedBatch]:

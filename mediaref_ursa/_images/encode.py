@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from PIL import Image
 
 from mediaref_ursa._core.array_types import PixelArray
+from mediaref_ursa._images.pillow import encode, to_pil
 from mediaref_ursa._model.pixels import PixelSpec
 
 ImageFormat = Literal["jpeg", "png"]
@@ -45,7 +44,7 @@ class ImageEncoder:
             option: How the caller asked for the format, for the message.
 
         Raises:
-            ValueError: These.
+            ValueError: The format has no such channels or samples, or wants the channels last.
         """
         known = _COLORSPACES[self.format]
         if spec.colorspace not in known or spec.channel_format != "NHWC" or spec.dtype != "uint8":
@@ -56,11 +55,9 @@ class ImageEncoder:
 
     def encode(self, frame: PixelArray) -> bytes:
         """Return a frame ``(H, W, C)`` as the bytes of an image file."""
-        buffer = io.BytesIO()
-        to_pil(frame).save(buffer, format=self.format, quality=self.quality)
-        return buffer.getvalue()
+        return encode(to_image(frame), self.format, self.quality)
 
 
-def to_pil(frame: PixelArray) -> Image.Image:
-    """Return a frame ``(H, W, C)`` of uint8 as an image of Pillow."""
-    return Image.fromarray(np.ascontiguousarray(frame[:, :, 0] if frame.shape[-1] == 1 else frame))
+def to_image(frame: PixelArray) -> Image.Image:
+    """Return a frame ``(H, W, C)`` of uint8 as an image of Pillow; of one channel a gray one."""
+    return to_pil(frame[:, :, 0] if frame.shape[-1] == 1 else frame)

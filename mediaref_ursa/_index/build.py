@@ -57,8 +57,7 @@ def scan_frame_index(
     options = ScanOptions(full=full, stream_index=stream_index, decode=decode)
 
     def scan(file: str) -> SegmentTable:
-        if access != TRUSTED:
-            video.at(file).permitted_video()
+        video.at(file).permitted_video()
         if access.scan_limits is not None:
             return scan_video(file, video.at(file).open_store(), access, stream_index=stream_index)
         return scan_uri(file, video.at(file).open_store(), options, progress)

@@ -123,7 +123,9 @@ class CollectionIndex:
             root: Where relative URIs begin in one that is made, which must be so in one that is there; if not
                 given, the folder that holds ``uri``, or the folder above ``.mediaref``.
             storage_options: For cloud stores, of table and videos, as fsspec or as Lance spell them.
-            access: What may be read of it, and how much; as the options of other calls have it.
+            access: What may be read of it, and how much; as the options of other calls have it. Videos that
+                are put in must be permitted too, and are scanned in a process of their own where it sets
+                limits of scans, as ``Access(untrusted=True)`` does.
 
         Raises:
             FrameIndexMissingError: There is none.
@@ -391,7 +393,7 @@ class CollectionIndex:
 
         Raises:
             MediaRefError: As :func:`write_frame_index` raises, of a video or of the collection.
-            ValueError: Another word for ``on_error``.
+            ValueError: Another word for ``on_error``; ``full`` or ``decode`` with limits of scans.
 
         Example:
             >>> collection = CollectionIndex.open("set.lance", create=True)

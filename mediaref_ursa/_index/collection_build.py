@@ -245,6 +245,7 @@ class _Task:
 
     def _outcome(self) -> Outcome:
         wanted, video = self.wanted, self._video
+        video.permitted_video()
         found = self._found()
         if not wanted.overwrite and self._is_enough(found):
             assert self.rows is not None
@@ -354,15 +355,16 @@ def _tasks(
             if first == uri:
                 yield _Task(uri, segments.get(uri), rows.get(key), table, wanted, stopped)
             elif absolute_location(first) != absolute_location(uri):
-                yield _Refused(
-                    uri,
-                    InvalidReferenceError(
-                        "expected videos whose URIs differ without their queries, which rows do not have, "
-                        f"found {redact(first)} as well; write an index of its own for one of them "
-                        "(write_frame_index)",
-                        uri=uri,
-                    ),
-                )
+                yield _Refused(uri, same_row_error(uri, first))
+
+
+def same_row_error(uri: str, first: str) -> InvalidReferenceError:
+    """Return the error of a video that would have the row of another one."""
+    return InvalidReferenceError(
+        "expected videos whose URIs differ without their queries, which rows do not have, found "
+        f"{redact(first)} as well; write an index of its own for one of them (write_frame_index)",
+        uri=uri,
+    )
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,8 @@ class NullableColumn:
         Raises:
             InvalidReferenceError: It holds something else.
         """
-        nulls = pc.is_null(column)
-        is_null = np.asarray(nulls.to_pylist(), dtype=np.bool_)
-        kept = column.filter(pc.invert(nulls)) if is_null.any() else column
+        is_null = np.asarray(pc.is_null(column), dtype=np.bool_)
+        kept = column.drop_null() if is_null.any() else column
         return cls(reference_columns(kept), is_null)
 
     @classmethod

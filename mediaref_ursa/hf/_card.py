@@ -119,9 +119,7 @@ def _found(root: Path) -> dict[str, list[str]]:
     for parent, of_folder in by_folder.items():
         for split, files in of_folder.items():
             pattern = parent / f"*{kinds[0]}"
-            is_exact = (
-                len(of_folder) == 1 and len(files) > 1 and len(list(root.glob(str(pattern)))) == len(files)
-            )
+            is_exact = len(files) > 1 and len(list(root.glob(str(pattern)))) == len(files)
             names = [pattern.as_posix()] if is_exact else [_escaped(path) for path in files]
             splits.setdefault(split, []).extend(names)
     return {name: splits[name] for name in (*_SPLITS, *splits) if name in splits}

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from mediaref_ursa._batch.column_decoder import ColumnDecoder
-from mediaref_ursa._batch.row_frames import ERROR, RowFrames, decode_rows
+from mediaref_ursa._batch.row_frames import ERROR, RowFrames, check_new_columns, decode_rows
 from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.extras import needs_extra
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._images.encode import ImageEncoder, to_pil
-from mediaref_ursa._model.pixels import Crop, Dtype
+from mediaref_ursa._images.encode import ImageEncoder, to_image
+from mediaref_ursa._model.pixels import Crop, Dtype, PixelSpec
 from mediaref_ursa._references.arrow import table_of
 from mediaref_ursa._references.columns import is_arrow_input, is_column
 from mediaref_ursa._references.table_columns import NullableColumn
@@ -85,13 +85,7 @@ class DecodeRefs:
         self._columns = dict(names) if isinstance(names, Mapping) else {name: name for name in names}
         self._output = output
         self._decoder = ColumnDecoder.from_options(
-            {
-                "resize": resize,
-                "crop": crop,
-                "colorspace": colorspace,
-                "channel_format": channel_format,
-                "dtype": dtype,
-            },
+            PixelSpec(resize, colorspace, channel_format, dtype=dtype, crop=crop),
             options,
             on_error=on_error,
             max_workers=max_workers,
@@ -117,11 +111,7 @@ class DecodeRefs:
             raise InvalidReferenceError(
                 f"expected the columns {', '.join(missing)}, found {', '.join(map(str, rows))}"
             )
-        added = [name for name, column in self._columns.items() if name != column]
-        if self._decoder.on_error == "none":
-            added += [f"{name}{ERROR}" for name in self._columns]
-        if taken := sorted(set(added) & set(rows)):
-            raise InvalidReferenceError(f"expected names of new columns, found {taken}, which are there")
+        check_new_columns(self._columns, rows, self._decoder.on_error)
         columns = {name: rows[column] for name, column in self._columns.items()}
         is_batch = all(is_column(values) and not isinstance(values, Mapping) for values in columns.values())
         if not is_batch:
@@ -144,7 +134,7 @@ class DecodeRefs:
             if slots is None:
                 rows.append(None)
             elif self._output == "pil":
-                row = [_each(frame, to_pil) for frame in frames.frames_of(slots)]
+                row = [_each(frame, to_image) for frame in frames.frames_of(slots)]
                 rows.append(row if frames.is_list else row[0])
             else:
                 rows.append(frames.window(number) if frames.is_list else frames.frames_of(slots)[0])

@@ -11,11 +11,10 @@ import ray
 
 from mediaref_ursa._batch.column_decoder import ColumnDecoder
 from mediaref_ursa._batch.frame_shapes import max_frame_bytes
-from mediaref_ursa._batch.row_frames import ERROR, decode_rows, shapes_of
-from mediaref_ursa._core.errors import InvalidReferenceError
+from mediaref_ursa._batch.row_frames import ERROR, check_new_columns, decode_rows, shapes_of
 from mediaref_ursa._core.public import set_module
 from mediaref_ursa._images.encode import ImageEncoder, ImageFormat
-from mediaref_ursa._model.pixels import Crop, Dtype
+from mediaref_ursa._model.pixels import Crop, Dtype, PixelSpec
 from mediaref_ursa._references.table_columns import NullableColumn, reference_names
 from mediaref_ursa.ray._frame_columns import to_images, to_tensors
 
@@ -92,13 +91,7 @@ class DecodeFrames:
         self._encoder = None if encode is None else ImageEncoder(encode, quality)
         self._block_bytes = block_bytes
         self._decoder = ColumnDecoder.from_options(
-            {
-                "resize": resize,
-                "crop": crop,
-                "colorspace": colorspace,
-                "channel_format": channel_format,
-                "dtype": dtype,
-            },
+            PixelSpec(resize, colorspace, channel_format, dtype=dtype, crop=crop),
             options,
             on_error=on_error,
             max_workers=max_workers,
@@ -121,17 +114,10 @@ class DecodeFrames:
                 'batch_format="pyarrow" to map_batches'
             )
         names = reference_names(batch, self._columns)
-        self._check_new(batch, names)
+        check_new_columns(names, batch.column_names, self._decoder.on_error)
         step = self._rows_at_once(_read(batch, names))
         for first in range(0, max(1, batch.num_rows), step):
             yield self._decoded(batch.slice(first, step), names)
-
-    def _check_new(self, batch: pa.Table, names: Mapping[str, str]) -> None:
-        added = [name for name, column in names.items() if name != column]
-        if self._decoder.on_error == "none":
-            added += [f"{name}{ERROR}" for name in names]
-        if taken := sorted(set(added) & set(batch.column_names)):
-            raise InvalidReferenceError(f"expected names of new columns, found {taken}, which are there")
 
     def _rows_at_once(self, parts: Mapping[str, NullableColumn]) -> int:
         """Return the number of rows whose frames take ``block_bytes``, all columns together."""

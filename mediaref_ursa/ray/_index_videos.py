@@ -13,12 +13,18 @@ from ray.data import Dataset, TaskPoolStrategy
 
 from mediaref_ursa._core.errors import InvalidReferenceError
 from mediaref_ursa._core.public import set_module
-from mediaref_ursa._core.redaction import redact
 from mediaref_ursa._index.collection import CollectionIndex
-from mediaref_ursa._index.collection_build import AddedVideo, CommitBatch, Outcome, Wanted, look_at
+from mediaref_ursa._index.collection_build import (
+    AddedVideo,
+    CommitBatch,
+    Outcome,
+    Wanted,
+    look_at,
+    same_row_error,
+)
 from mediaref_ursa._index.outcome_rows import OutcomeRow, from_table, to_table
 from mediaref_ursa._model.access import TRUSTED, Access
-from mediaref_ursa.ray._named_videos import NamedVideos
+from mediaref_ursa.ray._named_videos import NamedVideos, other_segments_error
 
 if TYPE_CHECKING:
     from mediaref_ursa._core.errors import MediaRefError
@@ -66,7 +72,7 @@ def index_videos(
     Args:
         videos: URIs; of recordings of several files, a mapping from a URI to all of its segments; or a data
             set of Ray with a row for each video, whose relative paths begin where the workers run. A URI that
-            comes again is left out.
+            comes again is left out, and is a failed row if it comes with other segments.
         into: The collection, which is made where there is none: a path or URI that all workers reach.
         column: The data set's column of URIs.
         segments_column: Its column of lists of segments, if there are recordings of several files.
@@ -117,14 +123,14 @@ def index_videos(
     report: list[AddedVideo] = []
     batch = CommitBatch(table, report.append)
     try:
-        if not isinstance(videos, Dataset):
+        if isinstance(videos, Dataset):
+            rows = _renamed(videos, column, segments_column)
+        else:
             named = _named(videos)
             report += named.failed
-            videos = _dataset_of(named)
-        else:
-            videos = _renamed(videos, column, segments_column)
-        for row in _ScannedVideos(videos, collection, wanted).rows(tasks, num_cpus):
-            batch.put(row.to_outcome())
+            rows = _dataset_of(named)
+        for outcome in _ScannedVideos(rows, collection, wanted).outcomes(tasks, num_cpus):
+            batch.put(outcome)
     finally:
         batch.commit()
     changed = any(video.state in ("added", "replaced") for video in report)
@@ -139,7 +145,7 @@ class _ScannedVideos:
     def __init__(self, videos: Dataset, collection: CollectionIndex, wanted: Wanted) -> None:
         self._videos, self._collection, self._wanted = videos, collection, wanted
 
-    def rows(self, tasks: TaskPoolStrategy, num_cpus: float) -> Iterator[OutcomeRow]:
+    def outcomes(self, tasks: TaskPoolStrategy, num_cpus: float) -> Iterator[Outcome]:
         """Yield them as the workers give them."""
         scanned = self._videos.map_batches(
             ScanVideos(self._collection, self._wanted),
@@ -154,21 +160,17 @@ class _ScannedVideos:
                 named = (row.values["uri"], row.values["parts"])
                 first = seen.setdefault(row.key, named)
                 if first is named:
-                    yield row
+                    yield row.to_outcome()
                 elif first != named:
-                    yield _clash(row, first[0])
+                    yield Outcome(_refused(row, *first))
 
 
-def _clash(row: OutcomeRow, first: str) -> OutcomeRow:
-    """Return a video that has the row of another one as one that failed: its scan is not used."""
-    text = (
-        "expected videos whose URIs differ without their queries, each with one list of segments, found "
-        f"{redact(first)} as well, which is in the collection; write an index of its own for one of them "
-        "(write_frame_index)"
-    )
-    failed = {"state": "failed", "error_class": "InvalidReferenceError", "error_text": text}
-    nothing: dict[str, Any] = {"rows": None, "left_from": None, "frames": 0, "segments": 0, "problems": []}
-    return OutcomeRow(row.key, {**row.values, **failed, **nothing})
+def _refused(row: OutcomeRow, first_uri: str, first_parts: Sequence[str]) -> AddedVideo:
+    """Return a video that has the row of one that came before as one that failed: its scan is not used."""
+    uri, parts = row.values["uri"], row.values["parts"]
+    if uri == first_uri:
+        return AddedVideo(uri, "failed", error=other_segments_error(uri, len(first_parts), len(parts)))
+    return AddedVideo(uri, "failed", error=same_row_error(uri, first_uri))
 
 
 class ScanVideos:

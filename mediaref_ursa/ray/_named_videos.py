@@ -38,11 +38,16 @@ class NamedVideos:
     def _add(self, uri: str, parts: tuple[str, ...]) -> None:
         known = self.segments.setdefault(uri, parts)
         if known != parts:
-            raise InvalidReferenceError(
-                f"expected one list of segments for each video, found {len(known)} and {len(parts)} of them, "
-                "or others; the first list counts",
-                uri=uri,
-            )
+            raise other_segments_error(uri, len(known), len(parts))
+
+
+def other_segments_error(uri: str, first: int, other: int) -> InvalidReferenceError:
+    """Return the error of a video that comes again with other segments: how many, the first time and now."""
+    return InvalidReferenceError(
+        f"expected one list of segments for each video, found one of {first} and another of {other}; the "
+        "first list counts",
+        uri=uri,
+    )
 
 
 def _absolute(uri: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from ray.data import Dataset
 
 from mediaref_ursa._batch.column_decoder import ColumnDecoder
-from mediaref_ursa._batch.resolve import resolve_batch
+from mediaref_ursa._batch.resolve import ResolvedBatch, resolve_batch
 from mediaref_ursa._core.public import set_module
+from mediaref_ursa._model.pixels import PixelSpec
 from mediaref_ursa._references.table_columns import NullableColumn, reference_names
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def sort_by_run(dataset: Dataset, column: str | None = None, **options: Unpack[R
         >>> rows = ray.data.from_arrow(table)  # doctest: +SKIP
         >>> sort_by_run(rows, "frame").map_batches(DecodeFrames, ...)  # doctest: +SKIP
     """
-    decoder = ColumnDecoder.from_options({}, options, on_error="none")
+    decoder = ColumnDecoder.from_options(PixelSpec(), options, on_error="none")
     keyed = dataset.map_batches(
         _AddRun(column, decoder),
         batch_format="pyarrow",
@@ -63,20 +64,19 @@ class _AddRun:
         self._column, self._decoder = column, decoder
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        if not batch.num_rows:
-            return batch.append_column(RUN, pa.array([], pa.string())).append_column(
-                POSITION, pa.array([], pa.int64())
-            )
+        runs, positions = self._keys(batch) if batch.num_rows else ([], [])
+        keyed = batch.append_column(RUN, pa.array(runs, pa.string()))
+        return keyed.append_column(POSITION, pa.array(positions, pa.int64()))
+
+    def _keys(self, batch: pa.Table) -> tuple[list[str], list[int]]:
+        """Return a text for the run of each row, and the position of its first frame."""
         name = next(iter(reference_names(batch, self._column).values()))
         part = NullableColumn.from_arrow(batch.column(name))
         runs, positions = self._runs(part)
-        texts, numbers = [], []
-        for slots in part.row_slots():
-            first = None if slots is None or not len(slots) else int(slots[0])
-            texts.append(_LAST if first is None else runs[first])
-            numbers.append(0 if first is None else positions[first])
-        return batch.append_column(RUN, pa.array(texts, pa.string())).append_column(
-            POSITION, pa.array(numbers, pa.int64())
+        firsts = [None if slots is None or not len(slots) else int(slots[0]) for slots in part.row_slots()]
+        return (
+            [_LAST if first is None else runs[first] for first in firsts],
+            [0 if first is None else positions[first] for first in firsts],
         )
 
     def _runs(self, part: NullableColumn) -> tuple[list[str], list[int]]:
@@ -95,7 +95,7 @@ class _AddRun:
         return runs, positions
 
 
-def _numbers_in_videos(resolved: Any) -> list[int]:
+def _numbers_in_videos(resolved: ResolvedBatch) -> list[int]:
     """Return the number of each segment within its own video."""
     numbers, counts = [], dict[int, int]()
     for source in resolved.sources:

@@ -107,14 +107,14 @@ class RefDataset(Dataset[Sample]):
                 "expected no options of pixels with frames='yuv420', found some; give them to yuv420_to_rgb"
             )
         self._decoder = ColumnDecoder.from_options(
-            {
-                "resize": resize,
-                "crop": crop,
-                "colorspace": colorspace,
-                "channel_format": channel_format,
-                "dtype": dtype,
-                "keeps_planes": frames == "yuv420",
-            },
+            PixelSpec(
+                resize,
+                colorspace,
+                channel_format,
+                dtype=dtype,
+                crop=crop,
+                keeps_planes=frames == "yuv420",
+            ),
             options,
             on_error=on_error,
             max_workers=max_workers,
