@@ -53,5 +53,5 @@ def protobuf_errors(doing: str) -> Iterator[None]:
         yield
     except MediaRefError:
         raise
-    except (DecodeError, McapError, TypeError, ValueError, LookupError) as error:
+    except (DecodeError, McapError, TypeError, ValueError, LookupError, RecursionError) as error:
         raise CorruptMediaError(f"could not {doing}: {error}") from error

@@ -71,5 +71,6 @@ def ros_errors(doing: str) -> Iterator[None]:
         LookupError,
         TypeError,
         AssertionError,
+        RecursionError,  # of a schema that contains itself
     ) as error:
         raise CorruptMediaError(f"could not {doing}: {error}") from error

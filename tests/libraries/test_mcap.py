@@ -726,3 +726,13 @@ def test_the_page(example_files: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert len(blocks) == 3
     for block in blocks:
         run_block(block, namespace)
+
+
+def test_a_schema_that_contains_itself_is_an_error() -> None:
+    from mediaref_ursa.mcap._messages import TopicChannel
+    from mediaref_ursa.mcap._ros import ros_decoder
+
+    kind, schema = "sensor_msgs/msg/CompressedImage", b"sensor_msgs/CompressedImage again\nuint8[] data\n"
+    channel = TopicChannel("/camera", "cdr", kind, "ros2msg", schema)
+    with pytest.raises(CorruptMediaError, match="could not read"):
+        ros_decoder(channel)(bytes([0, 1, 0, 0]) + bytes(64))
